@@ -1,0 +1,124 @@
+"""What is run on this project, by people and by continuous integration alike.
+
+`nox` alone runs what must pass before a change is merged: tests, lint, typing, docs. `nox -l` lists the rest.
+Whatever follows `--` goes to the tool: `nox -s tests -- -k query -x`. Environments are kept between runs, and what is
+in place is not installed again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2"
+nox.options.default_venv_backend = "uv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["tests", "lint", "typing", "docs"]
+
+ROOT = Path(__file__).parent
+CI = os.environ.get("CI") == "true"
+PARALLEL = ("--numprocesses", "logical", "--maxprocesses", "4", "--dist", "loadgroup")
+
+# Trust the certificates that this machine trusts, as pip does: behind a company's proxy nothing installs otherwise.
+os.environ.setdefault("UV_SYSTEM_CERTS", "1")
+# The folder that nox was started from is not for the environments that it makes.
+os.environ.pop("PYTHONPATH", None)
+
+
+def install_wheel(session: nox.Session, *extras: str) -> None:
+    """Build the wheel and install it with the extras, so that what runs is what users get."""
+    folder = Path(session.create_tmp()) / "wheel"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run_install("uv", "build", "--quiet", "--wheel", "--out-dir", str(folder), str(ROOT), external=True)
+    if wheels := list(folder.glob("*.whl")):  # none with --no-install
+        wanted = f"{wheels[0]}[{','.join(extras)}]" if extras else str(wheels[0])
+        session.install("--reinstall-package", "truthstore", wanted)
+
+
+def install_strace(session: nox.Session) -> None:
+    """In CI, as root on Debian: install strace, with which the crash tests make system calls fail."""
+    if CI and not shutil.which("strace") and shutil.which("apt-get") and os.geteuid() == 0:
+        session.run_install("apt-get", "update", "-qq", external=True)
+        session.run_install("apt-get", "install", "-y", "-qq", "strace", external=True)
+
+
+def run_tests(session: nox.Session, *runner: str) -> None:
+    """Run the tests on the installed wheel: the source folder never comes first, here or in the tests' own processes."""
+    session.run("python", *runner, *session.posargs, env={"PYTHONSAFEPATH": "1", "TRUTHSTORE_TEST_INSTALLED": "1"})
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests on the built wheel."""
+    install_strace(session)
+    session.install("--group", "tests")
+    install_wheel(session, "testing")
+    run_tests(session, "-m", "pytest", *PARALLEL)
+
+
+@nox.session(default=False)
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the oldest dependencies that are allowed."""
+    session.install("--resolution", "lowest-direct", "-r", "pyproject.toml")
+    session.install("--group", "tests")
+    install_wheel(session, "testing")
+    run_tests(session, "-m", "pytest", *PARALLEL)
+
+
+@nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """Run the tests on the built wheel and report the lines and branches that they do not reach."""
+    session.install("--group", "coverage")
+    install_wheel(session, "testing")
+    session.run("coverage", "erase")
+    run_tests(session, "-m", "coverage", "run", "-m", "pytest")
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format; `nox -s lint -- --fix` puts right what can be."""
+    session.install("--group", "lint")
+    if "--fix" in session.posargs:
+        session.run("ruff", "check", *session.posargs)
+        session.run("ruff", "format")
+    else:
+        session.run("ruff", "check", *session.posargs)
+        session.run("ruff", "format", "--check")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check types with mypy and pyright."""
+    session.install("--group", "typing")
+    session.install("-e", ".[testing]")
+    session.run("mypy", *session.posargs)
+    session.run("basedpyright", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into site/; `nox -s docs -- serve` shows it while you write."""
+    session.install("--group", "docs")
+    # The theme prints an appeal at every start; it is not about this project.
+    session.run("mkdocs", *(session.posargs or ("build", "--strict", "--quiet")), env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session(default=False)
+def quickstart(session: nox.Session) -> None:
+    """Install the wheel and run the quickstart example, which checks tables with pandera and Great Expectations."""
+    session.install("--group", "examples")
+    install_wheel(session)
+    session.run("python", str(ROOT / "examples" / "quickstart.py"), *session.posargs, env={"PYTHONSAFEPATH": "1"})
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Run the benchmarks on the built wheel."""
+    session.install("--group", "bench")
+    install_wheel(session)
+    session.run("python", str(ROOT / "benchmarks"), *session.posargs, env={"PYTHONSAFEPATH": "1"})

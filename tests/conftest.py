@@ -1,0 +1,52 @@
+"""Hypothesis profiles, and what every test folder may ask for.
+
+`HYPOTHESIS_PROFILE` chooses the profile: `dev` (the default), `ci` (the default when CI=true), `nightly`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CI = os.environ.get("CI") == "true"
+
+# Tests tell nobody that they ran.
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+# The suites that ship in the wheel are full of assertions: let pytest explain those too. Before their first import.
+pytest.register_assert_rewrite("truthstore.testing")
+
+# No deadline anywhere: disks and shared machines are slow at times, and that is not what a property is about.
+settings.register_profile("dev", max_examples=30, deadline=None)
+settings.register_profile(
+    "ci",
+    max_examples=60,
+    deadline=None,
+    derandomize=True,  # a change is judged by its own faults; the search for new ones is `nightly`
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("nightly", max_examples=1000, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if CI else "dev"))
+
+
+@pytest.fixture(scope="session")
+def need_program() -> Callable[[str], str]:
+    """Find a program that a test cannot do without: if it is missing, skip on a laptop and fail in CI."""
+
+    def find(name: str) -> str:
+        if path := shutil.which(name):
+            return path
+        message = f"{name} is not installed (on Debian: apt-get install {name})"
+        if CI:
+            pytest.fail(message, pytrace=False)
+        pytest.skip(message)
+
+    return find

@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import importlib
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+from vega_datasets import local_data
+
+from truthstore.interop import from_great_expectations, from_great_expectations_checkpoint
+from truthstore.results import RESULTS, VALIDATOR_ERROR, ResultStatus, ValidationResult
+
+pytest.importorskip("great_expectations")
+
+pytestmark = [
+    # Importing Great Expectations imports sre_constants, which Python 3.11 deprecates.
+    pytest.mark.filterwarnings("ignore:module 'sre_constants' is deprecated:DeprecationWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def airports():
+    """3,376 airports, 12 of them without city and state."""
+    return local_data.airports()
+
+
+@pytest.fixture(scope="module")
+def gx(airports):
+    """An ephemeral context with the airports, and the suite that most tests look at."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GX_ANALYTICS_ENABLED", "false")
+        great_expectations = importlib.import_module("great_expectations")
+        expect = importlib.import_module("great_expectations.expectations")
+        context = great_expectations.get_context(mode="ephemeral")
+        source = context.data_sources.add_pandas("tables")
+        definition = source.add_dataframe_asset("airports").add_batch_definition_whole_dataframe("all")
+        suite = context.suites.add(great_expectations.ExpectationSuite(name="airport suite"))
+        for expectation in (
+            expect.ExpectTableRowCountToBeBetween(min_value=1, max_value=5_000),
+            expect.ExpectTableColumnCountToEqual(value=7),
+            expect.ExpectColumnValuesToBeUnique(column="iata"),
+            expect.ExpectColumnValuesToNotBeNull(column="city", notes="asked for by the map"),
+            expect.ExpectColumnValuesToNotBeNull(column="state", mostly=0.9),
+            expect.ExpectColumnValuesToBeBetween(column="latitude", min_value=20, max_value=60, severity="warning"),
+            expect.ExpectColumnValuesToBeBetween(column="longitude", min_value=-180, max_value=-60, severity="info"),
+            expect.ExpectColumnValuesToBeInSet(column="country", value_set=["USA"], severity="warning"),
+            expect.ExpectColumnMeanToBeBetween(column="latitude", min_value=50, max_value=60),
+            expect.ExpectColumnPairValuesAToBeGreaterThanB(column_A="latitude", column_B="longitude"),
+            expect.ExpectCompoundColumnsToBeUnique(column_list=["state", "city"]),
+            expect.ExpectColumnValuesToNotBeNull(column="altitude"),
+        ):
+            suite.add_expectation(expectation)
+        validation = context.validation_definitions.add(
+            great_expectations.ValidationDefinition(name="airports daily", data=definition, suite=suite)
+        )
+        yield SimpleNamespace(
+            module=great_expectations,
+            expect=expect,
+            context=context,
+            validation=validation,
+            batch=definition.get_batch(batch_parameters={"dataframe": airports}),
+            parameters={"dataframe": airports},
+        )
+
+
+@pytest.fixture(scope="module")
+def outcome(gx):
+    return gx.validation.run(batch_parameters=gx.parameters, result_format="COMPLETE")
+
+
+@pytest.fixture
+def result(outcome) -> ValidationResult:
+    return from_great_expectations(outcome, tags={"team": "maps"}, metadata={"commit": "abc"})
+
+
+def by_name(result, name, column=None):
+    (found,) = [r for r in result.results if r.validator_name == name and r.column == column]
+    return found
+
+
+def test_the_run(result, outcome):
+    assert result.data_asset == "airports"
+    assert result.suite_name == "airport suite"
+    assert result.status is ResultStatus.FAILURE
+    assert not result.success
+    assert result.tags == {"team": "maps"}
+    assert result.run_time == outcome.meta["validation_time"]
+    assert result.metadata["tool"] == "great_expectations"
+    assert result.metadata["tool_version"] == outcome.meta["great_expectations_version"]
+    assert result.metadata["tool_run_id"] == outcome.meta["run_id"].run_time.isoformat()
+    assert result.metadata["validation_id"] == outcome.meta["validation_id"]
+    assert result.metadata["commit"] == "abc"
+
+
+def test_the_figures(result, outcome):
+    figures = result.statistics
+    assert figures.total_validators == outcome.statistics["evaluated_expectations"] == 12
+    assert figures.passed_validators == outcome.statistics["successful_expectations"]
+    assert figures.error_validators == 1
+    assert figures.passed_validators + figures.failed_validators + figures.error_validators == 12
+    assert (figures.total_rows, figures.total_columns) == (3_376, 7)
+    assert figures.total_issues == figures.critical_issues + figures.medium_issues + figures.low_issues
+    assert (figures.medium_issues, figures.low_issues) == (2, 1)
+
+
+def test_counts_and_samples_are_those_of_the_table(result, airports):
+    missing = by_name(result, "expect_column_values_to_not_be_null", "city")
+    rows = airports[airports["city"].isna()]
+    assert (missing.success, missing.count, missing.severity) == (False, len(rows), "critical")
+    assert missing.details["sample_indexes"] == list(rows.index)
+    assert missing.details["notes"] == "asked for by the map"
+    outside = by_name(result, "expect_column_values_to_be_between", "latitude")
+    values = airports.loc[~airports["latitude"].between(20, 60), "latitude"]
+    assert (outside.count, outside.severity) == (len(values), "medium")
+    assert outside.details["sample_values"] == values.head(20).tolist()
+    assert outside.details["sample_indexes"] == values.head(20).index.tolist()
+    assert outside.details["kwargs"] == {"column": "latitude", "min_value": 20.0, "max_value": 60.0}
+    assert f"{len(values)} of 3,376 values failed" in str(outside.message)
+
+
+def test_what_passed_is_listed(result):
+    unique = by_name(result, "expect_column_values_to_be_unique", "iata")
+    assert unique.success
+    assert (unique.severity, unique.issue_type, unique.message, unique.count) == (None, None, None, 0)
+    tolerated = by_name(result, "expect_column_values_to_not_be_null", "state")
+    assert tolerated.success
+    assert tolerated.count == 12
+
+
+def test_checks_of_several_columns_and_of_none(result):
+    pair = by_name(result, "expect_column_pair_values_a_to_be_greater_than_b", "latitude, longitude")
+    assert "columns" in pair.details
+    compound = by_name(result, "expect_compound_columns_to_be_unique", "state, city")
+    assert compound.details["columns"] == ["state", "city"]
+    assert by_name(result, "expect_table_row_count_to_be_between").details["observed_value"] == 3_376
+
+
+def test_an_aggregate_counts_one(result, airports):
+    mean = by_name(result, "expect_column_mean_to_be_between", "latitude")
+    assert (mean.success, mean.count) == (False, 1)
+    assert mean.details["observed_value"] == pytest.approx(airports["latitude"].mean())
+    assert str(mean.message).startswith("observed 4")
+
+
+def test_what_raised_is_an_error(result):
+    altitude = by_name(result, "expect_column_values_to_not_be_null", "altitude")
+    assert altitude.errored
+    assert altitude.issue_type == VALIDATOR_ERROR
+    assert altitude.count == 0
+    assert altitude.message == 'Error: The column "altitude" in BatchData does not exist.'
+    assert "MetricResolutionError" in altitude.details["exception_traceback"]
+
+
+def test_it_is_stored_as_it_is(result):
+    for encoding in ("json", "msgpack"):
+        assert RESULTS.decode(RESULTS.encode(result, encoding)) == result
+    assert ValidationResult.from_dict(result.to_dict()) == result
+
+
+def test_its_json_says_the_same(result, outcome):
+    from_json = from_great_expectations(
+        outcome.to_json_dict(), "airports", tags={"team": "maps"}, metadata={"commit": "abc"}
+    )
+    assert from_json.run_id == result.run_id
+    assert from_json.statistics == result.statistics
+    assert from_json.run_time == result.run_time
+    assert from_json.metadata == result.metadata
+    # Only missing values differ: Great Expectations writes them as null.
+    assert [(r.validator_name, r.column, r.count, r.severity) for r in from_json.results] == [
+        (r.validator_name, r.column, r.count, r.severity) for r in result.results
+    ]
+
+
+def test_the_same_run_has_the_same_id(gx, outcome, result):
+    assert from_great_expectations(outcome).run_id == result.run_id
+    assert from_great_expectations(outcome, "other asset").run_id != result.run_id
+    assert from_great_expectations(outcome, run_id="mine").run_id == "mine"
+    again = gx.validation.run(batch_parameters=gx.parameters)
+    assert from_great_expectations(again).run_id != result.run_id
+
+
+def test_only_warnings_mean_warning(gx):
+    suite = gx.module.ExpectationSuite(name="soft")
+    suite.add_expectation(gx.expect.ExpectColumnValuesToBeInSet(column="country", value_set=[], severity="info"))
+    result = from_great_expectations(gx.batch.validate(suite))
+    assert result.status is ResultStatus.WARNING
+    assert not result.success
+
+
+def test_without_a_run_id_every_conversion_is_new(gx):
+    suite = gx.module.ExpectationSuite(name="one")
+    suite.add_expectation(gx.expect.ExpectColumnToExist(column="iata"))
+    outcome = gx.batch.validate(suite)
+    when = datetime(2024, 5, 1, 6, tzinfo=UTC)
+    first = from_great_expectations(outcome, run_time=when, execution_time_ms=12.5)
+    assert first.success
+    assert first.run_id.startswith("run_20240501_060000_")
+    assert first.run_id != from_great_expectations(outcome, run_time=when).run_id
+    assert "tool_run_id" not in first.metadata
+    assert first.run_time == when
+    assert first.statistics.execution_time_ms == 12.5
+
+
+def test_one_expectation_alone(gx):
+    outcome = gx.batch.validate(gx.expect.ExpectColumnValuesToNotBeNull(column="city"))
+    result = from_great_expectations(outcome, "airports")
+    assert [r.count for r in result.results] == [12]
+    with pytest.raises(ValueError, match="give data_asset"):
+        from_great_expectations(outcome)
+
+
+def test_named_index_columns(gx, airports):
+    outcome = gx.batch.validate(
+        gx.expect.ExpectColumnValuesToNotBeNull(column="city"),
+        result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["iata"]},
+    )
+    (missing,) = from_great_expectations(outcome, "airports").results
+    found = [index["iata"] for index in missing.details["sample_indexes"]]
+    assert found == airports.loc[airports["city"].isna(), "iata"].tolist()
+
+
+def test_checkpoint(gx):
+    checkpoint = gx.context.checkpoints.add(
+        gx.module.Checkpoint(name="nightly", validation_definitions=[gx.validation], result_format="BASIC")
+    )
+    run = checkpoint.run(batch_parameters=gx.parameters)
+    (result,) = from_great_expectations_checkpoint(run, tags={"team": "maps"}, metadata={"commit": "abc"})
+    assert result.data_asset == "airports"
+    assert result.metadata["checkpoint_name"] == "nightly"
+    assert result.metadata["commit"] == "abc"
+    assert result.statistics.total_validators == 12
+    assert result.run_id == from_great_expectations_checkpoint(run)[0].run_id
+    (named,) = from_great_expectations_checkpoint(run, "elsewhere", run_time=datetime(2024, 5, 1, tzinfo=UTC))
+    assert (named.data_asset, named.run_time.year) == ("elsewhere", 2024)
+    with pytest.raises(TypeError, match="from_great_expectations_checkpoint"):
+        from_great_expectations(run)
+
+
+@pytest.mark.parametrize("other", [None, {}, 3, "text"])
+def test_anything_else_is_refused(other):
+    with pytest.raises(TypeError):
+        from_great_expectations(other, "x")
+    with pytest.raises(TypeError):
+        from_great_expectations_checkpoint(other)

@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+import pytest
+from vega_datasets import local_data
+
+from truthstore.interop import from_pandera
+from truthstore.results import RESULTS, ResultStatus, ValidationResult
+
+pa: Any = pytest.importorskip("pandera.pandas")
+errors: Any = pytest.importorskip("pandera.errors")
+
+
+@pytest.fixture(scope="module")
+def riots():
+    """63 people; one without an age."""
+    return local_data.la_riots()
+
+
+def validated(schema, table, *, lazy=True):
+    """What a pipeline has in hand after validation: the errors, or the table."""
+    try:
+        return schema.validate(table, lazy=lazy)
+    except (errors.SchemaErrors, errors.SchemaError) as failed:
+        return failed
+
+
+@pytest.fixture(scope="module")
+def schema():
+    return pa.DataFrameSchema(
+        {
+            "last_name": pa.Column(str, unique=True),
+            "age": pa.Column(
+                float,
+                [pa.Check.in_range(18, 60), pa.Check(lambda s: s.mean() > 80, name="mean is high")],
+                nullable=False,
+            ),
+            "longitude": pa.Column(float, [pa.Check.ge(-180), pa.Check.le(-118)]),
+            "altitude": pa.Column(int),
+            "address": pa.Column(int, coerce=True),
+            "race": pa.Column(str, pa.Check(lambda s: s / 0, name="broken")),
+            "gender": pa.Column(str, [pa.Check.isin(["Male"]), pa.Check.isin(["Male", "Female"])]),
+            "first_name": pa.Column(str, pa.Check.str_length(1, 30), nullable=True),
+        },
+        checks=pa.Check(lambda table: table["latitude"] > 34, name="north"),
+        name="people",
+        strict=True,
+        unique=["last_name", "gender"],
+    )
+
+
+@pytest.fixture
+def result(schema, riots) -> ValidationResult:
+    return from_pandera(validated(schema, riots), "riots", tags={"team": "news"}, metadata={"commit": "abc"})
+
+
+def entry(result, name, column=None):
+    (found,) = [r for r in result.results if r.validator_name == name and r.column == column]
+    return found
+
+
+def test_the_run(result):
+    assert result.data_asset == "riots"
+    assert result.suite_name == "people"
+    assert result.status is ResultStatus.FAILURE
+    assert result.tags == {"team": "news"}
+    assert result.metadata == {"tool": "pandera", "tool_version": result.metadata["tool_version"], "commit": "abc"}
+    assert (result.statistics.total_rows, result.statistics.total_columns) == (63, 11)
+
+
+def test_the_figures(result):
+    figures = result.statistics
+    assert figures.total_validators == len(result.results)
+    assert figures.error_validators == 1
+    assert figures.failed_validators == figures.total_issues == figures.critical_issues + figures.high_issues
+    assert figures.passed_validators == sum(r.success for r in result.results) > 10
+
+
+def test_counts_and_samples_are_those_of_the_table(result, riots):
+    young_or_old = entry(result, "in_range", "age")
+    rows = riots[riots["age"].notna() & ~riots["age"].between(18, 60)]
+    assert (young_or_old.count, young_or_old.severity) == (len(rows), "high")
+    assert young_or_old.details["sample_values"] == rows["age"].tolist()
+    assert young_or_old.details["sample_indexes"] == rows.index.tolist()
+    assert young_or_old.details["parameters"]["max_value"] == 60
+    assert young_or_old.message == "in_range(18, 60): 8 of 63 values failed, such as 87.0, 15.0, 65.0"
+    missing = entry(result, "not_nullable", "age")
+    assert (missing.count, missing.issue_type) == (1, "series_contains_nulls")
+    assert missing.details["sample_values"] == ["NaN"]
+    same = entry(result, "field_uniqueness", "last_name")
+    assert same.count == riots["last_name"].duplicated(keep=False).sum()
+
+
+def test_checks_of_rows_count_rows(result, riots):
+    north = entry(result, "north")
+    south = riots[riots["latitude"] <= 34]
+    assert north.count == len(south)
+    assert north.details["sample_indexes"] == south.index[:20].tolist()
+    assert north.details["sample_values"][0]["last_name"] == south.iloc[0]["last_name"]
+    twice = entry(result, "multiple_fields_uniqueness", "last_name, gender")
+    assert twice.count == riots.duplicated(["last_name", "gender"], keep=False).sum()
+
+
+def test_the_shape_is_critical(result, riots):
+    missing = entry(result, "column_in_dataframe", "altitude")
+    assert (missing.severity, missing.message) == ("critical", "the column is missing")
+    unknown = {r.column for r in result.results if r.validator_name == "column_in_schema"}
+    assert unknown == set(riots.columns) - {
+        "last_name", "age", "longitude", "address", "race", "gender", "first_name",
+    }  # fmt: skip
+    wrong = entry(result, "dtype", "address")
+    assert (wrong.severity, wrong.count, wrong.details["expected"]) == ("critical", 63, "int64")
+    assert len(wrong.details["sample_values"]) == 20
+
+
+def test_what_raised_is_an_error(result):
+    broken = entry(result, "broken", "race")
+    assert broken.errored
+    assert "TypeError" in str(broken.message)
+
+
+def test_an_aggregate_counts_one(result):
+    mean = entry(result, "mean is high", "age")
+    assert (mean.count, mean.message) == (1, "mean is high: failed")
+    assert "sample_values" not in mean.details
+
+
+def test_what_passed_is_listed(result):
+    assert entry(result, "str_length", "first_name").success
+    assert entry(result, "greater_than_or_equal_to", "longitude").success
+    assert entry(result, "dtype", "age").details == {"expected": "float64"}
+    # Two checks of one kind: the first fails, the second passes.
+    assert not entry(result, "isin", "gender").success
+    assert entry(result, "isin #2", "gender").success
+    # Nothing is known of a column that is missing.
+    assert [r.validator_name for r in result.results if r.column == "altitude"] == ["column_in_dataframe"]
+    assert not [r for r in result.results if r.validator_name == "column_in_schema" and r.success]
+
+
+def test_it_is_stored_as_it_is(result):
+    for encoding in ("json", "msgpack"):
+        assert RESULTS.decode(RESULTS.encode(result, encoding)) == result
+    assert ValidationResult.from_dict(result.to_dict()) == result
+
+
+def test_every_conversion_is_new(schema, riots):
+    failed = validated(schema, riots)
+    assert from_pandera(failed, "riots").run_id != from_pandera(failed, "riots").run_id
+    assert from_pandera(failed, "riots", "mine").run_id == "mine"
+
+
+def test_success_lists_what_the_schema_demands(riots):
+    schema = pa.DataFrameSchema(
+        {
+            "^l[ao].*ude$": pa.Column(float, pa.Check.in_range(-180, 180), regex=True),
+            "age": pa.Column(float, nullable=True),
+            "nickname": pa.Column(str, required=False),
+        },
+        index=pa.Index(int, pa.Check.ge(0)),
+        ordered=True,
+        unique_column_names=True,
+        name="places",
+    )
+    table = riots[["longitude", "latitude", "age"]]
+    when = datetime(2024, 5, 1, 6, tzinfo=UTC)
+    for outcome in (validated(schema, table), None):
+        result = from_pandera(outcome, "riots", schema=schema, run_time=when, execution_time_ms=3.5)
+        assert result.success
+        assert result.suite_name == "places"
+        assert result.statistics.pass_rate == 1.0
+        assert result.statistics.execution_time_ms == 3.5
+        assert result.run_id.startswith("run_20240501_060000_")
+        labels = {f"{r.column}.{r.validator_name}" for r in result.results}
+        assert labels >= {
+            "None.column_ordered",
+            "None.dataframe_column_labels_unique",
+            "index.greater_than_or_equal_to",
+        }
+        assert ("latitude.in_range" in labels) == (outcome is not None)
+        assert not [label for label in labels if label.startswith("nickname") and outcome is not None]
+    with pytest.raises(ValueError, match="give schema"):
+        from_pandera(table, "riots")
+
+
+def test_a_model_class_is_a_schema(riots):
+    class Person(pa.DataFrameModel):  # type: ignore[misc]  # pandera is imported as Any
+        last_name: str
+        age: float = pa.Field(ge=0, nullable=True)
+
+        @pa.dataframe_check
+        def has_place(cls, table):  # noqa: N805  # pandera makes it a class method
+            return table["latitude"].notna()
+
+    result = from_pandera(Person.validate(riots), "riots", schema=Person)
+    assert result.success
+    assert result.suite_name == "Person"
+    assert {"greater_than_or_equal_to", "has_place"} <= {r.validator_name for r in result.results}
+
+
+def test_without_lazy_only_the_first_failure_is_known(schema, riots):
+    early = pa.DataFrameSchema({"age": pa.Column(float, pa.Check.gt(100), nullable=True), "gender": pa.Column(str)})
+    result = from_pandera(validated(early, riots, lazy=False), "riots", schema=early)
+    assert [(r.validator_name, r.column, r.success) for r in result.results] == [("greater_than", "age", False)]
+    assert result.metadata["complete"] is False
+    # A strict schema raises SchemaErrors even then; only the caller knows.
+    strict = validated(schema, riots, lazy=False)
+    assert {r.success for r in from_pandera(strict, "riots", lazy=False).results} == {False}
+
+
+# A check that only warns, does so through the warnings module.
+@pytest.mark.filterwarnings("ignore:Column 'age' failed:pandera.errors.SchemaWarning")
+def test_checks_that_warn_are_not_taken_for_passed(riots):
+    schema = pa.DataFrameSchema({"age": pa.Column(float, pa.Check.gt(100, raise_warning=True), nullable=True)})
+    result = from_pandera(validated(schema, riots), "riots", schema=schema)
+    assert result.success
+    assert "greater_than" not in {r.validator_name for r in result.results}
+    assert result.metadata["unreported_checks"] == ["age.greater_than"]
+
+
+def test_limited_failure_cases_keep_their_true_count(riots):
+    schema = pa.DataFrameSchema({"age": pa.Column(float, pa.Check.gt(100, n_failure_cases=3), nullable=True)})
+    (failed,) = [r for r in from_pandera(validated(schema, riots), "riots").results if not r.success]
+    assert len(failed.details["sample_values"]) == 3
+    assert failed.count >= riots["age"].notna().sum()
+
+
+def test_order_duplicate_labels_and_index(riots):
+    table = pd.concat([riots[["age", "gender"]], riots[["age"]]], axis=1)
+    schema = pa.DataFrameSchema(
+        {"gender": pa.Column(str), "age": pa.Column(float, nullable=True)},
+        index=pa.Index(int, pa.Check.lt(60), name="row"),
+        ordered=True,
+    )
+    result = from_pandera(validated(schema, riots[["age", "gender"]]), "riots")
+    assert {(r.validator_name, r.column) for r in result.results if not r.success} >= {
+        ("column_ordered", "age"),
+        ("column_ordered", "gender"),
+    }
+    index_only = pa.DataFrameSchema({}, index=pa.Index(int, pa.Check.lt(60)))
+    result = from_pandera(validated(index_only, riots), "riots")
+    assert entry(result, "less_than", "index").details["sample_values"] == [60, 61, 62]
+    labels = pa.DataFrameSchema({}, unique_column_names=True)
+    result = from_pandera(validated(labels, table), "riots")
+    assert not entry(result, "dataframe_column_labels_unique").success
+
+
+def test_a_series(riots):
+    schema = pa.SeriesSchema(float, pa.Check.lt(60), nullable=False, name="age")
+    result = from_pandera(validated(schema, riots["age"]), "ages")
+    assert {(r.validator_name, r.column, r.success) for r in result.results} == {
+        ("dtype", "age", True),
+        ("not_nullable", "age", False),
+        ("less_than", "age", False),
+    }
+    assert (result.statistics.total_rows, result.statistics.total_columns) == (63, 1)
+
+
+def test_names_of_several_levels():
+    table = pd.DataFrame({("a", "x"): [1, -2], ("a", "y"): [3, 4]})
+    schema = pa.DataFrameSchema({("a", "x"): pa.Column(int, pa.Check.gt(0)), ("a", "y"): pa.Column(int)})
+    result = from_pandera(validated(schema, table), "levels")
+    assert entry(result, "greater_than", "a.x").details["sample_values"] == [-2]
+    assert entry(result, "dtype", "a.y").success
+
+
+def test_polars():
+    pl: Any = pytest.importorskip("polars")
+    pap: Any = pytest.importorskip("pandera.polars")
+    table = pl.DataFrame({"age": [87.0, None, 30.0], "name": ["x", "y", "x"]})
+    schema = pap.DataFrameSchema(
+        {
+            "age": pap.Column(float, pap.Check.lt(60)),
+            "name": pap.Column(str, [pap.Check.isin(["x"]), pap.Check.str_length(1, 3)]),
+            "altitude": pap.Column(int),
+        },
+        unique=["name"],
+    )
+    result = from_pandera(validated(schema, table), "people")
+    failed = {(r.validator_name, r.column): r for r in result.results if not r.success}
+    assert failed["less_than", "age"].details["sample_values"] == [87.0]
+    assert failed["not_nullable", "age"].count == 1
+    assert failed["isin", "name"].details["sample_values"] == ["y"]
+    assert ("column_in_dataframe", "altitude") in failed
+    assert entry(result, "str_length", "name").success
+    assert result.statistics.total_rows == 3
+    assert RESULTS.decode(RESULTS.encode(result)) == result
+    lazily = from_pandera(validated(schema, table.lazy()), "people")
+    assert {r.validator_name for r in lazily.results} == {"column_in_dataframe", "dtype"}

@@ -1,0 +1,98 @@
+"""The wheel holds what users need, and the tests run on the wheel."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+installed_only = pytest.mark.skipif(
+    "TRUTHSTORE_TEST_INSTALLED" not in os.environ, reason="about the wheel: run `nox -s tests`"
+)
+
+
+def package_folder() -> Path:
+    spec = find_spec("truthstore")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).resolve().parent
+
+
+@installed_only
+def test_what_is_tested_is_what_is_installed():
+    site_packages = Path(sysconfig.get_path("purelib")).resolve()
+    assert package_folder() == site_packages / "truthstore"
+
+
+@installed_only
+def test_child_processes_see_the_installed_package_too(tmp_path: Path):
+    code = "import importlib.util as u; print(u.find_spec('truthstore').origin)"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert Path(found.strip()).resolve().parent == package_folder()
+
+
+def test_the_package_is_typed_and_brings_the_suites():
+    assert (package_folder() / "py.typed").is_file()
+    assert (package_folder() / "testing" / "__init__.py").is_file()
+
+
+@installed_only
+def test_the_wheel_holds_the_package_and_nothing_else():
+    files = importlib.metadata.files("truthstore")
+    assert files is not None
+    tops = {file.parts[0] for file in files}
+    assert tops == {"truthstore", f"truthstore-{importlib.metadata.version('truthstore')}.dist-info"}
+    assert any(file.match("licenses/LICENSE") for file in files)
+
+
+def test_importing_loads_no_optional_dependency():
+    """What the tests have installed is enough to notice most; the names are those of every extra."""
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    imports = {
+        "azure-identity": "azure",
+        "azure-storage-blob": "azure",
+        "google-cloud-storage": "google.cloud",
+        "opentelemetry-api": "opentelemetry",
+        "prometheus-client": "prometheus_client",
+    }
+    wanted = [
+        re.split(r"[\[<>=]", requirement)[0]
+        for name, extra in pyproject["project"]["optional-dependencies"].items()
+        if not name.startswith("all")
+        for requirement in extra
+    ]
+    modules = sorted({imports.get(name, name) for name in wanted} | {"numpy", "pandas", "attr", "attrs"})
+    code = f"import sys, truthstore; print(sorted(set({modules!r}) & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_the_version_is_told_once():
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    version = pyproject["project"]["version"]
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.findall(r"^## \[(\d[^\]]*)\]", changelog, flags=re.MULTILINE)
+    assert not released or released[0] == version
+
+
+def test_the_formatter_is_pinned_alike_everywhere():
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (pin,) = pyproject["dependency-groups"]["lint"]
+    assert pin in (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+
+
+def test_ci_runs_the_command_of_the_readme():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = [line for line in readme.splitlines() if line.startswith("python3 -m pip install")]
+    assert len(commands) == 2
+    assert commands[1] in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()

@@ -1,0 +1,344 @@
+"""A store in memory, for tests and for results that need not outlive the process."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
+
+from truthstore.catalog import Location, Put
+from truthstore.configuration import StoreConfig, configure
+from truthstore.documents import write_document
+from truthstore.errors import StoreConflictError, StoreError, StoreNotFoundError, StoreWriteError, shown
+from truthstore.expectations import SUITES
+from truthstore.objects import FORMAT_KEY, Format, ObjectStore, folder_of
+from truthstore.query import StoreQuery
+from truthstore.record import ABSENT, ANY, NONE, Change, Condition, Expect, Options, Record, new_revision
+from truthstore.results import RESULTS
+from truthstore.store import conflict
+
+if TYPE_CHECKING:
+    from truthstore.blobs import BlobExpect, Blobs, Tag
+    from truthstore.collection import Collection
+    from truthstore.expectations import ExpectationSuite
+    from truthstore.results import ValidationResult
+
+__all__ = ["MemoryBlobs", "MemoryConfig", "MemoryExpectationStore", "MemoryStore"]
+
+T = TypeVar("T")
+
+FLUSH_AT: Final = 1_000
+
+
+class MemoryBlobs:
+    """Named bytes in a dict."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, tuple[bytes, Tag]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> tuple[bytes, Tag]:
+        """The bytes and their tag."""
+        try:
+            return self._objects[key]
+        except KeyError:
+            raise StoreNotFoundError("object", key, backend="memory") from None
+
+    def put(self, key: str, data: bytes, *, expect: BlobExpect = ANY) -> Tag:
+        """Stores bytes."""
+        tag = new_revision()
+        if expect is ANY:
+            self._objects[key] = (data, tag)
+            return tag
+        with self._lock:
+            self._check(key, expect)
+            self._objects[key] = (data, tag)
+        return tag
+
+    def delete(self, key: str, *, expect: BlobExpect = ANY) -> bool:
+        """Removes a key."""
+        with self._lock:
+            if expect is not ANY and key in self._objects:
+                self._check(key, expect)
+            return self._objects.pop(key, None) is not None
+
+    def _check(self, key: str, expect: BlobExpect) -> None:
+        stored = self._objects.get(key)
+        actual = None if stored is None else stored[1]
+        if (actual is not None) if expect is ABSENT else (expect is not ANY and actual != expect):
+            raise conflict(key, expect, actual, backend="memory", collection="object")
+
+    def list(self, prefix: str, *, after: str | None = None) -> Iterator[str]:
+        """Keys in ascending order."""
+        keys = sorted(key for key in self._objects.copy() if key.startswith(prefix))
+        return iter(keys if after is None else keys[bisect_right(keys, after) :])
+
+    def close(self) -> None:
+        """Keeps everything: another store may be opened over the same object."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryConfig(StoreConfig):
+    """Options of the memory store.
+
+    Attributes:
+        max_items: keep at most so many items of a collection, dropping those stored first; 0 means no limit.
+        deep_copy: what is saved and what is read are copies; always so, kept for users of the first system.
+    """
+
+    max_items: int = 0
+    deep_copy: bool = True
+
+    def __post_init__(self) -> None:
+        StoreConfig.__post_init__(self)
+        if self.max_items < 0:
+            raise ValueError("max_items cannot be negative")
+
+
+class MemoryStore(ObjectStore[T]):
+    """Keeps items in this process, and forgets them with it.
+
+    Args:
+        config: the options, or
+        options: the same as keywords.
+        collection: what the public operations act on.
+        blobs: where the objects are kept; two stores, one after the other, over the same blobs see the same items.
+    """
+
+    name: ClassVar[str] = "memory"
+
+    @overload
+    def __init__(
+        self: MemoryStore[ValidationResult],
+        config: MemoryConfig | None = ...,
+        *,
+        blobs: Blobs | None = ...,
+        **options: Any,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        config: MemoryConfig | None = ...,
+        *,
+        collection: Collection[T],
+        blobs: Blobs | None = ...,
+        **options: Any,
+    ) -> None: ...
+    def __init__(
+        self,
+        config: MemoryConfig | None = None,
+        *,
+        collection: Collection[Any] = RESULTS,
+        blobs: Blobs | None = None,
+        **options: Any,
+    ) -> None:
+        self._settings = configure(MemoryConfig, config, options, "MemoryStore")
+        super().__init__(collection, self._settings, Format.of(self._settings))
+        self._blobs: Blobs = MemoryBlobs() if blobs is None else blobs
+        self._get = self._blobs.get
+        self._writing = _Writing()
+
+    def _open(self) -> None:
+        self._catalog.open(None)
+        try:
+            stored, _ = self._blobs.get(FORMAT_KEY)
+        except StoreNotFoundError:
+            from msgspec import json  # noqa: PLC0415  # once
+
+            self._blobs.put(FORMAT_KEY, json.encode(self._format))
+        else:
+            self._format.check(stored, "this memory")
+
+    def _forked(self) -> None:
+        self._writing.anew()
+
+    def _load(self, collection: Collection[Any]) -> Iterable[Put]:
+        folder = folder_of(collection.name)
+        for key in self._blobs.list(folder):
+            rest = key[len(folder) :]
+            if "/" not in rest and rest.endswith(self._extension) and not rest.startswith("_"):
+                yield Put(self._parse(self._blobs.get(key)[0], collection, None))
+
+    def _read(self, collection: Collection[Any], location: Location) -> Record | None:
+        try:
+            data, _ = self._get(self._key(collection, location.id))
+        except StoreNotFoundError:
+            return None
+        return self._parse(data, collection, location.id)
+
+    def _settle(self, collection: Collection[Any], id: str) -> Record | None:
+        with self._writing.lock:
+            return self._read(collection, Location(id, "", False, None))
+
+    def _replace_catalog(self, error: sqlite3.Error) -> None:
+        raise self._read_error(error) from error
+
+    def put_records(
+        self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
+    ) -> list[Record]:
+        """Stores records; the catalog learns of them at the next query."""
+        self._ready(collection)
+        heads: list[Record] = []
+        changes: list[Change] = []
+        writing = self._writing
+        try:
+            with writing.lock:
+                for record in records:
+                    stored = Record(record.meta, record.body, new_revision())
+                    self._put(stored, collection, expect)
+                    head = Record(record.meta, None, stored.revision)
+                    writing.pending.setdefault(collection, {})[head.id] = head
+                    heads.append(head)
+                    changes.append(Change(collection.name, head.id, head.revision))
+                if len(writing.pending[collection]) >= FLUSH_AT:
+                    self._flush(collection)
+                if self._settings.max_items:
+                    changes.extend(self._evict(collection))
+        finally:
+            if changes and self._lifecycle.subscribers:
+                self._announce(changes)
+        return heads
+
+    def _put(self, record: Record, collection: Collection[Any], expect: Expect) -> None:
+        key = self._key(collection, record.id)
+        if expect is not ANY:
+            known = self._read(collection, Location(record.id, "", False, None))
+            actual = known.revision if known is not None else None
+            live = known is not None and not known.meta.deleted
+            if live if isinstance(expect, Condition) else actual != expect:
+                raise conflict(record.id, expect, actual, backend=self.name, collection=collection.name)
+        try:
+            self._blobs.put(key, self._compress(write_document(record, collection)))
+        except StoreConflictError:
+            raise
+        except (StoreError, OSError) as error:
+            self._doubt(collection, record.id)
+            if not self._landed(collection, record.id, record.revision):
+                raise StoreWriteError(
+                    f"{collection.name} {shown(record.id)} was not stored: {error}",
+                    backend=self.name,
+                    collection=collection.name,
+                    identifier=record.id,
+                ) from error
+
+    def _landed(self, collection: Collection[Any], id: str, revision: str | None) -> bool:
+        """Whether a failed write happened all the same; if that cannot be found out, raises."""
+        try:
+            known = self._read(collection, Location(id, "", False, None))
+        except (StoreError, OSError) as error:
+            raise StoreWriteError(
+                f"{collection.name} {shown(id)} may or may not have been written: read it to find out ({error})",
+                backend=self.name,
+                collection=collection.name,
+                identifier=id,
+            ) from error
+        return (known.revision if known is not None else None) == revision
+
+    def _doubt(self, collection: Collection[Any], id: str) -> None:
+        """What the catalog says of this id must be asked of the object before the next query."""
+        self._writing.doubtful.setdefault(collection, set()).add(id)
+
+    def _delete(self, collection: Collection[Any], ids: Sequence[str], expect: Expect) -> list[str]:
+        self._ready(collection)
+        deleted: list[str] = []
+        writing = self._writing
+        try:
+            with writing.lock:
+                for id in ids:
+                    known = self._read(collection, Location(id, "", False, None))
+                    if not isinstance(expect, Condition) and (known is None or known.revision != expect):
+                        actual = None if known is None else known.revision
+                        raise conflict(id, expect, actual, backend=self.name, collection=collection.name)
+                    if known is None:
+                        continue
+                    self._doubt(collection, id)
+                    try:
+                        self._blobs.delete(self._key(collection, id))
+                    except (StoreError, OSError) as error:
+                        if not self._landed(collection, id, None):
+                            raise StoreWriteError(
+                                f"{collection.name} {shown(id)} was not removed: {error}",
+                                backend=self.name,
+                                collection=collection.name,
+                                identifier=id,
+                            ) from error
+                    writing.pending.get(collection, {}).pop(id, None)
+                    if not known.meta.deleted:
+                        deleted.append(id)
+        finally:
+            if deleted and self._lifecycle.subscribers:
+                self._announce([Change(collection.name, id, None) for id in deleted])
+        return deleted
+
+    def _flush(self, collection: Collection[Any]) -> None:
+        """Tells the catalog what was written since the last query."""
+        writing = self._writing
+        with writing.lock:
+            pending = writing.pending.get(collection, {})
+            removed: list[str] = []
+            for id in writing.doubtful.get(collection, ()):
+                record = self._read(collection, Location(id, "", False, None))
+                if record is not None:
+                    pending[id] = record.head()
+                else:
+                    pending.pop(id, None)
+                    removed.append(id)
+            if pending or removed:
+                self._catalog.commit(
+                    collection, [Put(head) for head in pending.values()], removed, expect=ANY, backend=self.name
+                )
+            writing.pending.pop(collection, None)
+            writing.doubtful.pop(collection, None)
+
+    def _evict(self, collection: Collection[Any]) -> list[Change]:
+        self._flush(collection)
+        excess = self._catalog.count(StoreQuery().bind(collection)) - self._settings.max_items
+        if excess <= 0:
+            return []
+        oldest = self._catalog.ids(StoreQuery(order_by="stored_at", ascending=True, limit=excess).bind(collection))
+        for id in oldest:
+            self._blobs.delete(self._key(collection, id))
+        self._catalog.commit(collection, (), oldest, expect=ANY, backend=self.name)
+        return [Change(collection.name, id, None) for id in oldest]
+
+    def _guard(self, operation: Any) -> Any:
+        for collection in (*self._writing.pending, *self._writing.doubtful):
+            if collection in self._opening.ready:
+                self._flush(collection)
+        return super()._guard(operation)
+
+    def clear_all(self) -> int:
+        """Removes every item of the collection and returns how many there were."""
+        return self.clear()
+
+    def close(self) -> None:
+        """Forgets the index; the objects stay in their `blobs`."""
+        super().close()
+        self._blobs.close()
+
+
+class _Writing:
+    """What writers share: a lock, and what the catalog has not been told yet."""
+
+    __slots__ = ("doubtful", "lock", "pending")
+
+    def __init__(self) -> None:
+        self.pending: dict[Collection[Any], dict[str, Record]] = {}
+        self.doubtful: dict[Collection[Any], set[str]] = {}
+        self.anew()
+
+    def anew(self) -> None:
+        """A lock that no thread of a parent process holds; a child makes its catalog anew from the objects."""
+        self.lock = threading.RLock()
+        self.pending.clear()
+        self.doubtful.clear()
+
+
+class MemoryExpectationStore(MemoryStore["ExpectationSuite"]):
+    """A memory store of expectation suites."""
+
+    def __init__(self, config: MemoryConfig | None = None, **options: Any) -> None:
+        super().__init__(config, collection=SUITES, **options)

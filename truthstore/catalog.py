@@ -1,0 +1,542 @@
+"""The SQLite index that answers queries for file-like backends.
+
+It is derived: everything in it can be made anew from the bodies. A table per collection has a row per item with a column
+per declared field. Inserts are kept cheap: tags lie in the row as JSON and words in the body; both are copied into
+postings, for the rows past a watermark, by the first query that needs them. Row numbers are never used twice below the
+watermarks, so that postings of replaced rows match nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from truthstore.catalog_sql import (
+    SQL_TYPES,
+    aggregate_statement,
+    column,
+    condition,
+    page_statements,
+    partials,
+    quoted,
+    tag_term,
+    word_term,
+)
+from truthstore.collection import Collection
+from truthstore.errors import StoreConfigError
+from truthstore.record import NO_ANNOTATIONS, Condition, Expect, Meta, Record
+from truthstore.store import conflict
+
+if TYPE_CHECKING:
+    from truthstore.aggregate import Aggregation, Row
+    from truthstore.query import BoundQuery
+    from truthstore.record import FieldValue
+
+__all__ = ["Catalog", "Location", "Put"]
+
+VERSION: Final = 1
+PAGE: Final = 1_000
+BACKFILL_LIMIT: Final = 10_000
+BUSY_SECONDS: Final = 60.0
+_SYNCHRONOUS: Final = frozenset({"NORMAL", "FULL"})
+
+_to_json: Final = msgspec.json.Encoder().encode
+_from_json: Final = msgspec.json.decode
+
+
+class Location(NamedTuple):
+    """Where an item's body lies: its revision, whether it is a tombstone, and its object if not under its usual name."""
+
+    id: str
+    revision: str
+    deleted: bool
+    name: str | None
+
+
+class Put(NamedTuple):
+    """One row to write."""
+
+    record: Record
+    name: str | None = None
+
+
+Bodies = Callable[[Collection[Any], Sequence[Location]], Iterator[Record]]
+"""Reads the bodies of some items, for what the index does not hold; leaves out what is gone."""
+
+
+class _Table:
+    """The SQL of one collection, and the number of the definition under which this process writes."""
+
+    __slots__ = ("collection", "columns", "heads", "insert", "name", "number", "postings", "upsert")
+
+    def __init__(self, collection: Collection[Any], number: int) -> None:
+        self.collection = collection
+        self.number = number
+        self.name = quoted(f"c_{collection.name}")
+        self.postings = quoted(f"p_{collection.name}")
+        self.columns = [column(field) for field in collection.fields]
+        listed = ["seq", "id", "revision", "stored_at", "size", "deleted", "name", "tags", "text", "extra", "shape"]
+        places = ",".join("?" * (len(listed) - 1 + len(self.columns)))
+        number_of_row = (
+            f"1 + max(ifnull((SELECT max(seq) FROM {self.name}), 0), "
+            f"(SELECT max(tags, text) FROM marks WHERE collection = '{collection.name}'))"
+        )
+        self.insert = (
+            f"INSERT INTO {self.name} ({', '.join(listed + self.columns)}) VALUES ({number_of_row}, {places}) "
+            "ON CONFLICT (id) DO NOTHING"
+        )
+        self.heads = ", ".join(["id, revision, stored_at, size, deleted, tags, extra", *self.columns])
+
+    def row(self, put: Put) -> tuple[Any, ...]:
+        """The parameters of an insert."""
+        record, name = put
+        meta = record.meta
+        fields = meta.fields
+        tags = meta.tags
+        extra = None
+        text = None
+        if not meta.derivable or meta.annotations:
+            extra = _to_json([meta.encoding, meta.encodings, dict(meta.annotations)]).decode()
+            text = None if meta.derivable else meta.text
+        return (
+            meta.id,
+            record.revision,
+            meta.stored_at,
+            meta.size,
+            meta.deleted,
+            name,
+            _to_json(tags).decode() if tags else None,
+            text,
+            extra,
+            self.number,
+            *[fields.get(field) for field in self.collection.fields],
+        )
+
+    def head(self, row: tuple[Any, ...]) -> Record:
+        """A head from the columns of `heads`."""
+        id, revision, stored_at, size, deleted, tags, extra, *values = row
+        encoding: str = "json"
+        encodings: tuple[str, ...] = ()
+        annotations: Any = NO_ANNOTATIONS
+        if extra is not None:
+            encoding, listed, annotations = _from_json(extra)
+            encodings = tuple(listed)
+        declared = self.collection.fields
+        fields: dict[str, FieldValue] = dict(zip(declared, values, strict=True))
+        for name, field in declared.items():
+            if field.type is bool and fields[name] is not None:
+                fields[name] = bool(fields[name])
+        meta = Meta(
+            id,
+            fields=fields,
+            tags=_from_json(tags) if tags is not None else {},
+            size=size,
+            encoding=encoding,
+            encodings=encodings,
+            stored_at=stored_at,
+            deleted=bool(deleted),
+            annotations=annotations,
+        )
+        return Record(meta, None, revision)
+
+
+class Catalog:
+    """One SQLite database with a table per collection.
+
+    Args:
+        bodies: reads bodies, for words and for fields that were declared later.
+        synchronous: ``NORMAL``, or ``FULL`` to sync every commit.
+    """
+
+    def __init__(self, bodies: Bodies, *, synchronous: str = "NORMAL") -> None:
+        if synchronous not in _SYNCHRONOUS:
+            raise ValueError(f"synchronous is one of {', '.join(sorted(_SYNCHRONOUS))}, not {synchronous!r}")
+        self._bodies = bodies
+        self._synchronous = synchronous
+        self._path: str | None = None
+        self._abandoned: list[sqlite3.Connection] = []
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._lock = threading.RLock()
+        self._writer: sqlite3.Connection | None = None
+        self._idle: list[sqlite3.Connection] = []
+        self._tables: dict[tuple[str, str], _Table] = {}
+
+    def abandon(self) -> None:
+        """Forgets all connections without closing them.
+
+        After a fork, closing would touch the parent's locks; after the file was replaced, closing would remove the
+        write-ahead log of its successor by name (sqlite.org/howtocorrupt.html).
+        """
+        self._abandoned.extend(self._idle)
+        if self._writer is not None:
+            self._abandoned.append(self._writer)
+        self._begin_anew()
+
+    def open(self, path: str | None) -> None:
+        """Connects to a file, or to memory, and makes the catalog's own tables if they are not there.
+
+        Raises:
+            sqlite3.Error: it cannot be opened, or is damaged.
+            StoreConfigError: a newer version of this library made it.
+        """
+        self._path = path
+        writer = self._connect()
+        (version,) = writer.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            writer.close()
+            raise StoreConfigError(f"the index has format {version}, this library reads up to {VERSION}: upgrade truthstore")
+        if version == 0:
+            if path is not None:
+                writer.execute("PRAGMA journal_mode = WAL")
+            writer.executescript(
+                "BEGIN IMMEDIATE;"
+                "CREATE TABLE IF NOT EXISTS definitions (collection TEXT NOT NULL, fingerprint TEXT NOT NULL,"
+                " number INTEGER NOT NULL, mark INTEGER NOT NULL, PRIMARY KEY (collection, fingerprint)) WITHOUT ROWID;"
+                "CREATE TABLE IF NOT EXISTS marks (collection TEXT PRIMARY KEY, tags INTEGER NOT NULL,"
+                " text INTEGER NOT NULL) WITHOUT ROWID;"
+                f"PRAGMA user_version = {VERSION};"
+                "COMMIT;"
+            )
+        self._writer = writer
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path or ":memory:", timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        return connection
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        if self._writer is None:
+            raise sqlite3.ProgrammingError("the index is not open")
+        return self._writer
+
+    def _read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        if self._path is None:
+            with self._lock:
+                return self._connection.execute(sql, parameters).fetchall()
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._connect()
+        rows = connection.execute(sql, parameters).fetchall()
+        self._idle.append(connection)
+        return rows
+
+    def prepare(self, collection: Collection[Any], load: Callable[[], Iterable[Put]]) -> None:
+        """Makes sure that the collection has its table, with a column for each of its fields.
+
+        Args:
+            collection: the collection.
+            load: all items there are, for a collection that this catalog has never seen.
+
+        Raises:
+            StoreConfigError: fields were declared anew and there are too many items to read them all now.
+        """
+        key = (collection.name, collection.fingerprint)
+        if key in self._tables:
+            return
+        with self._lock:
+            known = self._connection.execute(
+                "SELECT number FROM definitions WHERE collection = ? AND fingerprint = ?", key
+            ).fetchone()
+            if known is None:
+                with self._transaction() as connection:
+                    known = (self._define(connection, collection, load),)
+            self._tables[key] = _Table(collection, known[0])
+
+    def _define(
+        self, connection: sqlite3.Connection, collection: Collection[Any], load: Callable[[], Iterable[Put]]
+    ) -> int:
+        others = connection.execute("SELECT fingerprint, number FROM definitions WHERE collection = ?", (collection.name,))
+        numbers = dict(others.fetchall())
+        if collection.fingerprint in numbers:
+            return int(numbers[collection.fingerprint])
+        table = _Table(collection, 1 + max(numbers.values(), default=0))
+        connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {table.name} (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,"
+            " revision TEXT NOT NULL, stored_at INTEGER NOT NULL, size INTEGER NOT NULL, deleted INTEGER NOT NULL,"
+            " name TEXT, tags TEXT, text TEXT, extra TEXT, shape INTEGER NOT NULL)"
+        )
+        connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {table.postings} (term TEXT NOT NULL, item INTEGER NOT NULL,"
+            " PRIMARY KEY (term, item)) WITHOUT ROWID"
+        )
+        connection.execute("INSERT OR IGNORE INTO marks VALUES (?, 0, 0)", (collection.name,))
+        present = {row[1] for row in connection.execute(f"PRAGMA table_info({table.name})")}
+        for name, field in collection.fields.items():
+            if f"f_{name}" not in present:
+                connection.execute(f"ALTER TABLE {table.name} ADD COLUMN {column(name)} {SQL_TYPES[field.type]}")
+        time = collection.time or "stored_at"
+        for lookup in [(), *collection.lookups]:
+            names = [*lookup, *([] if time in lookup else [time])]
+            index = quoted(f"i_{collection.name}_{'_'.join(names)}")
+            listed = ", ".join(column(name) for name in names)
+            connection.execute(f"CREATE INDEX IF NOT EXISTS {index} ON {table.name} ({listed})")
+        if not numbers:
+            for put in load():
+                connection.execute(table.insert, table.row(put))
+        connection.execute(
+            "INSERT INTO definitions VALUES (?, ?, ?, 0)", (collection.name, collection.fingerprint, table.number)
+        )
+        return table.number
+
+    def _transaction(self) -> _Transaction:
+        return _Transaction(self._lock, self._connection)
+
+    def _table(self, collection: Collection[Any]) -> _Table:
+        return self._tables[collection.name, collection.fingerprint]
+
+    def commit(
+        self,
+        collection: Collection[Any],
+        puts: Sequence[Put] = (),
+        deletes: Sequence[str] = (),
+        *,
+        expect: Expect,
+        backend: str,
+    ) -> dict[str, Location]:
+        """Writes and removes rows in one transaction; returns what was there before, by id.
+
+        Raises:
+            StoreConflictError: `expect` did not hold for one of the puts; nothing was written.
+            sqlite3.Error: nothing was written, or the commit is in doubt.
+        """
+        table = self._table(collection)
+        if len(puts) == 1 and not deletes and isinstance(expect, Condition):
+            # A new id, the usual case, is one statement that is its own transaction.
+            with self._lock:
+                if self._connection.execute(table.insert, table.row(puts[0])).rowcount == 1:
+                    return {}
+        before: dict[str, Location] = {}
+        with self._transaction() as connection:
+            for put in puts:
+                row = table.row(put)
+                id = row[0]
+                if isinstance(expect, Condition) and connection.execute(table.insert, row).rowcount == 1:
+                    continue
+                known = _location(connection, table, id)
+                if known is not None:
+                    before[id] = known
+                _check(known, id, expect, backend, collection.name)
+                connection.execute(f"DELETE FROM {table.name} WHERE id = ?", (id,))
+                connection.execute(table.insert, row)
+            for id in deletes:
+                known = _location(connection, table, id)
+                if known is not None:
+                    before[id] = known
+                    connection.execute(f"DELETE FROM {table.name} WHERE id = ?", (id,))
+        return before
+
+    def find(self, collection: Collection[Any], id: str) -> Location | None:
+        """Where an item lies, or None if the index has no such row."""
+        table = self._table(collection)
+        rows = self._read(f"SELECT id, revision, deleted, name FROM {table.name} WHERE id = ?", (id,))
+        return _as_location(rows[0]) if rows else None
+
+    def find_by_name(self, collection_name: str, id: str) -> Location | None:
+        """The same for a collection that this process has not declared."""
+        if not self._read("SELECT 1 FROM marks WHERE collection = ?", (collection_name,)):
+            return None
+        rows = self._read(f"SELECT id, revision, deleted, name FROM {quoted('c_' + collection_name)} WHERE id = ?", (id,))
+        return _as_location(rows[0]) if rows else None
+
+    def locations(self, bound: BoundQuery) -> Iterator[list[Location]]:
+        """Where what a query finds lies, in its order, a page at a time."""
+        for page in self._pages(bound, "id, revision, deleted, name"):
+            yield [_as_location(row) for row in page]
+
+    def heads(self, bound: BoundQuery) -> Iterator[list[Record]]:
+        """Heads of what a query finds, in its order, a page at a time."""
+        table = self._table(bound.collection)
+        for page in self._pages(bound, table.heads):
+            yield [table.head(row) for row in page]
+
+    def ids(self, bound: BoundQuery) -> list[str]:
+        """Ids of what a query finds, in its order."""
+        return [row[0] for page in self._pages(bound, "id") for row in page]
+
+    def _pages(self, bound: BoundQuery, columns: str) -> Iterator[list[tuple[Any, ...]]]:
+        table = self._complete(bound)
+        left = bound.limit
+        order = column(bound.order)
+        start = bound.start
+        offset = bound.offset
+        while left is None or left > 0:
+            wanted = PAGE if left is None else min(PAGE, left)
+            # The value that the order goes by comes last, so that the next page can start after it.
+            rows: list[tuple[Any, ...]] = []
+            for sql, parameters in page_statements(bound, f"{columns}, {order}", table.name, table.postings, start):
+                limits = f" LIMIT {wanted - len(rows)}" + (f" OFFSET {offset}" if offset else "")
+                rows.extend(self._read(sql + limits, parameters))
+                if len(rows) == wanted:
+                    break
+            if rows:
+                yield [row[:-1] for row in rows]
+            if len(rows) < wanted:
+                return
+            left = None if left is None else left - len(rows)
+            start = (rows[-1][-1], rows[-1][0])
+            offset = 0
+
+    def count(self, bound: BoundQuery) -> int:
+        """How many items fulfil the conditions of a query."""
+        table = self._complete(bound)
+        sql, parameters = condition(bound, table.postings)
+        return int(self._read(f"SELECT count(*) FROM {table.name} WHERE {sql}", parameters)[0][0])
+
+    def aggregate(self, bound: BoundQuery, aggregation: Aggregation) -> list[Row]:
+        """Figures over what fulfils the conditions of a query.
+
+        Raises:
+            sqlite3.OperationalError: a sum does not fit 64 bits.
+        """
+        table = self._complete(bound)
+        sql, parameters = aggregate_statement(bound, aggregation, table.name, table.postings)
+        return aggregation.rows(partials(aggregation, bound, self._read(sql, parameters)))
+
+    def _complete(self, bound: BoundQuery) -> _Table:
+        """The table, after everything that the query needs was copied into it."""
+        table = self._table(bound.collection)
+        name = table.collection.name
+        numbers = self._read("SELECT number, mark FROM definitions WHERE collection = ?", (name,))
+        if len(numbers) > 1:
+            self._backfill(table, dict(numbers)[table.number])
+        if bound.tags:
+            self._post(table, "tags", self._tag_terms)
+        if bound.words:
+            self._post(table, "text", self._word_terms)
+        return table
+
+    def _backfill(self, table: _Table, mark: int) -> None:
+        """Fills the columns of this definition in rows that processes with another one wrote."""
+        where = f"FROM {table.name} WHERE seq > ? AND shape != ?"
+        (top, waiting) = self._read(f"SELECT max(seq), count(*) {where}", (mark, table.number))[0]
+        if not waiting:
+            return
+        name = table.collection.name
+        if waiting > BACKFILL_LIMIT:
+            raise StoreConfigError(
+                f"the fields of {name} were declared anew and {waiting} items must be read once: "
+                "call rebuild_index()",
+                collection=name,
+            )
+        rows = self._read(f"SELECT id, revision, deleted, name {where}", (mark, table.number))
+        # Bodies are read outside the transaction: reading may need the lock that a writer holds who waits for us.
+        values = [
+            (*(record.meta.fields.get(field) for field in table.collection.fields), record.id, record.revision)
+            for record in self._bodies(table.collection, [_as_location(row) for row in rows])
+        ]
+        sets = ", ".join(f"{field} = ?" for field in table.columns)
+        with self._transaction() as connection:
+            connection.executemany(f"UPDATE {table.name} SET {sets} WHERE id = ? AND revision = ?", values)
+            connection.execute(
+                "UPDATE definitions SET mark = max(mark, ?) WHERE collection = ? AND number = ?",
+                (top, name, table.number),
+            )
+
+    def _tag_terms(self, table: _Table, mark: int, top: int) -> list[tuple[str, int]]:
+        rows = self._read(
+            f"SELECT seq, tags FROM {table.name} WHERE seq > ? AND seq <= ? AND tags IS NOT NULL", (mark, top)
+        )
+        return [(tag_term(key, value), seq) for seq, tags in rows for key, value in _from_json(tags).items()]
+
+    def _word_terms(self, table: _Table, mark: int, top: int) -> list[tuple[str, int]]:
+        rows = self._read(
+            f"SELECT seq, id, revision, deleted, name, text FROM {table.name} WHERE seq > ? AND seq <= ?", (mark, top)
+        )
+        texts = [(row[0], row[5]) for row in rows if row[5] is not None]
+        numbers = {row[2]: row[0] for row in rows if row[5] is None}
+        unread = [_as_location(row[1:5]) for row in rows if row[5] is None]
+        texts.extend(
+            (numbers[record.revision], record.meta.text)
+            for record in self._bodies(table.collection, unread)
+            if record.revision in numbers
+        )
+        return [(word_term(word), seq) for seq, text in texts for word in text.split()]
+
+    def _post(self, table: _Table, kind: str, terms: Callable[[_Table, int, int], list[tuple[str, int]]]) -> None:
+        """Copies tags or words of the rows past the watermark into the postings, and moves the watermark."""
+        name = table.collection.name
+        watermark = f"SELECT {kind} FROM marks WHERE collection = ?"
+        while True:
+            mark, top = self._read(f"SELECT ({watermark}), max(seq) FROM {table.name}", (name,))[0]
+            if top is None or top <= mark:
+                return
+            top = min(top, mark + PAGE)
+            found = terms(table, mark, top)
+            with self._transaction() as connection:
+                # Another process may have done the same meanwhile.
+                if connection.execute(watermark, (name,)).fetchone()[0] == mark:
+                    connection.executemany(f"INSERT OR IGNORE INTO {table.postings} VALUES (?, ?)", found)
+                    connection.execute(f"UPDATE marks SET {kind} = ? WHERE collection = ?", (top, name))
+
+    def forget(self, collection: Collection[Any]) -> None:
+        """Removes postings that belong to no row any more."""
+        table = self._table(collection)
+        with self._transaction() as connection:
+            connection.execute(f"DELETE FROM {table.postings} WHERE item NOT IN (SELECT seq FROM {table.name})")
+
+    def close(self) -> None:
+        """Closes all connections."""
+        with self._lock:
+            connections = [*self._idle, *([self._writer] if self._writer is not None else [])]
+            self._begin_anew()
+            for connection in connections:
+                connection.close()
+
+
+class _Transaction:
+    """BEGIN IMMEDIATE … COMMIT, or ROLLBACK if anything is raised."""
+
+    __slots__ = ("_connection", "_lock")
+
+    def __init__(self, lock: threading.RLock, connection: sqlite3.Connection) -> None:
+        self._lock = lock
+        self._connection = connection
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._lock.acquire()
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except BaseException:
+            self._lock.release()
+            raise
+        return self._connection
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            if kind is None:
+                self._connection.execute("COMMIT")
+        finally:
+            try:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+            finally:
+                self._lock.release()
+
+
+def _location(connection: sqlite3.Connection, table: _Table, id: str) -> Location | None:
+    row = connection.execute(f"SELECT id, revision, deleted, name FROM {table.name} WHERE id = ?", (id,)).fetchone()
+    return None if row is None else _as_location(row)
+
+
+def _as_location(row: Sequence[Any]) -> Location:
+    return Location(row[0], row[1], bool(row[2]), row[3])
+
+
+def _check(known: Location | None, id: str, expect: Expect, backend: str, collection: str) -> None:
+    live = known is not None and not known.deleted
+    if isinstance(expect, Condition):
+        if expect.requires_absence and live:
+            raise conflict(id, expect, known.revision if known else None, backend=backend, collection=collection)
+    elif known is None or known.revision != expect:
+        raise conflict(id, expect, known.revision if known else None, backend=backend, collection=collection)
+

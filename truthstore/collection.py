@@ -1,0 +1,500 @@
+"""How the items of one type are stored: id, indexed fields, tags, time, text."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import enum
+import hashlib
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime, timezone
+from operator import attrgetter
+from time import time_ns
+from types import MappingProxyType
+from typing import Any, Final, Generic, TypeVar, cast
+
+import msgspec
+
+from truthstore.encoding import Codec, Encoding, pretty
+from truthstore.errors import StoreConfigError, StoreCorruptError, StoreKeyError, StoreWriteError, shown
+from truthstore.record import NO_ANNOTATIONS, FieldValue, Meta, Record
+from truthstore.text import index_text
+
+__all__ = ["Collection", "Field", "check_id", "to_microseconds"]
+
+T = TypeVar("T")
+
+MAX_ID: Final = 1_024
+MAX_FIELD_BYTES: Final = 4_096
+MAX_TAGS: Final = 100
+MAX_TAG_KEY: Final = 256
+MAX_TAG_VALUE: Final = 1_024
+FIELD_TYPES: Final = (str, int, float, bool, datetime)
+RESERVED: Final = frozenset({"id", "size", "stored_at", "revision", "deleted", "tags", "text"})
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_USER_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_OWN_NAME: Final = re.compile(r"[a-z][a-z0-9_.]{0,62}")
+_CONTROL_OR_SURROGATE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class Field(msgspec.Struct, frozen=True):
+    """A field that queries may name.
+
+    Attributes:
+        type: str, int, float, bool or datetime. Every field may also be None.
+        path: where it lies in the item, as a dotted path of attributes; empty means under its own name.
+        indexed: whether it gets an index of its own, not just a place in the index rows.
+    """
+
+    type: type
+    path: str = ""
+    indexed: bool = True
+
+
+def to_microseconds(value: datetime | date) -> int:
+    """UTC microseconds since 1970. A naive time means local time; a date means its first moment."""
+    if not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    # Whole seconds are exact in a float; microseconds beside them would not be.
+    return int(value.replace(microsecond=0).timestamp()) * 1_000_000 + value.microsecond
+
+
+def check_id(id: object) -> str:
+    """The id, if it can be used.
+
+    Raises:
+        TypeError: it is not a string.
+        StoreKeyError: it is empty, longer than 1,024 characters, or holds control characters or lone surrogates.
+    """
+    if not isinstance(id, str):
+        raise TypeError(f"an id is a string, not {type(id).__name__}")
+    if not id:
+        raise StoreKeyError("an id cannot be empty", identifier=id)
+    if len(id) > MAX_ID:
+        raise StoreKeyError(f"id of {len(id)} characters: at most {MAX_ID} are allowed", identifier=id)
+    # Printable strings, nearly all ids, hold neither control characters nor surrogates.
+    if not id.isprintable() and (found := _CONTROL_OR_SURROGATE.search(id)):
+        raise StoreKeyError(
+            f"id {shown(id)} holds U+{ord(found[0]):04X}: control characters are not allowed", identifier=id
+        )
+    return id
+
+
+class Collection(Generic[T]):
+    """A named set of items of one type, with the fields that can be queried.
+
+    Make one with `Collection.of`. Two processes that share a store should declare it alike.
+
+    Attributes:
+        name: its name, ``[a-z][a-z0-9_]*``; names with a dot are the library's own.
+        type: the class of its items.
+        fields: the declared fields by name, the time field among them.
+        time: name of the field that orders history, or None (then `stored_at` does).
+        lookups: field combinations that get an index, each ending with the time.
+    """
+
+    __slots__ = (
+        "_codec",
+        "_converters",
+        "_get_id",
+        "_get_tags",
+        "_get_values",
+        "_text_paths",
+        "fields",
+        "fingerprint",
+        "lookups",
+        "name",
+        "text",
+        "time",
+        "type",
+    )
+
+    def __init__(
+        self,
+        type: type[T],
+        *,
+        name: str,
+        id: str,
+        index: Mapping[str, type | Field],
+        time: str | None,
+        tags: str | None,
+        text: Sequence[str],
+        lookups: Sequence[Sequence[str]] | None,
+        enc_hook: Callable[[Any], Any] | None,
+        dec_hook: Callable[[type, Any], Any] | None,
+    ) -> None:
+        known = _attributes(type)
+        declared: dict[str, Field] = {}
+        for field_name, given in index.items():
+            field = given if isinstance(given, Field) else Field(given)
+            if field.type not in FIELD_TYPES:
+                raise StoreConfigError(
+                    f"{name}.{field_name}: a field is str, int, float, bool or datetime, not {field.type!r}"
+                )
+            declared[field_name] = field if field.path else Field(field.type, field_name, field.indexed)
+        if time is not None and time not in declared:
+            declared[time] = Field(datetime, time)
+        if time is not None and declared[time].type is not datetime:
+            raise StoreConfigError(f"{name}.{time}: the time field must be a datetime")
+        for field_name, field in declared.items():
+            if field_name in RESERVED or not _USER_NAME.fullmatch(field_name):
+                raise StoreConfigError(f"{name}: {field_name!r} cannot name a field")
+            _check_path(name, field.path, known, type)
+        for path in (id, *([tags] if tags else []), *text):
+            _check_path(name, path, known, type)
+        self.name = name
+        self.type = type
+        self.time = time
+        self.text = tuple(text)
+        self.fields: Mapping[str, Field] = MappingProxyType(declared)
+        if lookups is None:
+            lookups = [(f,) for f, field in declared.items() if field.indexed and f != time]
+        for lookup in lookups:
+            for field_name in lookup:
+                if field_name not in declared:
+                    raise StoreConfigError(f"{name}: lookup of the undeclared field {field_name!r}")
+        self.lookups = tuple(tuple(lookup) for lookup in lookups)
+        self._codec = Codec(type, enc_hook=enc_hook, dec_hook=dec_hook)
+        self._get_id = attrgetter(id)
+        self._get_tags = attrgetter(tags) if tags else None
+        self._get_values = [(f, field.path, attrgetter(field.path), _CONVERT[field.type]) for f, field in declared.items()]
+        self._text_paths = [path.split(".") for path in text]
+        shape = (id, time, tags, self.text, sorted((f, d.type.__name__, d.path) for f, d in declared.items()), self.lookups)
+        self.fingerprint = hashlib.sha256(repr(shape).encode()).hexdigest()[:16]
+
+    @classmethod
+    def of(
+        cls,
+        type: type[T],
+        *,
+        id: str = "id",
+        name: str | None = None,
+        index: Mapping[str, type | Field] = MappingProxyType({}),
+        time: str | None = None,
+        tags: str | None = None,
+        text: Sequence[str] = (),
+        lookups: Sequence[Sequence[str]] | None = None,
+        enc_hook: Callable[[Any], Any] | None = None,
+        dec_hook: Callable[[type, Any], Any] | None = None,
+    ) -> Collection[T]:
+        """Declares how a msgspec Struct, dataclass or attrs class is stored.
+
+        Args:
+            type: the class.
+            id: attribute that holds an item's id, a string.
+            name: the collection's name; by default the class's name in snake case.
+            index: the fields that queries may name, each a type or a `Field`.
+            time: attribute that orders history, a datetime.
+            tags: attribute that holds tags, a dict of strings.
+            text: dotted paths of the strings that full-text queries look in; lists on the way are walked.
+            lookups: field combinations that get an index; by default every indexed field by itself.
+            enc_hook: turns objects of unknown types into known ones, as in msgspec.
+            dec_hook: the way back, as in msgspec.
+
+        Raises:
+            StoreConfigError: the declaration does not fit the class.
+            TypeError: the class is of none of the three kinds.
+        """
+        if name is None:
+            name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type.__name__).lower()
+        if not _USER_NAME.fullmatch(name):
+            raise StoreConfigError(f"{name!r} cannot name a collection: use [a-z][a-z0-9_]*, at most 63 characters")
+        return cls(
+            type,
+            name=name,
+            id=id,
+            index=index,
+            time=time,
+            tags=tags,
+            text=text,
+            lookups=lookups,
+            enc_hook=enc_hook,
+            dec_hook=dec_hook,
+        )
+
+    def derived(self, suffix: str) -> str:
+        """The name of a collection of the library's own that belongs to this one, like ``results.versions``."""
+        name = f"{self.name}.{suffix}"
+        if not _OWN_NAME.fullmatch(name):
+            raise StoreConfigError(f"{name!r} cannot name a collection")
+        return name
+
+    def id_of(self, item: T) -> str:
+        """The item's id, checked."""
+        if not isinstance(item, self.type):
+            raise TypeError(f"{self.name} holds {self.type.__name__} items, not {type(item).__name__}")
+        return check_id(self._get_id(item))
+
+    def encode(self, item: T, encoding: Encoding = "json", *, indent: bool = False) -> Record:
+        """The record that stands for an item; its revision is still empty.
+
+        The bytes are decoded once before they are trusted: an item that could not be read back is refused here.
+
+        Raises:
+            TypeError: the item is not of this collection's type.
+            StoreKeyError: its id cannot be used.
+            StoreWriteError: it holds values that cannot be stored, or fields or tags over the limits.
+        """
+        id = self.id_of(item)
+        body = self._codec.encode(item, encoding)
+        try:
+            self._codec.decode(body, encoding)
+        except StoreCorruptError as error:
+            raise StoreWriteError(
+                f"{self.name} {shown(id)} could not be read back: {error.__cause__}", collection=self.name, identifier=id
+            ) from error
+        if indent and encoding == "json":
+            body = pretty(body)
+        meta = Meta(
+            id,
+            fields=self.fields_of(item),
+            tags=self.tags_of(item),
+            size=len(body),
+            encoding=encoding,
+            stored_at=time_ns() // 1_000,
+            derive=Derivation(self, body, encoding) if self.text else None,
+        )
+        return Record(meta, body)
+
+    def decode(self, record: Record) -> T:
+        """The item that a record holds.
+
+        Raises:
+            StoreCorruptError: the body is damaged, does not fit the type, or is still compressed or encrypted.
+        """
+        meta = record.meta
+        if record.body is None:
+            raise StoreCorruptError(f"{self.name} {shown(meta.id)} has no body", collection=self.name, identifier=meta.id)
+        if meta.encodings:
+            raise StoreCorruptError(
+                f"{self.name} {shown(meta.id)} is still encoded ({', '.join(meta.encodings)}): open the store with the same layers",
+                collection=self.name,
+                identifier=meta.id,
+            )
+        try:
+            return self._codec.decode(record.body, meta.encoding)
+        except StoreCorruptError as error:
+            raise StoreCorruptError(
+                f"{self.name} {shown(meta.id)}: {error}", collection=self.name, identifier=meta.id
+            ) from error
+
+    def fields_of(self, item: T) -> dict[str, FieldValue]:
+        """The declared fields as they are indexed."""
+        fields: dict[str, FieldValue] = {}
+        for name, path, get, convert in self._get_values:
+            try:
+                value = get(item)
+            except AttributeError:
+                value = _follow(item, path)
+            try:
+                fields[name] = None if value is None else convert(value)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise StoreWriteError(f"{self.name}.{name}: {error}", collection=self.name) from error
+        return fields
+
+    def tags_of(self, item: T) -> dict[str, str]:
+        """The item's tags, checked."""
+        if self._get_tags is None:
+            return {}
+        tags = self._get_tags(item)
+        if not tags:
+            return {}
+        if not isinstance(tags, Mapping):
+            raise StoreWriteError(f"{self.name}: tags are a dict of strings, not {type(tags).__name__}")
+        return check_tags(cast("Mapping[Any, Any]", tags))
+
+    def text_of(self, item: T) -> str:
+        """The words that full-text queries look in."""
+        return index_text(part for path in self._text_paths for part in _strings(item, path))
+
+    def derive(
+        self, body: bytes, encoding: str = "json", times: Mapping[str, int | None] | None = None
+    ) -> tuple[Mapping[str, FieldValue], Mapping[str, str], str]:
+        """Fields, tags and text of a serialised item.
+
+        Args:
+            body: the serialised item.
+            encoding: how it is serialised.
+            times: the UTC microseconds of time fields that were kept with it, which a rebuild in another time zone
+                must not change.
+        """
+        item = self._codec.decode(body, encoding)
+        fields = self.fields_of(item)
+        if times:
+            fields.update((name, value) for name, value in times.items() if name in self.fields)
+        return fields, self.tags_of(item), self.text_of(item) if self.text else ""
+
+    def times(self, fields: Mapping[str, FieldValue]) -> dict[str, int | None]:
+        """The part of the fields that cannot be derived again in another time zone."""
+        return {name: cast("int | None", fields.get(name)) for name, f in self.fields.items() if f.type is datetime}
+
+    def empty_meta(self, id: str, **values: Any) -> Meta:
+        """Head of a tombstone: every field is None."""
+        return Meta(id, fields=dict.fromkeys(self.fields), tags={}, text="", annotations=NO_ANNOTATIONS, **values)
+
+    def __repr__(self) -> str:
+        return f"Collection({self.name!r}, {self.type.__name__})"
+
+
+class Derivation:
+    """Derives the text of a body when somebody asks for it."""
+
+    __slots__ = ("_body", "_collection", "_encoding", "_times")
+
+    def __init__(
+        self,
+        collection: Collection[Any],
+        body: bytes,
+        encoding: str,
+        times: Mapping[str, int | None] | None = None,
+    ) -> None:
+        self._collection = collection
+        self._body = body
+        self._encoding = encoding
+        self._times = times
+
+    def __call__(self) -> tuple[Mapping[str, FieldValue], Mapping[str, str], str]:
+        return self._collection.derive(self._body, self._encoding, self._times)
+
+
+def check_tags(tags: Mapping[Any, Any]) -> dict[str, str]:
+    """The tags, if they are within the limits.
+
+    Raises:
+        StoreWriteError: they are not strings, hold U+0000 or lone surrogates, or are too many or too long.
+    """
+    if len(tags) > MAX_TAGS:
+        raise StoreWriteError(f"{len(tags)} tags: at most {MAX_TAGS} are allowed")
+    for key, value in tags.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise StoreWriteError(f"tag {key!r:.80}: keys and values are strings, not {type(value).__name__}")
+        if not key or len(key) > MAX_TAG_KEY or len(value) > MAX_TAG_VALUE:
+            raise StoreWriteError(
+                f"tag {shown(key)}: a key has 1 to {MAX_TAG_KEY} characters, a value at most {MAX_TAG_VALUE}"
+            )
+        check_string(key)
+        check_string(value)
+    return dict(tags)
+
+
+def check_string(value: str) -> str:
+    """The string, if every backend can keep it.
+
+    Raises:
+        StoreWriteError: it holds U+0000 or lone surrogates.
+    """
+    if not value.isprintable():
+        if "\0" in value:
+            raise StoreWriteError(f"{shown(value)} holds U+0000, which SQL databases cannot keep")
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise StoreWriteError(f"{shown(value)} holds a lone surrogate") from error
+    return value
+
+
+def _to_str(value: Any) -> str:
+    if isinstance(value, enum.Enum):
+        value = value.value
+    if not isinstance(value, str):
+        raise TypeError(f"expected a string, got {type(value).__name__}")
+    if len(value) > MAX_FIELD_BYTES // 4 and len(value.encode(errors="replace")) > MAX_FIELD_BYTES:
+        raise ValueError(f"longer than {MAX_FIELD_BYTES} bytes")
+    return str(check_string(value))
+
+
+def _to_int(value: Any) -> int:
+    if isinstance(value, enum.Enum):
+        value = value.value
+    if isinstance(value, float) or not hasattr(value, "__index__"):
+        raise TypeError(f"expected an integer, got {type(value).__name__}")
+    number = int(value)
+    if not -(2**63) <= number < 2**63:
+        raise OverflowError(f"{number} does not fit 64 bits")
+    return number
+
+
+def _to_float(value: Any) -> float | None:
+    if isinstance(value, str) or not hasattr(value, "__float__"):
+        raise TypeError(f"expected a number, got {type(value).__name__}")
+    number = float(value)
+    return None if math.isnan(number) else number
+
+
+def _to_bool(value: Any) -> bool:
+    if not isinstance(value, bool) and type(value).__name__ not in {"bool", "bool_"}:
+        raise TypeError(f"expected a bool, got {type(value).__name__}")
+    return bool(value)
+
+
+def _to_time(value: Any) -> int:
+    if not isinstance(value, date):
+        raise TypeError(f"expected a datetime, got {type(value).__name__}")
+    return to_microseconds(value)
+
+
+_CONVERT: Final[Mapping[type, Callable[[Any], FieldValue]]] = MappingProxyType(
+    {str: _to_str, int: _to_int, float: _to_float, bool: _to_bool, datetime: _to_time}
+)
+
+
+def index_value(field: Field, value: Any) -> FieldValue:
+    """A value in the form in which a field is indexed.
+
+    Raises:
+        TypeError, ValueError: it is of another type, or does not fit.
+    """
+    return None if value is None else _CONVERT[field.type](value)
+
+
+def _attributes(cls: type) -> frozenset[str]:
+    if issubclass(cls, msgspec.Struct):
+        names = set(cls.__struct_fields__)
+    elif dataclasses.is_dataclass(cls):
+        names = {field.name for field in dataclasses.fields(cls)}
+    elif hasattr(cls, "__attrs_attrs__"):
+        names = {attribute.name for attribute in cls.__attrs_attrs__}
+    else:
+        raise TypeError(f"{cls.__name__} is neither a msgspec Struct nor a dataclass nor an attrs class")
+    return frozenset(names)
+
+
+def _check_path(collection: str, path: str, known: frozenset[str], cls: type) -> None:
+    first = path.split(".")[0]
+    if first not in known and not hasattr(cls, first):
+        near = difflib.get_close_matches(first, known, 1)
+        hint = f": did you mean {near[0]!r}?" if near else ""
+        raise StoreConfigError(f"{collection}: {cls.__name__} has no attribute {first!r}{hint}")
+
+
+def _follow(item: Any, path: str) -> Any:
+    for step in path.split("."):
+        if item is None:
+            return None
+        item = item.get(step) if isinstance(item, Mapping) else getattr(item, step)
+    return item
+
+
+def _strings(item: Any, path: Sequence[str]) -> Iterator[str]:
+    if item is None:
+        return
+    if isinstance(item, enum.Enum):
+        item = item.value
+    if isinstance(item, str):
+        if not path:
+            yield item
+        return
+    if isinstance(item, Mapping):
+        inner: Iterable[Any] = [item.get(path[0])] if path else item.values()
+        for value in inner:
+            yield from _strings(value, path[1:])
+    elif isinstance(item, Iterable):
+        for value in item:
+            yield from _strings(value, path)
+    elif path:
+        yield from _strings(getattr(item, path[0]), path[1:])
+    else:
+        yield str(item)

@@ -1,0 +1,101 @@
+"""Options of stores: a dataclass per store, filled from keywords or handed over whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+from truthstore.encoding import ENCODINGS, Encoding
+from truthstore.errors import StoreConfigError
+
+__all__ = ["COMPRESSIONS", "StoreConfig", "configure", "nearest"]
+
+C = TypeVar("C")
+
+COMPRESSIONS = ("gzip", "zstd")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreConfig:
+    """Options that every backend has.
+
+    Attributes:
+        namespace: stores of different namespaces in one place never see each other.
+        prefix: path or key prefix below the namespace.
+        serialization_format: ``json``, ``msgpack`` or ``yaml``.
+        compression: None, ``gzip`` or ``zstd``; True means gzip.
+        use_compression: another name of `compression`.
+        metadata: labels of this store, repeated by `stats()`.
+
+    Raises:
+        StoreConfigError: a value that makes no sense.
+    """
+
+    namespace: str = "default"
+    prefix: str = ""
+    serialization_format: Encoding = "json"
+    compression: str | bool | None = None
+    use_compression: bool | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("namespace", "prefix"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} is a string, not {type(getattr(self, name)).__name__}")
+        if self.serialization_format == "pickle":
+            raise StoreConfigError("pickle runs code when it is read, so it is not offered: use json or msgpack")
+        if self.serialization_format not in ENCODINGS:
+            raise StoreConfigError(
+                f"unknown serialization_format {self.serialization_format!r}: use one of {', '.join(ENCODINGS)}"
+            )
+        if self.compression not in {None, True, False, *COMPRESSIONS}:
+            raise StoreConfigError(
+                f"unknown compression {self.compression!r}: use None, True or one of {', '.join(COMPRESSIONS)}"
+            )
+        if self.compression is not None and self.use_compression is not None:
+            if bool(self.compression) != bool(self.use_compression):
+                raise StoreConfigError("compression and use_compression contradict each other: give one of them")
+
+    @property
+    def algorithm(self) -> str | None:
+        """The compression algorithm, or None."""
+        chosen = self.use_compression if self.compression is None else self.compression
+        if isinstance(chosen, str):
+            return chosen
+        return "gzip" if chosen else None
+
+
+def configure(kind: type[C], config: C | None, options: Mapping[str, Any], owner: str) -> C:
+    """The configuration of a store, from an object or from keywords.
+
+    Args:
+        kind: the configuration's class.
+        config: a ready configuration, or None.
+        options: keywords.
+        owner: name of the store, for messages.
+
+    Raises:
+        TypeError: both were given, an unknown keyword, or an object of another class.
+    """
+    known = {f.name for f in dataclasses.fields(cast("Any", kind))}
+    if config is not None:
+        if options:
+            raise TypeError(f"{owner} takes either config= or keywords, not both")
+        if not isinstance(config, kind):
+            raise TypeError(f"config of {owner} is a {kind.__name__}, not {type(config).__name__}")
+        return config
+    for name in options:
+        if name not in known:
+            raise TypeError(f"{owner} has no option {name!r}: {nearest(name, known)}")
+    return kind(**options)
+
+
+def nearest(name: str, known: set[str] | frozenset[str]) -> str:
+    """The end of an error message: the known name that is nearest, or all of them."""
+    near = difflib.get_close_matches(name, known, 1)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"it takes {', '.join(sorted(known))}" if known else "it takes none"

@@ -1,0 +1,292 @@
+"""Records to the bytes of one object and back.
+
+A plain JSON body stays plain JSON: what cannot be derived from it is added as one last member, ``_truthstore``. Any
+other body gets an envelope: magic, format version, length of the head, the head as JSON, the body. Either way the object
+describes itself, so that every index can be made anew from the objects alone.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import struct
+import zlib
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from truthstore.collection import Collection, Derivation, check_id
+from truthstore.encoding import _finite, plain
+from truthstore.errors import StoreConfigError, StoreCorruptError, StoreKeyError, shown
+from truthstore.record import NO_ANNOTATIONS, FieldValue, Meta, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["FORMAT", "compressor", "read_document", "write_document"]
+
+FORMAT: Final = 1
+MAGIC: Final = b"\x89TST"
+_PREFIX: Final = struct.Struct(">4sBI")
+_MEMBER: Final = b'"_truthstore":'
+
+
+class _Tail(msgspec.Struct, omit_defaults=True):
+    """The reserved member of a plain document."""
+
+    format: int
+    collection: str
+    id: str
+    stored_at: int
+    size: int
+    checksum: int
+    times: dict[str, int | None] = {}
+    annotations: dict[str, Any] = {}
+    revision: str = ""
+
+
+class _Head(msgspec.Struct, omit_defaults=True):
+    """The head of an envelope."""
+
+    format: int
+    collection: str
+    id: str
+    revision: str
+    stored_at: int
+    size: int
+    checksum: int
+    encoding: str = "json"
+    encodings: tuple[str, ...] = ()
+    deleted: bool = False
+    fields: dict[str, FieldValue] = {}
+    tags: dict[str, str] = {}
+    text: str = ""
+    annotations: dict[str, Any] = {}
+
+
+_encode: Final = msgspec.json.Encoder(enc_hook=plain).encode
+_decode_tail: Final = msgspec.json.Decoder(_Tail).decode
+_decode_head: Final = msgspec.json.Decoder(_Head).decode
+
+
+def write_document(record: Record, collection: Collection[Any]) -> bytes:
+    """The bytes of one object for a record with body and revision."""
+    meta, body = record.meta, record.body or b""
+    if meta.encoding == "json" and not meta.encodings and not meta.deleted and _is_object(body):
+        tail = _encode(
+            _Tail(
+                FORMAT,
+                collection.name,
+                meta.id,
+                meta.stored_at,
+                len(body),
+                zlib.crc32(body),
+                collection.times(meta.fields),
+                dict(meta.annotations),
+                record.revision,
+            )
+        )
+        if body.endswith(b"\n}"):
+            return b'%b,\n  "_truthstore": %b\n}\n' % (body[:-2], tail)
+        return b'%b,"_truthstore":%b}' % (body[:-1], tail)
+    head = _encode(
+        _Head(
+            FORMAT,
+            collection.name,
+            meta.id,
+            record.revision,
+            meta.stored_at,
+            len(body),
+            zlib.crc32(body),
+            meta.encoding,
+            meta.encodings,
+            meta.deleted,
+            {name: _finite(value) if isinstance(value, float) else value for name, value in meta.fields.items()},
+            dict(meta.tags),
+            meta.text,
+            dict(meta.annotations),
+        )
+    )
+    return _PREFIX.pack(MAGIC, FORMAT, len(head)) + head + body
+
+
+def _is_object(body: bytes) -> bool:
+    return body[:1] == b"{" and body[-1:] == b"}" and b'"' in body and b"\0" not in body[:16]
+
+
+def read_document(data: bytes, collection: Collection[Any], id: str | None = None) -> Record:
+    """The record that one object holds.
+
+    Args:
+        data: the object's bytes.
+        collection: what it belongs to.
+        id: the id it should have, for messages and for documents that this library did not write.
+
+    Raises:
+        StoreCorruptError: the bytes are damaged.
+        StoreConfigError: a newer version of this library wrote them.
+    """
+    if data[:4] == MAGIC:
+        return _read_envelope(data, collection, id)
+    position = data.rfind(_MEMBER)
+    if position > 0:
+        if data[-3:] == b"\n}\n":
+            start, end, closing, space = position - 4, -3, b"\n}", b",\n  "
+        else:
+            start, end, closing, space = position - 1, -1, b"}", b","
+        try:
+            tail = _decode_tail(data[position + 14 : end])
+        except msgspec.DecodeError:
+            return _read_edited(data, collection, id)
+        if data[start:position] == space and tail.size == start + len(closing):
+            if tail.format > FORMAT:
+                raise _newer(tail.format, collection, tail.id)
+            body = data[:start] + closing
+            meta = Meta(
+                tail.id,
+                size=tail.size,
+                stored_at=tail.stored_at,
+                annotations=tail.annotations,
+                derive=Derivation(collection, body, "json", tail.times),
+            )
+            return Record(meta, body, tail.revision)
+    return _read_edited(data, collection, id)
+
+
+def is_changed(data: bytes, record: Record) -> bool:
+    """Whether a document's body is not the one that was written."""
+    if record.body is None:
+        return False
+    if data[:4] == MAGIC:
+        length = _PREFIX.unpack_from(data)[2]
+        return _decode_head(data[_PREFIX.size : _PREFIX.size + length]).checksum != zlib.crc32(record.body)
+    position = data.rfind(_MEMBER)
+    try:
+        tail = _decode_tail(data[position + 14 :].rstrip()[:-1].rstrip()) if position > 0 else None
+    except msgspec.DecodeError:
+        return True
+    return tail is None or tail.checksum != zlib.crc32(record.body)
+
+
+def _read_envelope(data: bytes, collection: Collection[Any], id: str | None) -> Record:
+    try:
+        _, version, length = _PREFIX.unpack_from(data)
+        if version > FORMAT:
+            raise _newer(version, collection, id)
+        head = _decode_head(data[_PREFIX.size : _PREFIX.size + length])
+    except (struct.error, msgspec.DecodeError) as error:
+        raise _corrupt(collection, id, f"damaged head: {error}") from error
+    body = data[_PREFIX.size + length :]
+    if len(body) != head.size or zlib.crc32(body) != head.checksum:
+        raise _corrupt(collection, id, f"body of {len(body)} bytes is not the one of {head.size} bytes that was written")
+    meta = Meta(
+        head.id,
+        fields={name: _field_value(collection, name, value) for name, value in head.fields.items()},
+        tags=head.tags,
+        text=head.text,
+        size=head.size,
+        encoding=head.encoding,
+        encodings=head.encodings,
+        stored_at=head.stored_at,
+        deleted=head.deleted,
+        annotations=head.annotations or NO_ANNOTATIONS,
+    )
+    return Record(meta, body, head.revision)
+
+
+def _field_value(collection: Collection[Any], name: str, value: FieldValue) -> FieldValue:
+    # JSON has no infinity: the head says it in a string.
+    field = collection.fields.get(name)
+    return float(value) if isinstance(value, str) and field is not None and field.type is float else value
+
+
+def _read_edited(data: bytes, collection: Collection[Any], id: str | None) -> Record:
+    """A document that another program wrote, or rewrote: parsed whole, and put together again."""
+    try:
+        members = msgspec.json.decode(data, type=dict[str, Any])
+        tail = msgspec.convert(members.pop("_truthstore", None), _Tail | None)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _corrupt(collection, id, str(error)) from error
+    if tail is not None and tail.format > FORMAT:
+        raise _newer(tail.format, collection, tail.id)
+    body = msgspec.json.encode(members)
+    if tail is not None:
+        meta = Meta(
+            tail.id,
+            size=len(body),
+            stored_at=tail.stored_at,
+            annotations=tail.annotations or NO_ANNOTATIONS,
+            derive=Derivation(collection, body, "json", tail.times),
+        )
+        return Record(meta, body, tail.revision)
+    try:
+        item = collection.decode(Record(Meta(id or "?", size=len(body)), body))
+        own_id = check_id(collection.id_of(item))
+    except (StoreCorruptError, StoreKeyError, TypeError) as error:
+        raise _corrupt(collection, id, str(error)) from error
+    # Without a write id of its own, a document is named by its content: the same for every reader.
+    revision = "content-" + hashlib.sha256(body).hexdigest()[:24]
+    times = collection.times(collection.fields_of(item))
+    stored_at = (times.get(collection.time) if collection.time else None) or 0
+    meta = Meta(own_id, size=len(body), stored_at=stored_at, derive=Derivation(collection, body, "json"))
+    return Record(meta, body, revision)
+
+
+def _corrupt(collection: Collection[Any], id: str | None, detail: str) -> StoreCorruptError:
+    name = shown(id) if id is not None else "a document"
+    return StoreCorruptError(
+        f"{collection.name} {name} is damaged ({detail}): restore it from a backup, or delete it",
+        collection=collection.name,
+        identifier=id,
+    )
+
+
+def _newer(version: int, collection: Collection[Any], id: str | None) -> StoreConfigError:
+    return StoreConfigError(
+        f"{collection.name} {id!r:.90} has format {version}, this library reads up to {FORMAT}: upgrade truthstore",
+        collection=collection.name,
+        identifier=id,
+    )
+
+
+def compressor(algorithm: str | None) -> tuple[str, Callable[[bytes], bytes], Callable[[bytes], bytes]]:
+    """File extension, compress and decompress of an algorithm.
+
+    Raises:
+        StoreConfigError: the library it needs is not installed.
+    """
+    if algorithm is None:
+        return "", _same, _same
+    if algorithm == "gzip":
+        return ".gz", _gzip, _gunzip
+    try:
+        import zstandard  # noqa: PLC0415  # an extra
+    except ImportError as error:
+        raise StoreConfigError("zstd needs the extra 'zstd': pip install 'truthstore[zstd]'") from error
+
+    def compress(data: bytes) -> bytes:
+        # A compressor object is not safe to share between threads; making one costs microseconds.
+        return zstandard.ZstdCompressor(level=3).compress(data)
+
+    def decompress(data: bytes) -> bytes:
+        try:
+            return zstandard.ZstdDecompressor().decompress(data)
+        except zstandard.ZstdError as error:
+            raise StoreCorruptError(f"damaged zstd data: {error}") from error
+
+    return ".zst", compress, decompress
+
+
+def _same(data: bytes) -> bytes:
+    return data
+
+
+def _gzip(data: bytes) -> bytes:
+    return gzip.compress(data, 6, mtime=0)
+
+
+def _gunzip(data: bytes) -> bytes:
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise StoreCorruptError(f"damaged gzip data: {error}") from error

@@ -1,0 +1,219 @@
+"""Everything that truthstore raises.
+
+    StoreError
+    ├── StoreNotFoundError        no such item
+    ├── StoreConflictError        `expect` did not hold
+    │   └── VersionConflictError  `expected_version` did not hold
+    ├── StoreConnectionError      the backend cannot be reached or opened
+    ├── StoreReadError            a read failed
+    ├── StoreWriteError           a write failed, or the item cannot be stored
+    ├── StoreBulkError            some items of a bulk operation failed
+    ├── StoreCorruptError         stored bytes are damaged
+    ├── StoreKeyError             the id cannot be used
+    ├── StoreQueryError           the query makes no sense for this collection
+    ├── StoreConfigError          a bad option, format or missing dependency
+    ├── StoreOverloadedError      back-pressure gave up at its deadline
+    ├── StoreClosedError          the store was closed
+    └── StoreNotSupportedError    this backend cannot do that
+
+Misuse of Python itself (an unknown keyword, an object of the wrong type) is a plain `TypeError` or `ValueError`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = [
+    "StoreBulkError",
+    "StoreClosedError",
+    "StoreConfigError",
+    "StoreConflictError",
+    "StoreConnectionError",
+    "StoreCorruptError",
+    "StoreError",
+    "StoreKeyError",
+    "StoreNotFoundError",
+    "StoreNotSupportedError",
+    "StoreOverloadedError",
+    "StoreQueryError",
+    "StoreReadError",
+    "StoreWriteError",
+    "VersionConflictError",
+]
+
+
+def shown(identifier: str, limit: int = 80) -> str:
+    """An id as error messages show it: quoted, escaped, at most `limit` characters of it."""
+    text = identifier if len(identifier) <= limit else identifier[:limit] + "…"
+    return ascii(text) if not text.isprintable() else repr(text)
+
+
+class StoreError(Exception):
+    """Base of all errors of this library.
+
+    Attributes:
+        backend: name of the backend that failed, or None.
+        collection: name of the collection concerned, or None.
+        identifier: id of the item concerned, or None.
+        retryable: whether the same call may succeed when it is simply repeated.
+    """
+
+    retryable = False
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        backend: str | None = None,
+        collection: str | None = None,
+        identifier: str | None = None,
+        retryable: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.backend = backend
+        self.collection = collection
+        self.identifier = identifier
+        if retryable is not None:
+            self.retryable = retryable
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions with required arguments must still cross process boundaries.
+        return (_rebuild, (type(self), self.args, self.__dict__.copy()))
+
+
+def _rebuild(cls: type[StoreError], args: tuple[object, ...], state: dict[str, object]) -> StoreError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class StoreNotFoundError(StoreError):
+    """There is no such item.
+
+    Args:
+        item_type: what was looked for, for example ``"results"``.
+        identifier: its id, also readable as `item_id`.
+    """
+
+    def __init__(self, item_type: str, identifier: str, *, backend: str | None = None, collection: str | None = None):
+        super().__init__(
+            f"{item_type} {shown(identifier)} not found",
+            backend=backend,
+            collection=collection or item_type,
+            identifier=identifier,
+        )
+        self.item_type = item_type
+
+    @property
+    def item_id(self) -> str:
+        """The id that was looked for."""
+        return self.identifier or ""
+
+
+class StoreConflictError(StoreError):
+    """The item was not in the state that `expect` named; nothing was written."""
+
+
+class VersionConflictError(StoreConflictError):
+    """The item was not at the version that `expected_version` named; nothing was written.
+
+    Args:
+        item_id: the id.
+        expected: the version that the caller saw.
+        actual: the version that is stored, or None if there is none.
+    """
+
+    def __init__(self, item_id: str, expected: object, actual: object, *, collection: str | None = None):
+        super().__init__(
+            f"{shown(item_id)} is at version {actual}, not {expected}: read it again and repeat the change",
+            identifier=item_id,
+            collection=collection,
+        )
+        self.item_id = item_id
+        self.expected_version = expected
+        self.actual_version = actual
+
+
+class StoreConnectionError(StoreError):
+    """The backend cannot be reached or opened.
+
+    Args:
+        backend: name of the backend.
+        message: what happened and what to do.
+    """
+
+    retryable = True
+
+    def __init__(self, backend: str, message: str, *, retryable: bool | None = None):
+        super().__init__(message, backend=backend, retryable=retryable)
+
+
+class StoreReadError(StoreError):
+    """A read failed for a reason other than the item's absence."""
+
+
+class StoreWriteError(StoreError):
+    """A write failed, or the item cannot be stored. The message says whether it may have happened."""
+
+
+class StoreBulkError(StoreError):
+    """Some items of a bulk operation failed.
+
+    Args:
+        stored: ids that were written (or read, or deleted) before and beside the failure, in order.
+        failed: the error for each id that was not.
+    """
+
+    def __init__(
+        self,
+        stored: Sequence[str],
+        failed: Mapping[str, Exception],
+        *,
+        backend: str | None = None,
+        collection: str | None = None,
+    ):
+        first = next(iter(failed.items()), None)
+        detail = f"; first: {shown(first[0])}: {first[1]}" if first else ""
+        super().__init__(
+            f"{len(failed)} of {len(stored) + len(failed)} items failed{detail}", backend=backend, collection=collection
+        )
+        self.stored = tuple(stored)
+        self.failed = dict(failed)
+
+
+class StoreCorruptError(StoreError):
+    """Stored bytes are damaged, or were changed in a way that cannot be read."""
+
+
+class StoreKeyError(StoreError):
+    """The id cannot be used: empty, too long, or with control characters."""
+
+
+class StoreQueryError(StoreError):
+    """The query names a field that the collection lacks, or combines what cannot be combined."""
+
+
+class StoreConfigError(StoreError):
+    """A bad option, a store of another format, or a missing dependency."""
+
+
+class StoreOverloadedError(StoreError):
+    """The backend did not take the call before its deadline."""
+
+    retryable = True
+
+
+class StoreClosedError(StoreError):
+    """The store was closed."""
+
+
+class StoreNotSupportedError(StoreError):
+    """This store cannot do what was asked."""

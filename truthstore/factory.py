@@ -1,0 +1,306 @@
+"""From a name, a URL or a YAML file to a store."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar, overload
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import yaml
+
+from truthstore.collection import Collection
+from truthstore.configuration import nearest
+from truthstore.errors import StoreConfigError
+from truthstore.results import RESULTS, ValidationResult
+from truthstore.store import BaseStore
+
+__all__ = [
+    "get_store",
+    "is_backend_available",
+    "list_available_backends",
+    "open_store",
+    "register_store",
+    "stack",
+]
+
+T = TypeVar("T")
+S = TypeVar("S", bound=Callable[..., BaseStore[Any]])
+
+Factory = Callable[..., BaseStore[Any]]
+Layer = Callable[[BaseStore[Any]], BaseStore[Any]]
+
+ENTRY_POINTS: Final = "truthstore.stores"
+
+
+class _Backend(NamedTuple):
+    """A backend of this library: where its class is, and what it needs."""
+
+    module: str
+    store: str
+    needs: str | None = None
+    extra: str | None = None
+
+
+_BACKENDS: Final[Mapping[str, _Backend]] = {
+    "filesystem": _Backend("truthstore.backends.filesystem", "FileSystemStore"),
+    "memory": _Backend("truthstore.backends.memory", "MemoryStore"),
+}
+_ALIASES: Final = {"file": "filesystem"}
+
+# The one piece of mutable module state: stores that users register.
+_registered: dict[str, Factory] = {}
+
+
+def register_store(name: str) -> Callable[[S], S]:
+    """Makes a store class, or a function that returns a store, known under a name; a decorator.
+
+    Packages do the same for their users with an entry point in the group ``truthstore.stores``.
+
+    Raises:
+        StoreConfigError: the name is taken, or is no name.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_+.-]*", name):
+        raise StoreConfigError(f"{name!r} cannot name a store: use [a-z][a-z0-9_+.-]*")
+    if name in _BACKENDS or name in _ALIASES:
+        raise StoreConfigError(f"{name!r} is a store of this library: choose another name")
+
+    def register(factory: S) -> S:
+        known = _registered.get(name)
+        if known is not None and known is not factory and _place(known) != _place(factory):
+            raise StoreConfigError(f"a store named {name!r} is registered already")
+        _registered[name] = factory
+        return factory
+
+    return register
+
+
+def _place(factory: Factory) -> tuple[str, str]:
+    # A module that is reloaded defines the same class anew.
+    return getattr(factory, "__module__", ""), getattr(factory, "__qualname__", repr(factory))
+
+
+def list_available_backends() -> list[str]:
+    """Names of the backends that can be used now: their dependencies are installed."""
+    return sorted(name for name in _known_names() if is_backend_available(name))
+
+
+def is_backend_available(name: str) -> bool:
+    """Whether a backend is known and its dependencies are installed."""
+    name = _ALIASES.get(name, name)
+    backend = _BACKENDS.get(name)
+    if backend is not None:
+        return backend.needs is None or _is_installed(backend.needs)
+    return name in _registered or name in _entry_points()
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+    return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+
+
+def _known_names() -> set[str]:
+    return {*_BACKENDS, *_registered, *_entry_points()}
+
+
+def _factory(name: str) -> Factory:
+    name = _ALIASES.get(name, name)
+    backend = _BACKENDS.get(name)
+    if backend is not None:
+        if backend.needs is not None and not _is_installed(backend.needs):
+            raise StoreConfigError(
+                f"the {name} store needs {backend.needs}: pip install 'truthstore[{backend.extra}]'", backend=name
+            )
+        factory: Factory = getattr(importlib.import_module(backend.module), backend.store)
+        return factory
+    if name in _registered:
+        return _registered[name]
+    point = _entry_points().get(name)
+    if point is not None:
+        try:
+            loaded: Factory = point.load()
+        except ImportError as error:
+            raise StoreConfigError(f"the {name} store of {point.value} cannot be loaded: {error}", backend=name) from error
+        return loaded
+    raise StoreConfigError(f"there is no store {name!r}: {nearest(name, _known_names() | set(_ALIASES))}")
+
+
+@overload
+def get_store(backend: str = ..., *, layers: Iterable[Layer] = ..., **options: Any) -> BaseStore[ValidationResult]: ...
+@overload
+def get_store(
+    backend: str = ..., *, collection: Collection[T], layers: Iterable[Layer] = ..., **options: Any
+) -> BaseStore[T]: ...
+def get_store(
+    backend: str = "filesystem",
+    *,
+    collection: Collection[Any] = RESULTS,
+    layers: Iterable[Layer] = (),
+    **options: Any,
+) -> BaseStore[Any]:
+    """A store by the name of its backend, or by URL.
+
+    Args:
+        backend: ``filesystem``, ``memory``, a registered name, or a URL: ``file:///path``, ``memory://``. Options may
+            stand in the URL's query (``file:///data?namespace=prod``); keywords win over them.
+        collection: what the public operations act on; validation results by default.
+        layers: wrappers, innermost first: classes, or functions from a store to a store.
+        options: options of the backend.
+
+    Raises:
+        StoreConfigError: no such store, a missing dependency, or options that make no sense.
+        TypeError: an unknown option.
+    """
+    if not isinstance(backend, str):
+        raise TypeError(f"backend is a name or a URL, not {type(backend).__name__}")
+    if ":" in backend:
+        backend, given = _from_url(backend)
+        options = {**given, **options}
+    return stack(_factory(backend)(collection=collection, **options), *layers)
+
+
+def stack(base: BaseStore[T], *layers: Layer) -> BaseStore[T]:
+    """Puts layers on a store, innermost first.
+
+    Raises:
+        TypeError: a layer does not return a store.
+    """
+    store: BaseStore[Any] = base
+    for layer in layers:
+        store = layer(store)
+        if not isinstance(store, BaseStore):
+            raise TypeError(f"a layer takes a store and returns one; {layer!r} returned a {type(store).__name__}")
+    return store
+
+
+def _from_url(url: str) -> tuple[str, dict[str, Any]]:
+    """The backend's name and the options that a URL gives."""
+    scheme, colon, _ = url.partition("://")
+    if not colon:
+        raise StoreConfigError(f"{_without_password(url)!r} is neither the name of a store nor a URL")
+    parts = urlsplit(url)
+    options: dict[str, Any] = {name: _from_text(value) for name, value in parse_qsl(parts.query, keep_blank_values=True)}
+    if scheme == "file":
+        if parts.netloc not in {"", "localhost"}:
+            raise StoreConfigError(f"{url!r} names a host: a local path has three slashes, file:///path")
+        options.setdefault("base_path", unquote(parts.path))
+        return "filesystem", options
+    if scheme == "memory":
+        return "memory", options
+    # Registered stores read their own URLs.
+    return scheme, {**options, "url": url.partition("?")[0]}
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"//[^@/]*@", "//…@", url)
+
+
+def _from_text(value: str) -> Any:
+    """A value in a URL's query: true, false and numbers as themselves."""
+    if value.lower() in {"true", "false"}:
+        return value.lower() == "true"
+    return int(value) if re.fullmatch(r"-?\d{1,18}", value) else value
+
+
+def open_store(
+    source: str | os.PathLike[str], *, collection: Collection[Any] = RESULTS, environment: Mapping[str, str] | None = None
+) -> BaseStore[Any]:
+    """A store by URL, or as a YAML file describes it.
+
+    The file has the key ``backend`` (a name or a URL), the backend's options beside it, and ``layers``, a list with the
+    innermost first: each an ``import.path:Class``, or a mapping with ``layer`` and the layer's options. ``${NAME}`` is replaced from the environment, ``${NAME:-default}`` with a default.
+
+    Args:
+        source: a URL, or the path of a YAML file.
+        collection: what the public operations act on.
+        environment: where ``${NAME}`` is looked up; the process's own by default.
+
+    Raises:
+        StoreConfigError: the file does not exist or does not describe a store, or a variable is not set.
+    """
+    text = os.fspath(source)
+    if "://" in text:
+        return get_store(text, collection=collection)
+    try:
+        raw = Path(text).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreConfigError(f"cannot read {text}: {error}") from error
+    try:
+        described = yaml.safe_load(raw)
+    except yaml.YAMLError as error:
+        raise StoreConfigError(f"{text} is not YAML: {error}") from error
+    if not isinstance(described, dict) or not isinstance(described.get("backend"), str):
+        raise StoreConfigError(f"{text} must hold a mapping with the key 'backend'")
+    settings = _interpolated(described, os.environ if environment is None else environment, text)
+    layers = settings.pop("layers", None) or []
+    if not isinstance(layers, list):
+        raise StoreConfigError(f"{text}: layers is a list, innermost first")
+    backend = settings.pop("backend")
+    try:
+        return get_store(
+            backend, collection=collection, layers=[_layer(entry, text) for entry in layers], **settings
+        )
+    except TypeError as error:
+        raise StoreConfigError(f"{text}: {error}") from error
+
+
+_VARIABLE: Final = re.compile(r"\$(\$)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+def _interpolated(value: Any, environment: Mapping[str, str], source: str) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _interpolated(inner, environment, source) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_interpolated(inner, environment, source) for inner in value]
+    if not isinstance(value, str):
+        return value
+
+    def replace(found: re.Match[str]) -> str:
+        dollar, name, default = found.groups()
+        if dollar:
+            return "$"
+        result = environment.get(name, default)
+        if result is None:
+            raise StoreConfigError(f"{source}: the environment variable {name} is not set")
+        return result
+
+    return _VARIABLE.sub(replace, value)
+
+
+def _layer(entry: Any, source: str) -> Layer:
+    options: dict[str, Any] = {}
+    if isinstance(entry, dict):
+        options = dict(entry)
+        entry = options.pop("layer", None)
+    if not isinstance(entry, str):
+        raise StoreConfigError(f"{source}: a layer is 'import.path:Class', or a mapping with the key 'layer'")
+    wrapper = _imported(entry, source)
+
+    def apply(store: BaseStore[Any]) -> BaseStore[Any]:
+        result: BaseStore[Any] = wrapper(store, **options)
+        return result
+
+    return apply
+
+
+def _imported(name: str, source: str) -> Callable[..., Any]:
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise StoreConfigError(f"{source}: there is no layer {name!r}: write it as 'import.path:Class'")
+    try:
+        found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise StoreConfigError(f"{source}: the layer {name!r} cannot be loaded: {error}") from error
+    return found
+

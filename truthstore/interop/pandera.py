@@ -1,0 +1,231 @@
+"""Pandera: the errors of a schema's validation, or its success; schemas of pandas and of polars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from truthstore.interop.conversion import assemble, given, installed_version, read, shares_failing
+from truthstore.interop.pandera_schema import DeclaredCheck, check_names, columns_of, declared_checks, is_table
+from truthstore.interop.values import name_of, sample, text_of
+from truthstore.results import VALIDATOR_ERROR, ResultStatistics, ValidationResult, ValidatorResult
+
+__all__ = ["from_pandera"]
+
+# Reasons that concern the table's shape, not its values.
+SHAPE: Final = (
+    "INVALID_TYPE",
+    "DATATYPE_COERCION",
+    "COLUMN_NOT_IN_SCHEMA",
+    "COLUMN_NOT_ORDERED",
+    "DUPLICATE_COLUMN_LABELS",
+    "COLUMN_NOT_IN_DATAFRAME",
+    "WRONG_FIELD_NAME",
+    "WRONG_DATATYPE",
+    "ADD_MISSING_COLUMN_NO_DEFAULT",
+    "INVALID_COLUMN_NAME",
+    "MISMATCH_INDEX",
+)
+COLUMN_MESSAGES: Final = {
+    "COLUMN_NOT_IN_DATAFRAME": "the column is missing",
+    "COLUMN_NOT_IN_SCHEMA": "the schema has no such column",
+    "COLUMN_NOT_ORDERED": "the column is not where the schema has it",
+}
+COULD_NOT_RUN: Final = ("CHECK_ERROR", "PARSER_ERROR")
+
+
+def from_pandera(
+    outcome: object,
+    data_asset: str,
+    run_id: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    schema: object = None,
+    lazy: bool = True,
+    run_time: datetime | None = None,
+    execution_time_ms: float | None = None,
+) -> ValidationResult:
+    """Makes a result of what a pandera schema's `validate` raised or returned.
+
+    Checks that failed come from the errors, checks that passed from the schema: what it demands and no error mentions.
+    Pandera has no severities: what concerns the shape of the table (a missing column, a wrong type) is critical, what
+    concerns values is high. A check that raised is an error, not a failure. Failing values are kept, 20 of each check;
+    their indexes too, with pandas. Pandera names neither a run nor its time, so every conversion gets a new id.
+
+    Not listed, because nothing is known of them: checks of columns that are missing; checks with `raise_warning`, which
+    only warn (their names are kept in the metadata as ``unreported_checks``); checks of values of a polars LazyFrame.
+
+    Args:
+        outcome: a `SchemaErrors` or `SchemaError`, or, if validation succeeded, the table that it returned, or None.
+        data_asset: name of what was checked.
+        run_id: the id to store it under; a new one if None.
+        tags: for queries.
+        metadata: added to the result's own.
+        schema: the schema, or a model class. Needed to list what passed; `SchemaErrors` brings its own.
+        lazy: whether validation ran with ``lazy=True``. If not, pandera stopped at the first failure, and nothing is
+            known of the other checks. A `SchemaError` is never lazy.
+        run_time: when the checks ran; now if None.
+        execution_time_ms: how long validation took, in milliseconds; pandera does not say.
+
+    Raises:
+        ValueError: `outcome` is a success, and `schema` is not given.
+    """
+    if callable(to_schema := getattr(schema, "to_schema", None)):
+        schema = to_schema()
+    errors: list[Any] = getattr(outcome, "schema_errors", None) or []
+    if not errors and hasattr(outcome, "reason_code"):
+        errors, lazy = [outcome], False
+    table = read(outcome, "data") if errors else outcome
+    if schema is None and hasattr(outcome, "schema_errors"):
+        schema = read(outcome, "schema")
+    if schema is None and not errors:
+        raise ValueError("a table that passed does not say what was checked: give schema")
+    rows, columns = _shape(table)
+    failed = [_failure(error, rows) for error in errors]
+    declared = [] if schema is None or (errors and not lazy) else declared_checks(schema, table)
+    results = _passed(declared, failed) + failed
+    return assemble(
+        results,
+        tool="pandera",
+        tool_version=installed_version("pandera"),
+        tool_metadata=given(
+            unreported_checks=[check.label for check in declared if check.warns],
+            schema_title=read(schema, "title"),
+            schema_metadata=read(schema, "metadata"),
+            complete=None if lazy or not errors else False,
+        ),
+        statistics=ResultStatistics.from_results(
+            results, total_rows=rows, total_columns=columns, execution_time_ms=execution_time_ms
+        ),
+        data_asset=data_asset,
+        suite_name=name_of(read(schema, "name")),
+        run_id=run_id,
+        run_time=run_time,
+        tags=tags,
+        metadata=metadata,
+    )
+
+
+def _passed(declared: list[DeclaredCheck], failed: list[ValidatorResult]) -> list[ValidatorResult]:
+    """The declared checks that no error mentions and that are known to have run."""
+    missing = {result.column for result in failed if result.validator_name == "column_in_dataframe"}
+    mentioned = {(result.column, result.validator_name) for result in failed}
+    # These two fail column by column, but are demanded of the whole table.
+    mentioned |= {(None, name) for _, name in mentioned if name in {"column_in_schema", "column_ordered"}}
+    return [
+        ValidatorResult(check.name, success=True, column=check.column, details=check.details)
+        for check in declared
+        if not check.warns and check.column not in missing and (check.column, check.name) not in mentioned
+    ]
+
+
+def _failure(error: Any, rows: int) -> ValidatorResult:
+    reason = str(getattr(error.reason_code, "name", error.reason_code))
+    name, details = _check_of(error)
+    if reason in COULD_NOT_RUN:
+        return ValidatorResult(
+            validator_name=name,
+            success=False,
+            column=_column_of(error, reason),
+            issue_type=VALIDATOR_ERROR,
+            message=text_of(error.failure_cases),
+            details=details,
+        )
+    count, values, indexes = (1, [], []) if reason in COLUMN_MESSAGES else _cases(error)
+    # A scalar says what was found instead of which values failed: a type's name, or False.
+    found = values[0] if values and not hasattr(error.failure_cases, "columns") and reason in SHAPE else None
+    details |= given(
+        sample_values=None if found is not None else values,
+        sample_indexes=indexes,
+        element_count=rows or None,
+        observed_value=found,
+    )
+    return ValidatorResult(
+        validator_name=name,
+        success=False,
+        column=_column_of(error, reason),
+        issue_type=str(getattr(error.reason_code, "value", error.reason_code)),
+        count=count,
+        severity="critical" if reason in SHAPE else "high",
+        message=_message(name, reason, details, count, rows),
+        details=details,
+    )
+
+
+def _message(name: str, reason: str, details: Mapping[str, Any], count: int, rows: int) -> str:
+    if reason in COLUMN_MESSAGES:
+        return COLUMN_MESSAGES[reason]
+    demand = details.get("check") or details.get("expected") or name
+    if "observed_value" in details:
+        return f"{demand}: found {details['observed_value']}"
+    if "sample_values" not in details:
+        return f"{demand}: failed"
+    return f"{demand}: {shares_failing(count, rows, details['sample_values'])}"
+
+
+def _check_of(error: Any) -> tuple[str, dict[str, Any]]:
+    """The name of the check that an error is about, and what is worth keeping of it."""
+    check, index = error.check, read(error, "check_index")
+    if check is None or isinstance(check, str):
+        # Checks of pandera's own are named like dtype('int64').
+        name, _, rest = (check or "parser").partition("(")
+        return name, given(expected=rest.removesuffix(")").strip("'\"") or None)
+    names = check_names(read(error.schema, "checks", ()))
+    name = names[index] if index is not None and index < len(names) else check_names([check])[0]
+    return name, given(check=read(check, "error"), parameters=read(check, "statistics"))
+
+
+def _column_of(error: Any, reason: str) -> str | None:
+    if reason in COLUMN_MESSAGES and isinstance(error.failure_cases, str):
+        return text_of(error.failure_cases)
+    if (column := read(error, "column_name")) is not None:
+        return name_of(column)
+    schema = error.schema
+    if not is_table(schema):
+        return columns_of(schema)
+    return ", ".join(text_of(c) for c in read(schema, "unique", ())) if reason == "DUPLICATES" else None
+
+
+def _cases(error: Any) -> tuple[int, list[Any], list[Any]]:
+    """How many values (or rows) failed, and samples of them and of their indexes."""
+    cases = error.failure_cases
+    if cases is None or isinstance(cases, bool):
+        return 1, [], []
+    if isinstance(cases, str | int | float) or not hasattr(cases, "__len__"):
+        return 1, sample([cases]), []
+    columns: list[Any] = list(getattr(cases, "columns", ()))
+    if not columns:
+        return len(cases), sample(cases), []
+    if "failure_case" not in columns:
+        rows = cases.head(20).rows(named=True) if hasattr(cases, "rows") else []
+        return len(cases), sample(row if len(columns) > 1 else row[columns[0]] for row in rows), []
+    if "column" in columns:
+        return _wide_cases(cases)
+    indexes = sample(cases["index"]) if "index" in columns else []
+    return _true_count(error, len(cases)), sample(cases["failure_case"]), indexes
+
+
+def _wide_cases(cases: Any) -> tuple[int, list[Any], list[Any]]:
+    """The cases of a check of whole rows, which pandera lists column by column."""
+    rows: dict[Any, dict[Any, Any]] = {}
+    for column, index, value in zip(cases["column"], cases["index"], cases["failure_case"], strict=True):
+        rows.setdefault(index, {})[column] = value
+    return len(rows), sample(rows.values()), sample(rows)
+
+
+def _true_count(error: Any, listed: int) -> int:
+    """Cases may be limited by the check itself (`n_failure_cases`); its output, one bool per value, is not."""
+    limit, output = getattr(error.check, "n_failure_cases", None), read(error, "check_output")
+    if limit is None or listed < limit or not hasattr(output, "sum"):
+        return listed
+    return max(listed, len(output) - int(output.sum()))
+
+
+def _shape(table: Any) -> tuple[int, int]:
+    """Rows and columns of a table, 0 where they are not known without computing it."""
+    shape = getattr(table, "shape", None)
+    if not isinstance(shape, tuple) or not shape:
+        return 0, 0
+    return int(shape[0]), int(shape[1]) if len(shape) > 1 else 1

@@ -1,0 +1,138 @@
+"""What a pandera schema demands, listed: the checks that a validation runs, each with its column and a name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from truthstore.interop.conversion import given, read
+from truthstore.interop.values import name_of, text_of
+
+__all__ = ["DeclaredCheck", "check_names", "columns_of", "declared_checks", "is_table"]
+
+
+class DeclaredCheck(msgspec.Struct, frozen=True):
+    """One thing that a schema demands.
+
+    Attributes:
+        column: the column it is about; None for the whole table.
+        name: name of the check, as in the errors.
+        details: its parameters.
+        of_values: whether it looks at values, not just at the table's shape.
+        warns: whether it warns instead of failing.
+    """
+
+    column: str | None
+    name: str
+    details: dict[str, Any]
+    of_values: bool = True
+    warns: bool = False
+
+    @property
+    def label(self) -> str:
+        """Column and name in one string."""
+        return self.name if self.column is None else f"{self.column}.{self.name}"
+
+
+def declared_checks(schema: object, table: object = None) -> list[DeclaredCheck]:
+    """The checks that ran, or would run, on a table.
+
+    Args:
+        schema: a schema of a table or of a series.
+        table: what was validated. If given, columns are left out that it lacks, and patterns replaced by the columns
+            that match. Of a LazyFrame pandera checks the shape only.
+    """
+    present = _present(table)
+    checks = list(_of_table(schema, present) if is_table(schema) else _of_component(schema, columns_of(schema)))
+    if type(table).__name__ == "LazyFrame":
+        checks = [check for check in checks if not check.of_values]
+    return checks
+
+
+def is_table(schema: object) -> bool:
+    """Whether a schema is that of a table, not of one column, index or series."""
+    return hasattr(schema, "columns")
+
+
+def columns_of(component: object) -> str | None:
+    """The name under which results list a column, index or series."""
+    if (name := name_of(read(component, "name"))) is not None:
+        return name
+    return "index" if "Index" in type(component).__name__ else None
+
+
+def check_names(checks: Iterable[object]) -> list[str]:
+    """A name for each check of one column: its own, or its error text; several of one name are numbered."""
+    names: list[str] = []
+    for position, check in enumerate(checks):
+        own = read(check, "name")
+        if own is None or own == "<lambda>":
+            own = read(check, "error") or read(check, "title") or f"check {position}"
+        name = unnumbered = text_of(own)
+        number = 1
+        while name in names:
+            number += 1
+            name = f"{unnumbered} #{number}"
+        names.append(name)
+    return names
+
+
+def _present(table: Any) -> list[str] | None:
+    """The names of a table's columns; None if there is no table with columns."""
+    if hasattr(table, "collect_schema"):
+        return [text_of(name) for name in table.collect_schema().names()]
+    columns = getattr(table, "columns", None)
+    return None if columns is None else [str(name_of(name)) for name in columns]
+
+
+def _of_table(schema: Any, present: list[str] | None) -> Iterator[DeclaredCheck]:
+    if read(schema, "strict") is True:
+        yield DeclaredCheck(None, "column_in_schema", {}, of_values=False)
+    if read(schema, "ordered"):
+        yield DeclaredCheck(None, "column_ordered", {}, of_values=False)
+    if read(schema, "unique_column_names"):
+        yield DeclaredCheck(None, "dataframe_column_labels_unique", {}, of_values=False)
+    if unique := read(schema, "unique"):
+        yield DeclaredCheck(", ".join(text_of(column) for column in unique), "multiple_fields_uniqueness", {})
+    yield from _checks(schema, None)
+    for key, column in schema.columns.items():
+        for name in _matching(column, str(name_of(key)), present):
+            if read(column, "required", default=True):
+                yield DeclaredCheck(name, "column_in_dataframe", {}, of_values=False)
+            yield from _of_component(column, name, coerce=bool(read(schema, "coerce")))
+    if (index := read(schema, "index")) is not None:
+        for level in read(index, "indexes", [index]):
+            yield from _of_component(level, columns_of(level))
+
+
+def _matching(column: Any, name: str, present: list[str] | None) -> list[str]:
+    """The columns of the table that a column of the schema is about."""
+    if read(column, "regex"):
+        return [name] if present is None else [found for found in present if re.match(name, found)]
+    if present is None:
+        return [name] if read(column, "required", default=True) else []
+    return [name] if name in present else []
+
+
+def _of_component(component: Any, column: str | None, *, coerce: bool = False) -> Iterator[DeclaredCheck]:
+    dtype = read(component, "dtype")
+    if dtype is not None:
+        details = given(expected=text_of(dtype))
+        if coerce or read(component, "coerce"):
+            yield DeclaredCheck(column, "coerce_dtype", details, of_values=False)
+        yield DeclaredCheck(column, "dtype", details, of_values=False)
+    if not read(component, "nullable", default=False):
+        yield DeclaredCheck(column, "not_nullable", {})
+    if read(component, "unique"):
+        yield DeclaredCheck(column, "field_uniqueness", {})
+    yield from _checks(component, column)
+
+
+def _checks(schema: Any, column: str | None) -> Iterator[DeclaredCheck]:
+    checks = read(schema, "checks", ())
+    for check, name in zip(checks, check_names(checks), strict=True):
+        details = given(check=read(check, "error"), parameters=read(check, "statistics"))
+        yield DeclaredCheck(column, name, details, warns=bool(read(check, "raise_warning")))

@@ -1,0 +1,281 @@
+"""What moves between layers: a record is a queryable head (`Meta`), a body of bytes, and a revision.
+
+Wrappers and backends see only these; Python objects exist above the outermost store.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "ABSENT",
+    "ANY",
+    "NONE",
+    "Annotations",
+    "Change",
+    "Condition",
+    "Expect",
+    "FieldValue",
+    "Meta",
+    "Options",
+    "Record",
+    "Revision",
+    "new_revision",
+]
+
+FieldValue: TypeAlias = str | int | float | bool | None
+"""A declared field as it is indexed. Times are UTC microseconds since 1970."""
+
+Revision: TypeAlias = str
+"""A write id: chosen by the writer, unique, stored with the document. Equal revisions mean the same write."""
+
+Options: TypeAlias = Mapping[str, Any]
+"""Per-call options on their way to the layer that declares them."""
+
+Annotations: TypeAlias = Mapping[str, Any]
+"""What wrappers add to a record: JSON values under the wrapper's own key."""
+
+NONE: Final[Options] = MappingProxyType({})
+"""No options."""
+
+NO_ANNOTATIONS: Final[Annotations] = MappingProxyType({})
+
+
+class Condition:
+    """A condition on the stored item that is not a revision: `ANY` or `ABSENT`."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @property
+    def requires_absence(self) -> bool:
+        """Whether this is `ABSENT`."""
+        return self is ABSENT
+
+    def __repr__(self) -> str:
+        return self._name
+
+    def __reduce__(self) -> str:
+        # Pickled by name, so that identity survives another process.
+        return self._name
+
+    def __copy__(self) -> Condition:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Condition:
+        return self
+
+
+ANY: Final = Condition("ANY")
+"""Write whatever is stored now."""
+
+ABSENT: Final = Condition("ABSENT")
+"""Write only if no item has this id."""
+
+Expect: TypeAlias = Condition | Revision
+"""`ANY`, `ABSENT`, or the revision that must be stored now."""
+
+
+class Meta:
+    """The small, queryable part of a record.
+
+    Fields, tags and text of a plain document can be derived from its body; they are then parsed when first asked for.
+
+    Attributes:
+        id: the item's id.
+        size: length of the body in bytes.
+        encodings: what was done to the body after it was serialised, innermost first (``("zstd", "aes-gcm")``).
+        encoding: how the innermost body is serialised: ``json``, ``msgpack`` or ``yaml``.
+        stored_at: when this revision was written, UTC microseconds.
+        deleted: whether this is a tombstone that a layer keeps.
+        annotations: what wrappers added.
+    """
+
+    __slots__ = (
+        "_derive",
+        "_fields",
+        "_tags",
+        "_text",
+        "annotations",
+        "deleted",
+        "encoding",
+        "encodings",
+        "id",
+        "size",
+        "stored_at",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        *,
+        fields: Mapping[str, FieldValue] | None = None,
+        tags: Mapping[str, str] | None = None,
+        text: str | None = None,
+        size: int = 0,
+        encoding: str = "json",
+        encodings: tuple[str, ...] = (),
+        stored_at: int = 0,
+        deleted: bool = False,
+        annotations: Annotations = NO_ANNOTATIONS,
+        derive: Callable[[], tuple[Mapping[str, FieldValue], Mapping[str, str], str]] | None = None,
+    ) -> None:
+        self.id = id
+        self._fields = fields
+        self._tags = tags
+        self._text = text
+        self.size = size
+        self.encoding = encoding
+        self.encodings = encodings
+        self.stored_at = stored_at
+        self.deleted = deleted
+        self.annotations = annotations
+        self._derive = derive
+
+    def _parse(self) -> None:
+        fields: Mapping[str, FieldValue] = {}
+        tags: Mapping[str, str] = {}
+        text = ""
+        if self._derive is not None:
+            fields, tags, text = self._derive()
+            self._derive = None
+        if self._fields is None:
+            self._fields = fields
+        if self._tags is None:
+            self._tags = tags
+        if self._text is None:
+            self._text = text
+
+    @property
+    def fields(self) -> Mapping[str, FieldValue]:
+        """The declared fields as they are indexed."""
+        if self._fields is None:
+            self._parse()
+        return self._fields or {}
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """The tags."""
+        if self._tags is None:
+            self._parse()
+        return self._tags or {}
+
+    @property
+    def text(self) -> str:
+        """The words that full-text queries look in, casefolded, separated by spaces."""
+        if self._text is None:
+            self._parse()
+        return self._text or ""
+
+    @property
+    def derivable(self) -> bool:
+        """Whether fields, tags and text can be computed from the body alone."""
+        return self.encoding == "json" and not self.encodings and not self.deleted
+
+    def replace(self, **changes: Any) -> Meta:
+        """A copy with some attributes changed."""
+        values: dict[str, Any] = {
+            "fields": self._fields,
+            "tags": self._tags,
+            "text": self._text,
+            "size": self.size,
+            "encoding": self.encoding,
+            "encodings": self.encodings,
+            "stored_at": self.stored_at,
+            "deleted": self.deleted,
+            "annotations": self.annotations,
+            "derive": self._derive,
+        }
+        values.update(changes)
+        return Meta(values.pop("id", self.id), **values)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Meta):
+            return NotImplemented
+        return self._key() == other._key()
+
+    __hash__ = None  # type: ignore[assignment]  # holds mappings
+
+    def _key(self) -> tuple[object, ...]:
+        return (
+            self.id,
+            dict(self.fields),
+            dict(self.tags),
+            self.size,
+            self.encoding,
+            self.encodings,
+            self.stored_at,
+            self.deleted,
+            dict(self.annotations),
+        )
+
+    def __repr__(self) -> str:
+        return f"Meta({self.id!r}, size={self.size}, deleted={self.deleted}, fields={dict(self._fields or {})!r})"
+
+
+class Record(msgspec.Struct, frozen=True, eq=True):
+    """One item as layers see it.
+
+    Attributes:
+        meta: the queryable head.
+        body: the bytes, opaque to every layer but the one that made them; None when this is a head only.
+        revision: the write id of what is stored; empty before it is stored.
+    """
+
+    meta: Meta
+    body: bytes | None = None
+    revision: Revision = ""
+
+    @property
+    def id(self) -> str:
+        """The item's id."""
+        return self.meta.id
+
+    def head(self) -> Record:
+        """The same record without its body."""
+        return self if self.body is None else Record(self.meta, None, self.revision)
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What subscribers are told after a write is durable.
+
+    Attributes:
+        collection: name of the collection.
+        id: the item's id.
+        revision: its new revision, or None if it was deleted.
+    """
+
+    collection: str
+    id: str
+    revision: Revision | None
+
+
+class _Revisions:
+    """Unique write ids: 64 random bits per process, then a counter."""
+
+    def __init__(self) -> None:
+        self._state = (0, "", itertools.count())
+
+    def __call__(self) -> Revision:
+        # One tuple, replaced at once: neither a thread nor a fork sees half of a new state.
+        pid, prefix, counter = self._state
+        if pid != os.getpid():
+            pid, prefix, counter = os.getpid(), secrets.token_hex(8), itertools.count()
+            self._state = (pid, prefix, counter)
+        return f"{prefix}{next(counter):08x}"
+
+
+new_revision: Final = _Revisions()
+"""Makes a write id that no other process, thread or call makes."""

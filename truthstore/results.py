@@ -1,0 +1,396 @@
+"""What data checks found: the items of the default collection.
+
+A `ValidationResult` is one run of checks over one data asset. It holds a `ValidatorResult` for every check and
+`ResultStatistics` that sum them up; lists, trends and plots are drawn from the statistics alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final, Self
+
+import msgspec
+
+from truthstore.collection import Collection, Field
+
+__all__ = [
+    "RESULTS",
+    "VALIDATOR_ERROR",
+    "ResultStatistics",
+    "ResultStatus",
+    "ValidationResult",
+    "ValidatorResult",
+    "new_run_id",
+]
+
+VALIDATOR_ERROR: Final = "validator_error"
+"""The `issue_type` of a check that could not run. It counts as an error, not as an issue of the data."""
+
+SEVERITIES: Final = ("critical", "high", "medium", "low")
+
+
+class ValidatorResult(msgspec.Struct, omit_defaults=True):
+    """What one check found.
+
+    Attributes:
+        validator_name: name of the check.
+        success: whether the data passed.
+        column: the column checked, or None if the check concerns the whole table.
+        issue_type: the kind of issue, None if the check passed; `VALIDATOR_ERROR` if it could not run.
+        count: number of values (or rows) that failed.
+        severity: ``critical``, ``high``, ``medium`` or ``low``; None if nothing failed or the tool has no severities.
+        message: what is wrong, for people.
+        details: what else the tool said: expected and observed values, samples, parameters.
+        execution_time_ms: how long the check took, in milliseconds; 0.0 if the tool does not say.
+    """
+
+    validator_name: str
+    success: bool
+    column: str | None = None
+    issue_type: str | None = None
+    count: int = 0
+    severity: str | None = None
+    message: str | None = None
+    details: dict[str, Any] = {}
+    execution_time_ms: float = 0.0
+
+    @property
+    def errored(self) -> bool:
+        """Whether the check could not run, so that nothing is known about the data."""
+        return not self.success and self.issue_type == VALIDATOR_ERROR
+
+
+class ResultStatus(StrEnum):
+    """How a run ended."""
+
+    SUCCESS = "success"
+    """Every check ran and passed."""
+    FAILURE = "failure"
+    """A check of critical, high or unstated severity failed."""
+    ERROR = "error"
+    """A check could not run, and none of those that did means failure."""
+    WARNING = "warning"
+    """Only checks of medium or low severity failed."""
+
+    @classmethod
+    def of(cls, results: Iterable[ValidatorResult]) -> ResultStatus:
+        """The status that follows from what the checks found."""
+        errored = warned = False
+        for result in results:
+            if result.success:
+                continue
+            if result.errored:
+                errored = True
+            elif _severity(result) in ("medium", "low"):
+                warned = True
+            else:
+                return cls.FAILURE
+        if errored:
+            return cls.ERROR
+        return cls.WARNING if warned else cls.SUCCESS
+
+
+class ResultStatistics(msgspec.Struct, omit_defaults=True):
+    """The figures of a run; they are indexed, so that lists and trends load no result.
+
+    An issue is a check that failed, on one column: how many values failed is in `ValidatorResult.count`.
+
+    Attributes:
+        total_validators: checks in all; the next three add up to it.
+        passed_validators: checks that passed.
+        failed_validators: checks that failed.
+        error_validators: checks that could not run.
+        total_rows: rows of the table; 0 if not known.
+        total_columns: columns of the table; 0 if not known.
+        total_issues: issues in all, those without a severity too.
+        critical_issues: issues of severity critical.
+        high_issues: issues of severity high.
+        medium_issues: issues of severity medium.
+        low_issues: issues of severity low.
+        execution_time_ms: how long the run took, in milliseconds; 0.0 if not known.
+    """
+
+    total_validators: int = 0
+    passed_validators: int = 0
+    failed_validators: int = 0
+    error_validators: int = 0
+    total_rows: int = 0
+    total_columns: int = 0
+    total_issues: int = 0
+    critical_issues: int = 0
+    high_issues: int = 0
+    medium_issues: int = 0
+    low_issues: int = 0
+    execution_time_ms: float = 0.0
+
+    @property
+    def pass_rate(self) -> float:
+        """Checks that passed, as a fraction of all checks (0.0 to 1.0); 1.0 if there were none."""
+        return self.passed_validators / self.total_validators if self.total_validators else 1.0
+
+    @property
+    def issue_rate(self) -> float:
+        """Issues per row of the table; 0.0 if the number of rows is not known. Above 1.0 in small, bad tables."""
+        return self.total_issues / self.total_rows if self.total_rows else 0.0
+
+    @classmethod
+    def from_results(
+        cls,
+        results: Iterable[ValidatorResult],
+        *,
+        total_rows: int = 0,
+        total_columns: int = 0,
+        execution_time_ms: float | None = None,
+    ) -> ResultStatistics:
+        """Counts results, each as one check.
+
+        Args:
+            results: what the checks found.
+            total_rows: rows of the table.
+            total_columns: columns of the table.
+            execution_time_ms: how long the run took, in milliseconds; the sum over the checks if None.
+        """
+        found = list(results)
+        issues = [result for result in found if not result.success and not result.errored]
+        severities = [_severity(result) for result in issues]
+        passed = sum(result.success for result in found)
+        if execution_time_ms is None:
+            execution_time_ms = sum((result.execution_time_ms for result in found), 0.0)
+        return cls(
+            total_validators=len(found),
+            passed_validators=passed,
+            failed_validators=len(issues),
+            error_validators=len(found) - passed - len(issues),
+            total_rows=total_rows,
+            total_columns=total_columns,
+            total_issues=len(issues),
+            critical_issues=severities.count("critical"),
+            high_issues=severities.count("high"),
+            medium_issues=severities.count("medium"),
+            low_issues=severities.count("low"),
+            execution_time_ms=execution_time_ms,
+        )
+
+
+class ValidationResult(msgspec.Struct, omit_defaults=True):
+    """One run of checks over one data asset.
+
+    Subclasses may add fields that have defaults; to store them, make a collection of the subclass.
+
+    Attributes:
+        run_id: the id under which it is stored; see `new_run_id`.
+        run_time: when the checks ran. A naive time means local time.
+        data_asset: what was checked: a table, a file, a topic.
+        status: how the run ended. A plain string such as ``"failure"`` is taken too.
+        results: one entry per check, or per check and column.
+        statistics: the figures. Left out, or counting no checks although there are results, they are counted from `results`.
+        tags: for queries: ``{"environment": "production"}``.
+        metadata: whatever else belongs to the run.
+        suite_name: name of the suite, schema or contract that was checked.
+        runtime_environment: where it ran: versions, host, commit.
+
+    Raises:
+        ValueError: `status` is not a status, or `run_time` not a time.
+    """
+
+    run_id: str
+    run_time: datetime
+    data_asset: str
+    status: ResultStatus
+    results: list[ValidatorResult] = []
+    statistics: ResultStatistics = msgspec.field(default_factory=ResultStatistics)
+    tags: dict[str, str] = {}
+    metadata: dict[str, Any] = {}
+    suite_name: str | None = None
+    runtime_environment: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        # Also runs after decoding, where the first three conditions are false: keep it short.
+        if type(self.status) is not ResultStatus:
+            self.status = ResultStatus(self.status)
+        if type(self.run_time) is not datetime:
+            self.run_time = _time(self.run_time)
+        if self.results and not self.statistics.total_validators:
+            given = self.statistics
+            self.statistics = ResultStatistics.from_results(
+                self.results,
+                total_rows=given.total_rows,
+                total_columns=given.total_columns,
+                execution_time_ms=given.execution_time_ms or None,
+            )
+
+    @property
+    def id(self) -> str:
+        """The id under which it is stored: `run_id`."""
+        return self.run_id
+
+    @property
+    def success(self) -> bool:
+        """Whether every check ran and passed."""
+        return self.status is ResultStatus.SUCCESS
+
+    @property
+    def issue_count(self) -> int:
+        """Number of issues found: `statistics.total_issues`."""
+        return self.statistics.total_issues
+
+    def get_failed_columns(self) -> set[str]:
+        """The columns in which a check failed or could not run."""
+        return {result.column for result in self.results if not result.success and result.column is not None}
+
+    def get_issues_by_severity(self, severity: str) -> list[ValidatorResult]:
+        """The checks that failed with this severity (in any case), in the order of `results`."""
+        wanted = str(getattr(severity, "value", severity)).lower()
+        return [r for r in self.results if not r.success and not r.errored and _severity(r) == wanted]
+
+    def summary(self) -> str:
+        """One line for people: asset, status, issues by severity, checks, rows, time and id."""
+        figures = self.statistics
+        counts = {name: getattr(figures, f"{name}_issues") for name in SEVERITIES}
+        severities = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+        parts = [
+            f"{figures.total_issues:,} issue{'' if figures.total_issues == 1 else 's'}"
+            + (f" ({severities})" if severities else ""),
+            f"{figures.passed_validators:,} of {figures.total_validators:,} checks passed",
+        ]
+        if figures.error_validators:
+            parts.append(f"{figures.error_validators:,} could not run")
+        if figures.total_rows:
+            parts.append(f"{figures.total_rows:,} rows")
+        when = self.run_time.isoformat(sep=" ", timespec="seconds")
+        return f"{self.data_asset}: {self.status.value}, {', '.join(parts)}, at {when} [{self.run_id}]"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field as JSON-ready builtins: times as ISO strings, and the two rates among the statistics.
+
+        Raises:
+            ValueError: a free-form dict holds a cycle.
+        """
+        # A tool's values are turned into builtins on an upper floor; only this method and `from_report` reach up.
+        from truthstore.interop.values import storable_mapping
+
+        document = storable_mapping(msgspec.structs.asdict(self))
+        document["statistics"] |= {"pass_rate": self.statistics.pass_rate, "issue_rate": self.statistics.issue_rate}
+        return document
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`. Unknown fields are ignored; optional ones may be missing or None.
+
+        Args:
+            data: `run_time` may be a datetime or an ISO string, `status` a `ResultStatus` or its value.
+
+        Raises:
+            ValueError: a required field is missing, or one has the wrong type (msgspec's `ValidationError`).
+        """
+        given = _without_none(data)
+        if isinstance(results := given.get("results"), list | tuple):
+            given["results"] = [_without_none(result) for result in results]
+        if isinstance(statistics := given.get("statistics"), Mapping):
+            given["statistics"] = _without_none(statistics)
+        return msgspec.convert(given, cls, from_attributes=True)
+
+    @classmethod
+    def from_report(
+        cls,
+        report: object,
+        data_asset: str | None = None,
+        run_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Takes what Truthound returns: a `Report`, or the run result that `truthound.check()` gives.
+
+        Args:
+            report: either of them, or its `to_dict()`.
+            data_asset: name of what was checked; the report's own source if None.
+            run_id: the id to store it under. If None, it is derived from Truthound's run id and the asset, so that
+                the same run gets the same id again; a `Report`, which has no run id, gets `new_run_id()`.
+            tags: for queries.
+            metadata: added to what is kept of the report itself under ``tool``, ``tool_run_id`` and ``source``.
+
+        Raises:
+            TypeError: `report` is neither.
+        """
+        from truthstore.interop.truthound import from_truthound
+
+        result = from_truthound(report, data_asset, run_id=run_id, tags=tags, metadata=metadata)
+        if isinstance(result, cls):
+            return result
+        return cls(*(getattr(result, name) for name in ValidationResult.__struct_fields__))
+
+
+_counters: Final[dict[int, itertools.count[int]]] = {}
+
+
+def new_run_id(now: datetime | None = None) -> str:
+    """A new run id, ``run_<YYYYmmdd>_<HHMMSS>_<8 hex digits>``: unique in this process, across threads and forks.
+
+    The digits count up from a random start in every process, so ids of two processes differ too, but by chance only.
+
+    Args:
+        now: when the checks ran; a naive time means local time. The id shows it in UTC.
+    """
+    process = os.getpid()
+    # setdefault is atomic: no thread gets a second counter, and a forked child finds none under its own number.
+    counter = _counters.get(process) or _counters.setdefault(process, itertools.count(secrets.randbits(32)))
+    moment = datetime.now(UTC) if now is None else now.astimezone(UTC)
+    return f"run_{moment:%Y%m%d_%H%M%S}_{next(counter) & 0xFFFFFFFF:08x}"
+
+
+def _severity(result: ValidatorResult) -> str:
+    return (result.severity or "").lower()
+
+
+def _time(value: object) -> datetime:
+    """A plain datetime from a subclass of it (pandas.Timestamp) or an ISO string."""
+    if isinstance(value, datetime):
+        return datetime.combine(value.date(), value.timetz())
+    if isinstance(value, str):
+        return datetime.fromisoformat(value)
+    raise ValueError(f"run_time must be a datetime or an ISO string, not {type(value).__name__}")
+
+
+def _without_none(data: Mapping[str, Any]) -> Any:
+    return {name: value for name, value in data.items() if value is not None} if isinstance(data, Mapping) else data
+
+
+def _figure(kind: type, name: str) -> Field:
+    return Field(kind, f"statistics.{name}", indexed=False)
+
+
+RESULTS: Collection[ValidationResult] = Collection.of(
+    ValidationResult,
+    name="results",
+    id="run_id",
+    time="run_time",
+    tags="tags",
+    index={
+        "data_asset": str,
+        "status": str,
+        "suite_name": str,
+        "total_issues": _figure(int, "total_issues"),
+        "critical_issues": _figure(int, "critical_issues"),
+        "high_issues": _figure(int, "high_issues"),
+        "medium_issues": _figure(int, "medium_issues"),
+        "low_issues": _figure(int, "low_issues"),
+        "total_rows": _figure(int, "total_rows"),
+        "pass_rate": _figure(float, "pass_rate"),
+        "execution_time_ms": _figure(float, "execution_time_ms"),
+    },
+    lookups=(("data_asset", "status"), ("data_asset",), ("status",)),
+    text=(
+        "data_asset",
+        "suite_name",
+        "results.validator_name",
+        "results.column",
+        "results.issue_type",
+        "results.message",
+    ),
+)
+"""The default collection: validation results."""

@@ -1,0 +1,582 @@
+"""The public operations, written once over the record protocol."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar, cast
+
+from truthstore.aggregate import Aggregation, Row
+from truthstore.collection import Collection, check_id
+from truthstore.configuration import nearest
+from truthstore.errors import (
+    StoreBulkError,
+    StoreClosedError,
+    StoreConfigError,
+    StoreConflictError,
+    StoreCorruptError,
+    StoreError,
+    StoreNotFoundError,
+)
+from truthstore.health import Health, Verification
+from truthstore.query import EVERYTHING, StoreQuery
+from truthstore.record import ABSENT, ANY, NONE, Change, Condition, Expect, Options, Record
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from truthstore.encoding import Encoding
+
+__all__ = ["BaseStore"]
+
+T = TypeVar("T")
+U = TypeVar("U")
+L = TypeVar("L")
+
+Callback = Callable[[Sequence[Change]], object]
+
+CHUNK: Final = 1_000
+PAGE: Final = 1_000
+log: Final = logging.getLogger("truthstore")
+
+
+class Lifecycle:
+    """Whether a store is closed, and who is told of its changes: shared by all views of one store."""
+
+    __slots__ = ("closed", "lock", "subscribers")
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.lock = threading.Lock()
+        self.subscribers: tuple[weakref.ref[Any], ...] = ()
+
+
+class BaseStore(ABC, Generic[T]):
+    """Every operation of a store, over the five methods of `RecordStore`.
+
+    A backend extends this and implements `put_record`, `get_record`, `delete_record`, `scan` and `close`; whatever else
+    it can do faster it overrides. Attributes are set in `__init__` and never bound anew, so that `collection()`, which
+    makes a shallow copy, gives a view that shares everything.
+
+    Args:
+        collection: what the public operations act on.
+    """
+
+    name: ClassVar[str] = "store"
+    OPTIONS: ClassVar[Mapping[str, frozenset[str]]] = MappingProxyType({})
+    """For each operation the options that this layer takes."""
+
+    def __init__(self, collection: Collection[T]) -> None:
+        self._collection = collection
+        self._lifecycle = Lifecycle()
+
+    @abstractmethod
+    def put_record(
+        self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
+    ) -> Record:
+        """Stores a record; see `RecordStore`."""
+
+    @abstractmethod
+    def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
+        """The record with its body; see `RecordStore`."""
+
+    @abstractmethod
+    def delete_record(
+        self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
+    ) -> bool:
+        """Removes a record; see `RecordStore`."""
+
+    @abstractmethod
+    def scan(
+        self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
+    ) -> Iterator[Record]:
+        """What a query finds; see `RecordStore`."""
+
+    def head_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
+        """The head of a record.
+
+        Raises:
+            StoreNotFoundError: there is none.
+        """
+        return self.get_record(id, collection=collection, options=options).head()
+
+    def put_records(
+        self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
+    ) -> list[Record]:
+        """Stores many records and returns their heads in order.
+
+        Raises:
+            StoreBulkError: some were not stored.
+        """
+        stored: list[Record] = []
+        failed: dict[str, Exception] = {}
+        for record in records:
+            try:
+                stored.append(self.put_record(record, collection=collection, expect=expect, options=options))
+            except StoreError as error:
+                failed[record.id] = error
+        if failed:
+            raise StoreBulkError([r.id for r in stored], failed, backend=self.name, collection=collection.name)
+        return stored
+
+    def get_records(
+        self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
+    ) -> dict[str, Record]:
+        """The records that exist among these ids."""
+        found: dict[str, Record] = {}
+        for id in ids:
+            try:
+                found[id] = self.get_record(id, collection=collection, options=options)
+            except StoreNotFoundError:
+                continue
+        return found
+
+    def delete_records(
+        self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
+    ) -> list[str]:
+        """Removes many records and returns the ids of those that existed.
+
+        Raises:
+            StoreBulkError: some could not be removed.
+        """
+        deleted: list[str] = []
+        failed: dict[str, Exception] = {}
+        for id in ids:
+            try:
+                if self.delete_record(id, collection=collection, options=options):
+                    deleted.append(id)
+            except StoreError as error:
+                failed[id] = error
+        if failed:
+            raise StoreBulkError(deleted, failed, backend=self.name, collection=collection.name)
+        return deleted
+
+    def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
+        """Ids of what a query finds, in its order."""
+        return [record.meta.id for record in self.scan(query, collection=collection, options=options)]
+
+    def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
+        """How many records fulfil the conditions of a query."""
+        everything = query.replace(limit=None, offset=0, after=None)
+        return sum(1 for _ in self.scan(everything, collection=collection, options=options))
+
+    def aggregate_records(
+        self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
+    ) -> list[Row]:
+        """Figures over what fulfils the conditions of a query."""
+        everything = query.replace(limit=None, offset=0, after=None)
+        return aggregation.over(self.scan(everything, collection=collection, options=options))
+
+    @property
+    def encoding(self) -> Encoding:
+        """The encoding in which this stack wants bodies."""
+        return "json"
+
+    @property
+    def indent(self) -> bool:
+        """Whether this stack wants JSON with line breaks."""
+        return False
+
+    def layers(self) -> Iterator[BaseStore[Any]]:
+        """This layer and those below it, outermost first."""
+        yield self
+
+    def layer(self, kind: type[L]) -> L:
+        """The outermost layer of a class.
+
+        Raises:
+            StoreConfigError: there is none.
+        """
+        for layer in self.layers():
+            if isinstance(layer, kind):
+                return layer
+        names = ", ".join(type(layer).__name__ for layer in self.layers())
+        raise StoreConfigError(f"no {kind.__name__} in this stack: it has {names}")
+
+    def collection(self, collection: Collection[U]) -> BaseStore[U]:
+        """The same stack over another collection. Closing either closes both."""
+        view = copy.copy(self)
+        view._collection = cast("Collection[Any]", collection)  # noqa: SLF001  # a view is made nowhere else
+        return cast("BaseStore[U]", view)
+
+    def _check(self, operation: str = "", options: Mapping[str, Any] = NONE) -> None:
+        if self._lifecycle.closed:
+            raise StoreClosedError(f"this {type(self).__name__} was closed: open another one", backend=self.name)
+        if options:
+            taken = frozenset[str]().union(*(layer.OPTIONS.get(operation, ()) for layer in self.layers()))
+            for option in options:
+                if option not in taken:
+                    raise TypeError(f"{operation}() of this stack has no option {option!r}: {nearest(option, taken)}")
+
+    def initialize(self) -> None:
+        """Opens the store now instead of at the first operation, so that a wrong setting is found early.
+
+        Raises:
+            StoreConnectionError: it cannot be opened.
+            StoreConfigError: it was made with other settings.
+        """
+        self._check()
+
+    def save(self, item: T, *, expect: Expect = ANY, **options: Any) -> str:
+        """Stores an item, durably, and returns its id.
+
+        Args:
+            item: the item.
+            expect: `ANY` overwrites, `ABSENT` creates, a revision replaces just that.
+            options: options of layers, such as ``message`` of versioning.
+
+        Raises:
+            StoreConflictError: `expect` did not hold.
+            StoreKeyError: the item's id cannot be used.
+            StoreWriteError: the item cannot be stored, or writing failed.
+            TypeError: the item is not of the collection's type, or nobody takes an option.
+        """
+        self._check("save", options)
+        collection = self._collection
+        if expect is not ANY:
+            _check_expect(expect)
+        record = collection.encode(item, self.encoding, indent=self.indent)
+        return self.put_record(record, collection=collection, expect=expect, options=options or NONE).meta.id
+
+    def get(self, id: str, **options: Any) -> T:
+        """The item with this id.
+
+        Raises:
+            StoreNotFoundError: there is none.
+            StoreCorruptError: it is damaged.
+        """
+        if options or self._lifecycle.closed:
+            self._check("get", options)
+        collection = self._collection
+        record = self.get_record(check_id(id), collection=collection, options=options or NONE)
+        if record.meta.deleted:
+            raise StoreNotFoundError(collection.name, id, backend=self.name)
+        return collection.decode(record)
+
+    def head(self, id: str, **options: Any) -> Record:
+        """The item's head: fields, tags, size and revision, without its body.
+
+        Raises:
+            StoreNotFoundError: there is none.
+        """
+        self._check("get", options)
+        record = self.head_record(check_id(id), collection=self._collection, options=options or NONE)
+        if record.meta.deleted:
+            raise StoreNotFoundError(self._collection.name, id, backend=self.name)
+        return record
+
+    def exists(self, id: str, **options: Any) -> bool:
+        """Whether there is an item with this id."""
+        self._check("exists", options)
+        try:
+            record = self.head_record(check_id(id), collection=self._collection, options=options or NONE)
+        except StoreNotFoundError:
+            return False
+        return not record.meta.deleted
+
+    def delete(self, id: str, expect: Expect = ANY, **options: Any) -> bool:
+        """Removes an item; False if there was none.
+
+        Raises:
+            StoreConflictError: `expect` did not hold.
+        """
+        self._check("delete", options)
+        if expect is ABSENT:
+            raise ValueError("expect=ABSENT makes no sense for delete: use ANY or a revision")
+        _check_expect(expect)
+        return self.delete_record(check_id(id), collection=self._collection, expect=expect, options=options or NONE)
+
+    def save_many(self, items: Iterable[T], *, expect: Expect = ANY, **options: Any) -> list[str]:
+        """Stores many items and returns their ids in order. Reads and writes 1,000 at a time.
+
+        Raises:
+            StoreBulkError: something failed; it says what was stored and what was not.
+        """
+        self._check("save", options)
+        _check_expect(expect)
+        collection, encoding, indent = self._collection, self.encoding, self.indent
+        stored: list[str] = []
+        source = iter(items)
+        while chunk := list(islice(source, CHUNK)):
+            records: list[Record] = []
+            try:
+                for item in chunk:
+                    records.append(collection.encode(item, encoding, indent=indent))
+                heads = self.put_records(records, collection=collection, expect=expect, options=options or NONE)
+            except StoreBulkError as error:
+                raise StoreBulkError(
+                    [*stored, *error.stored], error.failed, backend=error.backend, collection=collection.name
+                ) from error
+            except (StoreError, TypeError) as error:
+                if not stored:
+                    raise
+                # Nothing of this chunk was written; what came before it was.
+                failed = error.identifier if isinstance(error, StoreError) and error.identifier else None
+                position = f"item {len(stored) + len(records)}"
+                raise StoreBulkError(
+                    stored, {failed or position: error}, backend=self.name, collection=collection.name
+                ) from error
+            stored.extend(head.meta.id for head in heads)
+        return stored
+
+    def get_many(
+        self, ids: Iterable[str], missing: Literal["raise", "skip"] | str = "raise", **options: Any
+    ) -> dict[str, T]:
+        """The items with these ids, by id, in the order of the ids.
+
+        Args:
+            ids: the ids.
+            missing: ``raise`` for a `StoreNotFoundError`, ``skip`` to leave out what does not exist.
+            options: options of layers.
+        """
+        self._check("get", options)
+        if missing not in {"raise", "skip"}:
+            raise ValueError(f"missing is 'raise' or 'skip', not {missing!r}")
+        collection = self._collection
+        found: dict[str, T] = {}
+        source = iter(dict.fromkeys(check_id(id) for id in _not_a_string(ids)))
+        while chunk := list(islice(source, CHUNK)):
+            records = self.get_records(chunk, collection=collection, options=options or NONE)
+            for id in chunk:
+                record = records.get(id)
+                if record is not None and not record.meta.deleted:
+                    found[id] = collection.decode(record)
+                elif missing == "raise":
+                    raise StoreNotFoundError(collection.name, id, backend=self.name)
+        return found
+
+    def delete_many(self, ids: Iterable[str], **options: Any) -> int:
+        """Removes many items and returns how many there were."""
+        self._check("delete", options)
+        source = iter(dict.fromkeys(check_id(id) for id in _not_a_string(ids)))
+        total = 0
+        while chunk := list(islice(source, CHUNK)):
+            total += len(self.delete_records(chunk, collection=self._collection, options=options or NONE))
+        return total
+
+    def list_ids(self, query: StoreQuery | None = None) -> list[str]:
+        """Ids of what a query finds; without one, of everything, newest first."""
+        self._check()
+        return self.scan_ids(query or EVERYTHING, collection=self._collection)
+
+    def query(self, query: StoreQuery | None = None) -> list[T]:
+        """The items that a query finds, in its order.
+
+        Raises:
+            StoreQueryError: the query does not fit the collection.
+        """
+        self._check()
+        collection = self._collection
+        return [collection.decode(r) for r in self.scan(query or EVERYTHING, collection=collection, bodies=True)]
+
+    def iter_query(self, query: StoreQuery | None = None, batch_size: int = 100) -> Iterator[T]:
+        """The items that a query finds, lazily, `batch_size` at a time; nothing is held between two batches."""
+        self._check()
+        if batch_size < 1:
+            raise ValueError("batch_size is at least 1")
+        collection = self._collection
+        return (collection.decode(record) for record in self._pages(query or EVERYTHING, batch_size, bodies=True))
+
+    def entries(self, query: StoreQuery | None = None) -> Iterator[Record]:
+        """Heads of what a query finds, with their revisions, lazily."""
+        self._check()
+        return self._pages(query or EVERYTHING, PAGE, bodies=False)
+
+    def _pages(self, query: StoreQuery, size: int, *, bodies: bool) -> Iterator[Record]:
+        query.bind(self._collection)  # a wrong query raises here, not at the first item
+        return self._walk(query, size, bodies=bodies)
+
+    def _walk(self, query: StoreQuery, size: int, *, bodies: bool) -> Iterator[Record]:
+        left = query.limit
+        while left is None or left > 0:
+            self._check()
+            wanted = size if left is None else min(size, left)
+            page = list(self.scan(query.replace(limit=wanted), collection=self._collection, bodies=bodies))
+            yield from page
+            if len(page) < wanted:
+                return
+            left = None if left is None else left - len(page)
+            query = query.replace(after=query.bind(self._collection).cursor(page[-1].meta), offset=0)
+
+    def count(self, query: StoreQuery | None = None) -> int:
+        """How many items fulfil the conditions of a query; its order, limit, offset and cursor play no part."""
+        self._check()
+        return self.count_records(query or EVERYTHING, collection=self._collection)
+
+    def clear(self, query: StoreQuery | None = None) -> int:
+        """Removes exactly what `query(query)` finds, without a query everything, and returns how many that were."""
+        self._check()
+        return self.delete_many(self.list_ids(query))
+
+    def get_latest(self, data_asset: str) -> T | None:
+        """The newest item of an asset, or None if it has none."""
+        found = self.query(StoreQuery(data_asset=data_asset, limit=1))
+        return found[0] if found else None
+
+    def list_runs(self, data_asset: str) -> list[str]:
+        """Ids of an asset's items, newest first."""
+        return self.list_ids(StoreQuery(data_asset=data_asset))
+
+    def asset_history(self, data_asset: str, limit: int = 10) -> list[T]:
+        """An asset's newest items, newest first."""
+        return self.query(StoreQuery(data_asset=data_asset, limit=limit))
+
+    def get_history(self, data_asset: str, limit: int = 10) -> list[Any]:
+        """The same as `asset_history`; stores with versions answer with the versions of an id instead."""
+        return self.asset_history(data_asset, limit)
+
+    def get_failures(self, data_asset: str | None = None, limit: int = 100) -> list[T]:
+        """The newest items with status ``failure``, of one asset or of all."""
+        return self.query(StoreQuery(data_asset=data_asset, status="failure", limit=limit))
+
+    def list_assets(self) -> list[str]:
+        """Names of all assets, sorted."""
+        return self.distinct("data_asset")
+
+    def distinct(self, field: str, query: StoreQuery | None = None) -> list[Any]:
+        """The different values of a field among what fulfils a query, sorted, without None."""
+        name = EVERYTHING.bind(self._collection).field_name(field)
+        return [row[name] for row in self.aggregate(query, by=name, metrics=()) if row[name] is not None]
+
+    def aggregate(
+        self,
+        query: StoreQuery | None = None,
+        *,
+        by: str | Sequence[str] = (),
+        bucket: str | None = None,
+        metrics: str | Sequence[str] = ("count",),
+    ) -> list[Row]:
+        """Figures over what fulfils a query, from the index, without reading one body.
+
+        Args:
+            query: which items.
+            by: fields to group by.
+            bucket: ``hour``, ``day``, ``week`` (from Monday), ``month`` or ``year`` of the time field, in UTC.
+            metrics: ``count``, ``sum:field``, ``avg:field``, ``min:field``, ``max:field``.
+
+        Returns:
+            A dict for each group, sorted: the fields, ``bucket`` (start of the period) and a value for each metric.
+        """
+        self._check()
+        aggregation = Aggregation.of(self._collection, by, bucket, metrics)
+        return self.aggregate_records(query or EVERYTHING, aggregation, collection=self._collection)
+
+    def subscribe(self, callback: Callback) -> None:
+        """Calls back after every durable write, in the writer's thread, with a sequence of `Change`.
+
+        The callback is held weakly: keep it alive. It must not raise; if it does, that is logged.
+        """
+        bound = hasattr(callback, "__self__")
+        reference: weakref.ref[Any] = weakref.WeakMethod(callback) if bound else weakref.ref(callback)  # type: ignore[arg-type]
+        lifecycle = self._lifecycle
+        with lifecycle.lock:
+            alive = tuple(known for known in lifecycle.subscribers if known() is not None)
+            lifecycle.subscribers = (*alive, reference)
+
+    def _announce(self, changes: Sequence[Change]) -> None:
+        for reference in self._lifecycle.subscribers:
+            callback = reference()
+            if callback is None:
+                continue
+            try:
+                callback(changes)
+            except Exception:
+                # The write is durable already: failing it now would be a lie.
+                log.exception("a subscriber of %s failed", type(self).__name__)
+
+    def maintain(self, budget: float | None = None) -> dict[str, int]:
+        """Does bounded periodic work: safe to run twice and side by side.
+
+        Args:
+            budget: at most about so many seconds; None means until all is done.
+
+        Returns:
+            How much of what was done.
+        """
+        self._check()
+        if budget is not None and budget < 0:
+            raise ValueError("budget cannot be negative")
+        return {}
+
+    def verify(self) -> Verification:
+        """Reads every item back and says what is wrong. Changes nothing."""
+        self._check()
+        checked = 0
+        corrupt: dict[str, str] = {}
+        for head in self.entries():
+            checked += 1
+            try:
+                self._collection.decode(self.get_record(head.id, collection=self._collection))
+            except (StoreCorruptError, StoreNotFoundError) as error:
+                corrupt[head.id] = str(error)
+        return Verification(checked=checked, corrupt=corrupt)
+
+    def rebuild_index(self) -> int:
+        """Makes derived data anew from the bodies and returns how many items it holds; 0 if nothing is derived."""
+        self._check()
+        return 0
+
+    def health_check(self) -> Health:
+        """Whether the store can be used, and if not, why and what to do. Never raises a `StoreError`."""
+        try:
+            self._check()
+            self.initialize()
+            next(self.scan(StoreQuery(limit=1), collection=self._collection), None)
+        except StoreError as error:
+            return Health(healthy=False, backend=self.name, message=str(error))
+        return Health(healthy=True, backend=self.name)
+
+    def stats(self) -> dict[str, Any]:
+        """Figures about the store: backend, collection, number of items and their size in bytes."""
+        row = self.aggregate(metrics=("count", "sum:size"))
+        return {
+            "backend": self.name,
+            "collection": self._collection.name,
+            "items": row[0]["count"] if row else 0,
+            "bytes": (row[0]["sum:size"] or 0) if row else 0,
+        }
+
+    def close(self) -> None:
+        """Gives up connections and files. Closing twice is harmless; every later operation raises."""
+        self._lifecycle.closed = True
+
+    def __enter__(self) -> Self:
+        self.initialize()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._collection.name})"
+
+
+def _check_expect(expect: object) -> None:
+    if not isinstance(expect, Condition | str) or expect == "":
+        raise TypeError(f"expect is ANY, ABSENT or a revision, not {expect!r}")
+
+
+def _not_a_string(ids: Iterable[str]) -> Iterable[str]:
+    if isinstance(ids, str):
+        raise TypeError("ids is a list of ids, not one string")
+    return ids
+
+
+def conflict(id: str, expect: Expect, actual: str | None, *, backend: str, collection: str) -> StoreConflictError:
+    """The error for an expectation that did not hold."""
+    if expect is ABSENT:
+        message = f"{collection} {id!r:.90} exists already: use expect=ANY to overwrite it"
+    elif actual is None:
+        message = f"{collection} {id!r:.90} does not exist, so it is not at revision {expect}"
+    else:
+        message = f"{collection} {id!r:.90} is at revision {actual}, not {expect}: read it again and repeat the change"
+    return StoreConflictError(message, backend=backend, collection=collection, identifier=id)

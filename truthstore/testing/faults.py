@@ -1,0 +1,232 @@
+"""Storage that fails on demand, storage that is slow, and a clock that moves when told.
+
+`FaultyBlobs` fails a call before or after it took effect. It does not tear writes: a put of blobs is atomic by contract,
+and whether a driver keeps that contract when its process dies shows only in a process that is killed.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+
+from truthstore.collection import EPOCH, to_microseconds
+from truthstore.errors import StoreConnectionError
+from truthstore.record import ANY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from truthstore.blobs import BlobExpect, Blobs, Tag
+
+__all__ = ["Call", "FaultKind", "FaultyBlobs", "LatencyBlobs", "ManualClock", "SimulatedCrashError"]
+
+FaultKind: TypeAlias = Literal["before", "after", "crash-before", "crash-after"]
+"""When a call fails: before it took effect or after it; an error, or the death of the process."""
+
+FAULTS: Final[tuple[FaultKind, ...]] = ("before", "after")
+CRASHES: Final[tuple[FaultKind, ...]] = ("crash-before", "crash-after")
+
+
+class SimulatedCrashError(BaseException):
+    """The process died here: no handler of ordinary errors sees this, and the storage no longer answers."""
+
+
+class Call(NamedTuple):
+    """One call that reached the storage."""
+
+    method: str
+    key: str
+
+
+class FaultyBlobs:
+    """Passes calls on to other blobs, remembers them, and fails the ones that it was told to fail.
+
+    With no faults armed it is a counter: see `calls`. A list counts as one call, made when its first key is asked for;
+    after taking effect it fails behind its first key, as a list that comes in pages does.
+
+    Args:
+        blobs: what keeps the bytes.
+        fail_at: fail the call with this number, counted from 1 from now on, and no other.
+        seed: instead of `fail_at`, fail about every tenth call, always the same ones for the same seed.
+        kinds: how to fail; with several, the seed chooses.
+    """
+
+    def __init__(
+        self,
+        blobs: Blobs,
+        *,
+        fail_at: int | None = None,
+        seed: int | None = None,
+        kinds: Sequence[FaultKind] = FAULTS,
+    ) -> None:
+        self.blobs = blobs
+        self.calls: list[Call] = []
+        """What reached this object, in order, failed calls too."""
+        self.failures = 0
+        """How many calls were failed so far."""
+        self._lock = threading.Lock()
+        self._left: int | None = None
+        self._kind: FaultKind = kinds[0]
+        self._crashed = False
+        self._random = random.Random(seed) if seed is not None else None
+        self._kinds = tuple(kinds)
+        if fail_at is not None:
+            self.arm(fail_at, kinds[0])
+
+    def arm(self, fail_at: int, kind: FaultKind = "before") -> None:
+        """Fails the call with this number, counted from 1 from now on."""
+        if fail_at < 1:
+            raise ValueError("calls are counted from 1")
+        with self._lock:
+            self._left, self._kind = fail_at, kind
+
+    def disarm(self) -> bool:
+        """Fails no further call; whether one that `arm` asked for had not come yet."""
+        with self._lock:
+            waiting, self._left, self._random = self._left is not None, None, None
+            return waiting
+
+    @property
+    def crashed(self) -> bool:
+        """Whether the process that uses this object is dead."""
+        return self._crashed
+
+    def restarted(self) -> FaultyBlobs:
+        """The same storage as the next process sees it."""
+        return FaultyBlobs(self.blobs)
+
+    def _enter(self, method: str, key: str) -> FaultKind | None:
+        with self._lock:
+            if self._crashed:
+                raise SimulatedCrashError(f"{method} {key} after the crash")
+            self.calls.append(Call(method, key))
+            if self._left is not None:
+                self._left -= 1
+                if self._left:
+                    return None
+                self._left, kind = None, self._kind
+            elif self._random is not None and self._random.random() < 0.1:
+                kind = self._random.choice(self._kinds)
+            else:
+                return None
+            self.failures += 1
+            if kind == "before":
+                raise StoreConnectionError("faulty", f"{method} {key} failed on purpose, before it took effect")
+            if kind == "crash-before":
+                self._crashed = True
+                raise SimulatedCrashError(f"before {method} {key}")
+            return kind
+
+    def _leave(self, method: str, key: str, kind: FaultKind | None) -> None:
+        if kind is None:
+            return
+        if kind == "after":
+            raise StoreConnectionError("faulty", f"{method} {key} failed on purpose, after it took effect")
+        self._crashed = True
+        raise SimulatedCrashError(f"after {method} {key}")
+
+    def get(self, key: str) -> tuple[bytes, Tag]:
+        """The bytes and their tag."""
+        kind = self._enter("get", key)
+        found = self.blobs.get(key)
+        self._leave("get", key, kind)
+        return found
+
+    def put(self, key: str, data: bytes, *, expect: BlobExpect = ANY) -> Tag:
+        """Stores bytes and returns their tag."""
+        kind = self._enter("put", key)
+        tag = self.blobs.put(key, data, expect=expect)
+        self._leave("put", key, kind)
+        return tag
+
+    def delete(self, key: str, *, expect: BlobExpect = ANY) -> bool:
+        """Removes a key."""
+        kind = self._enter("delete", key)
+        deleted = self.blobs.delete(key, expect=expect)
+        self._leave("delete", key, kind)
+        return deleted
+
+    def list(self, prefix: str, *, after: str | None = None) -> Iterator[str]:
+        """Keys that start with a prefix."""
+        kind = self._enter("list", prefix)
+        for key in self.blobs.list(prefix, after=after):
+            yield key
+            self._leave("list", prefix, kind)
+        self._leave("list", prefix, kind)
+
+    def close(self) -> None:
+        """Closes the storage below; a dead process closes nothing."""
+        if not self._crashed:
+            self.blobs.close()
+
+
+class LatencyBlobs:
+    """Passes calls on to other blobs after a while.
+
+    Args:
+        blobs: what keeps the bytes.
+        seconds: how long each call takes, or a function of the method's name.
+        sleep: what waits.
+    """
+
+    def __init__(
+        self, blobs: Blobs, seconds: float | Callable[[str], float], *, sleep: Callable[[float], object] = time.sleep
+    ) -> None:
+        self.blobs = blobs
+        self._seconds = seconds
+        self._sleep = sleep
+
+    def _wait(self, method: str) -> None:
+        self._sleep(self._seconds(method) if callable(self._seconds) else self._seconds)
+
+    def get(self, key: str) -> tuple[bytes, Tag]:
+        """The bytes and their tag."""
+        self._wait("get")
+        return self.blobs.get(key)
+
+    def put(self, key: str, data: bytes, *, expect: BlobExpect = ANY) -> Tag:
+        """Stores bytes and returns their tag."""
+        self._wait("put")
+        return self.blobs.put(key, data, expect=expect)
+
+    def delete(self, key: str, *, expect: BlobExpect = ANY) -> bool:
+        """Removes a key."""
+        self._wait("delete")
+        return self.blobs.delete(key, expect=expect)
+
+    def list(self, prefix: str, *, after: str | None = None) -> Iterator[str]:
+        """Keys that start with a prefix."""
+        self._wait("list")
+        return self.blobs.list(prefix, after=after)
+
+    def close(self) -> None:
+        """Closes the storage below, at once."""
+        self.blobs.close()
+
+
+class ManualClock:
+    """A clock that stands still until it is told to go on. Calling it gives UTC microseconds since 1970.
+
+    Args:
+        start: the time it shows first; a naive time means local time.
+    """
+
+    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=timezone.utc)) -> None:
+        self._microseconds = to_microseconds(start)
+        self._lock = threading.Lock()
+
+    def __call__(self) -> int:
+        return self._microseconds
+
+    def now(self) -> datetime:
+        """The time that it shows, in UTC."""
+        return EPOCH + timedelta(microseconds=self._microseconds)
+
+    def advance(self, seconds: float = 0, **parts: float) -> datetime:
+        """Goes on by so many seconds, and ``minutes=``, ``hours=``, ``days=``; backwards too."""
+        with self._lock:
+            self._microseconds += timedelta(seconds=seconds, **parts) // timedelta(microseconds=1)
+        return self.now()

@@ -1,0 +1,23 @@
+"""What a word is, for full-text queries: one meaning on every backend, no stemming, no stop words."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["index_text", "words"]
+
+_WORD: Final = re.compile(r"[^\W_]+")
+
+
+def words(text: str) -> frozenset[str]:
+    """The casefolded runs of letters and digits in a text."""
+    return frozenset(_WORD.findall(text.casefold()))
+
+
+def index_text(parts: Iterable[str]) -> str:
+    """The distinct words of several texts, sorted, separated by spaces: what an index keeps."""
+    return " ".join(sorted(words("\n".join(parts))))
