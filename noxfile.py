@@ -8,6 +8,7 @@ in place is not installed again.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -46,8 +47,11 @@ def install_strace(session: nox.Session) -> None:
 
 
 def run_tests(session: nox.Session, *runner: str) -> None:
-    """Run the tests on the installed wheel: the source folder never comes first, here or in the tests' own processes."""
-    session.run("python", *runner, *session.posargs, env={"PYTHONSAFEPATH": "1", "TRUTHSTORE_TEST_INSTALLED": "1"})
+    """Run the tests on the installed wheel, which the source folder must not hide, here or in processes of the tests."""
+    seed = os.environ.get("PYTHONHASHSEED") or str(secrets.randbelow(2**32))  # the same for all processes of a run
+    session.log(f"PYTHONHASHSEED={seed}")
+    env = {"PYTHONHASHSEED": seed, "PYTHONSAFEPATH": "1", "TRUTHSTORE_TEST_INSTALLED": "1"}
+    session.run("python", *runner, *session.posargs, env=env)
 
 
 @nox.session
@@ -97,7 +101,7 @@ def typing(session: nox.Session) -> None:
     session.install("--group", "typing")
     session.install("-e", ".[testing]")
     session.run("mypy", *session.posargs)
-    session.run("basedpyright", *session.posargs)
+    session.run("basedpyright", "--pythonpath", str(Path(session.bin) / "python"))
 
 
 @nox.session

@@ -6,8 +6,10 @@ loads neither of the two tools, reads the week back and says what happened.
 
     pip install truthstore "pandera[pandas]" great_expectations vega_datasets rich
     python quickstart.py                 # checks a week of tables, then starts the report
-    python quickstart.py report FOLDER   # the report alone, of a folder that holds results
+    python quickstart.py check FOLDER    # the checks alone; results stay in the folder
+    python quickstart.py report FOLDER   # the report alone
 """
+# pyright: reportMissingTypeStubs=false
 
 from __future__ import annotations
 
@@ -107,7 +109,6 @@ def with_pandera(schema: Any, asset: str) -> Check:
 def weather_with_great_expectations() -> Check:
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import great_expectations
-    import great_expectations.expectations
 
     from truthstore.interop import from_great_expectations
 
@@ -322,6 +323,8 @@ def changes(before: ValidationResult, newest: ValidationResult) -> Text:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
+        case ["check", path]:
+            check_the_week(path)
         case ["report", path]:
             report(path)
         case []:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+import truthstore
+
 ROOT = Path(__file__).parents[1]
 
 installed_only = pytest.mark.skipif(
@@ -83,6 +85,7 @@ def test_the_version_is_told_once():
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     released = re.findall(r"^## \[(\d[^\]]*)\]", changelog, flags=re.MULTILINE)
     assert not released or released[0] == version
+    assert truthstore.__version__ == version
 
 
 def test_the_formatter_is_pinned_alike_everywhere():

@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 
@@ -161,11 +162,13 @@ class Catalog:
         self._abandoned: list[sqlite3.Connection] = []
         self._begin_anew()
 
+        self._tables: dict[tuple[str, str], _Table] = {}
+
     def _begin_anew(self) -> None:
         self._lock = threading.RLock()
         self._writer: sqlite3.Connection | None = None
         self._idle: list[sqlite3.Connection] = []
-        self._tables: dict[tuple[str, str], _Table] = {}
+        self._prepared: set[tuple[str, str]] = set()
 
     def abandon(self) -> None:
         """Forgets all connections without closing them.
@@ -186,7 +189,7 @@ class Catalog:
             StoreConfigError: a newer version of this library made it.
         """
         self._path = path
-        writer = self._connect()
+        writer = self._connect("rwc")
         (version,) = writer.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             writer.close()
@@ -205,9 +208,11 @@ class Catalog:
             )
         self._writer = writer
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        # A reader must not make a file of its own in the place of one that was removed.
+        place = "file::memory:" if self._path is None else f"file:{quote(self._path)}?mode={mode}"
         connection = sqlite3.connect(
-            self._path or ":memory:", timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            place, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True
         )
         connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         return connection
@@ -222,12 +227,14 @@ class Catalog:
         if self._path is None:
             with self._lock:
                 return self._connection.execute(sql, parameters).fetchall()
+        # The list is kept in hand: should the index be replaced now, the connection goes back to the old list.
+        idle = self._idle
         try:
-            connection = self._idle.pop()
+            connection = idle.pop()
         except IndexError:
-            connection = self._connect()
+            connection = self._connect("rw")
         rows = connection.execute(sql, parameters).fetchall()
-        self._idle.append(connection)
+        idle.append(connection)
         return rows
 
     def prepare(self, collection: Collection[Any], load: Callable[[], Iterable[Put]]) -> None:
@@ -241,7 +248,7 @@ class Catalog:
             StoreConfigError: fields were declared anew and there are too many items to read them all now.
         """
         key = (collection.name, collection.fingerprint)
-        if key in self._tables:
+        if key in self._prepared:
             return
         with self._lock:
             known = self._connection.execute(
@@ -251,6 +258,7 @@ class Catalog:
                 with self._transaction() as connection:
                     known = (self._define(connection, collection, load),)
             self._tables[key] = _Table(collection, known[0])
+            self._prepared.add(key)
 
     def _define(
         self, connection: sqlite3.Connection, collection: Collection[Any], load: Callable[[], Iterable[Put]]
@@ -339,13 +347,6 @@ class Catalog:
         """Where an item lies, or None if the index has no such row."""
         table = self._table(collection)
         rows = self._read(f"SELECT id, revision, deleted, name FROM {table.name} WHERE id = ?", (id,))
-        return _as_location(rows[0]) if rows else None
-
-    def find_by_name(self, collection_name: str, id: str) -> Location | None:
-        """The same for a collection that this process has not declared."""
-        if not self._read("SELECT 1 FROM marks WHERE collection = ?", (collection_name,)):
-            return None
-        rows = self._read(f"SELECT id, revision, deleted, name FROM {quoted('c_' + collection_name)} WHERE id = ?", (id,))
         return _as_location(rows[0]) if rows else None
 
     def locations(self, bound: BoundQuery) -> Iterator[list[Location]]:

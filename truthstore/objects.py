@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from truthstore.encoding import Encoding
     from truthstore.query import StoreQuery
 
-__all__ = ["Format", "ObjectStore", "folder_of"]
+__all__ = ["Format", "ObjectStore", "folder_of", "object_key"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -90,19 +90,26 @@ def folder_of(collection_name: str) -> str:
     return "" if collection_name == ROOT_COLLECTION else f"_{collection_name}/"
 
 
+def object_key(collection_name: str, id: str, extension: str) -> str:
+    """The key of an item's body."""
+    return f"{folder_of(collection_name)}{object_name(id)}{extension}"
+
+
 class Opening:
     """What of a store is open in this process: shared by all views of one store."""
 
-    __slots__ = ("lock", "pid", "ready")
+    __slots__ = ("_locks", "pid", "ready")
 
     def __init__(self) -> None:
-        self.anew()
-
-    def anew(self) -> None:
-        """Nothing is open yet, in this process."""
-        self.lock = threading.RLock()
+        self._locks: dict[int, threading.RLock] = {}
         self.ready: set[Collection[Any]] = set()
         self.pid = os.getpid()
+
+    @property
+    def lock(self) -> threading.RLock:
+        """This process's lock: a fork copies the parent's as it was, perhaps held by a thread that was not copied."""
+        pid = os.getpid()
+        return self._locks.get(pid) or self._locks.setdefault(pid, threading.RLock())
 
 
 class ObjectStore(BaseStore[T]):
@@ -132,7 +139,7 @@ class ObjectStore(BaseStore[T]):
         return self._config.serialization_format
 
     def _key(self, collection: Collection[Any], id: str) -> str:
-        return f"{folder_of(collection.name)}{object_name(id)}{self._extension}"
+        return object_key(collection.name, id, self._extension)
 
     def _ready(self, collection: Collection[Any]) -> None:
         """Opens what is not open yet, in this process."""
@@ -142,12 +149,12 @@ class ObjectStore(BaseStore[T]):
                 self._check()
             return
         self._check()
-        if opening.pid != os.getpid():
-            # Locks and connections that a fork copied belong to the parent.
-            opening.anew()
-            self._catalog.abandon()
-            self._forked()
         with opening.lock:
+            if opening.pid != os.getpid():
+                opening.ready.clear()
+                self._catalog.abandon()
+                self._forked()
+                opening.pid = os.getpid()
             if not opening.ready:
                 self._open()
             if collection not in opening.ready:
@@ -186,17 +193,20 @@ class ObjectStore(BaseStore[T]):
         self._ready(self._collection)
 
     def _guard(self, operation: Callable[[], U]) -> U:
-        """Runs an operation on the catalog; a damaged catalog is replaced and the operation repeated."""
+        """Runs an operation on the catalog; once more after a damaged catalog was replaced, or one was being replaced."""
         try:
             return operation()
         except sqlite3.Error as error:
-            if not is_damage(error):
-                raise self._read_error(error) from error
-            self._replace_catalog(error)
+            self._recover_catalog(error)
         try:
             return operation()
         except sqlite3.Error as error:
             raise self._read_error(error) from error
+
+    def _recover_catalog(self, error: sqlite3.Error) -> None:
+        """Replaces a damaged catalog; any other error may come from another thread's doing so, and is waited out."""
+        if is_damage(error):
+            self._replace_catalog(error)
 
     def _read_error(self, error: sqlite3.Error) -> StoreReadError:
         return StoreReadError(f"the index could not be read: {error}", backend=self.name)
@@ -238,12 +248,12 @@ class ObjectStore(BaseStore[T]):
         return self._scan_bodies(bound) if bodies else self._scan_heads(bound)
 
     def _scan_heads(self, bound: BoundQuery) -> Iterator[Record]:
-        for page in self._from_catalog(lambda: self._catalog.heads(bound)):
+        for page in self._catalog_pages(lambda: self._catalog.heads(bound)):
             yield from page
 
     def _scan_bodies(self, bound: BoundQuery) -> Iterator[Record]:
         collection = bound.collection
-        for page in self._from_catalog(lambda: self._catalog.locations(bound)):
+        for page in self._catalog_pages(lambda: self._catalog.locations(bound)):
             for location in page:
                 record = self._read(collection, location)
                 if record is None or record.revision != location.revision:
@@ -252,7 +262,7 @@ class ObjectStore(BaseStore[T]):
                         continue
                 yield record
 
-    def _from_catalog(self, pages: Callable[[], Iterator[U]]) -> Iterator[U]:
+    def _catalog_pages(self, pages: Callable[[], Iterator[U]]) -> Iterator[U]:
         """Pages from the catalog, the first of which survives the replacement of a damaged one."""
 
         def first() -> tuple[Iterator[U], U | None]:

@@ -40,7 +40,7 @@ class ValidatorResult(msgspec.Struct, omit_defaults=True):
     Attributes:
         validator_name: name of the check.
         success: whether the data passed.
-        column: the column checked, or None if the check concerns the whole table.
+        column: the column checked; None for the whole table. Several are joined: ``"latitude, longitude"``.
         issue_type: the kind of issue, None if the check passed; `VALIDATOR_ERROR` if it could not run.
         count: number of values (or rows) that failed.
         severity: ``critical``, ``high``, ``medium`` or ``low``; None if nothing failed or the tool has no severities.

@@ -100,7 +100,7 @@ def run(blocks: list[Block], page: Path, names: dict[str, Any] | None = None) ->
             code = compile("\n" * block.line + block.code, str(page), "exec", dont_inherit=True)
             printed = io.StringIO()
             with contextlib.redirect_stdout(printed):
-                exec(code, vars(module))  # noqa: S102 - the project's own documentation
+                exec(code, vars(module))
             if block.output is not None:
                 assert printed.getvalue().strip() == block.output.strip(), f"{page}:{block.line} prints something else"
             count += 1
@@ -131,7 +131,9 @@ def suite_of_the_page(page: Path, name: str) -> type:
     """A test class that a page defines."""
     names: dict[str, Any] = {}
     run(python_blocks(page.read_text(encoding="utf-8")), page, names)
-    return names[name]
+    found = names[name]
+    assert isinstance(found, type)
+    return found
 
 
 TestTheBackendOfTheGuide = suite_of_the_page(ROOT / "docs" / "guides" / "third-party-backends.md", "TestDictStore")
@@ -150,7 +152,7 @@ def test_blocks_share_a_page_and_print_what_is_told():
     )
     assert run(blocks, Path("page.md")) == 2
     blocks[1].output = "2"
-    with pytest.raises(AssertionError, match="page.md:5 prints something else"):
+    with pytest.raises(AssertionError, match=r"page\.md:5 prints something else"):
         run(blocks, Path("page.md"))
 
 
@@ -226,7 +228,13 @@ def names_of_the_guide() -> dict[str, Any]:
     )
     store = get_store("filesystem", base_path="a store")
     store.save(ValidationResult.from_report(report, "customers.csv"))
-    return {"report": report, "store": store, "datetime": datetime, "FileSystemConfig": FileSystemConfig}
+    return {
+        "FileSystemConfig": FileSystemConfig,
+        "ValidationResult": ValidationResult,
+        "datetime": datetime,
+        "report": report,
+        "store": store,
+    }
 
 
 GUIDE_CHECKS: dict[str, Callable[[dict[str, Any]], bool]] = {
@@ -245,8 +253,14 @@ GUIDE_CHECKS: dict[str, Callable[[dict[str, Any]], bool]] = {
 
 
 def guide_sections() -> dict[str, str]:
-    sections = re.split(r"^## (.+)$", GUIDE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
-    return dict(zip(sections[::2], sections[1::2], strict=True))
+    """The sections by title, each on the lines that it has in the file."""
+    text = GUIDE.read_text(encoding="utf-8")
+    starts = [*re.finditer(r"^## (.+)$", text, flags=re.MULTILINE)]
+    ends = [*(start.start() for start in starts[1:]), len(text)]
+    return {
+        start[1]: "\n" * text.count("\n", 0, start.start()) + text[start.start() : end]
+        for start, end in zip(starts, ends, strict=True)
+    }
 
 
 def test_every_section_of_the_guide_is_checked():

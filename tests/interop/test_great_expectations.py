@@ -7,7 +7,10 @@ from types import SimpleNamespace
 import pytest
 from vega_datasets import local_data
 
+from truthstore.backends.memory import MemoryStore
+from truthstore.errors import StoreConflictError
 from truthstore.interop import from_great_expectations, from_great_expectations_checkpoint
+from truthstore.record import ABSENT
 from truthstore.results import RESULTS, VALIDATOR_ERROR, ResultStatus, ValidationResult
 
 pytest.importorskip("great_expectations")
@@ -177,6 +180,16 @@ def test_the_same_run_has_the_same_id(gx, outcome, result):
     assert from_great_expectations(outcome, run_id="mine").run_id == "mine"
     again = gx.validation.run(batch_parameters=gx.parameters)
     assert from_great_expectations(again).run_id != result.run_id
+
+
+def test_a_repeated_job_stores_its_run_once(outcome):
+    with MemoryStore() as store:
+        run_id = store.save(from_great_expectations(outcome), expect=ABSENT)
+        with pytest.raises(StoreConflictError):
+            store.save(from_great_expectations(outcome), expect=ABSENT)
+        assert store.list_ids() == [run_id]
+        assert store.get(run_id) == from_great_expectations(outcome)
+        assert store.get_failures("airports", limit=5) == [store.get(run_id)]
 
 
 def test_only_warnings_mean_warning(gx):

@@ -227,6 +227,15 @@ def test_limited_failure_cases_keep_their_true_count(riots):
     assert failed.count >= riots["age"].notna().sum()
 
 
+def test_long_parameters_are_cut(riots):
+    schema = pa.DataFrameSchema({"age": pa.Column(float, pa.Check.isin(range(1_000, 9_000)), nullable=True)})
+    result = from_pandera(validated(schema, riots), "riots")
+    (failed,) = [r for r in result.results if not r.success]
+    assert failed.details["parameters"]["allowed_values"][98:] == [1_098, 1_099, "… 7,900 more"]
+    assert len(str(failed.message)) < 300
+    assert len(RESULTS.encode(result).body or b"") < 5_000
+
+
 def test_order_duplicate_labels_and_index(riots):
     table = pd.concat([riots[["age", "gender"]], riots[["age"]]], axis=1)
     schema = pa.DataFrameSchema(

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -41,6 +43,15 @@ def check(
 
 def run(*results: ValidatorResult, status: Any = "failure", **values: Any):
     return ValidationResult("run-1", NOON, "customers.csv", status, list(results), **values)
+
+
+def test_no_optional_dependency_is_imported():
+    script = (
+        "import sys, truthstore.interop, truthstore.expectations;"
+        "print({'numpy', 'pandas', 'polars', 'pandera', 'great_expectations', 'truthound'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout == "set()\n"
 
 
 def test_fields_come_in_their_documented_order():

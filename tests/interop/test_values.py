@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 
-from truthstore.interop.values import name_of, sample, storable, storable_mapping, text_of
+from truthstore.interop.values import capped, name_of, sample, storable, storable_mapping, text_of
 
 HALF_PAST = timezone(timedelta(hours=5, minutes=30))
 
@@ -197,6 +197,12 @@ def test_samples_are_capped():
     assert sample(range(1_000)) == list(range(20))
     assert sample(["x" * 5_000], 1) == ["x" * 1_000 + "…"]
     assert sample(iter([])) == []
+
+
+def test_long_lists_are_capped_wherever_they_are():
+    value = {"a": [list(range(3)), 1, 2, 3], "b": "text" * 100}
+    assert capped(value, 2) == {"a": [[0, 1, "… 1 more"], 1, "… 2 more"], "b": "text" * 100}
+    assert capped(list(range(100))) == list(range(100))
 
 
 @pytest.mark.parametrize(

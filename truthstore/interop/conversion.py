@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib import metadata as distributions
 from typing import Any
 
-from truthstore.interop.values import storable_mapping, text_of
+from truthstore.interop.values import capped, storable_mapping, text_of
 from truthstore.results import ResultStatistics, ResultStatus, ValidationResult, ValidatorResult, new_run_id
 
 __all__ = [
@@ -30,8 +30,11 @@ def read(source: Any, name: str, default: Any = None) -> Any:
 
 
 def given(**values: Any) -> dict[str, Any]:
-    """The values that say something, storable: without None and without empty containers."""
-    return storable_mapping({name: value for name, value in values.items() if value is not None and not _empty(value)})
+    """The values that say something, storable: without None and empty containers, long lists cut to 100 entries."""
+    kept: dict[str, Any] = capped(
+        storable_mapping({name: value for name, value in values.items() if value is not None and not _empty(value)})
+    )
+    return kept
 
 
 def _empty(value: Any) -> bool:
@@ -73,13 +76,12 @@ def derived_run_id(run_time: datetime, *parts: str) -> str:
 def shares_failing(count: int, total: int, samples: Sequence[Any]) -> str:
     """A message for people: how many values failed, and which for example."""
     share = f"{count:,} of {total:,} values" if total else f"{count:,} {'value' if count == 1 else 'values'}"
-    different = dict.fromkeys(shortened(value) for value in samples if value is not None)
+    different = dict.fromkeys(shortened(repr(value)) for value in samples if value is not None)
     return f"{share} failed" + (f", such as {', '.join(list(different)[:3])}" if different else "")
 
 
-def shortened(value: Any, length: int = 80) -> str:
-    """A value as messages show it."""
-    text = repr(value)
+def shortened(text: str, length: int = 80) -> str:
+    """Text as messages show it."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 

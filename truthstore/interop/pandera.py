@@ -6,8 +6,15 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from truthstore.interop.conversion import assemble, given, installed_version, read, shares_failing
-from truthstore.interop.pandera_schema import DeclaredCheck, check_names, columns_of, declared_checks, is_table
+from truthstore.interop.conversion import assemble, given, installed_version, read, shares_failing, shortened
+from truthstore.interop.pandera_schema import (
+    DeclaredCheck,
+    check_details,
+    check_names,
+    columns_of,
+    declared_checks,
+    is_table,
+)
 from truthstore.interop.values import name_of, sample, text_of
 from truthstore.results import VALIDATOR_ERROR, ResultStatistics, ValidationResult, ValidatorResult
 
@@ -157,7 +164,7 @@ def _failure(error: Any, rows: int) -> ValidatorResult:
 def _message(name: str, reason: str, details: Mapping[str, Any], count: int, rows: int) -> str:
     if reason in COLUMN_MESSAGES:
         return COLUMN_MESSAGES[reason]
-    demand = details.get("check") or details.get("expected") or name
+    demand = shortened(str(details.get("check") or details.get("expected") or name))
     if "observed_value" in details:
         return f"{demand}: found {details['observed_value']}"
     if "sample_values" not in details:
@@ -174,7 +181,7 @@ def _check_of(error: Any) -> tuple[str, dict[str, Any]]:
         return name, given(expected=rest.removesuffix(")").strip("'\"") or None)
     names = check_names(read(error.schema, "checks", ()))
     name = names[index] if index is not None and index < len(names) else check_names([check])[0]
-    return name, given(check=read(check, "error"), parameters=read(check, "statistics"))
+    return name, check_details(check)
 
 
 def _column_of(error: Any, reason: str) -> str | None:

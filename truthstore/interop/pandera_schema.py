@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from truthstore.interop.conversion import given, read
+from truthstore.interop.conversion import given, read, shortened
 from truthstore.interop.values import name_of, text_of
 
-__all__ = ["DeclaredCheck", "check_names", "columns_of", "declared_checks", "is_table"]
+__all__ = ["DeclaredCheck", "check_details", "check_names", "columns_of", "declared_checks", "is_table"]
 
 
 class DeclaredCheck(msgspec.Struct, frozen=True):
@@ -71,13 +71,19 @@ def check_names(checks: Iterable[object]) -> list[str]:
         own = read(check, "name")
         if own is None or own == "<lambda>":
             own = read(check, "error") or read(check, "title") or f"check {position}"
-        name = unnumbered = text_of(own)
+        name = unnumbered = shortened(text_of(own))
         number = 1
         while name in names:
             number += 1
             name = f"{unnumbered} #{number}"
         names.append(name)
     return names
+
+
+def check_details(check: object) -> dict[str, Any]:
+    """What is kept of a check: how it describes itself, and its parameters."""
+    text = read(check, "error")
+    return given(check=None if text is None else shortened(text_of(text), 1_000), parameters=read(check, "statistics"))
 
 
 def _present(table: Any) -> list[str] | None:
@@ -134,5 +140,4 @@ def _of_component(component: Any, column: str | None, *, coerce: bool = False) -
 def _checks(schema: Any, column: str | None) -> Iterator[DeclaredCheck]:
     checks = read(schema, "checks", ())
     for check, name in zip(checks, check_names(checks), strict=True):
-        details = given(check=read(check, "error"), parameters=read(check, "statistics"))
-        yield DeclaredCheck(column, name, details, warns=bool(read(check, "raise_warning")))
+        yield DeclaredCheck(column, name, check_details(check), warns=bool(read(check, "raise_warning")))

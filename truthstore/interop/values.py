@@ -39,12 +39,13 @@ from typing import Any, Final, cast
 
 import msgspec
 
-__all__ = ["SAMPLE_SIZE", "name_of", "sample", "storable", "storable_mapping", "text_of"]
+__all__ = ["SAMPLE_SIZE", "capped", "name_of", "sample", "storable", "storable_mapping", "text_of"]
 
 SAMPLE_SIZE: Final = 20
 """How many failing values a result keeps."""
 
 SAMPLE_TEXT: Final = 1_000
+LIST_LENGTH: Final = 100
 MAX_DEPTH: Final = 100
 SMALLEST: Final = -(2**63)
 LARGEST: Final = 2**63 - 1
@@ -71,6 +72,17 @@ def storable_mapping(value: Mapping[Any, Any]) -> dict[str, Any]:
 def sample(values: Iterable[Any], size: int = SAMPLE_SIZE) -> list[Any]:
     """The first values, storable; long strings are cut to 1,000 characters. The true count belongs beside them."""
     return [_cut(storable(value)) for value in islice(values, size)]
+
+
+def capped(value: Any, length: int = LIST_LENGTH) -> Any:
+    """A storable value with long lists cut; a last entry says how many are missing: ``"… 900 more"``."""
+    if isinstance(value, dict):
+        return {name: capped(inner, length) for name, inner in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        values: list[Any] = value
+        kept = [capped(inner, length) for inner in values[:length]]
+        return [*kept, f"… {len(values) - length:,} more"] if len(values) > length else kept
+    return value
 
 
 def text_of(value: object) -> str:

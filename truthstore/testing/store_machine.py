@@ -432,7 +432,7 @@ def store_machine(
     writers: int = 1,
     independent: bool = True,
     steps: int = 30,
-    max_examples: int | None = None,
+    effort: float = 0.5,
 ) -> type[unittest.TestCase]:
     """A test case that drives a store of `SAMPLES`: bind it to a name that starts with ``Test``.
 
@@ -443,7 +443,7 @@ def store_machine(
         writers: how many stores are open at the same time.
         independent: whether a store opened anew, beside those that are open, sees all that was acknowledged.
         steps: length of one run.
-        max_examples: number of runs, if it is not the one of the Hypothesis profile.
+        effort: number of runs, as a share of the `max_examples` of the Hypothesis profile.
     """
 
     class Machine(StoreMachine):
@@ -463,7 +463,7 @@ def store_machine(
     case = Machine.TestCase
     profile = settings()
     case.settings = settings(
-        max_examples=max_examples or profile.max_examples,
+        max_examples=max(1, round(profile.max_examples * effort)),
         stateful_step_count=steps,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],

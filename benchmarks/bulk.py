@@ -1,0 +1,41 @@
+"""`save_many` beside the loop that it replaces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks.measure import Figure, progress, race
+from benchmarks.places import Durability, Places
+from truthstore.backends.filesystem import FileSystemStore
+
+
+def figures(places: Places) -> Iterator[Figure]:
+    """Both durabilities."""
+    yield _save_many(places, "os", 1.5)
+    yield _save_many(places, "fsync", 2)
+
+
+def _save_many(places: Places, durability: Durability, wanted: float) -> Figure:
+    rounds = 4
+    part = places.middle // (rounds + 1)
+    progress(f"saving {places.middle:,} results one by one and together, {durability}")
+    chunks = iter([places.new_results(part) for _ in range(2 * (rounds + 1))])
+    with (
+        FileSystemStore(base_path=places.path(f"many-{durability}"), durability=durability) as together,
+        FileSystemStore(base_path=places.path(f"loop-{durability}"), durability=durability) as single,
+    ):
+
+        def loop() -> None:
+            for one in next(chunks):
+                single.save(one)
+
+        found = race(lambda: together.save_many(next(chunks)), loop, rounds=rounds)
+    return Figure(
+        f'`save_many` of {part:,}, `durability="{durability}"`',
+        "a loop of `save`",
+        1 / found.ratio,
+        "at least",
+        wanted,
+        "× faster",
+        found.detail,
+    )

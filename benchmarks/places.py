@@ -1,0 +1,66 @@
+"""The folders that the benchmarks work in: stores that are filled once and shared by the groups, all removed at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks.measure import progress
+from benchmarks.workload import result, results
+from truthstore.backends.filesystem import FileSystemStore
+
+Durability = Literal["os", "fsync"]
+
+
+class Places:
+    """A folder with everything that a run stores.
+
+    Args:
+        folder: an empty folder.
+        many: how many results the big store holds.
+        quick: whether to do less, for a first look.
+    """
+
+    def __init__(self, folder: Path, *, quick: bool) -> None:
+        self.folder = folder
+        self.quick = quick
+        self.middle = 1_000 if quick else 10_000
+        self.many = 10_000 if quick else 100_000
+        self._next = 10_000_000
+        self._filled: set[str] = set()
+
+    def rounds(self, number: int) -> int:
+        """A number of rounds, fewer for a first look."""
+        return max(5, number // 4) if self.quick else number
+
+    def path(self, name: str) -> Path:
+        """A folder of this name."""
+        return self.folder / name
+
+    def new_results(self, count: int) -> list[Any]:
+        """Results that no store of this run holds yet."""
+        self._next += count
+        return list(results(count, self._next - count))
+
+    def saver(self, save: Callable[[Any], object], count: int) -> Callable[[], object]:
+        """An operation that saves another new result at each of so many calls."""
+        following = iter(self.new_results(count))
+        return lambda: save(next(following))
+
+    def store(self, count: int, durability: Durability = "fsync") -> FileSystemStore[Any]:
+        """A filesystem store with so many results in it, filled at the first call."""
+        name = f"store-{count}-{durability}"
+        if name not in self._filled:
+            progress(f"filling a store with {count:,} results")
+            with FileSystemStore(base_path=self.path(name), durability="os") as filling:
+                filling.save_many(map(result, range(count)))
+            self._filled.add(name)
+        store = FileSystemStore(base_path=self.path(name), durability=durability)
+        store.initialize()
+        return store
+
+    def index_file(self, store: FileSystemStore[Any]) -> Path:
+        """The SQLite file in which a store keeps its index."""
+        (file,) = Path(store.root, ".truthstore").glob("index-*.db")
+        return file

@@ -1,0 +1,86 @@
+"""Makes the filesystem store's own calls to the operating system and to SQLite fail, one after the other."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from truthstore.backends import files, filesystem
+from truthstore.testing import SimulatedCrashError
+
+if TYPE_CHECKING:
+    from truthstore.backends.filesystem import FileSystemStore
+    from truthstore.testing.faults import FaultKind
+
+CALLS = ("open", "write", "fsync", "rename", "unlink", "makedirs", "scandir", "read")
+
+
+class _FaultyOs:
+    """The module `os` as the store sees it while a fault is armed."""
+
+    def __init__(self, faults: FileFaults) -> None:
+        self._faults = faults
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(os, name)
+        if name not in CALLS:
+            return real
+
+        def call(*args: Any, **options: Any) -> Any:
+            return self._faults.call(name, lambda: real(*args, **options))
+
+        return call
+
+
+class FileFaults:
+    """Fails the k-th call of one store: an error of the operating system, or of SQLite at COMMIT, or the death of the
+    process. While it is armed no other store may be used: the modules that it patches are shared."""
+
+    def __init__(self, store: FileSystemStore[Any]) -> None:
+        self._catalog = store._catalog
+        self._commit = store._catalog.commit
+        self._left = 0
+        self._kind: FaultKind = "before"
+        self._armed = False
+        self.crashed = False
+        self.calls: list[str] = []
+
+    def arm(self, fail_at: int, kind: FaultKind = "before") -> None:
+        self._left, self._kind, self._armed = fail_at, kind, True
+        faulty: Any = _FaultyOs(self)
+        files.os = faulty
+        filesystem.os = faulty
+        self._catalog.commit = self._faulty_commit  # type: ignore[method-assign]
+
+    def disarm(self) -> bool:
+        waiting, self._armed = self._armed, False
+        files.os = os
+        filesystem.os = os
+        if not self.crashed:
+            self._catalog.commit = self._commit  # type: ignore[method-assign]
+        return waiting
+
+    def _faulty_commit(self, *args: Any, **options: Any) -> Any:
+        return self.call("commit", lambda: self._commit(*args, **options))
+
+    def call(self, name: str, real: Any) -> Any:
+        if self.crashed:
+            raise SimulatedCrashError(f"{name} after the crash")
+        self.calls.append(name)
+        self._left -= self._armed
+        if not self._armed or self._left:
+            return real()
+        self._armed = False
+        if self._kind.endswith("after"):
+            # Only what changes something can fail afterwards; opened descriptors would leak.
+            if name in {"open", "scandir", "read"}:
+                return real()
+            real()
+        if self._kind.startswith("crash"):
+            self.crashed = True
+            raise SimulatedCrashError(f"{self._kind} {name}")
+        if name == "commit":
+            raise sqlite3.OperationalError("disk I/O error")
+        raise OSError(errno.EIO, "Input/output error")

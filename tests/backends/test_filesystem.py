@@ -1,0 +1,190 @@
+"""The filesystem store: the suite and the machine, in each of its formats, with failing disks and crashes."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from truthstore import RESULTS, StoreConfigError, StoreError, StoreQuery
+from truthstore.backends.filesystem import FileSystemStore
+from truthstore.backends.files import FileBlobs
+from truthstore.testing import SAMPLES, BlobsSuite, Sample, SimulatedCrashError, StoreSuite, store_machine
+
+
+def load(name: str) -> Any:
+    """A module beside this one: test folders are not packages."""
+    path = Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+FileFaults = load("file_faults").FileFaults
+
+
+class TestFileSystemStore(StoreSuite):
+    OPTIONS: dict[str, Any] = {"durability": "os"}
+
+    def make_store(self, location, *, collection=RESULTS, **options):
+        return FileSystemStore(collection=collection, base_path=location, **self.OPTIONS, **options)
+
+
+class TestDurable(TestFileSystemStore):
+    OPTIONS = {"durability": "fsync"}
+
+
+class TestGzip(TestFileSystemStore):
+    OPTIONS = {"durability": "os", "use_compression": True}
+
+
+class TestZstd(TestFileSystemStore):
+    OPTIONS = {"durability": "os", "compression": "zstd", "pretty_print": False}
+
+
+class TestCompact(TestFileSystemStore):
+    OPTIONS = {"durability": "os", "pretty_print": False, "prefix": "a/b"}
+
+
+class TestMessagePack(TestFileSystemStore):
+    OPTIONS = {"durability": "os", "serialization_format": "msgpack"}
+
+
+class TestFileBlobs(BlobsSuite):
+    def make_blobs(self, location):
+        return FileBlobs(location, durability="os")
+
+
+def make_store(location: Path, **options: Any) -> FileSystemStore[Sample]:
+    return FileSystemStore(collection=SAMPLES, base_path=location, **{"durability": "os", **options})
+
+
+def make_faulty(location: Path) -> tuple[FileSystemStore[Sample], Any]:
+    store = make_store(location)
+    return store, FileFaults(store)
+
+
+TestTwoWriters = store_machine(make_store, make_faulty=make_faulty, writers=2)
+TestDurableMachine = store_machine(lambda location: make_store(location, durability="fsync"), writers=2, effort=0.1)
+TestGzipMachine = store_machine(lambda location: make_store(location, compression="gzip"), effort=0.1)
+TestZstdMachine = store_machine(
+    lambda location: make_store(location, compression="zstd", pretty_print=False), writers=2, effort=0.1
+)
+
+
+def views(store: FileSystemStore[Sample]) -> list[tuple[str, int | None]]:
+    """What the store holds, which every view must agree on."""
+    found = [(sample.id, sample.count) for sample in store.query(StoreQuery(order_by="id", ascending=True))]
+    ids = [id for id, _ in found]
+    assert store.list_ids(StoreQuery(order_by="id", ascending=True)) == ids
+    assert store.count() == len(ids)
+    for id in "abcd":
+        assert store.exists(id) is (id in ids)
+    assert [(id, store.get(id).count) for id in ids] == found
+    assert [(id, store.head(id).meta.fields["count"]) for id in ids] == found
+    verification = store.verify()
+    assert verification.ok, verification
+    return found
+
+
+OPERATIONS: dict[str, tuple[Any, list[list[tuple[str, int]]]]] = {
+    "create": (lambda store: store.save(Sample("b", count=2)), [[("a", 1)], [("a", 1), ("b", 2)]]),
+    "overwrite": (lambda store: store.save(Sample("a", count=2)), [[("a", 1)], [("a", 2)]]),
+    "delete": (lambda store: store.delete("a"), [[("a", 1)], []]),
+    "many": (
+        lambda store: store.save_many([Sample("a", count=2), Sample("b", count=2)]),
+        [[("a", 1)], [("a", 2), ("b", 2)]],
+    ),
+}
+
+
+@pytest.mark.parametrize("durability", ["os", "fsync"])
+@pytest.mark.parametrize("kind", ["before", "after", "crash-before", "crash-after"])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_at_every_fault_point_a_write_is_done_or_not(name: str, kind: Any, durability: str, tmp_path: Path):
+    """Every call that a write makes fails once, in every way: to the operating system and to SQLite."""
+    operation, outcomes = OPERATIONS[name]
+    points = 0
+    while True:
+        place = tmp_path / str(points)
+        with make_store(place) as before:
+            before.save(Sample("a", count=1))
+        store = make_store(place, durability=durability)
+        store.initialize()
+        faults = FileFaults(store)
+        faults.arm(points + 1, kind)
+        acknowledged = False
+        try:
+            operation(store)
+            acknowledged = True
+        except (StoreError, SimulatedCrashError):
+            pass
+        finally:
+            unreached = faults.disarm()
+        point = f"call {points + 1}: {faults.calls[points:points + 1]}"
+        with make_store(place) as reader:
+            found = views(reader)
+            assert found in outcomes, point
+            assert not acknowledged or found == outcomes[1], point
+            if not faults.crashed:
+                assert views(store) == found, point
+                store.close()
+            # What is left behind hinders nobody.
+            reader.save(Sample("a", count=3))
+            reader.save(Sample("c", count=3))
+            assert dict(views(reader))["a"] == 3
+        if unreached:
+            break
+        points += 1
+    assert points >= 3
+
+
+def test_another_format_is_refused(tmp_path: Path):
+    with make_store(tmp_path) as store:
+        store.save(Sample("a"))
+    for options in ({"compression": "gzip"}, {"serialization_format": "msgpack"}, {"file_extension": ".result"}):
+        with pytest.raises(StoreConfigError, match="copy_store"):
+            make_store(tmp_path, **options).list_ids()
+    with make_store(tmp_path, pretty_print=False) as store:
+        assert store.list_ids() == ["a"]
+
+
+def test_two_names_for_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with make_store(Path("data")) as one, make_store(tmp_path / "data") as two:
+        one.save(Sample("a"))
+        assert two.exists("a")
+        monkeypatch.chdir("/")
+        one.save(Sample("b"))
+        assert sorted(two.list_ids()) == ["a", "b"]
+
+
+def test_files_are_where_they_are_promised(tmp_path: Path):
+    from truthstore import get_store
+    from truthstore.testing.store_items import a_result
+
+    with get_store("filesystem", base_path=tmp_path) as store:
+        store.save(a_result("run_1"))
+        text = (tmp_path / "default" / "validations" / "run_1.json").read_text(encoding="utf-8")
+        assert text.startswith('{\n  "run_id": "run_1",\n')
+    with get_store("filesystem", base_path=tmp_path, namespace="other", use_compression=True) as store:
+        store.save(a_result("run_1"))
+        assert (tmp_path / "other" / "validations" / "run_1.json.gz").read_bytes()[:2] == b"\x1f\x8b"
+
+
+def test_nothing_leaves_the_root(tmp_path: Path):
+    from truthstore.testing.strategies import NASTY_IDS
+
+    with make_store(tmp_path / "root") as store:
+        store.save_many(Sample(id) for id in NASTY_IDS)
+    assert [path.name for path in tmp_path.iterdir()] == ["root"]
+    folder = tmp_path / "root" / "default" / "validations" / "_samples"
+    assert len(list(folder.iterdir())) == len(NASTY_IDS)
+    assert len({path.name.casefold() for path in folder.iterdir()}) == len(NASTY_IDS)

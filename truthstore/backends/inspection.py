@@ -1,0 +1,105 @@
+"""Comparing a folder's files with its index, and making the index anew from the files, while others write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from truthstore.backends.files import read_error
+from truthstore.errors import StoreError, shown
+from truthstore.health import Verification
+from truthstore.query import EVERYTHING
+from truthstore.record import ANY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from truthstore.backends.folder import FileEntry, Folder
+    from truthstore.catalog import Catalog, Location
+    from truthstore.collection import Collection
+
+__all__ = ["index_files", "verify_files"]
+
+CHUNK: Final = 500
+
+
+def verify_files(
+    folder: Folder, catalog: Catalog, collection: Collection[Any], locked: Callable[[], AbstractContextManager[None]]
+) -> Verification:
+    """Reads every file of a collection and compares it with the index. Changes nothing.
+
+    Args:
+        folder: the files.
+        catalog: the index.
+        collection: which files.
+        locked: keeps writers out, for a second look at what differs.
+    """
+    seen: set[str] = set()
+    unindexed: list[str] = []
+    changed: list[str] = []
+    corrupt: dict[str, str] = {}
+    for name in folder.names(collection):
+        try:
+            entry = folder.entry(collection, name)
+            location = catalog.find(collection, entry.record.id)
+            if not _agree(entry, location):
+                with locked():
+                    entry = folder.entry(collection, name)
+                    location = catalog.find(collection, entry.record.id)
+        except FileNotFoundError:
+            continue  # removed meanwhile
+        except OSError as error:
+            raise read_error(error, f"cannot read {name}") from error
+        except StoreError as error:
+            corrupt[name] = str(error)
+            continue
+        id = entry.record.id
+        if location is None:
+            unindexed.append(id)
+        elif location.name != entry.name:
+            corrupt[name] = f"a second file of {shown(id)}: remove one of the two"
+        else:
+            if entry.changed or location.revision != entry.record.revision:
+                changed.append(id)
+            seen.add(id)
+    unread = {f"{folder.of(collection)}/{name}" for name in corrupt}
+    missing: list[str] = []
+    for page in catalog.locations(EVERYTHING.replace(include_deleted=True).bind(collection)):
+        for found in page:
+            if found.id in seen or folder.path_of(collection, found) in unread:
+                continue
+            with locked():
+                location = catalog.find(collection, found.id)
+                if location is not None and not folder.exists(collection, location):
+                    missing.append(found.id)
+    return Verification(
+        checked=len(seen) + len(unindexed) + len(corrupt),
+        missing=tuple(missing),
+        unindexed=tuple(unindexed),
+        changed=tuple(changed),
+        corrupt=corrupt,
+    )
+
+
+def _agree(entry: FileEntry, location: Location | None) -> bool:
+    return location is not None and location.name == entry.name and location.revision == entry.record.revision
+
+
+def index_files(
+    folder: Folder, catalog: Catalog, collection: Collection[Any], locked: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """Writes an index row for every file, and removes the rows that have none.
+
+    The lock is taken for some hundred files at a time, so that writers wait for milliseconds.
+    """
+    names = folder.names(collection)
+    for start in range(0, len(names), CHUNK):
+        with locked():
+            entries = folder.entries(collection, names[start : start + CHUNK])
+            catalog.commit(collection, [entry.put for entry in entries], expect=ANY, backend="filesystem")
+    for page in catalog.locations(EVERYTHING.replace(include_deleted=True).bind(collection)):
+        with locked():
+            rows = (catalog.find(collection, found.id) for found in page)
+            gone = [row.id for row in rows if row is not None and not folder.exists(collection, row)]
+            if gone:
+                catalog.commit(collection, (), gone, expect=ANY, backend="filesystem")

@@ -1,0 +1,143 @@
+"""Writes on their way: documents in pending files until the index has committed them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+from truthstore.backends.files import sync_folder, write_new
+
+__all__ = ["PendingWrites", "Staged", "Target", "modified"]
+
+ORPHAN_SECONDS: Final = 3_600.0
+SETTLED_NANOSECONDS: Final = 50_000_000
+SYNC_THREADS: Final = 8
+DELETED: Final = ".deleted"
+
+
+class Staged(NamedTuple):
+    """A document on its way: its pending file, the file that it becomes, and its bytes."""
+
+    pending: str
+    final: str
+    data: bytes
+
+
+class Target(NamedTuple):
+    """Where a pending file belongs, and whether the index has its revision."""
+
+    final: str
+    committed: bool
+
+
+class PendingWrites:
+    """The pending files of one store. A name is the revision, the collection, and ``.deleted`` for what was moved aside.
+
+    Args:
+        folder: where they lie.
+        sync: whether to wait for the disk.
+        target: where the file at a path belongs, by collection name and revision; None if that cannot be told.
+    """
+
+    def __init__(self, folder: str, *, sync: bool, target: Callable[[str, str, str], Target | None]) -> None:
+        self._folder = folder
+        self._sync = sync
+        self._target = target
+        self._clean = -1
+
+    def path(self, revision: str, collection_name: str) -> str:
+        """The pending file of a write."""
+        return f"{self._folder}/{revision}.{collection_name}"
+
+    def aside(self, revision: str, collection_name: str) -> str:
+        """Where the file of a deleted item waits for the commit."""
+        return self.path(revision, collection_name) + DELETED
+
+    def write(self, writes: Sequence[Staged]) -> None:
+        """Writes pending files; syncs of many run side by side, which a disk likes better.
+
+        Raises:
+            OSError: one could not be written.
+        """
+        if len(writes) > 1 and self._sync:
+            with ThreadPoolExecutor(SYNC_THREADS) as pool:
+                for _ in pool.map(self._write, writes):
+                    continue
+            return
+        for one in writes:
+            self._write(one)
+
+    def _write(self, one: Staged) -> None:
+        try:
+            write_new(one.pending, one.data, sync=self._sync)
+        except FileNotFoundError:
+            # Somebody removed the folder of an open store.
+            os.makedirs(self._folder, exist_ok=True)
+            write_new(one.pending, one.data, sync=self._sync)
+
+    def remove(self, writes: Sequence[Staged]) -> None:
+        """Takes back pending files of writes that did not happen. One that cannot be removed becomes an orphan."""
+        for one in writes:
+            with suppress(OSError):
+                os.unlink(one.pending)
+
+    def forget(self) -> None:
+        """The pending folder may have changed unseen."""
+        self._clean = -1
+
+    def is_clean(self) -> bool:
+        """Whether nothing is pending, nearly always by one `stat`.
+
+        An empty folder is remembered by its modification time, unless that is so recent that another change could
+        bear the same one (the "racily clean" rule of git's index, git-scm.com/docs/racy-git).
+        """
+        changed = modified(self._folder)
+        if changed == self._clean:
+            return True
+        if next(self._entries(), None) is not None:
+            return False
+        self._clean = changed if time.time_ns() - changed > SETTLED_NANOSECONDS else -1
+        return True
+
+    def _entries(self) -> Iterator[tuple[str, str]]:
+        try:
+            with os.scandir(self._folder) as entries:
+                yield from [(entry.name, entry.path) for entry in entries]
+        except FileNotFoundError:
+            return
+
+    def roll_forward(self) -> None:
+        """Finishes what crashed writers committed, and clears what they did not; under the store's lock.
+
+        Raises:
+            OSError: a file could not be moved.
+        """
+        for name, path in self._entries():
+            revision, _, rest = name.partition(".")
+            deleted = rest.endswith(DELETED)
+            try:
+                target = self._target(path, rest.removesuffix(DELETED), revision)
+                if target is not None and target.committed:
+                    # A write that was committed, or a delete that was not: the file belongs in its place.
+                    os.rename(path, target.final)
+                    if self._sync:
+                        sync_folder(os.path.dirname(target.final))
+                elif target is not None and deleted:
+                    os.unlink(path)
+                elif time.time_ns() - modified(path) > ORPHAN_SECONDS * 1e9:
+                    # Of a write that was never committed; a younger one may belong to a living writer.
+                    os.unlink(path)
+            except FileNotFoundError:
+                continue  # its writer took it back meanwhile
+
+
+def modified(path: str) -> int:
+    """When a file or folder was last changed, in nanoseconds; -1 if it is not there."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except FileNotFoundError:
+        return -1
