@@ -122,7 +122,6 @@ def quickstart(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Run the benchmarks on the built wheel."""
-    session.install("--group", "bench")
-    install_wheel(session)
-    session.run("python", str(ROOT / "benchmarks"), *session.posargs, env={"PYTHONSAFEPATH": "1"})
+    """Run the benchmarks: `nox -s bench -- --quick` for a first look, `-- --markdown docs/performance.md` to publish."""
+    session.install("--group", "bench", "-e", ".")
+    session.run("python", "-m", "benchmarks.run", *session.posargs)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from benchmarks.measure import Figure, progress, race
 from benchmarks.places import Durability, Places
@@ -19,17 +20,16 @@ def _save_many(places: Places, durability: Durability, wanted: float) -> Figure:
     rounds = 4
     part = places.middle // (rounds + 1)
     progress(f"saving {places.middle:,} results one by one and together, {durability}")
-    chunks = iter([places.new_results(part) for _ in range(2 * (rounds + 1))])
     with (
         FileSystemStore(base_path=places.path(f"many-{durability}"), durability=durability) as together,
         FileSystemStore(base_path=places.path(f"loop-{durability}"), durability=durability) as single,
     ):
 
-        def loop() -> None:
-            for one in next(chunks):
+        def loop(chunk: Sequence[Any]) -> None:
+            for one in chunk:
                 single.save(one)
 
-        found = race(lambda: together.save_many(next(chunks)), loop, rounds=rounds)
+        found = race(together.save_many, loop, rounds=rounds, inputs=lambda count: [places.new_results(part)] * count)
     return Figure(
         f'`save_many` of {part:,}, `durability="{durability}"`',
         "a loop of `save`",

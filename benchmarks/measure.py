@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-Operation = Callable[[], object]
+Operation = Callable[[Any], object]
+Inputs = Callable[[int], Sequence[Any]]
 
 
 class Race(NamedTuple):
@@ -31,7 +32,14 @@ class Race(NamedTuple):
         return f"{duration(self.ours)} : {duration(self.theirs)}"
 
 
-def race(ours: Operation, theirs: Operation, *, rounds: int, calls: int | tuple[int, int] = 1) -> Race:
+def race(
+    ours: Operation,
+    theirs: Operation,
+    *,
+    rounds: int,
+    calls: int | tuple[int, int] = 1,
+    inputs: Inputs | tuple[Inputs, Inputs] = range,
+) -> Race:
     """Runs two operations in turn, in changing order.
 
     Args:
@@ -39,17 +47,20 @@ def race(ours: Operation, theirs: Operation, *, rounds: int, calls: int | tuple[
         theirs: the second.
         rounds: how often each has its turn, after one turn that does not count.
         calls: how many calls make a turn, of both or of each.
+        inputs: makes what the calls of a turn are given, of both or of each; making it is not measured.
     """
-    counts = (calls, calls) if isinstance(calls, int) else calls
-    contestants = ((0, ours, counts[0]), (1, theirs, counts[1]))
+    counts = calls if isinstance(calls, tuple) else (calls, calls)
+    makers = inputs if isinstance(inputs, tuple) else (inputs, inputs)
+    contestants = ((0, ours, counts[0], makers[0]), (1, theirs, counts[1], makers[1]))
     taken: list[tuple[float, float]] = []
     for number in range(rounds + 1):
         times = [0.0, 0.0]
         gc.collect()
-        for place, operation, count in contestants if number % 2 else contestants[::-1]:
+        for place, operation, count, make in contestants if number % 2 else contestants[::-1]:
+            given = make(count)
             start = perf_counter()
-            for _ in range(count):
-                operation()
+            for one in given:
+                operation(one)
             times[place] = (perf_counter() - start) / count
         if number:
             taken.append((times[0], times[1]))

@@ -10,7 +10,7 @@ from benchmarks.by_hand import decode, encode
 from benchmarks.children import run
 from benchmarks.measure import Figure, race
 from benchmarks.places import Places
-from benchmarks.workload import peer_result, result, results
+from benchmarks.workload import result, results
 from truthstore.backends.memory import MemoryStore
 
 WALK = """
@@ -41,16 +41,18 @@ def _get(places: Places) -> Figure:
     store.save_many(results(1_000))
     one = result(500)
     body = encode(one)
-    found = race(lambda: store.get(one.run_id), lambda: decode(body), rounds=places.rounds(100), calls=500)
+    found = race(lambda _: store.get(one.run_id), lambda _: decode(body), rounds=places.rounds(100), calls=500)
     return Figure("memory store: get", "decoding alone", found.ratio, "at most", 1.4, detail=found.detail)
 
 
 def _save(places: Places) -> Figure:
-    rounds, calls = places.rounds(60), 100
     store, theirs = MemoryStore(), peer.get_store("memory")
-    waiting = iter([peer_result(number) for number in range((rounds + 1) * calls)])
     found = race(
-        places.saver(store.save, (rounds + 1) * calls), lambda: theirs.save(next(waiting)), rounds=rounds, calls=calls
+        store.save,
+        theirs.save,
+        rounds=places.rounds(100),
+        calls=20,
+        inputs=(places.new_results, places.new_peer_results),
     )
     return Figure(
         "memory store: save",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.measure import progress
-from benchmarks.workload import result, results
+from benchmarks.workload import peer_result, result, results
 from truthstore.backends.filesystem import FileSystemStore
 
 Durability = Literal["os", "fsync"]
@@ -18,7 +17,6 @@ class Places:
 
     Args:
         folder: an empty folder.
-        many: how many results the big store holds.
         quick: whether to do less, for a first look.
     """
 
@@ -43,10 +41,10 @@ class Places:
         self._next += count
         return list(results(count, self._next - count))
 
-    def saver(self, save: Callable[[Any], object], count: int) -> Callable[[], object]:
-        """An operation that saves another new result at each of so many calls."""
-        following = iter(self.new_results(count))
-        return lambda: save(next(following))
+    def new_peer_results(self, count: int) -> list[Any]:
+        """The same of the peer's class."""
+        self._next += count
+        return [peer_result(number) for number in range(self._next - count, self._next)]
 
     def store(self, count: int, durability: Durability = "fsync") -> FileSystemStore[Any]:
         """A filesystem store with so many results in it, filled at the first call."""

@@ -31,10 +31,10 @@ def _ids(places: Places, store: FileSystemStore[Any]) -> Figure:
     database = sqlite3.connect(places.index_file(store))
     asset = result(7).data_asset
 
-    def ours() -> list[str]:
+    def ours(_: object = None) -> list[str]:
         return store.list_ids(StoreQuery(data_asset=asset, status="failure", limit=50))
 
-    def theirs() -> list[str]:
+    def theirs(_: object = None) -> list[str]:
         return [id for (id,) in database.execute(SQL, (asset, "failure")).fetchall()]
 
     if not ours() or ours() != theirs():
@@ -58,10 +58,10 @@ def _bodies(places: Places, store: FileSystemStore[Any]) -> Figure:
     gc.freeze()
     kept: list[Any] = [None, None]
 
-    def ours() -> None:
+    def ours(_: object) -> None:
         kept[0] = store.query(newest)
 
-    def theirs() -> None:
+    def theirs(_: object) -> None:
         kept[1] = [decode(read(file)) for file in files]
 
     found = race(ours, theirs, rounds=places.rounds(60), calls=3)

@@ -22,9 +22,9 @@ def figures(places: Places) -> Iterator[Figure]:
     wrapped = Unchanged(store)
     one = result(1)
     store.save(one)
-    operations: list[tuple[str, float, Callable[[], object], Callable[[], object]]] = [
-        ("get", 1, lambda: wrapped.get(one.run_id), lambda: store.get(one.run_id)),
-        ("save", 2, lambda: wrapped.save(one), lambda: store.save(one)),
+    operations: list[tuple[str, float, Callable[[Any], object], Callable[[Any], object]]] = [
+        ("get", 1, lambda _: wrapped.get(one.run_id), lambda _: store.get(one.run_id)),
+        ("save", 2, lambda _: wrapped.save(one), lambda _: store.save(one)),
     ]
     for name, wanted, with_layer, without in operations:
         found = race(with_layer, without, rounds=places.rounds(200), calls=500)

@@ -1,10 +1,7 @@
 """truthstore keeps the results of data validation: save them in one line, anywhere, and ask for their history later.
 
-    from truthstore import StoreQuery, get_store
-
-    store = get_store("filesystem", base_path=".truthstore/store")
-    run_id = store.save(result)
-    failures = store.query(StoreQuery(data_asset="customers.csv", status="failure", limit=10))
+``store = get_store("filesystem", base_path=".truthstore/store")`` opens a store, ``store.save(result)`` keeps a result, and
+``store.query(StoreQuery(data_asset="customers.csv", status="failure"))`` gives the history back.
 """
 
 from __future__ import annotations

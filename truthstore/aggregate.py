@@ -102,7 +102,9 @@ class Aggregation:
         bound = StoreQuery().bind(collection)
         names = [bound.field_name(name) for name in ([by] if isinstance(by, str) else by)]
         if bucket is not None and bucket not in BUCKETS:
-            raise StoreQueryError(f"unknown bucket {bucket!r}: use one of {', '.join(BUCKETS)}", collection=collection.name)
+            raise StoreQueryError(
+                f"unknown bucket {bucket!r}: use one of {', '.join(BUCKETS)}", collection=collection.name
+            )
         wanted = (metrics,) if isinstance(metrics, str) else tuple(metrics)
         parsed = tuple(_parse(metric, bound) for metric in wanted)
         return cls(
@@ -136,9 +138,10 @@ class Aggregation:
         Groups may be finer than the buckets: they are merged here.
         """
         merged: dict[tuple[Any, ...], Partial] = {}
-        for key, partial in groups:
+        for fine, partial in groups:
+            key = fine
             if self.bucket is not None:
-                key = (*key[:-1], None if key[-1] is None else floor(key[-1], self.bucket))
+                key = (*fine[:-1], None if fine[-1] is None else floor(fine[-1], self.bucket))
             known = merged.get(key)
             if known is None:
                 merged[key] = partial

@@ -34,10 +34,11 @@ from truthstore.store import conflict
 
 if TYPE_CHECKING:
     from truthstore.aggregate import Aggregation, Row
+    from truthstore.errors import StoreConflictError
     from truthstore.query import BoundQuery
     from truthstore.record import FieldValue
 
-__all__ = ["Catalog", "Location", "Put"]
+__all__ = ["Catalog", "Committed", "Location", "Put"]
 
 VERSION: Final = 1
 PAGE: Final = 1_000
@@ -53,9 +54,9 @@ class Location(NamedTuple):
     """Where an item's body lies: its revision, whether it is a tombstone, and its object if not under its usual name."""
 
     id: str
-    revision: str
-    deleted: bool
-    name: str | None
+    revision: str = ""
+    deleted: bool = False
+    name: str | None = None
 
 
 class Put(NamedTuple):
@@ -63,6 +64,13 @@ class Put(NamedTuple):
 
     record: Record
     name: str | None = None
+
+
+class Committed(NamedTuple):
+    """What a commit did: where overwritten and removed items lay, and the puts that it refused, by id."""
+
+    before: dict[str, Location]
+    refused: dict[str, StoreConflictError]
 
 
 Bodies = Callable[[Collection[Any], Sequence[Location]], Iterator[Record]]
@@ -193,7 +201,9 @@ class Catalog:
         (version,) = writer.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             writer.close()
-            raise StoreConfigError(f"the index has format {version}, this library reads up to {VERSION}: upgrade truthstore")
+            raise StoreConfigError(
+                f"the index has format {version}, this library reads up to {VERSION}: upgrade truthstore"
+            )
         if version == 0:
             if path is not None:
                 writer.execute("PRAGMA journal_mode = WAL")
@@ -263,7 +273,9 @@ class Catalog:
     def _define(
         self, connection: sqlite3.Connection, collection: Collection[Any], load: Callable[[], Iterable[Put]]
     ) -> int:
-        others = connection.execute("SELECT fingerprint, number FROM definitions WHERE collection = ?", (collection.name,))
+        others = connection.execute(
+            "SELECT fingerprint, number FROM definitions WHERE collection = ?", (collection.name,)
+        )
         numbers = dict(others.fetchall())
         if collection.fingerprint in numbers:
             return int(numbers[collection.fingerprint])
@@ -310,11 +322,10 @@ class Catalog:
         *,
         expect: Expect,
         backend: str,
-    ) -> dict[str, Location]:
-        """Writes and removes rows in one transaction; returns what was there before, by id.
+    ) -> Committed:
+        """Writes and removes rows in one transaction; puts for which `expect` does not hold are left out.
 
         Raises:
-            StoreConflictError: `expect` did not hold for one of the puts; nothing was written.
             sqlite3.Error: nothing was written, or the commit is in doubt.
         """
         table = self._table(collection)
@@ -322,8 +333,9 @@ class Catalog:
             # A new id, the usual case, is one statement that is its own transaction.
             with self._lock:
                 if self._connection.execute(table.insert, table.row(puts[0])).rowcount == 1:
-                    return {}
+                    return Committed({}, {})
         before: dict[str, Location] = {}
+        refused: dict[str, StoreConflictError] = {}
         with self._transaction() as connection:
             for put in puts:
                 row = table.row(put)
@@ -331,17 +343,20 @@ class Catalog:
                 if isinstance(expect, Condition) and connection.execute(table.insert, row).rowcount == 1:
                     continue
                 known = _location(connection, table, id)
+                if not _holds(expect, known):
+                    actual = known.revision if known is not None else None
+                    refused[id] = conflict(id, expect, actual, backend=backend, collection=collection.name)
+                    continue
                 if known is not None:
                     before[id] = known
-                _check(known, id, expect, backend, collection.name)
-                connection.execute(f"DELETE FROM {table.name} WHERE id = ?", (id,))
+                    connection.execute(f"DELETE FROM {table.name} WHERE id = ?", (id,))
                 connection.execute(table.insert, row)
             for id in deletes:
                 known = _location(connection, table, id)
                 if known is not None:
                     before[id] = known
                     connection.execute(f"DELETE FROM {table.name} WHERE id = ?", (id,))
-        return before
+        return Committed(before, refused)
 
     def find(self, collection: Collection[Any], id: str) -> Location | None:
         """Where an item lies, or None if the index has no such row."""
@@ -425,8 +440,7 @@ class Catalog:
         name = table.collection.name
         if waiting > BACKFILL_LIMIT:
             raise StoreConfigError(
-                f"the fields of {name} were declared anew and {waiting} items must be read once: "
-                "call rebuild_index()",
+                f"the fields of {name} were declared anew and {waiting} items must be read once: call rebuild_index()",
                 collection=name,
             )
         rows = self._read(f"SELECT id, revision, deleted, name {where}", (mark, table.number))
@@ -533,11 +547,7 @@ def _as_location(row: Sequence[Any]) -> Location:
     return Location(row[0], row[1], bool(row[2]), row[3])
 
 
-def _check(known: Location | None, id: str, expect: Expect, backend: str, collection: str) -> None:
-    live = known is not None and not known.deleted
+def _holds(expect: Expect, known: Location | None) -> bool:
     if isinstance(expect, Condition):
-        if expect.requires_absence and live:
-            raise conflict(id, expect, known.revision if known else None, backend=backend, collection=collection)
-    elif known is None or known.revision != expect:
-        raise conflict(id, expect, known.revision if known else None, backend=backend, collection=collection)
-
+        return not expect.requires_absence or known is None or known.deleted
+    return known is not None and known.revision == expect

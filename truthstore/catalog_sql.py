@@ -84,7 +84,7 @@ def _in(field: str, values: list[Any]) -> str:
 
 
 def _json(values: list[Any]) -> str:
-    import json  # noqa: PLC0415  # rare: long lists only
+    import json  # rare: long lists only
 
     # JSON has no infinity; SQLite reads a number beyond all floats as one.
     infinities = {math.inf: "9e999", -math.inf: "-9e999"}

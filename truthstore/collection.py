@@ -9,7 +9,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from operator import attrgetter
 from time import time_ns
 from types import MappingProxyType
@@ -34,7 +34,7 @@ MAX_TAG_VALUE: Final = 1_024
 FIELD_TYPES: Final = (str, int, float, bool, datetime)
 RESERVED: Final = frozenset({"id", "size", "stored_at", "revision", "deleted", "tags", "text"})
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _USER_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _OWN_NAME: Final = re.compile(r"[a-z][a-z0-9_.]{0,62}")
 _CONTROL_OR_SURROGATE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -57,7 +57,7 @@ class Field(msgspec.Struct, frozen=True):
 def to_microseconds(value: datetime | date) -> int:
     """UTC microseconds since 1970. A naive time means local time; a date means its first moment."""
     if not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day)
+        value = datetime(value.year, value.month, value.day)  # noqa: DTZ001  # naive means local, here too
     # Whole seconds are exact in a float; microseconds beside them would not be.
     return int(value.replace(microsecond=0).timestamp()) * 1_000_000 + value.microsecond
 
@@ -160,9 +160,18 @@ class Collection(Generic[T]):
         self._codec = Codec(type, enc_hook=enc_hook, dec_hook=dec_hook)
         self._get_id = attrgetter(id)
         self._get_tags = attrgetter(tags) if tags else None
-        self._get_values = [(f, field.path, attrgetter(field.path), _CONVERT[field.type]) for f, field in declared.items()]
+        self._get_values = [
+            (f, field.path, attrgetter(field.path), _CONVERT[field.type]) for f, field in declared.items()
+        ]
         self._text_paths = [path.split(".") for path in text]
-        shape = (id, time, tags, self.text, sorted((f, d.type.__name__, d.path) for f, d in declared.items()), self.lookups)
+        shape = (
+            id,
+            time,
+            tags,
+            self.text,
+            sorted((f, d.type.__name__, d.path) for f, d in declared.items()),
+            self.lookups,
+        )
         self.fingerprint = hashlib.sha256(repr(shape).encode()).hexdigest()[:16]
 
     @classmethod
@@ -244,7 +253,9 @@ class Collection(Generic[T]):
             self._codec.decode(body, encoding)
         except StoreCorruptError as error:
             raise StoreWriteError(
-                f"{self.name} {shown(id)} could not be read back: {error.__cause__}", collection=self.name, identifier=id
+                f"{self.name} {shown(id)} could not be read back: {error.__cause__}",
+                collection=self.name,
+                identifier=id,
             ) from error
         if indent and encoding == "json":
             body = pretty(body)
@@ -267,7 +278,9 @@ class Collection(Generic[T]):
         """
         meta = record.meta
         if record.body is None:
-            raise StoreCorruptError(f"{self.name} {shown(meta.id)} has no body", collection=self.name, identifier=meta.id)
+            raise StoreCorruptError(
+                f"{self.name} {shown(meta.id)} has no body", collection=self.name, identifier=meta.id
+            )
         if meta.encodings:
             raise StoreCorruptError(
                 f"{self.name} {shown(meta.id)} is still encoded ({', '.join(meta.encodings)}): open the store with the same layers",
@@ -304,7 +317,7 @@ class Collection(Generic[T]):
             return {}
         if not isinstance(tags, Mapping):
             raise StoreWriteError(f"{self.name}: tags are a dict of strings, not {type(tags).__name__}")
-        return check_tags(cast("Mapping[Any, Any]", tags))
+        return check_tags(tags)
 
     def text_of(self, item: T) -> str:
         """The words that full-text queries look in."""
@@ -463,7 +476,7 @@ def _attributes(cls: type) -> frozenset[str]:
 
 
 def _check_path(collection: str, path: str, known: frozenset[str], cls: type) -> None:
-    first = path.split(".")[0]
+    first = path.split(".", maxsplit=1)[0]
     if first not in known and not hasattr(cls, first):
         near = difflib.get_close_matches(first, known, 1)
         hint = f": did you mean {near[0]!r}?" if near else ""

@@ -45,7 +45,7 @@ class StoreConfig:
         for name in ("namespace", "prefix"):
             if not isinstance(getattr(self, name), str):
                 raise TypeError(f"{name} is a string, not {type(getattr(self, name)).__name__}")
-        if self.serialization_format == "pickle":
+        if str(self.serialization_format) == "pickle":
             raise StoreConfigError("pickle runs code when it is read, so it is not offered: use json or msgpack")
         if self.serialization_format not in ENCODINGS:
             raise StoreConfigError(
@@ -55,9 +55,9 @@ class StoreConfig:
             raise StoreConfigError(
                 f"unknown compression {self.compression!r}: use None, True or one of {', '.join(COMPRESSIONS)}"
             )
-        if self.compression is not None and self.use_compression is not None:
-            if bool(self.compression) != bool(self.use_compression):
-                raise StoreConfigError("compression and use_compression contradict each other: give one of them")
+        both = self.compression is not None and self.use_compression is not None
+        if both and bool(self.compression) != bool(self.use_compression):
+            raise StoreConfigError("compression and use_compression contradict each other: give one of them")
 
     @property
     def algorithm(self) -> str | None:

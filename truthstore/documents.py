@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from truthstore.collection import Collection, Derivation, check_id
-from truthstore.encoding import _finite, plain
+from truthstore.encoding import finite, plain
 from truthstore.errors import StoreConfigError, StoreCorruptError, StoreKeyError, shown
 from truthstore.record import NO_ANNOTATIONS, FieldValue, Meta, Record
 
@@ -101,7 +101,7 @@ def write_document(record: Record, collection: Collection[Any]) -> bytes:
             meta.encoding,
             meta.encodings,
             meta.deleted,
-            {name: _finite(value) if isinstance(value, float) else value for name, value in meta.fields.items()},
+            {name: finite(value) if isinstance(value, float) else value for name, value in meta.fields.items()},
             dict(meta.tags),
             meta.text,
             dict(meta.annotations),
@@ -178,7 +178,9 @@ def _read_envelope(data: bytes, collection: Collection[Any], id: str | None) -> 
         raise _corrupt(collection, id, f"damaged head: {error}") from error
     body = data[_PREFIX.size + length :]
     if len(body) != head.size or zlib.crc32(body) != head.checksum:
-        raise _corrupt(collection, id, f"body of {len(body)} bytes is not the one of {head.size} bytes that was written")
+        raise _corrupt(
+            collection, id, f"body of {len(body)} bytes is not the one of {head.size} bytes that was written"
+        )
     meta = Meta(
         head.id,
         fields={name: _field_value(collection, name, value) for name, value in head.fields.items()},
@@ -260,7 +262,7 @@ def compressor(algorithm: str | None) -> tuple[str, Callable[[bytes], bytes], Ca
     if algorithm == "gzip":
         return ".gz", _gzip, _gunzip
     try:
-        import zstandard  # noqa: PLC0415  # an extra
+        import zstandard  # an extra
     except ImportError as error:
         raise StoreConfigError("zstd needs the extra 'zstd': pip install 'truthstore[zstd]'") from error
 

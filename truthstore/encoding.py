@@ -11,7 +11,7 @@ import enum
 import math
 import os
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Set as AbstractSet
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar, cast
 
@@ -51,24 +51,24 @@ def plain(value: Any) -> Any:
     if isinstance(value, str):
         return str(value)
     if isinstance(value, float):
-        return _finite(float(value))
+        return finite(float(value))
     if type(value).__name__ in {"NAType", "NaTType"}:
         return None
     if hasattr(value, "tolist") and hasattr(value, "dtype"):
         inner = value.tolist()
-        return _finite(inner) if isinstance(inner, float) else inner
+        return finite(inner) if isinstance(inner, float) else inner
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, Set):
+    if isinstance(value, AbstractSet):
         return list(value)
     if hasattr(value, "isoformat"):
         return value.isoformat()
     raise NotImplementedError(f"{type(value).__module__}.{type(value).__qualname__} cannot be stored")
 
 
-def _finite(value: float) -> float | str:
+def finite(value: float) -> float | str:
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
@@ -76,7 +76,7 @@ def _finite(value: float) -> float | str:
 
 def _without_non_finite(value: Any) -> Any:
     if isinstance(value, float):
-        return _finite(value)
+        return finite(value)
     if isinstance(value, dict):
         return {key: _without_non_finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -135,12 +135,16 @@ class Codec(Generic[T]):
             if encoding == "json":
                 body = self._encode_json(item)
                 # msgspec writes NaN as null; only where a null is there at all is it worth a second look.
-                if (b":null" in body or b",null" in body or b"[null" in body) and _NON_FINITE.search(self._encode_msgpack(item)):
+                if (b":null" in body or b",null" in body or b"[null" in body) and _NON_FINITE.search(
+                    self._encode_msgpack(item)
+                ):
                     builtins = msgspec.to_builtins(item, str_keys=True, enc_hook=self._hook)
                     return self._encode_json(cast("T", _without_non_finite(builtins)))
                 return body
             if encoding == "msgpack":
-                return self._encode_msgpack(item)
+                # MessagePack's own timestamps forget the zone: as builtins, times are strings.
+                builtins = msgspec.to_builtins(item, builtin_types=(bytes, bytearray), enc_hook=self._hook)
+                return self._encode_msgpack(builtins)
             if encoding == "yaml":
                 builtins = msgspec.to_builtins(item, str_keys=True, enc_hook=self._hook)
                 return yaml.dump(

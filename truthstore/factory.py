@@ -9,16 +9,18 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, overload
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import yaml
 
-from truthstore.collection import Collection
 from truthstore.configuration import nearest
 from truthstore.errors import StoreConfigError
 from truthstore.results import RESULTS, ValidationResult
 from truthstore.store import BaseStore
+
+if TYPE_CHECKING:
+    from truthstore.collection import Collection
 
 __all__ = [
     "get_store",
@@ -131,13 +133,17 @@ def _factory(name: str) -> Factory:
         try:
             loaded: Factory = point.load()
         except ImportError as error:
-            raise StoreConfigError(f"the {name} store of {point.value} cannot be loaded: {error}", backend=name) from error
+            raise StoreConfigError(
+                f"the {name} store of {point.value} cannot be loaded: {error}", backend=name
+            ) from error
         return loaded
     raise StoreConfigError(f"there is no store {name!r}: {nearest(name, _known_names() | set(_ALIASES))}")
 
 
 @overload
-def get_store(backend: str = ..., *, layers: Iterable[Layer] = ..., **options: Any) -> BaseStore[ValidationResult]: ...
+def get_store(
+    backend: str = ..., *, collection: Collection[ValidationResult] = ..., layers: Iterable[Layer] = ..., **options: Any
+) -> BaseStore[ValidationResult]: ...
 @overload
 def get_store(
     backend: str = ..., *, collection: Collection[T], layers: Iterable[Layer] = ..., **options: Any
@@ -190,7 +196,9 @@ def _from_url(url: str) -> tuple[str, dict[str, Any]]:
     if not colon:
         raise StoreConfigError(f"{_without_password(url)!r} is neither the name of a store nor a URL")
     parts = urlsplit(url)
-    options: dict[str, Any] = {name: _from_text(value) for name, value in parse_qsl(parts.query, keep_blank_values=True)}
+    options: dict[str, Any] = {
+        name: _from_text(value) for name, value in parse_qsl(parts.query, keep_blank_values=True)
+    }
     if scheme == "file":
         if parts.netloc not in {"", "localhost"}:
             raise StoreConfigError(f"{url!r} names a host: a local path has three slashes, file:///path")
@@ -214,7 +222,10 @@ def _from_text(value: str) -> Any:
 
 
 def open_store(
-    source: str | os.PathLike[str], *, collection: Collection[Any] = RESULTS, environment: Mapping[str, str] | None = None
+    source: str | os.PathLike[str],
+    *,
+    collection: Collection[Any] = RESULTS,
+    environment: Mapping[str, str] | None = None,
 ) -> BaseStore[Any]:
     """A store by URL, or as a YAML file describes it.
 
@@ -248,9 +259,7 @@ def open_store(
         raise StoreConfigError(f"{text}: layers is a list, innermost first")
     backend = settings.pop("backend")
     try:
-        return get_store(
-            backend, collection=collection, layers=[_layer(entry, text) for entry in layers], **settings
-        )
+        return get_store(backend, collection=collection, layers=[_layer(entry, text) for entry in layers], **settings)
     except TypeError as error:
         raise StoreConfigError(f"{text}: {error}") from error
 
@@ -303,4 +312,3 @@ def _imported(name: str, source: str) -> Callable[..., Any]:
     except (ImportError, AttributeError) as error:
         raise StoreConfigError(f"{source}: the layer {name!r} cannot be loaded: {error}") from error
     return found
-

@@ -220,7 +220,7 @@ class ObjectStore(BaseStore[T]):
     def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
         """The record with its body: one object read, no catalog."""
         self._ready(collection)
-        record = self._read(collection, Location(id, "", False, None))
+        record = self._read(collection, Location(id))
         if record is None:
             raise StoreNotFoundError(collection.name, id, backend=self.name)
         return record

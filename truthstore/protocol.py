@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
-from truthstore.query import StoreQuery
 from truthstore.record import ANY, NONE, Expect, Options, Record
 
 if TYPE_CHECKING:
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from truthstore.aggregate import Row
     from truthstore.collection import Collection
     from truthstore.health import Health, Verification
+    from truthstore.query import StoreQuery
     from truthstore.record import Change
 
 __all__ = ["RecordStore", "ValidationStore"]

@@ -14,8 +14,7 @@ import enum
 import hashlib
 import heapq
 import json
-from collections.abc import Collection as Sized
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection as Sized, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast

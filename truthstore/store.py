@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, cast
 
 from truthstore.aggregate import Aggregation, Row
 from truthstore.collection import Collection, check_id
@@ -138,9 +138,7 @@ class BaseStore(ABC, Generic[T]):
                 continue
         return found
 
-    def delete_records(
-        self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
-    ) -> list[str]:
+    def delete_records(self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE) -> list[str]:
         """Removes many records and returns the ids of those that existed.
 
         Raises:
@@ -307,8 +305,7 @@ class BaseStore(ABC, Generic[T]):
         while chunk := list(islice(source, CHUNK)):
             records: list[Record] = []
             try:
-                for item in chunk:
-                    records.append(collection.encode(item, encoding, indent=indent))
+                records.extend(collection.encode(item, encoding, indent=indent) for item in chunk)
                 heads = self.put_records(records, collection=collection, expect=expect, options=options or NONE)
             except StoreBulkError as error:
                 raise StoreBulkError(
@@ -326,9 +323,7 @@ class BaseStore(ABC, Generic[T]):
             stored.extend(head.meta.id for head in heads)
         return stored
 
-    def get_many(
-        self, ids: Iterable[str], missing: Literal["raise", "skip"] | str = "raise", **options: Any
-    ) -> dict[str, T]:
+    def get_many(self, ids: Iterable[str], missing: str = "raise", **options: Any) -> dict[str, T]:
         """The items with these ids, by id, in the order of the ids.
 
         Args:
@@ -474,7 +469,7 @@ class BaseStore(ABC, Generic[T]):
         The callback is held weakly: keep it alive. It must not raise; if it does, that is logged.
         """
         bound = hasattr(callback, "__self__")
-        reference: weakref.ref[Any] = weakref.WeakMethod(callback) if bound else weakref.ref(callback)  # type: ignore[arg-type]
+        reference: weakref.ref[Any] = weakref.WeakMethod(callback) if bound else weakref.ref(callback)
         lifecycle = self._lifecycle
         with lifecycle.lock:
             alive = tuple(known for known in lifecycle.subscribers if known() is not None)

@@ -189,9 +189,6 @@ def _with_bodies(
     yield from _load(store, page, collection, options)
 
 
-def _load(
-    store: WrapperStore[Any], ids: list[str], collection: Collection[Any], options: Options
-) -> Iterator[Record]:
+def _load(store: WrapperStore[Any], ids: list[str], collection: Collection[Any], options: Options) -> Iterator[Record]:
     found = store.get_records(ids, collection=collection, options=options)
     return iter([found[id] for id in ids if id in found])
-

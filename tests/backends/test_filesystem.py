@@ -5,14 +5,18 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from truthstore import RESULTS, StoreConfigError, StoreError, StoreQuery
+from truthstore import RESULTS, StoreConfigError, StoreError, StoreQuery, get_store
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.files import FileBlobs
 from truthstore.testing import SAMPLES, BlobsSuite, Sample, SimulatedCrashError, StoreSuite, store_machine
+from truthstore.testing.store_ids import IdTests
+from truthstore.testing.store_items import ItemTests, LifeTests, a_result
+from truthstore.testing.store_records import RecordTests
+from truthstore.testing.strategies import NASTY_IDS
 
 
 def load(name: str) -> Any:
@@ -31,30 +35,38 @@ FileFaults = load("file_faults").FileFaults
 
 
 class TestFileSystemStore(StoreSuite):
-    OPTIONS: dict[str, Any] = {"durability": "os"}
+    def make_store(self, location, *, collection=RESULTS, **options):
+        return FileSystemStore(collection=collection, base_path=location, durability="os", **options)
+
+
+class TestDurable(StoreSuite):
+    def make_store(self, location, *, collection=RESULTS, **options):
+        return FileSystemStore(collection=collection, base_path=location, durability="fsync", **options)
+
+
+class FormatSuite(ItemTests, LifeTests, IdTests, RecordTests):
+    """What a format can break; queries go to the same index in each of them."""
+
+    OPTIONS: ClassVar[dict[str, Any]]
 
     def make_store(self, location, *, collection=RESULTS, **options):
-        return FileSystemStore(collection=collection, base_path=location, **self.OPTIONS, **options)
+        return FileSystemStore(collection=collection, base_path=location, durability="os", **self.OPTIONS, **options)
 
 
-class TestDurable(TestFileSystemStore):
-    OPTIONS = {"durability": "fsync"}
+class TestGzip(FormatSuite):
+    OPTIONS: ClassVar[dict[str, Any]] = {"use_compression": True}
 
 
-class TestGzip(TestFileSystemStore):
-    OPTIONS = {"durability": "os", "use_compression": True}
+class TestZstd(FormatSuite):
+    OPTIONS: ClassVar[dict[str, Any]] = {"compression": "zstd", "pretty_print": False}
 
 
-class TestZstd(TestFileSystemStore):
-    OPTIONS = {"durability": "os", "compression": "zstd", "pretty_print": False}
+class TestCompact(FormatSuite):
+    OPTIONS: ClassVar[dict[str, Any]] = {"pretty_print": False, "prefix": "a/b"}
 
 
-class TestCompact(TestFileSystemStore):
-    OPTIONS = {"durability": "os", "pretty_print": False, "prefix": "a/b"}
-
-
-class TestMessagePack(TestFileSystemStore):
-    OPTIONS = {"durability": "os", "serialization_format": "msgpack"}
+class TestMessagePack(FormatSuite):
+    OPTIONS: ClassVar[dict[str, Any]] = {"serialization_format": "msgpack"}
 
 
 class TestFileBlobs(BlobsSuite):
@@ -167,9 +179,6 @@ def test_two_names_for_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_files_are_where_they_are_promised(tmp_path: Path):
-    from truthstore import get_store
-    from truthstore.testing.store_items import a_result
-
     with get_store("filesystem", base_path=tmp_path) as store:
         store.save(a_result("run_1"))
         text = (tmp_path / "default" / "validations" / "run_1.json").read_text(encoding="utf-8")
@@ -180,8 +189,6 @@ def test_files_are_where_they_are_promised(tmp_path: Path):
 
 
 def test_nothing_leaves_the_root(tmp_path: Path):
-    from truthstore.testing.strategies import NASTY_IDS
-
     with make_store(tmp_path / "root") as store:
         store.save_many(Sample(id) for id in NASTY_IDS)
     assert [path.name for path in tmp_path.iterdir()] == ["root"]

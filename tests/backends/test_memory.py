@@ -19,6 +19,8 @@ from truthstore.testing import (
     make_samples,
     store_machine,
 )
+from truthstore.testing.store_items import ItemTests, LifeTests
+from truthstore.testing.store_records import RecordTests
 
 
 class TestMemoryStore(StoreSuite):
@@ -34,10 +36,19 @@ class TestMemoryStore(StoreSuite):
         return MemoryStore(collection=collection, blobs=location, **options)
 
 
-class TestCompressedMessagePack(TestMemoryStore):
+class TestCompressedMessagePack(ItemTests, LifeTests, RecordTests):
+    """What a format can break."""
+
+    concurrent = False
+    namespaces = False
+
+    @pytest.fixture
+    def location(self):
+        return MemoryBlobs()
+
     def make_store(self, location, *, collection=RESULTS, **options):
-        return super().make_store(
-            location, collection=collection, serialization_format="msgpack", compression="zstd", **options
+        return MemoryStore(
+            collection=collection, blobs=location, serialization_format="msgpack", compression="zstd", **options
         )
 
 

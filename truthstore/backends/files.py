@@ -168,7 +168,7 @@ try:
 
 except ImportError:  # pragma: no cover  # Windows
 
-    def _flock(descriptor: int, *, exclusive: bool) -> None:
+    def _flock(descriptor: int, *, exclusive: bool) -> None:  # noqa: ARG001  # the form of the other one
         raise StoreNotSupportedError(
             "the filesystem store needs flock(2), which Windows lacks: use the database store with SQLite",
             backend="filesystem",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar, overload
@@ -22,9 +22,10 @@ from truthstore.backends.folder import Folder
 from truthstore.backends.index_file import IndexFile
 from truthstore.backends.inspection import index_files, verify_files
 from truthstore.backends.pending import PendingWrites, Staged, Target, modified
-from truthstore.catalog import Location, Put
+from truthstore.catalog import Committed, Location, Put
 from truthstore.configuration import StoreConfig, configure
 from truthstore.errors import (
+    StoreBulkError,
     StoreConfigError,
     StoreConflictError,
     StoreConnectionError,
@@ -35,7 +36,7 @@ from truthstore.errors import (
     StoreWriteError,
     shown,
 )
-from truthstore.expectations import SUITES
+from truthstore.expectations import SUITES, ExpectationSuite
 from truthstore.keys import path_of
 from truthstore.objects import FORMAT_KEY, Format, ObjectStore, is_damage
 from truthstore.query import EVERYTHING
@@ -45,7 +46,6 @@ from truthstore.store import conflict
 
 if TYPE_CHECKING:
     from truthstore.collection import Collection
-    from truthstore.expectations import ExpectationSuite
     from truthstore.health import Verification
     from truthstore.results import ValidationResult
 
@@ -120,11 +120,19 @@ class FileSystemStore(ObjectStore[T]):
 
     @overload
     def __init__(
-        self: FileSystemStore[ValidationResult], config: FileSystemConfig | None = ..., **options: Any
+        self: FileSystemStore[ValidationResult],
+        config: FileSystemConfig | None = ...,
+        *,
+        collection: Collection[ValidationResult] = ...,
+        **options: Any,
     ) -> None: ...
     @overload
     def __init__(
-        self, config: FileSystemConfig | None = ..., *, collection: Collection[T], **options: Any
+        self,
+        config: FileSystemConfig | None = ...,
+        *,
+        collection: Collection[T],
+        **options: Any,
     ) -> None: ...
     def __init__(
         self, config: FileSystemConfig | None = None, *, collection: Collection[Any] = RESULTS, **options: Any
@@ -177,7 +185,7 @@ class FileSystemStore(ObjectStore[T]):
             raise StoreConnectionError(self.name, f"cannot open {self._root}: {explained(error)}") from error
 
     def _check_format(self) -> None:
-        from msgspec import json  # noqa: PLC0415  # once per opening
+        from msgspec import json
 
         try:
             stored = read_file(self._blobs.path(FORMAT_KEY))
@@ -209,7 +217,7 @@ class FileSystemStore(ObjectStore[T]):
         self._pending.forget()
 
     @contextmanager
-    def _locked(self, what: str) -> Iterator[None]:
+    def _locked(self, what: str) -> Generator[None]:
         """Keeps every other writer out; errors of the operating system become errors of the store."""
         try:
             if self._access.readonly:
@@ -271,7 +279,7 @@ class FileSystemStore(ObjectStore[T]):
     def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
         """The record with its body: one file read; the index is asked only where a write may have been cut short."""
         self._ready(collection)
-        record = self._folder.read(collection, Location(id, "", False, None))
+        record = self._folder.read(collection, Location(id))
         if record is not None and (self._access.readonly or self._pending.is_clean()):
             return record
         location = self._guard(lambda: self._catalog.find(collection, id))
@@ -293,7 +301,7 @@ class FileSystemStore(ObjectStore[T]):
             if not self._access.readonly:
                 self._pending.roll_forward()
             location = self._catalog.find(collection, id)
-            record = self._folder.read(collection, location or Location(id, "", False, None))
+            record = self._folder.read(collection, location or Location(id))
             if location is None or self._access.readonly:
                 return record
             if record is None:
@@ -319,48 +327,70 @@ class FileSystemStore(ObjectStore[T]):
         except (StoreCorruptError, StoreConfigError):
             return None  # still being written, or cut off
         location = self._catalog.find(collection, record.id)
-        return Target(
-            self._folder.path(collection, record.id), location is not None and location.revision == revision
-        )
+        return Target(self._folder.path(collection, record.id), location is not None and location.revision == revision)
 
     def _check_writable(self) -> None:
         if self._access.readonly:
             raise StoreWriteError(f"{self._root} is read-only for this process", backend=self.name)
 
+    def put_record(
+        self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
+    ) -> Record:
+        """Stores a record."""
+        heads, refused = self._put([record], collection, expect)
+        for error in refused.values():
+            raise error
+        return heads[0]
+
     def put_records(
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> list[Record]:
         """Stores records in one commit."""
+        if not records:
+            return []
+        heads, refused = self._put(records, collection, expect)
+        if refused:
+            raise StoreBulkError([h.id for h in heads], refused, backend=self.name, collection=collection.name)
+        return heads
+
+    def _put(
+        self, records: Sequence[Record], collection: Collection[Any], expect: Expect
+    ) -> tuple[list[Record], dict[str, Exception]]:
+        """Stores records; the heads of those that were stored, and what speaks against the others."""
         self._ready(collection)
         self._check_writable()
-        heads: list[Record] = []
+        refused: dict[str, Exception] = {}
         named: dict[str, Record] = {}
+        heads: list[Record] = []
         for record in records:
             id = record.meta.id
             if expect is ABSENT and id in named:
-                raise conflict(id, expect, named[id].revision, backend=self.name, collection=collection.name)
+                refused[id] = conflict(id, expect, None, backend=self.name, collection=collection.name)
+                continue
             named[id] = Record(record.meta, record.body, new_revision())
-            heads.append(named[id].head())
-        writes = [
-            Staged(
+            heads.append(Record(record.meta, None, named[id].revision))
+        writes = {
+            id: Staged(
                 self._pending.path(record.revision, collection.name),
                 self._folder.path(collection, id),
                 self._folder.write(record, collection),
             )
             for id, record in named.items()
-        ]
+        }
         what = f"{collection.name} {shown(heads[0].id)}" if len(heads) == 1 else f"{len(heads)} {collection.name}"
         try:
-            self._stage(writes, what)
+            self._stage(list(writes.values()), what)
             with self._locked(f"write {what} to"):
-                self._commit(collection, list(named.values()), writes, expect, what)
+                conflicts = self._commit(collection, named, writes, expect, what)
         except StoreError as error:
             error.collection = collection.name
             error.identifier = heads[0].id if len(heads) == 1 else error.identifier
             raise
-        if self._lifecycle.subscribers:
-            self._announce([Change(collection.name, head.meta.id, head.revision) for head in heads])
-        return heads
+        if conflicts:
+            heads = [head for head in heads if head.id not in conflicts]
+        if self._lifecycle.subscribers and heads:
+            self._announce([Change(collection.name, head.id, head.revision) for head in heads])
+        return heads, {**conflicts, **refused}
 
     def _stage(self, writes: Sequence[Staged], what: str) -> None:
         try:
@@ -374,42 +404,48 @@ class FileSystemStore(ObjectStore[T]):
     def _commit(
         self,
         collection: Collection[Any],
-        records: Sequence[Record],
-        writes: Sequence[Staged],
+        records: Mapping[str, Record],
+        writes: Mapping[str, Staged],
         expect: Expect,
         what: str,
-    ) -> None:
-        """Commits the rows and renames the files; under the lock."""
+    ) -> dict[str, StoreConflictError]:
+        """Commits the rows and renames the files, under the lock; what speaks against those that were not written."""
         try:
-            for one in writes:
+            for one in writes.values():
                 # To a writer that was paused for long others may have taken the file for an orphan.
                 if not os.path.exists(one.pending):
                     raise _NothingWrittenError(
                         f"{what}: nothing was stored, for a pending file was removed; repeat", retryable=True
                     )
-            before = self._commit_rows(collection, [Put(record) for record in records], (), expect, what)
-        except (StoreConflictError, _NothingWrittenError):
-            self._pending.remove(writes)
+            before, refused = self._commit_rows(
+                collection, [Put(record) for record in records.values()], (), expect, what
+            )
+        except _NothingWrittenError:
+            self._pending.remove(list(writes.values()))
             raise
+        if refused:
+            self._pending.remove([writes[id] for id in refused])
         # The commit point is passed. From here on pending files stay until they are in their places.
         try:
-            for one in writes:
-                os.rename(one.pending, one.final)
+            for id, one in writes.items():
+                if id not in refused:
+                    os.rename(one.pending, one.final)
         except OSError:
             self._pending.roll_forward()
         for location in before.values():
             if location.name is not None:
                 with suppress(FileNotFoundError):
                     os.unlink(self._folder.path_of(collection, location))
-        if self._sync:
+        if self._sync and len(refused) < len(writes):
             sync_folder(self._folder.of(collection))
+        return refused
 
     def _commit_rows(
         self, collection: Collection[Any], puts: Sequence[Put], deletes: Sequence[str], expect: Expect, what: str
-    ) -> dict[str, Location]:
+    ) -> Committed:
         """Commits to the index. After an error that leaves the commit in doubt, looks whether it happened."""
 
-        def commit() -> dict[str, Location]:
+        def commit() -> Committed:
             return self._catalog.commit(collection, puts, deletes, expect=expect, backend=self.name)
 
         try:
@@ -429,7 +465,7 @@ class FileSystemStore(ObjectStore[T]):
                 ) from error
             revision = location.revision if location is not None else None
             if revision == (puts[0].record.revision if puts else None):
-                return {}
+                return Committed({}, {})
             raise _NothingWrittenError(
                 f"{what}: nothing was changed, for the index could not be written ({error})",
                 backend=self.name,
@@ -462,7 +498,7 @@ class FileSystemStore(ObjectStore[T]):
             actual = location.revision if location is not None else None
             if isinstance(expect, str) and actual != expect:
                 raise conflict(id, expect, actual, backend=self.name, collection=collection.name)
-            final = self._folder.path_of(collection, location or Location(id, "", False, None))
+            final = self._folder.path_of(collection, location or Location(id))
             if location is not None:
                 rows.append(id)
             if os.path.exists(final):
@@ -521,7 +557,7 @@ class FileSystemStore(ObjectStore[T]):
         self._blobs.close()
 
 
-class FileSystemExpectationStore(FileSystemStore["ExpectationSuite"]):
+class FileSystemExpectationStore(FileSystemStore[ExpectationSuite]):
     """A filesystem store of expectation suites."""
 
     def __init__(self, config: FileSystemConfig | None = None, **options: Any) -> None:

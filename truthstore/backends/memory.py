@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 from truthstore.catalog import Location, Put
 from truthstore.configuration import StoreConfig, configure
 from truthstore.documents import write_document
-from truthstore.errors import StoreConflictError, StoreError, StoreNotFoundError, StoreWriteError, shown
-from truthstore.expectations import SUITES
+from truthstore.errors import StoreBulkError, StoreConflictError, StoreError, StoreNotFoundError, StoreWriteError, shown
+from truthstore.expectations import SUITES, ExpectationSuite
 from truthstore.objects import FORMAT_KEY, Format, ObjectStore, folder_of
 from truthstore.query import StoreQuery
 from truthstore.record import ABSENT, ANY, NONE, Change, Condition, Expect, Options, Record, new_revision
@@ -23,7 +23,6 @@ from truthstore.store import conflict
 if TYPE_CHECKING:
     from truthstore.blobs import BlobExpect, Blobs, Tag
     from truthstore.collection import Collection
-    from truthstore.expectations import ExpectationSuite
     from truthstore.results import ValidationResult
 
 __all__ = ["MemoryBlobs", "MemoryConfig", "MemoryExpectationStore", "MemoryStore"]
@@ -115,6 +114,7 @@ class MemoryStore(ObjectStore[T]):
         self: MemoryStore[ValidationResult],
         config: MemoryConfig | None = ...,
         *,
+        collection: Collection[ValidationResult] = ...,
         blobs: Blobs | None = ...,
         **options: Any,
     ) -> None: ...
@@ -146,7 +146,7 @@ class MemoryStore(ObjectStore[T]):
         try:
             stored, _ = self._blobs.get(FORMAT_KEY)
         except StoreNotFoundError:
-            from msgspec import json  # noqa: PLC0415  # once
+            from msgspec import json
 
             self._blobs.put(FORMAT_KEY, json.encode(self._format))
         else:
@@ -171,41 +171,62 @@ class MemoryStore(ObjectStore[T]):
 
     def _settle(self, collection: Collection[Any], id: str) -> Record | None:
         with self._writing.lock:
-            return self._read(collection, Location(id, "", False, None))
+            return self._read(collection, Location(id))
 
     def _replace_catalog(self, error: sqlite3.Error) -> None:
         raise self._read_error(error) from error
+
+    def put_record(
+        self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
+    ) -> Record:
+        """Stores a record; the catalog learns of it at the next query."""
+        heads, failed = self._put_all((record,), collection, expect)
+        for error in failed.values():
+            raise error
+        return heads[0]
 
     def put_records(
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> list[Record]:
         """Stores records; the catalog learns of them at the next query."""
+        heads, failed = self._put_all(records, collection, expect)
+        if failed:
+            raise StoreBulkError([h.id for h in heads], failed, backend=self.name, collection=collection.name)
+        return heads
+
+    def _put_all(
+        self, records: Sequence[Record], collection: Collection[Any], expect: Expect
+    ) -> tuple[list[Record], dict[str, Exception]]:
         self._ready(collection)
         heads: list[Record] = []
-        changes: list[Change] = []
+        failed: dict[str, Exception] = {}
+        evicted: list[str] = []
         writing = self._writing
-        try:
-            with writing.lock:
-                for record in records:
-                    stored = Record(record.meta, record.body, new_revision())
+        with writing.lock:
+            pending = writing.pending.setdefault(collection, {})
+            for record in records:
+                stored = Record(record.meta, record.body, new_revision())
+                try:
                     self._put(stored, collection, expect)
-                    head = Record(record.meta, None, stored.revision)
-                    writing.pending.setdefault(collection, {})[head.id] = head
-                    heads.append(head)
-                    changes.append(Change(collection.name, head.id, head.revision))
-                if len(writing.pending[collection]) >= FLUSH_AT:
-                    self._flush(collection)
-                if self._settings.max_items:
-                    changes.extend(self._evict(collection))
-        finally:
-            if changes and self._lifecycle.subscribers:
-                self._announce(changes)
-        return heads
+                except StoreError as error:
+                    failed[record.id] = error
+                    continue
+                head = Record(record.meta, None, stored.revision)
+                pending[record.meta.id] = head
+                heads.append(head)
+            if len(pending) >= FLUSH_AT:
+                self._flush(collection)
+            if self._settings.max_items:
+                evicted = self._evict(collection)
+        if self._lifecycle.subscribers and heads:
+            changes = [Change(collection.name, head.id, head.revision) for head in heads]
+            self._announce([*changes, *(Change(collection.name, id, None) for id in evicted)])
+        return heads, failed
 
     def _put(self, record: Record, collection: Collection[Any], expect: Expect) -> None:
         key = self._key(collection, record.id)
         if expect is not ANY:
-            known = self._read(collection, Location(record.id, "", False, None))
+            known = self._read(collection, Location(record.id))
             actual = known.revision if known is not None else None
             live = known is not None and not known.meta.deleted
             if live if isinstance(expect, Condition) else actual != expect:
@@ -227,7 +248,7 @@ class MemoryStore(ObjectStore[T]):
     def _landed(self, collection: Collection[Any], id: str, revision: str | None) -> bool:
         """Whether a failed write happened all the same; if that cannot be found out, raises."""
         try:
-            known = self._read(collection, Location(id, "", False, None))
+            known = self._read(collection, Location(id))
         except (StoreError, OSError) as error:
             raise StoreWriteError(
                 f"{collection.name} {shown(id)} may or may not have been written: read it to find out ({error})",
@@ -248,7 +269,7 @@ class MemoryStore(ObjectStore[T]):
         try:
             with writing.lock:
                 for id in ids:
-                    known = self._read(collection, Location(id, "", False, None))
+                    known = self._read(collection, Location(id))
                     if not isinstance(expect, Condition) and (known is None or known.revision != expect):
                         actual = None if known is None else known.revision
                         raise conflict(id, expect, actual, backend=self.name, collection=collection.name)
@@ -280,7 +301,7 @@ class MemoryStore(ObjectStore[T]):
             pending = writing.pending.get(collection, {})
             removed: list[str] = []
             for id in writing.doubtful.get(collection, ()):
-                record = self._read(collection, Location(id, "", False, None))
+                record = self._read(collection, Location(id))
                 if record is not None:
                     pending[id] = record.head()
                 else:
@@ -293,7 +314,7 @@ class MemoryStore(ObjectStore[T]):
             writing.pending.pop(collection, None)
             writing.doubtful.pop(collection, None)
 
-    def _evict(self, collection: Collection[Any]) -> list[Change]:
+    def _evict(self, collection: Collection[Any]) -> list[str]:
         self._flush(collection)
         excess = self._catalog.count(StoreQuery().bind(collection)) - self._settings.max_items
         if excess <= 0:
@@ -302,7 +323,7 @@ class MemoryStore(ObjectStore[T]):
         for id in oldest:
             self._blobs.delete(self._key(collection, id))
         self._catalog.commit(collection, (), oldest, expect=ANY, backend=self.name)
-        return [Change(collection.name, id, None) for id in oldest]
+        return oldest
 
     def _guard(self, operation: Any) -> Any:
         for collection in (*self._writing.pending, *self._writing.doubtful):
@@ -337,7 +358,7 @@ class _Writing:
         self.doubtful.clear()
 
 
-class MemoryExpectationStore(MemoryStore["ExpectationSuite"]):
+class MemoryExpectationStore(MemoryStore[ExpectationSuite]):
     """A memory store of expectation suites."""
 
     def __init__(self, config: MemoryConfig | None = None, **options: Any) -> None:

@@ -39,12 +39,13 @@ def oracle_of(store: BaseStore[Any], collection: Collection[Any], items: Iterabl
     """The records that a store ought to hold for items that were saved.
 
     Fields, tags and text come from the items. Only what the store itself decides, size and time of writing, is taken
-    from its heads, which `head` reads by id.
+    from its heads.
     """
+    heads = {head.id: head.meta for head in store.entries()}
     records: list[Record] = []
     for item in items:
         record = collection.encode(item)
-        stored = store.head(record.id).meta
+        stored = heads[record.id]
         meta = record.meta.replace(size=stored.size, stored_at=stored.stored_at)
         records.append(type(record)(meta, record.body, record.revision))
     return records

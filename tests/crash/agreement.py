@@ -1,0 +1,64 @@
+"""What a store holds, asked in every way that there is: the ways must give one answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from truthstore.errors import StoreNotFoundError
+from truthstore.query import StoreQuery
+
+if TYPE_CHECKING:
+    from truthstore.store import BaseStore
+
+
+def contents(store: BaseStore[Any], gone: Iterable[str] = (), *, first: int = 0) -> dict[str, Any]:
+    """The items of a store by id, after `query`, `list_ids`, `count`, `entries`, `get` and `exists` agreed on them.
+
+    Args:
+        store: the store.
+        gone: ids that may or may not be there, to be asked for by name too.
+        first: which of the ways is asked first. A way that repairs something on its way would hide from the others
+            that it was broken.
+    """
+    asked = list(gone)
+    answers: dict[str, Any] = {}
+    ways: list[tuple[str, Callable[[], Any]]] = [
+        ("query", store.query),
+        ("list_ids", store.list_ids),
+        ("count", store.count),
+        ("entries", lambda: {head.id: head.revision for head in store.entries()}),
+        ("get", lambda: {id: item for id in asked if (item := _get(store, id)) is not None}),
+        ("exists", lambda: {id for id in asked if store.exists(id)}),
+    ]
+    first %= len(ways)
+    for name, way in ways[first:] + ways[:first]:
+        answers[name] = way()
+    collection = store._collection
+    items = {collection.id_of(item): item for item in answers["query"]}
+    assert Counter(answers["list_ids"]) == Counter(items.keys()), "list_ids differs from query"
+    assert len(answers["query"]) == len(items), "query gives an item twice"
+    assert answers["count"] == len(items), "count differs from query"
+    assert answers["entries"].keys() == items.keys(), "entries differ from query"
+    assert answers["get"] == {id: items[id] for id in asked if id in items}, "get differs from query"
+    assert answers["exists"] == {id for id in asked if id in items}, "exists differs from query"
+    for id, item in items.items():
+        assert store.get(id) == item
+        assert store.exists(id)
+        assert store.head(id).revision == answers["entries"][id], f"index and file of {id} are of two writes"
+        assert store.list_ids(StoreQuery(ids=[id])) == [id]
+    for id in asked:
+        if id not in items:
+            with pytest.raises(StoreNotFoundError):
+                store.get(id)
+    return items
+
+
+def _get(store: BaseStore[Any], id: str) -> Any:
+    try:
+        return store.get(id)
+    except StoreNotFoundError:
+        return None

@@ -1,0 +1,185 @@
+"""Every system call of every operation fails once, or is the last of its process: nothing half done is left.
+
+The calls are those of the store and of SQLite alike; strace makes them fail.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import pytest
+from tests.conftest import CI
+from tests.crash.agreement import contents
+from tests.crash.injection import NIGHTLY, Fault, Outcome, Strace, find_strace
+
+from truthstore.backends.filesystem import FileSystemStore
+from truthstore.errors import StoreError
+from truthstore.testing.sample import SAMPLES, Sample
+
+Items = dict[str, Sample]
+
+OLD = {id: Sample(id, count=0, note="old words", tags={"age": "old"}) for id in ("a", "b", "c", "d")}
+NEW = {id: Sample(id, count=1, note="new words", details={"padding": "x" * 5_000}) for id in ("a", "b", "x", "y")}
+
+
+class Operation(NamedTuple):
+    """Something that is done to a store, and what the store holds then."""
+
+    act: Callable[[FileSystemStore[Sample]], object]
+    after: Items
+    before: Items = OLD
+    opened: bool = True
+    """Whether the store is open when the faults begin."""
+
+    def prepare(self, store: FileSystemStore[Sample]) -> None:
+        """What comes before the faults."""
+        if self.opened:
+            contents(store)
+
+
+def keep(*ids: str) -> Items:
+    return {id: OLD[id] for id in ids}
+
+
+OPERATIONS = {
+    "save": Operation(lambda store: store.save(NEW["x"]), {**OLD, "x": NEW["x"]}),
+    "overwrite": Operation(lambda store: store.save(NEW["a"]), {**OLD, "a": NEW["a"]}),
+    "delete": Operation(lambda store: store.delete("a"), keep("b", "c", "d")),
+    "save_many": Operation(lambda store: store.save_many(NEW.values()), {**OLD, **NEW}),
+    "delete_many": Operation(lambda store: store.delete_many(["a", "b", "nothing"]), keep("c", "d")),
+    "open": Operation(lambda store: store.initialize(), OLD, opened=False),
+    "open new": Operation(lambda store: store.save(NEW["x"]), {"x": NEW["x"]}, before={}, opened=False),
+    "rebuild_index": Operation(lambda store: store.rebuild_index(), OLD),
+}
+HOWS = ("KILL", "ENOSPC", "EIO", "ENOSPC+")
+EVERY = {"KILL": 2, "ENOSPC": 3, "EIO": 4, "ENOSPC+": 5}
+"""Of so many faults one is tried where time is short; all of them are with HYPOTHESIS_PROFILE=nightly."""
+
+
+@pytest.fixture
+def strace(tmp_path: Path) -> Strace:
+    return Strace(find_strace(), tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """In memory where that is possible: thousands of syncs would take their time, and prove no more."""
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as path:
+        yield Path(path) / "store"
+
+
+class Scene:
+    """A folder, for each fault made anew, with a store that is open over it all the time."""
+
+    def __init__(self, folder: Path, operation: Operation, strace: Strace) -> None:
+        self._template = folder.with_name("template")
+        self._folder = folder
+        self._operation = operation
+        self._strace = strace
+        if operation.before:
+            with FileSystemStore(base_path=self._template, collection=SAMPLES) as store:
+                store.save_many(operation.before.values())
+
+    def _open(self) -> FileSystemStore[Sample]:
+        return FileSystemStore(base_path=self._folder, collection=SAMPLES)
+
+    def _restore(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._operation.before:
+            shutil.copytree(self._template, self._folder)
+
+    def _prepared(self, *, looks: bool) -> Callable[[], object]:
+        store = self._open()
+        operation = self._operation
+        operation.prepare(store)
+
+        def act() -> object:
+            try:
+                return operation.act(store)
+            finally:
+                if looks:
+                    self._look(store)
+
+        return act
+
+    def _look(self, store: FileSystemStore[Sample]) -> None:
+        """The store that met the fault must know better than before, or say that it does not."""
+        with suppress(StoreError):  # a fault that struck no sooner
+            contents(store, first=1)
+        found = contents(store, NEW)
+        assert found in (self._operation.before, self._operation.after), f"the store itself then held {found}"
+
+    def points(self, how: str) -> list[Fault]:
+        self._restore()
+        return self._strace.points(lambda: self._prepared(looks=False), how)
+
+    def play(self, fault: Fault, turn: int) -> Outcome:
+        """One fault, and everything that must hold after it."""
+        self._restore()
+        operation = self._operation
+        with ExitStack() as opened:
+            readers: list[FileSystemStore[Sample]] = []
+            if operation.before:
+                readers.append(self._open())
+                opened.callback(readers[0].close)
+                assert contents(readers[0]) == operation.before
+            outcome = self._strace.run(lambda: self._prepared(looks=not fault.how.endswith("+")), fault)
+            assert not (fault.lies and outcome.error is None and outcome.struck), "not on the disk, but acknowledged"
+            allowed = [operation.after]
+            if outcome.killed or outcome.error is not None:
+                allowed.append(operation.before)
+            readers.append(self._open())
+            opened.callback(readers[-1].close)
+            if turn % 2:
+                readers.reverse()
+            found = [contents(reader, NEW, first=turn // 2) for reader in readers]
+            assert found[0] in allowed, f"the operation is neither done nor undone: {found[0]}"
+            assert all(other == found[0] for other in found), "an open store and a new one differ"
+            for reader in readers:
+                report = reader.verify()
+                assert report.ok, report
+            for n, reader in enumerate(readers):
+                reader.save(Sample(f"later {n}"))
+                operation.act(reader)
+            later = {f"later {n}": Sample(f"later {n}") for n in range(len(readers))}
+            for reader in readers:
+                assert contents(reader, NEW) == {**operation.after, **later}, "nothing can be done afterwards"
+        return outcome
+
+
+def each_fault(points: list[Fault], how: str) -> Iterator[tuple[int, Fault]]:
+    step = 1 if NIGHTLY else EVERY[how] * (2 if CI else 1)
+    yield from enumerate(points[::step])
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_fault_leaves_all_or_nothing(name: str, how: str, folder: Path, strace: Strace):
+    scene = Scene(folder, OPERATIONS[name], strace)
+    points = scene.points(how)
+    struck = 0
+    wrong: list[str] = []
+    for turn, fault in each_fault(points, how):
+        try:
+            outcome = scene.play(fault, turn)
+        except (AssertionError, StoreError):
+            wrong.append(f"{fault}:\n{traceback.format_exc()}")
+            continue
+        struck += outcome.struck
+    assert not wrong, f"{len(wrong)} of {len(points)} faults did harm.\n" + "\n".join(wrong[:5])
+    assert struck > 0, "no fault struck: the test shows nothing"
+
+
+def test_a_fault_beyond_the_last_call_changes_nothing(folder: Path, strace: Strace):
+    scene = Scene(folder, OPERATIONS["save"], strace)
+    outcome = scene.play(Fault("pwrite64", 10_000, "KILL"), 0)
+    assert not outcome.struck
+    assert outcome.returned == "x"

@@ -1,0 +1,143 @@
+"""A writer that is killed at any moment loses nothing that it acknowledged, and leaves nothing half done."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.crash.agreement import contents
+from tests.crash.conftest import OpenFolder
+from tests.crash.processes import Child
+
+from truthstore.backends.filesystem import FileSystemStore
+from truthstore.query import StoreQuery
+from truthstore.testing.sample import SAMPLES, Sample
+
+KILLS = 200
+IDS = [f"id-{i:02d}" for i in range(24)]
+
+Step = tuple[str, list[str], int]
+"""An operation, the ids that it concerns, and the count that it writes."""
+State = dict[str, int]
+
+
+def steps(seed: int) -> list[Step]:
+    """What one writer does, always the same for one seed."""
+    chosen = random.Random(seed)
+    operations = chosen.choices(["save", "delete", "save_many", "delete_many"], [6, 3, 2, 1], k=400)
+    return [
+        (name, chosen.sample(IDS, 8 if name.endswith("many") else 1), 1_000 * seed + n) for n, name in enumerate(operations)
+    ]
+
+
+def a_sample(id: str, count: int) -> Sample:
+    return Sample(id, count=count, name=f"name {count}", note=f"word{count}", details={"padding": str(count) * 300})
+
+
+def take(store: FileSystemStore[Sample], step: Step) -> None:
+    name, ids, count = step
+    if name == "save":
+        store.save(a_sample(ids[0], count))
+    elif name == "save_many":
+        store.save_many(a_sample(id, count) for id in ids)
+    elif name == "delete":
+        store.delete(ids[0])
+    else:
+        store.delete_many(ids)
+
+
+def after(state: State, step: Step) -> State:
+    """What a store holds after a step."""
+    name, ids, count = step
+    if name.startswith("save"):
+        return {**state, **dict.fromkeys(ids, count)}
+    return {id: held for id, held in state.items() if id not in ids}
+
+
+def writer(folder: Path, seed: int) -> Callable[[Callable[[Any], None]], None]:
+    def work(say: Callable[[Any], None]) -> None:
+        store = FileSystemStore(base_path=folder, collection=SAMPLES)
+        for number, step in enumerate(steps(seed)):
+            take(store, step)
+            say(number)
+
+    return work
+
+
+def held_by(store: FileSystemStore[Sample], first: int) -> State:
+    """What a store holds by every way of asking: counts by id."""
+    found = contents(store, IDS, first=first)
+    for id, sample in found.items():
+        assert sample.count is not None
+        assert sample == a_sample(id, sample.count), "a document of two writes"
+        assert store.list_ids(StoreQuery(where={"count": sample.count}, ids=[id])) == [id]
+    return {id: sample.count for id, sample in found.items() if sample.count is not None}
+
+
+def test_200_kills_lose_nothing(folder: Path, open_store: OpenFolder):
+    survivor = open_store()
+    moment = random.Random(7)
+    state: State = {}
+    acknowledged = done = 0
+    for seed in range(KILLS):
+        child = Child(writer(folder, seed))
+        heard = [child.hear() for _ in range(moment.randrange(6))]
+        # Not to wait for anything: the moment of death shall be any.
+        time.sleep(moment.uniform(0, 0.003))
+        child.kill(signal.SIGKILL)
+        heard += child.hear_all()
+        assert child.wait() == -signal.SIGKILL
+        assert heard == list(range(len(heard)))
+        *known, doubtful = steps(seed)[: len(heard) + 1]
+        for step in known:
+            state = after(state, step)
+        in_doubt = after(state, doubtful)
+        # Every way of asking comes first at times, in a store opened before the kill and in one opened after it.
+        readers = [survivor, open_store()]
+        for reader in readers if seed % 2 else reversed(readers):
+            found = held_by(reader, seed // 2)
+            assert found in (state, in_doubt), f"kill {seed}: after {known[-1:]}, during {doubtful}"
+            done += found != state
+            state = found
+        assert readers[1].verify().ok
+        acknowledged += len(heard)
+    # A kill between two operations, or always before the first, would show nothing.
+    assert acknowledged > KILLS
+    assert done > 0
+
+
+def test_writers_that_live_on_lose_nothing_by_the_death_of_another(folder: Path, open_store: OpenFolder):
+    def save_own(say: Callable[[Any], None]) -> list[str]:
+        with FileSystemStore(base_path=folder, collection=SAMPLES) as mine:
+            ids: list[str] = []
+            for n in range(200):
+                ids.append(mine.save(Sample(f"own-{n:03d}", count=n)))
+                assert mine.list_ids(StoreQuery(ids=ids[-3:], order_by="id", ascending=True)) == ids[-3:]
+                if n % 20 == 0:
+                    say(n)
+            return ids
+
+    survivor = open_store()
+    living = Child(save_own)
+    kills = 0
+    moment = random.Random(3)
+    while living.hear() is not None:
+        for _ in range(3):
+            child = Child(writer(folder, kills))
+            for _ in range(moment.randrange(1, 4)):
+                child.hear()
+            time.sleep(moment.uniform(0, 0.002))
+            child.kill(signal.SIGKILL)
+            child.hear_all()
+            assert child.wait() == -signal.SIGKILL
+            kills += 1
+    own = living.result()
+    assert kills > 20
+    for reader in (survivor, open_store()):
+        found = contents(reader, IDS)
+        assert sorted(id for id in found if id.startswith("own-")) == own
+        assert reader.verify().ok
