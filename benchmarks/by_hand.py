@@ -13,6 +13,7 @@ from truthstore import ValidationResult
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(ValidationResult).decode
+NEWEST = "SELECT id FROM results WHERE asset = ? AND status = ? ORDER BY time DESC LIMIT 50"
 
 
 def read(path: str | Path) -> bytes:
@@ -62,13 +63,22 @@ class Folder:
         self._insert(result)
         execute("COMMIT")
 
-    def fill(self, results: Iterable[ValidationResult]) -> None:
-        """Saves many, in one commit."""
+    def fill(self, results: Iterable[ValidationResult], *, files: bool = True) -> None:
+        """Saves many, in one commit; or only indexes them."""
         self._database.execute("BEGIN")
         for result in results:
-            Path(self._path, f"{result.run_id}.json").write_bytes(encode(result))
+            if files:
+                Path(self._path, f"{result.run_id}.json").write_bytes(encode(result))
             self._insert(result)
         self._database.execute("COMMIT")
+
+    def newest(self, asset: str, status: str) -> list[str]:
+        """The newest 50 ids of an asset and a status."""
+        return [id for (id,) in self._database.execute(NEWEST, (asset, status)).fetchall()]
+
+    def close(self) -> None:
+        """Closes the index."""
+        self._database.close()
 
     def _insert(self, result: ValidationResult) -> None:
         self._database.execute(

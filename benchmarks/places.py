@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmarks.by_hand import Folder
 from benchmarks.measure import progress
 from benchmarks.workload import peer_result, result, results
 from truthstore.backends.filesystem import FileSystemStore
@@ -58,7 +59,11 @@ class Places:
         store.initialize()
         return store
 
-    def index_file(self, store: FileSystemStore[Any]) -> Path:
-        """The SQLite file in which a store keeps its index."""
-        (file,) = Path(store.root, ".truthstore").glob("index-*.db")
-        return file
+    def index_by_hand(self) -> Folder:
+        """An index made by hand of what the big store holds, filled at the first call."""
+        name = "index-by-hand"
+        index = Folder(self.path(name), sync=False)
+        if name not in self._filled:
+            index.fill(map(result, range(self.many)), files=False)
+            self._filled.add(name)
+        return index

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from statistics import median
 
+from benchmarks.by_hand import NEWEST
 from benchmarks.children import run
 from benchmarks.measure import Figure, duration
 from benchmarks.places import Places
-from benchmarks.query import SQL
 
 FIRST_QUERY = """
 import sys
@@ -26,7 +26,7 @@ import sys, sqlite3
 from time import perf_counter
 start = perf_counter()
 database = sqlite3.connect(sys.argv[1])
-found = database.execute({SQL!r}, ("warehouse.sales.table_07", "failure")).fetchall()
+found = database.execute({NEWEST!r}, ("warehouse.sales.table_07", "failure")).fetchall()
 print(perf_counter() - start, len(found))
 """
 
@@ -46,10 +46,9 @@ def figures(places: Places) -> Iterator[Figure]:
 
 
 def _first_query(places: Places) -> Figure:
-    store = places.store(places.many, "os")
-    index = str(places.index_file(store))
-    store.close()
-    folder = str(places.path(f"store-{places.many}-os"))
+    places.store(places.many, "os").close()
+    places.index_by_hand().close()
+    folder, index = str(places.path(f"store-{places.many}-os")), str(places.path("index-by-hand") / "index.db")
     times = []
     for _ in range(places.rounds(40)):
         ours, found = run(FIRST_QUERY, folder)

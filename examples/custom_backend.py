@@ -100,12 +100,9 @@ class OneFileStore(BaseStore[Any]):
 
     def _check_expect(self, record: Record | None, id: str, collection: Collection[Any], expect: Expect) -> None:
         actual = record.revision if record else None
-        if expect is ABSENT:
-            # A tombstone, which a layer above may keep, is no item.
-            held = record is None or record.meta.deleted
-        else:
-            held = expect is ANY or actual == expect
-        if not held:
+        # A tombstone, which a layer above may keep, is no item.
+        absent = record is None or record.meta.deleted
+        if expect is not ANY and not (absent if expect is ABSENT else actual == expect):
             raise conflict(id, expect, actual, backend=self.name, collection=collection.name)
 
 

@@ -43,6 +43,8 @@ __all__ = ["Catalog", "Committed", "Location", "Put"]
 VERSION: Final = 1
 PAGE: Final = 1_000
 BACKFILL_LIMIT: Final = 10_000
+PAGE_SIZE: Final = 2_048
+CHECKPOINT_PAGES: Final = 4_000
 BUSY_SECONDS: Final = 60.0
 _SYNCHRONOUS: Final = frozenset({"NORMAL", "FULL"})
 
@@ -80,14 +82,15 @@ Bodies = Callable[[Collection[Any], Sequence[Location]], Iterator[Record]]
 class _Table:
     """The SQL of one collection, and the number of the definition under which this process writes."""
 
-    __slots__ = ("collection", "columns", "heads", "insert", "name", "number", "postings", "upsert")
+    __slots__ = ("booleans", "collection", "columns", "heads", "insert", "name", "number", "postings", "upsert")
 
     def __init__(self, collection: Collection[Any], number: int) -> None:
         self.collection = collection
         self.number = number
         self.name = quoted(f"c_{collection.name}")
         self.postings = quoted(f"p_{collection.name}")
-        self.columns = [column(field) for field in collection.fields]
+        self.columns = [column(collection, field) for field in collection.fields]
+        self.booleans = [name for name, field in collection.fields.items() if field.type is bool]
         listed = ["seq", "id", "revision", "stored_at", "size", "deleted", "name", "tags", "text", "extra", "shape"]
         places = ",".join("?" * (len(listed) - 1 + len(self.columns)))
         number_of_row = (
@@ -136,8 +139,8 @@ class _Table:
             encodings = tuple(listed)
         declared = self.collection.fields
         fields: dict[str, FieldValue] = dict(zip(declared, values, strict=True))
-        for name, field in declared.items():
-            if field.type is bool and fields[name] is not None:
+        for name in self.booleans:
+            if fields[name] is not None:
                 fields[name] = bool(fields[name])
         meta = Meta(
             id,
@@ -206,6 +209,8 @@ class Catalog:
             )
         if version == 0:
             if path is not None:
+                # A commit writes the pages that it touched, one of each index: small pages make it cheaper.
+                writer.execute(f"PRAGMA page_size = {PAGE_SIZE}")
                 writer.execute("PRAGMA journal_mode = WAL")
             writer.executescript(
                 "BEGIN IMMEDIATE;"
@@ -225,6 +230,7 @@ class Catalog:
             place, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True
         )
         connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         return connection
 
     @property
@@ -290,16 +296,16 @@ class Catalog:
             " PRIMARY KEY (term, item)) WITHOUT ROWID"
         )
         connection.execute("INSERT OR IGNORE INTO marks VALUES (?, 0, 0)", (collection.name,))
-        present = {row[1] for row in connection.execute(f"PRAGMA table_info({table.name})")}
+        present = {quoted(row[1]) for row in connection.execute(f"PRAGMA table_info({table.name})")}
         for name, field in collection.fields.items():
-            if f"f_{name}" not in present:
-                connection.execute(f"ALTER TABLE {table.name} ADD COLUMN {column(name)} {SQL_TYPES[field.type]}")
+            added = column(collection, name)
+            if added not in present:
+                connection.execute(f"ALTER TABLE {table.name} ADD COLUMN {added} {SQL_TYPES[field.type]}")
         time = collection.time or "stored_at"
         for lookup in [(), *collection.lookups]:
-            names = [*lookup, *([] if time in lookup else [time])]
-            index = quoted(f"i_{collection.name}_{'_'.join(names)}")
-            listed = ", ".join(column(name) for name in names)
-            connection.execute(f"CREATE INDEX IF NOT EXISTS {index} ON {table.name} ({listed})")
+            columns = [column(collection, name) for name in dict.fromkeys([*lookup, time])]
+            index = quoted(f"i_{collection.name}_{'_'.join(columns)}".replace('"', ""))
+            connection.execute(f"CREATE INDEX IF NOT EXISTS {index} ON {table.name} ({', '.join(columns)})")
         if not numbers:
             for put in load():
                 connection.execute(table.insert, table.row(put))
@@ -373,16 +379,17 @@ class Catalog:
         """Heads of what a query finds, in its order, a page at a time."""
         table = self._table(bound.collection)
         for page in self._pages(bound, table.heads):
-            yield [table.head(row) for row in page]
+            yield [table.head(row[:-1]) for row in page]
 
     def ids(self, bound: BoundQuery) -> list[str]:
         """Ids of what a query finds, in its order."""
         return [row[0] for page in self._pages(bound, "id") for row in page]
 
     def _pages(self, bound: BoundQuery, columns: str) -> Iterator[list[tuple[Any, ...]]]:
+        """Rows with these columns, of which the id is the first, and with the value that the order goes by."""
         table = self._complete(bound)
         left = bound.limit
-        order = column(bound.order)
+        order = column(bound.collection, bound.order)
         start = bound.start
         offset = bound.offset
         while left is None or left > 0:
@@ -395,7 +402,7 @@ class Catalog:
                 if len(rows) == wanted:
                     break
             if rows:
-                yield [row[:-1] for row in rows]
+                yield rows
             if len(rows) < wanted:
                 return
             left = None if left is None else left - len(rows)

@@ -11,6 +11,7 @@ from truthstore.aggregate import DAY, HOUR, Aggregation, Partial
 from truthstore.query import HEAD_FIELDS
 
 if TYPE_CHECKING:
+    from truthstore.collection import Collection
     from truthstore.query import BoundQuery
     from truthstore.record import FieldValue
 
@@ -31,9 +32,12 @@ def quoted(name: str) -> str:
     return f'"{name}"'
 
 
-def column(name: str) -> str:
-    """The column of a field. A prefix keeps users' fields apart from the catalog's own columns."""
-    return name if name in HEAD_FIELDS else f'"f_{name}"'
+def column(collection: Collection[Any], name: str) -> str:
+    """The column of a field. It names type and path too: declared otherwise, a field is another column."""
+    if name in HEAD_FIELDS:
+        return name
+    field = collection.fields[name]
+    return quoted(f"{name}:{field.type.__name__}:{field.path}")
 
 
 def tag_term(key: str, value: str) -> str:
@@ -51,7 +55,7 @@ def condition(bound: BoundQuery, postings: str) -> Statement:
     parts: list[str] = []
     parameters: list[Any] = []
     for name, operator, value in bound.comparisons:
-        field = column(name)
+        field = column(bound.collection, name)
         if operator == "in":
             values = [one for one in value if one is not None]
             inner = f"{field} IN (SELECT value FROM json_each(?))" if len(values) > 50 else _in(field, values)  # noqa: PLR2004
@@ -99,7 +103,7 @@ def page_statements(
     There are two where the order passes from values to NULLs, so that each is one range of an index.
     """
     where, parameters = condition(bound, postings)
-    field = column(bound.order)
+    field = column(bound.collection, bound.order)
     ascending = bound.ascending
     direction = "ASC" if ascending else "DESC"
     order = f"ORDER BY {direction_of(field, direction)}"
@@ -133,15 +137,15 @@ def direction_of(field: str, direction: str) -> str:
 def aggregate_statement(bound: BoundQuery, aggregation: Aggregation, table: str, postings: str) -> Statement:
     """Partial groups: keys, the bucket's hour or day, count, then count, sum, min and max of each measured field."""
     where, parameters = condition(bound, postings)
-    keys = [column(name) for name in aggregation.by]
+    keys = [column(bound.collection, name) for name in aggregation.by]
     if aggregation.bucket is not None:
         step = HOUR if aggregation.bucket == "hour" else DAY
-        time = column(aggregation.time)
+        time = column(bound.collection, aggregation.time)
         # SQLite's % takes the sign of the dividend; times before 1970 need the floor.
         keys.append(f"({time} - (({time} % {step}) + {step}) % {step})")
     figures = ["count(*)"]
     for name in aggregation.measured:
-        field = column(name)
+        field = column(bound.collection, name)
         total = f"sum({field})" if bound.field(name).type in {int, float, bool} else "NULL"
         figures.extend([f"count({field})", total, f"min({field})", f"max({field})"])
     group = f" GROUP BY {', '.join(str(n + 1) for n in range(len(keys)))}" if keys else " HAVING count(*) > 0"

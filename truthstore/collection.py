@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import difflib
 import enum
@@ -9,7 +10,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from operator import attrgetter
 from time import time_ns
 from types import MappingProxyType
@@ -25,6 +26,7 @@ from truthstore.text import index_text
 __all__ = ["Collection", "Field", "check_id", "to_microseconds"]
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 MAX_ID: Final = 1_024
 MAX_FIELD_BYTES: Final = 4_096
@@ -35,6 +37,7 @@ FIELD_TYPES: Final = (str, int, float, bool, datetime)
 RESERVED: Final = frozenset({"id", "size", "stored_at", "revision", "deleted", "tags", "text"})
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
 _USER_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _OWN_NAME: Final = re.compile(r"[a-z][a-z0-9_.]{0,62}")
 _CONTROL_OR_SURROGATE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -58,6 +61,8 @@ def to_microseconds(value: datetime | date) -> int:
     """UTC microseconds since 1970. A naive time means local time; a date means its first moment."""
     if not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)  # noqa: DTZ001  # naive means local, here too
+    elif type(value) is datetime and value.tzinfo is UTC:
+        return (value - EPOCH) // MICROSECOND
     # Whole seconds are exact in a float; microseconds beside them would not be.
     return int(value.replace(microsecond=0).timestamp()) * 1_000_000 + value.microsecond
 
@@ -98,11 +103,13 @@ class Collection(Generic[T]):
 
     __slots__ = (
         "_codec",
-        "_converters",
+        "_convert",
         "_get_id",
         "_get_tags",
         "_get_values",
+        "_paths",
         "_text_paths",
+        "_times",
         "fields",
         "fingerprint",
         "lookups",
@@ -114,17 +121,17 @@ class Collection(Generic[T]):
 
     def __init__(
         self,
-        type: type[T],
+        type: builtins.type[T],
         *,
         name: str,
         id: str,
-        index: Mapping[str, type | Field],
+        index: Mapping[str, builtins.type | Field],
         time: str | None,
         tags: str | None,
         text: Sequence[str],
         lookups: Sequence[Sequence[str]] | None,
         enc_hook: Callable[[Any], Any] | None,
-        dec_hook: Callable[[type, Any], Any] | None,
+        dec_hook: Callable[[builtins.type, Any], Any] | None,
     ) -> None:
         known = _attributes(type)
         declared: dict[str, Field] = {}
@@ -160,9 +167,10 @@ class Collection(Generic[T]):
         self._codec = Codec(type, enc_hook=enc_hook, dec_hook=dec_hook)
         self._get_id = attrgetter(id)
         self._get_tags = attrgetter(tags) if tags else None
-        self._get_values = [
-            (f, field.path, attrgetter(field.path), _CONVERT[field.type]) for f, field in declared.items()
-        ]
+        self._paths = [field.path for field in declared.values()]
+        self._get_values = _getter(self._paths)
+        self._convert = [(f, _CONVERT[field.type]) for f, field in declared.items()]
+        self._times = [f for f, field in declared.items() if field.type is datetime]
         self._text_paths = [path.split(".") for path in text]
         shape = (
             id,
@@ -174,21 +182,20 @@ class Collection(Generic[T]):
         )
         self.fingerprint = hashlib.sha256(repr(shape).encode()).hexdigest()[:16]
 
-    @classmethod
+    @staticmethod
     def of(
-        cls,
-        type: type[T],
+        type: builtins.type[U],
         *,
         id: str = "id",
         name: str | None = None,
-        index: Mapping[str, type | Field] = MappingProxyType({}),
+        index: Mapping[str, builtins.type | Field] = MappingProxyType({}),
         time: str | None = None,
         tags: str | None = None,
         text: Sequence[str] = (),
         lookups: Sequence[Sequence[str]] | None = None,
         enc_hook: Callable[[Any], Any] | None = None,
-        dec_hook: Callable[[type, Any], Any] | None = None,
-    ) -> Collection[T]:
+        dec_hook: Callable[[builtins.type, Any], Any] | None = None,
+    ) -> Collection[U]:
         """Declares how a msgspec Struct, dataclass or attrs class is stored.
 
         Args:
@@ -211,7 +218,7 @@ class Collection(Generic[T]):
             name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type.__name__).lower()
         if not _USER_NAME.fullmatch(name):
             raise StoreConfigError(f"{name!r} cannot name a collection: use [a-z][a-z0-9_]*, at most 63 characters")
-        return cls(
+        return Collection(
             type,
             name=name,
             id=id,
@@ -296,12 +303,13 @@ class Collection(Generic[T]):
 
     def fields_of(self, item: T) -> dict[str, FieldValue]:
         """The declared fields as they are indexed."""
+        try:
+            values = self._get_values(item)
+        except AttributeError:
+            # Something on the way is None, or a dict.
+            values = [_follow(item, path) for path in self._paths]
         fields: dict[str, FieldValue] = {}
-        for name, path, get, convert in self._get_values:
-            try:
-                value = get(item)
-            except AttributeError:
-                value = _follow(item, path)
+        for (name, convert), value in zip(self._convert, values, strict=True):
             try:
                 fields[name] = None if value is None else convert(value)
             except (TypeError, ValueError, OverflowError) as error:
@@ -342,7 +350,7 @@ class Collection(Generic[T]):
 
     def times(self, fields: Mapping[str, FieldValue]) -> dict[str, int | None]:
         """The part of the fields that cannot be derived again in another time zone."""
-        return {name: cast("int | None", fields.get(name)) for name, f in self.fields.items() if f.type is datetime}
+        return {name: cast("int | None", fields.get(name)) for name in self._times}
 
     def empty_meta(self, id: str, **values: Any) -> Meta:
         """Head of a tombstone: every field is None."""
@@ -381,6 +389,12 @@ def check_tags(tags: Mapping[Any, Any]) -> dict[str, str]:
     """
     if len(tags) > MAX_TAGS:
         raise StoreWriteError(f"{len(tags)} tags: at most {MAX_TAGS} are allowed")
+    try:
+        together = "".join([*tags, *tags.values()])
+    except TypeError:
+        together = ""
+    if together.isprintable() and len(together) <= MAX_TAG_KEY and "" not in tags and together:
+        return dict(tags)  # nearly always: all of it is no longer than one key may be
     for key, value in tags.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise StoreWriteError(f"tag {key!r:.80}: keys and values are strings, not {type(value).__name__}")
@@ -410,28 +424,31 @@ def check_string(value: str) -> str:
 
 
 def _to_str(value: Any) -> str:
-    if isinstance(value, enum.Enum):
-        value = value.value
-    if not isinstance(value, str):
-        raise TypeError(f"expected a string, got {type(value).__name__}")
+    if type(value) is not str:
+        if isinstance(value, enum.Enum):
+            value = value.value
+        if not isinstance(value, str):
+            raise TypeError(f"expected a string, got {type(value).__name__}")
+        value = str(value)
     if len(value) > MAX_FIELD_BYTES // 4 and len(value.encode(errors="replace")) > MAX_FIELD_BYTES:
         raise ValueError(f"longer than {MAX_FIELD_BYTES} bytes")
-    return str(check_string(value))
+    return check_string(value)
 
 
 def _to_int(value: Any) -> int:
-    if isinstance(value, enum.Enum):
-        value = value.value
-    if isinstance(value, float) or not hasattr(value, "__index__"):
-        raise TypeError(f"expected an integer, got {type(value).__name__}")
-    number = int(value)
-    if not -(2**63) <= number < 2**63:
-        raise OverflowError(f"{number} does not fit 64 bits")
-    return number
+    if type(value) is not int:
+        if isinstance(value, enum.Enum):
+            value = value.value
+        if isinstance(value, float) or not hasattr(value, "__index__"):
+            raise TypeError(f"expected an integer, got {type(value).__name__}")
+        value = int(value)
+    if not -(2**63) <= value < 2**63:
+        raise OverflowError(f"{value} does not fit 64 bits")
+    return value
 
 
 def _to_float(value: Any) -> float | None:
-    if isinstance(value, str) or not hasattr(value, "__float__"):
+    if type(value) is not float and (isinstance(value, str) or not hasattr(value, "__float__")):
         raise TypeError(f"expected a number, got {type(value).__name__}")
     number = float(value)
     return None if math.isnan(number) else number
@@ -481,6 +498,14 @@ def _check_path(collection: str, path: str, known: frozenset[str], cls: type) ->
         near = difflib.get_close_matches(first, known, 1)
         hint = f": did you mean {near[0]!r}?" if near else ""
         raise StoreConfigError(f"{collection}: {cls.__name__} has no attribute {first!r}{hint}")
+
+
+def _getter(paths: Sequence[str]) -> Callable[[Any], Sequence[Any]]:
+    """Gets the values at all paths at once."""
+    if not paths:
+        return lambda _: ()
+    get = attrgetter(*paths)
+    return get if len(paths) > 1 else lambda item: (get(item),)
 
 
 def _follow(item: Any, path: str) -> Any:

@@ -33,6 +33,8 @@ ENCODINGS: Final[tuple[Encoding, ...]] = ("json", "msgpack", "yaml")
 # In MessagePack a float64 is 0xcb and eight big-endian bytes; exponent bits all set means NaN or infinity (IEEE 754).
 _NON_FINITE: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
 _NON_FINITE_NAMES: Final = re.compile(rb'"-?(?:NaN|Infinity)"')
+# A null that is a value. Written so that the search is for the plain word, several times faster than for a choice.
+_NULL: Final = re.compile(rb"null(?<=[:,\[]null)")
 
 
 def plain(value: Any) -> Any:
@@ -135,9 +137,7 @@ class Codec(Generic[T]):
             if encoding == "json":
                 body = self._encode_json(item)
                 # msgspec writes NaN as null; only where a null is there at all is it worth a second look.
-                if (b":null" in body or b",null" in body or b"[null" in body) and _NON_FINITE.search(
-                    self._encode_msgpack(item)
-                ):
+                if _NULL.search(body) and _NON_FINITE.search(self._encode_msgpack(item)):
                     builtins = msgspec.to_builtins(item, str_keys=True, enc_hook=self._hook)
                     return self._encode_json(cast("T", _without_non_finite(builtins)))
                 return body

@@ -137,7 +137,8 @@ def _factory(name: str) -> Factory:
                 f"the {name} store of {point.value} cannot be loaded: {error}", backend=name
             ) from error
         return loaded
-    raise StoreConfigError(f"there is no store {name!r}: {nearest(name, _known_names() | set(_ALIASES))}")
+    known = _known_names() | set(_ALIASES)
+    raise StoreConfigError(f"there is no store {name!r}: {nearest(name, known).replace('it takes', 'there are')}")
 
 
 @overload

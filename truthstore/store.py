@@ -8,6 +8,7 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, cast
@@ -500,17 +501,29 @@ class BaseStore(ABC, Generic[T]):
             raise ValueError("budget cannot be negative")
         return {}
 
+    def verify_records(self, collection: Collection[Any]) -> Verification:
+        """Reads every record back and says what is wrong; backends compare with their index too."""
+        return self._read_all(collection, self.get_record)
+
     def verify(self) -> Verification:
-        """Reads every item back and says what is wrong. Changes nothing."""
+        """Reads every item back and says what is wrong. Changes nothing, and works while others write."""
         self._check()
+        collection = self._collection
+        below = self.verify_records(collection)
+        items = self._read_all(collection, lambda key, **within: collection.decode(self.get_record(key, **within)))
+        return replace(below, corrupt={**items.corrupt, **below.corrupt})
+
+    def _read_all(self, collection: Collection[Any], read: Callable[..., object]) -> Verification:
         checked = 0
         corrupt: dict[str, str] = {}
-        for head in self.entries():
+        for head in self.scan(EVERYTHING, collection=collection):
             checked += 1
             try:
-                self._collection.decode(self.get_record(head.id, collection=self._collection))
-            except (StoreCorruptError, StoreNotFoundError) as error:
+                read(head.id, collection=collection)
+            except StoreCorruptError as error:
                 corrupt[head.id] = str(error)
+            except StoreNotFoundError:
+                continue  # removed meanwhile
         return Verification(checked=checked, corrupt=corrupt)
 
     def rebuild_index(self) -> int:

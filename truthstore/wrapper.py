@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 
 from truthstore.record import ANY, NONE, Expect, Options, Record
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from truthstore.aggregate import Aggregation, Row
     from truthstore.collection import Collection
     from truthstore.encoding import Encoding
+    from truthstore.health import Health, Verification
     from truthstore.query import StoreQuery
     from truthstore.record import Change
 
@@ -146,12 +148,29 @@ class WrapperStore(BaseStore[T], Generic[T]):
     def maintain(self, budget: float | None = None) -> dict[str, int]:
         """Maintains the store below."""
         super().maintain(budget)
-        return self._base.maintain(budget)
+        return self._base.collection(self._collection).maintain(budget)
 
     def rebuild_index(self) -> int:
         """Rebuilds the index of the store below, for the collection of this one."""
         super().rebuild_index()
         return self._base.collection(self._collection).rebuild_index()
+
+    def verify_records(self, collection: Collection[Any]) -> Verification:
+        """Forwards."""
+        return self._base.verify_records(collection)
+
+    def health_check(self) -> Health:
+        """Checks the store below, then reads through this layer."""
+        below = self._base.health_check()
+        if not below.healthy:
+            return below
+        own = super().health_check()
+        return replace(below, healthy=own.healthy, message=own.message)
+
+    def stats(self) -> dict[str, Any]:
+        """Figures about the store below, and the names of the layers."""
+        layers = [layer.name for layer in self.layers()]
+        return {**self._base.collection(self._collection).stats(), "layers": layers}
 
     def close(self) -> None:
         """Closes the whole stack."""

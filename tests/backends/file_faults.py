@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import sys
 from typing import TYPE_CHECKING, Any
 
-from truthstore.backends import files, filesystem
+import truthstore.backends
 from truthstore.testing import SimulatedCrashError
 
 if TYPE_CHECKING:
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
     from truthstore.testing.faults import FaultKind
 
 CALLS = ("open", "write", "fsync", "rename", "unlink", "makedirs", "scandir", "read")
+
+
+def _patch(module: Any) -> None:
+    """Puts something in the place of `os` in every module of the store."""
+    for name, loaded in list(sys.modules.items()):
+        if name.startswith(truthstore.backends.__name__) and hasattr(loaded, "os"):
+            loaded.os = module  # type: ignore[attr-defined]
 
 
 class _FaultyOs:
@@ -49,15 +57,12 @@ class FileFaults:
 
     def arm(self, fail_at: int, kind: FaultKind = "before") -> None:
         self._left, self._kind, self._armed = fail_at, kind, True
-        faulty: Any = _FaultyOs(self)
-        files.os = faulty
-        filesystem.os = faulty
+        _patch(_FaultyOs(self))
         self._catalog.commit = self._faulty_commit  # type: ignore[method-assign]
 
     def disarm(self) -> bool:
         waiting, self._armed = self._armed, False
-        files.os = os
-        filesystem.os = os
+        _patch(os)
         if not self.crashed:
             self._catalog.commit = self._commit  # type: ignore[method-assign]
         return waiting

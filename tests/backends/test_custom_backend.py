@@ -50,6 +50,7 @@ def test_it_is_known_by_its_name(tmp_path: Path):
 def test_only_the_five_methods_are_written():
     """What else it could override it does not: the suite runs on the defaults."""
     own = {name for name in vars(OneFileStore) if not name.startswith("_")} - {"name"}
-    assert own == {"put_record", "get_record", "delete_record", "scan"}  # it keeps nothing open, so close() is the default
+    # It keeps nothing open, so close() is the default.
+    assert own == {"put_record", "get_record", "delete_record", "scan"}
     assert issubclass(OneFileStore, BaseStore)
     assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 140

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import pytest
 
 from truthstore import RESULTS, StoreConfigError, StoreError, StoreQuery, get_store
-from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.files import FileBlobs
+from truthstore.backends.filesystem import FileSystemStore
 from truthstore.testing import SAMPLES, BlobsSuite, Sample, SimulatedCrashError, StoreSuite, store_machine
 from truthstore.testing.store_ids import IdTests
 from truthstore.testing.store_items import ItemTests, LifeTests, a_result
@@ -75,11 +75,13 @@ class TestFileBlobs(BlobsSuite):
 
 
 def make_store(location: Path, **options: Any) -> FileSystemStore[Sample]:
-    return FileSystemStore(collection=SAMPLES, base_path=location, **{"durability": "os", **options})
+    options = {"durability": "os", **options}
+    return FileSystemStore(collection=SAMPLES, base_path=location, **options)
 
 
 def make_faulty(location: Path) -> tuple[FileSystemStore[Sample], Any]:
     store = make_store(location)
+    store.initialize()
     return store, FileFaults(store)
 
 
@@ -140,7 +142,7 @@ def test_at_every_fault_point_a_write_is_done_or_not(name: str, kind: Any, durab
             pass
         finally:
             unreached = faults.disarm()
-        point = f"call {points + 1}: {faults.calls[points:points + 1]}"
+        point = f"call {points + 1}: {faults.calls[points : points + 1]}"
         with make_store(place) as reader:
             found = views(reader)
             assert found in outcomes, point
@@ -152,6 +154,34 @@ def test_at_every_fault_point_a_write_is_done_or_not(name: str, kind: Any, durab
             reader.save(Sample("a", count=3))
             reader.save(Sample("c", count=3))
             assert dict(views(reader))["a"] == 3
+        if unreached:
+            break
+        points += 1
+    assert points >= 3
+
+
+@pytest.mark.parametrize("kind", ["before", "after", "crash-before", "crash-after"])
+def test_at_every_fault_point_opening_fails_or_works(kind: Any, tmp_path: Path):
+    """What the store raises is its own, and nothing is lost."""
+    with make_store(tmp_path) as store:
+        store.save(Sample("a", count=1))
+    points = 0
+    while True:
+        store = make_store(tmp_path)
+        faults = FileFaults(store)
+        faults.arm(points + 1, kind)
+        try:
+            store.initialize()
+            assert store.count() == 1
+        except (StoreError, SimulatedCrashError):
+            pass
+        finally:
+            unreached = faults.disarm()
+        if not faults.crashed:
+            assert views(store) == [("a", 1)]
+            store.close()
+        with make_store(tmp_path) as reader:
+            assert views(reader) == [("a", 1)]
         if unreached:
             break
         points += 1

@@ -142,7 +142,7 @@ class Pair(NamedTuple):
         (len, "builtins.len"),
         (Limits, f"{__name__}.Limits"),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_becomes(value, expected):
     found = storable(value)

@@ -530,13 +530,13 @@ class FileSystemStore(ObjectStore[T]):
                 if self._catalog.find(collection, id) is not None:
                     os.rename(path, final)
 
-    def verify(self) -> Verification:
-        """Reads every file and compares it with the index. Changes nothing, and works while others write."""
-        self._ready(self._collection)
+    def verify_records(self, collection: Collection[Any]) -> Verification:
+        """Reads every file and compares it with the index."""
+        self._ready(collection)
         with self._locked("read"):
             if not self._access.readonly:
                 self._pending.roll_forward()
-        return verify_files(self._folder, self._catalog, self._collection, lambda: self._locked("read"))
+        return verify_files(self._folder, self._catalog, collection, lambda: self._locked("read"))
 
     def rebuild_index(self) -> int:
         """Indexes every file anew and returns how many items there are. Works while others write.

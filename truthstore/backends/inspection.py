@@ -62,11 +62,14 @@ def verify_files(
             if entry.changed or location.revision != entry.record.revision:
                 changed.append(id)
             seen.add(id)
-    unread = {f"{folder.of(collection)}/{name}" for name in corrupt}
+    unread = {f"{folder.of(collection)}/{name}": name for name in corrupt}
     missing: list[str] = []
     for page in catalog.locations(EVERYTHING.replace(include_deleted=True).bind(collection)):
         for found in page:
-            if found.id in seen or folder.path_of(collection, found) in unread:
+            file = unread.get(folder.path_of(collection, found))
+            if file is not None:
+                corrupt[found.id] = corrupt.pop(file)
+            if file is not None or found.id in seen:
                 continue
             with locked():
                 location = catalog.find(collection, found.id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from truthstore.collection import EPOCH, to_microseconds
@@ -214,7 +214,7 @@ class ManualClock:
         start: the time it shows first; a naive time means local time.
     """
 
-    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=timezone.utc)) -> None:
+    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
         self._microseconds = to_microseconds(start)
         self._lock = threading.Lock()
 

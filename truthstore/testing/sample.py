@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
 
 from truthstore.collection import Collection
@@ -63,7 +63,7 @@ SAMPLES: Final[Collection[Sample]] = Collection.of(
 )
 """The collection of samples."""
 
-BASE_TIME: Final = datetime(2026, 1, 1, tzinfo=timezone.utc)
+BASE_TIME: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 # Sorted by UTF-16 units, by locale or without regard to case, these come out in another order than by code point.
 NAMES: Final = (None, "", "Z", "a", "a b", "aa", "é", "e\u0301", "\uffff", "\U0001f600", "it's", 'say "x"', "100%_\\")

@@ -54,7 +54,7 @@ def start_child(work: Callable[[], object]) -> int:
         return child
     try:  # pragma: no cover  # in another process
         work()
-    except BaseException:  # noqa: BLE001  # the child must never return into pytest
+    except BaseException:  # the child must never return into pytest
         traceback.print_exc()
         os._exit(1)
     os._exit(0)  # pragma: no cover

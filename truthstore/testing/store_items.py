@@ -467,4 +467,3 @@ class LifeTests(StoreCase):
         store.save(Sample("a"))
         assert store.exists("a")
         assert calls == []
-

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import pytest
-from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis import HealthCheck, Phase, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from truthstore.aggregate import Aggregation
@@ -77,11 +77,13 @@ class StoreMachine(RuleBasedStateMachine):
     independent: ClassVar[bool] = True
     can_fail: ClassVar[bool] = False
     ids: ClassVar[Sequence[str]] = IDS
+    _folder: Path | None = None
 
     def make_location(self) -> Any:
         """An empty place, by default a folder that goes when the run ends."""
-        self._folder = Path(tempfile.mkdtemp(prefix="truthstore-"))
-        return self._folder / "store"
+        folder = Path(tempfile.mkdtemp(prefix="truthstore-"))
+        self._folder = folder
+        return folder / "store"
 
     def make_store(self, location: Any) -> BaseStore[Sample]:
         """Opens a store of `SAMPLES` at a place."""
@@ -93,7 +95,6 @@ class StoreMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self._folder: Path | None = None
         self._model: dict[str, tuple[Sample, Record]] = {}
         self._stale: set[str] = set()
         self._handles: list[Handle] = []
@@ -182,7 +183,7 @@ class StoreMachine(RuleBasedStateMachine):
         store = self._store(writer)
         id = data.draw(st.sampled_from(sorted(self._model)))
         sample = data.draw(samples(st.just(id)))
-        if self._stale and data.draw(st.booleans()):
+        if data.draw(st.booleans()) and self._stale:
             with pytest.raises(StoreConflictError):
                 store.save(sample, expect=data.draw(st.sampled_from(sorted(self._stale))))
         else:
@@ -343,12 +344,13 @@ class StoreMachine(RuleBasedStateMachine):
         assert faults is not None
         faults.arm(fail_at, kind)
         done: set[str] = set()
+        crashed = False
         try:
             operation(store)
             assert not may_conflict, "put-if-absent of an id that is there went through"
             done = set(wanted)
         except SimulatedCrashError:
-            self._handles[index] = self._open()
+            crashed = True
         except StoreConflictError:
             assert may_conflict, "a conflict with nobody: the operation met its own write"
         except (StoreConfigError, StoreCorruptError, StoreNotFoundError):
@@ -359,6 +361,8 @@ class StoreMachine(RuleBasedStateMachine):
             pass
         finally:
             faults.disarm()
+        if crashed:
+            self._handles[index] = self._open()
         self._adopt(self._handles[index].store, wanted, done)
 
     def _adopt(self, store: BaseStore[Sample], wanted: dict[str, Sample | None], done: set[str]) -> None:
@@ -466,6 +470,7 @@ def store_machine(
         max_examples=max(1, round(profile.max_examples * effort)),
         stateful_step_count=steps,
         deadline=None,
+        phases=[phase for phase in profile.phases if phase is not Phase.explain],  # it takes long, and says little
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
     )
     return case

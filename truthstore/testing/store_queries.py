@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -80,7 +80,7 @@ SHAPES: dict[str, StoreQuery] = {
     "in nothing": StoreQuery(where={"count": ("in", [])}),
     "in many": StoreQuery(where={"count": ("in", range(5_000))}),
     "in many floats": StoreQuery(where={"ratio": ("in", [*(i / 2 for i in range(200)), math.inf])}),
-    "in many strings": StoreQuery(where={"name": ("in", [*(f"name {i}" for i in range(200)), "\uffff", "it's", 'say "x"'])}),
+    "in many strings": StoreQuery(where={"name": ("in", [*map(str, range(99)), "\uffff", "it's", 'say "x"'])}),
     "in many booleans": StoreQuery(where={"passed": ("in", [True] * 100)}),
     "in many times": StoreQuery(where={"seen": ("in", [BASE_TIME - timedelta(days=i) for i in range(2, 99)])}),
     "infinities among many": StoreQuery(where={"ratio": ("in", [math.inf, -math.inf, *range(100)])}),
@@ -213,7 +213,7 @@ class QueryTests(StoreCase):
     def test_times_are_compared_in_utc(self, store: BaseStore[Sample]):
         east = datetime(2026, 1, 1, 5, 30, tzinfo=timezone(timedelta(hours=5, minutes=30)))
         store.save(Sample("east", moment=east))
-        store.save(Sample("later", moment=datetime(2026, 1, 1, 0, 0, 0, 1, tzinfo=timezone.utc)))
+        store.save(Sample("later", moment=datetime(2026, 1, 1, 0, 0, 0, 1, tzinfo=UTC)))
         assert store.list_ids(StoreQuery(end_time=BASE_TIME)) == ["east"]
         assert store.list_ids(StoreQuery(start_time=BASE_TIME)) == ["later", "east"]
         assert store.get("east").moment == east
@@ -330,7 +330,9 @@ class FigureTests(StoreCase):
 
         return answer
 
-    @pytest.mark.parametrize("by", [(), "data_asset", "passed", "count", "seen", ("data_asset", "status"), ("name",)], ids=str)
+    @pytest.mark.parametrize(
+        "by", [(), "data_asset", "passed", "ratio", "seen", ("data_asset", "status"), "name"], ids=str
+    )
     def test_groups(self, by: Any, filled: BaseStore[Sample], figures: Callable[..., list[Row]]):
         for query in (StoreQuery(), StoreQuery(tags={"team": "data"}), StoreQuery(limit=3, offset=2)):
             assert filled.aggregate(query, by=by) == figures(query, by)
@@ -342,7 +344,7 @@ class FigureTests(StoreCase):
 
     def test_buckets_before_1970(self, store: BaseStore[Sample]):
         for year in (1899, 1969, 1970):
-            store.save(Sample(str(year), moment=datetime(year, 12, 31, 23, 59, 59, 999_999, tzinfo=timezone.utc)))
+            store.save(Sample(str(year), moment=datetime(year, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)))
         assert [row["bucket"].isoformat() for row in store.aggregate(bucket="month")] == [
             "1899-12-01T00:00:00+00:00",
             "1969-12-01T00:00:00+00:00",

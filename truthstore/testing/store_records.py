@@ -23,7 +23,8 @@ __all__ = ["RecordTests"]
 def opaque(id: str, body: bytes, **changes: Any) -> Record:
     """A record whose body only the layer that made it can read."""
     meta = SAMPLES.encode(Sample(id, name="name", count=5, moment=BASE_TIME, tags={"a": "b"}, note="some words")).meta
-    return Record(meta.replace(**{"size": len(body), "encodings": ("zstd", "aes-gcm"), "text": meta.text, **changes}), body)
+    made = {"size": len(body), "encodings": ("zstd", "aes-gcm"), "text": meta.text}
+    return Record(meta.replace(**{**made, **changes}), body)
 
 
 BODIES = {
@@ -75,7 +76,8 @@ class RecordTests(StoreCase):
 
     def test_a_record_that_cannot_be_read_is_found_by_its_head(self, store: BaseStore[Sample]):
         store.put_record(opaque("a", b"\xff secret"), collection=SAMPLES)
-        store.put_record(opaque("b", b"\xfe secret", fields={**dict.fromkeys(SAMPLES.fields), "count": 6}), collection=SAMPLES)
+        six = {**dict.fromkeys(SAMPLES.fields), "count": 6}
+        store.put_record(opaque("b", b"\xfe secret", fields=six), collection=SAMPLES)
         for query, expected in (
             (StoreQuery(where={"count": 5}), ["a"]),
             (StoreQuery(where={"name": "name"}), ["a"]),

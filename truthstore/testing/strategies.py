@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from hypothesis import strategies as st
@@ -106,6 +106,7 @@ NASTY_IDS: Final = (
 """Ids that have broken somebody's store."""
 
 _CHARACTERS: Final = st.characters(exclude_categories=("Cc", "Cs"))
+_STORABLE: Final = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
 
 def ids(max_size: int = MAX_ID) -> st.SearchStrategy[str]:
@@ -116,7 +117,7 @@ def ids(max_size: int = MAX_ID) -> st.SearchStrategy[str]:
 
 def times() -> st.SearchStrategy[datetime]:
     """Aware times with microseconds, in several zones, many of them equal."""
-    zones = st.sampled_from([timezone.utc, timezone(timedelta(hours=-8)), timezone(timedelta(hours=5, minutes=30))])
+    zones = st.sampled_from([UTC, timezone(timedelta(hours=-8)), timezone(timedelta(hours=5, minutes=30))])
     near = st.builds(
         lambda hours, micro, zone: (BASE_TIME + timedelta(hours=hours, microseconds=micro)).astimezone(zone),
         st.integers(-3, 3),
@@ -127,7 +128,7 @@ def times() -> st.SearchStrategy[datetime]:
 
 
 def _text(max_size: int) -> st.SearchStrategy[str]:
-    return st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=max_size)
+    return st.text(_STORABLE, max_size=max_size)
 
 
 def tags() -> st.SearchStrategy[dict[str, str]]:
@@ -137,7 +138,7 @@ def tags() -> st.SearchStrategy[dict[str, str]]:
 
 def json_values() -> st.SearchStrategy[Any]:
     """What free-form dicts may hold and get back unchanged: JSON with 64-bit integers and any Unicode."""
-    leaves = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | _text(10)
+    leaves: st.SearchStrategy[Any] = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | _text(10)
     leaves |= st.floats(allow_nan=False, allow_infinity=False)
     return st.recursive(
         leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_text(5), inner, max_size=3), max_leaves=8
@@ -232,9 +233,10 @@ def queries(draw: st.DrawFn, collection: Collection[Any], *, known: Sequence[str
     def rarely(strategy: st.SearchStrategy[Any]) -> Any:
         return draw(strategy) if draw(st.integers(0, 3)) == 0 else None
 
+    assets = st.sampled_from(["orders", "Orders", "nobody"])
     some_ids = st.lists((st.sampled_from(list(known)) if known else ids(20)) | ids(20), max_size=5)
     return StoreQuery(
-        data_asset=rarely(st.sampled_from(["orders", "Orders", "nobody"])) if "data_asset" in collection.fields else None,
+        data_asset=rarely(assets) if "data_asset" in collection.fields else None,
         status=rarely(st.sampled_from(["success", "failure"])) if "status" in collection.fields else None,
         start_time=rarely(times()) if collection.time else None,
         end_time=rarely(times()) if collection.time else None,

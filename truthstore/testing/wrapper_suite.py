@@ -68,7 +68,8 @@ class WrapperSuite(StoreSuite):
 
     def test_many_pass_down_as_one_by_one_do(self):
         """What the wrapper does to one record it does to each of many: seen from the store below."""
-        one_by_one, at_once = self.make_store({}, collection=SAMPLES), self.make_store({}, collection=SAMPLES)
+        one_by_one = self.wrap(MemoryStore(collection=SAMPLES))
+        at_once = self.wrap(MemoryStore(collection=SAMPLES))
         samples = make_samples(12)
         for sample in samples:
             one_by_one.save(sample)
