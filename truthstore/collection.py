@@ -99,6 +99,7 @@ class Collection(Generic[T]):
         fields: the declared fields by name, the time field among them.
         time: name of the field that orders history, or None (then `stored_at` does).
         lookups: field combinations that get an index, each ending with the time.
+        opaque: bodies are bytes of some layer; fields and tags come with each record and are kept beside its body.
     """
 
     __slots__ = (
@@ -114,6 +115,7 @@ class Collection(Generic[T]):
         "fingerprint",
         "lookups",
         "name",
+        "opaque",
         "text",
         "time",
         "type",
@@ -132,6 +134,7 @@ class Collection(Generic[T]):
         lookups: Sequence[Sequence[str]] | None,
         enc_hook: Callable[[Any], Any] | None,
         dec_hook: Callable[[builtins.type, Any], Any] | None,
+        opaque: bool = False,
     ) -> None:
         known = _attributes(type)
         declared: dict[str, Field] = {}
@@ -149,10 +152,12 @@ class Collection(Generic[T]):
         for field_name, field in declared.items():
             if field_name in RESERVED or not _USER_NAME.fullmatch(field_name):
                 raise StoreConfigError(f"{name}: {field_name!r} cannot name a field")
-            _check_path(name, field.path, known, type)
+            if not opaque:
+                _check_path(name, field.path, known, type)
         for path in (id, *([tags] if tags else []), *text):
             _check_path(name, path, known, type)
         self.name = name
+        self.opaque = opaque
         self.type = type
         self.time = time
         self.text = tuple(text)
@@ -231,12 +236,46 @@ class Collection(Generic[T]):
             dec_hook=dec_hook,
         )
 
+    @property
+    def is_users(self) -> bool:
+        """Whether users made it. Policies act on users' collections and pass the library's own through."""
+        return "." not in self.name
+
     def derived(self, suffix: str) -> str:
         """The name of a collection of the library's own that belongs to this one, like ``results.versions``."""
         name = f"{self.name}.{suffix}"
         if not _OWN_NAME.fullmatch(name):
             raise StoreConfigError(f"{name!r} cannot name a collection")
         return name
+
+    @staticmethod
+    def of_records(
+        name: str,
+        *,
+        index: Mapping[str, builtins.type | Field],
+        time: str | None = None,
+        lookups: Sequence[Sequence[str]] | None = None,
+    ) -> Collection[Any]:
+        """Declares a collection of records whose bodies a layer makes and reads itself, such as ``results.versions``.
+
+        Raises:
+            StoreConfigError: the declaration makes no sense.
+        """
+        if not _OWN_NAME.fullmatch(name):
+            raise StoreConfigError(f"{name!r} cannot name a collection")
+        return Collection(
+            _OpaqueItem,
+            name=name,
+            id="id",
+            index=index,
+            time=time,
+            tags=None,
+            text=(),
+            lookups=lookups,
+            enc_hook=None,
+            dec_hook=None,
+            opaque=True,
+        )
 
     def id_of(self, item: T) -> str:
         """The item's id, checked."""
@@ -358,6 +397,12 @@ class Collection(Generic[T]):
 
     def __repr__(self) -> str:
         return f"Collection({self.name!r}, {self.type.__name__})"
+
+
+class _OpaqueItem(msgspec.Struct):
+    """Stands for the items of a collection that has none, only records."""
+
+    id: str
 
 
 class Derivation:

@@ -43,6 +43,9 @@ class _Tail(msgspec.Struct, omit_defaults=True):
     times: dict[str, int | None] = {}
     annotations: dict[str, Any] = {}
     revision: str = ""
+    # Of opaque collections only: what cannot be derived from the body.
+    fields: dict[str, FieldValue] | None = None
+    tags: dict[str, str] = {}
 
 
 class _Head(msgspec.Struct, omit_defaults=True):
@@ -81,9 +84,11 @@ def write_document(record: Record, collection: Collection[Any]) -> bytes:
                 meta.stored_at,
                 len(body),
                 zlib.crc32(body),
-                collection.times(meta.fields),
+                {} if collection.opaque else collection.times(meta.fields),
                 dict(meta.annotations),
                 record.revision,
+                _plain_fields(meta) if collection.opaque else None,
+                dict(meta.tags) if collection.opaque else {},
             )
         )
         if body.endswith(b"\n}"):
@@ -101,13 +106,17 @@ def write_document(record: Record, collection: Collection[Any]) -> bytes:
             meta.encoding,
             meta.encodings,
             meta.deleted,
-            {name: finite(value) if isinstance(value, float) else value for name, value in meta.fields.items()},
+            _plain_fields(meta),
             dict(meta.tags),
             meta.text,
             dict(meta.annotations),
         )
     )
     return _PREFIX.pack(MAGIC, FORMAT, len(head)) + head + body
+
+
+def _plain_fields(meta: Meta) -> dict[str, FieldValue]:
+    return {name: finite(value) if isinstance(value, float) else value for name, value in meta.fields.items()}
 
 
 def _is_object(body: bytes) -> bool:
@@ -142,15 +151,30 @@ def read_document(data: bytes, collection: Collection[Any], id: str | None = Non
             if tail.format > FORMAT:
                 raise _newer(tail.format, collection, tail.id)
             body = data[:start] + closing
-            meta = Meta(
-                tail.id,
-                size=tail.size,
-                stored_at=tail.stored_at,
-                annotations=tail.annotations,
-                derive=Derivation(collection, body, "json", tail.times),
-            )
-            return Record(meta, body, tail.revision)
+            return _from_tail(tail, body, collection)
     return _read_edited(data, collection, id)
+
+
+def _from_tail(tail: _Tail, body: bytes, collection: Collection[Any]) -> Record:
+    if tail.fields is None:
+        meta = Meta(
+            tail.id,
+            size=len(body),
+            stored_at=tail.stored_at,
+            annotations=tail.annotations,
+            derive=Derivation(collection, body, "json", tail.times),
+        )
+    else:
+        meta = Meta(
+            tail.id,
+            fields={name: _field_value(collection, name, value) for name, value in tail.fields.items()},
+            tags=tail.tags,
+            text="",
+            size=len(body),
+            stored_at=tail.stored_at,
+            annotations=tail.annotations,
+        )
+    return Record(meta, body, tail.revision)
 
 
 def is_changed(data: bytes, record: Record) -> bool:
@@ -213,14 +237,7 @@ def _read_edited(data: bytes, collection: Collection[Any], id: str | None) -> Re
         raise _newer(tail.format, collection, tail.id)
     body = msgspec.json.encode(members)
     if tail is not None:
-        meta = Meta(
-            tail.id,
-            size=len(body),
-            stored_at=tail.stored_at,
-            annotations=tail.annotations or NO_ANNOTATIONS,
-            derive=Derivation(collection, body, "json", tail.times),
-        )
-        return Record(meta, body, tail.revision)
+        return _from_tail(tail, body, collection)
     try:
         item = collection.decode(Record(Meta(id or "?", size=len(body)), body))
         own_id = check_id(collection.id_of(item))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 
+from truthstore.errors import StoreConfigError
 from truthstore.record import ANY, NONE, Expect, Options, Record
 from truthstore.store import BaseStore
 
@@ -33,9 +35,14 @@ class WrapperStore(BaseStore[T], Generic[T]):
 
     Args:
         base: the store below.
+
+    Raises:
+        StoreConfigError: a layer below cannot stand under this one.
     """
 
     name: ClassVar[str] = "wrapper"
+    CANNOT_COVER: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Names of layers that cannot stand anywhere below this one, and why."""
 
     _FORMS: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "put_record": ("put_records",),
@@ -47,6 +54,11 @@ class WrapperStore(BaseStore[T], Generic[T]):
     def __init__(self, base: BaseStore[T]) -> None:
         if not isinstance(base, BaseStore):
             raise TypeError(f"{type(self).__name__} wraps a store, not {type(base).__name__}")
+        for layer in base.layers():
+            if layer.name in self.CANNOT_COVER:
+                raise StoreConfigError(
+                    f"{type(self).__name__} cannot stand above {type(layer).__name__}: {self.CANNOT_COVER[layer.name]}"
+                )
         super().__init__(base._collection)  # noqa: SLF001  # the same stack
         self._base = base
 

@@ -51,12 +51,13 @@ class FileFaults:
         self._commit = store._catalog.commit
         self._left = 0
         self._kind: FaultKind = "before"
+        self._only = ""
         self._armed = False
         self.crashed = False
         self.calls: list[str] = []
 
-    def arm(self, fail_at: int, kind: FaultKind = "before") -> None:
-        self._left, self._kind, self._armed = fail_at, kind, True
+    def arm(self, fail_at: int, kind: FaultKind = "before", only: str = "") -> None:
+        self._left, self._kind, self._only, self._armed = fail_at, kind, only, True
         _patch(_FaultyOs(self))
         self._catalog.commit = self._faulty_commit  # type: ignore[method-assign]
 
@@ -74,8 +75,8 @@ class FileFaults:
         if self.crashed:
             raise SimulatedCrashError(f"{name} after the crash")
         self.calls.append(name)
-        self._left -= self._armed
-        if not self._armed or self._left:
+        self._left -= self._armed and self._only in {"", name}
+        if not self._armed or self._left or self._only not in {"", name}:
             return real()
         self._armed = False
         if self._kind.endswith("after"):

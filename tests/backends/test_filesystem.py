@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from truthstore import RESULTS, StoreConfigError, StoreError, StoreQuery, get_store
+from truthstore import RESULTS, StoreConfigError, StoreError, StoreNotFoundError, StoreQuery, get_store
 from truthstore.backends.files import FileBlobs
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.testing import SAMPLES, BlobsSuite, Sample, SimulatedCrashError, StoreSuite, store_machine
+from truthstore.testing.sample import BASE_TIME
 from truthstore.testing.store_ids import IdTests
 from truthstore.testing.store_items import ItemTests, LifeTests, a_result
 from truthstore.testing.store_records import RecordTests
@@ -158,6 +159,58 @@ def test_at_every_fault_point_a_write_is_done_or_not(name: str, kind: Any, durab
             break
         points += 1
     assert points >= 3
+
+
+READS: dict[str, tuple[Any, Any]] = {
+    "get": (lambda store: store.get("a").count, 1),
+    "get missing": (lambda store: store.get_many(["b"], missing="skip"), {}),
+    "exists": (lambda store: store.exists("a"), True),
+    "exists not": (lambda store: store.exists("b"), False),
+    "head": (lambda store: store.head("a").meta.fields["count"], 1),
+    "list_ids": (lambda store: store.list_ids(), ["a", "d"]),
+    "query": (lambda store: [sample.count for sample in store.query()], [1, 4]),
+    "count": (lambda store: store.count(StoreQuery(tags={"t": "1"})), 1),
+    "text": (lambda store: store.list_ids(StoreQuery(text="words")), ["a"]),
+    "rebuild_index": (lambda store: store.rebuild_index(), 2),
+    "verify": (lambda store: (store.verify().checked, store.verify().ok), (2, True)),
+}
+
+
+@pytest.mark.parametrize("pending", [False, True], ids=["at rest", "after a crash"])
+@pytest.mark.parametrize("name", READS)
+def test_at_every_fault_point_a_read_fails_or_is_right(name: str, pending: bool, tmp_path: Path):  # noqa: FBT001
+    """Never an empty answer, or one that is not the store's, because something failed."""
+    operation, expected = READS[name]
+    points = 0
+    while True:
+        place = tmp_path / str(points)
+        store = make_store(place)
+        store.save(Sample("d", count=4))
+        if pending:
+            crashed = FileFaults(store)
+            crashed.arm(1, "crash-after", "commit")
+            with pytest.raises(SimulatedCrashError):
+                store.save(Sample("a", count=1, note="some words", tags={"t": "1"}, moment=BASE_TIME))
+            crashed.disarm()
+            store = make_store(place)
+        else:
+            store.save(Sample("a", count=1, note="some words", tags={"t": "1"}, moment=BASE_TIME))
+        faults = FileFaults(store)
+        faults.arm(points + 1, "before")
+        try:
+            assert operation(store) == expected
+        except StoreError as error:
+            failure: StoreError | None = error
+        else:
+            failure = None
+        finally:
+            unreached = faults.disarm()
+        assert not isinstance(failure, StoreNotFoundError)
+        assert operation(store) == expected, f"afterwards, call {points + 1}: {faults.calls[points : points + 1]}"
+        store.close()
+        if unreached:
+            break
+        points += 1
 
 
 @pytest.mark.parametrize("kind", ["before", "after", "crash-before", "crash-after"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import select
+import signal
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -60,9 +62,17 @@ class Child:
             said.append(one)
         return said
 
-    def kill(self, signal: int) -> None:
+    def hear_within(self, seconds: float) -> bool:
+        """Whether the child says something or ends in time; it is killed if not."""
+        if select.select([self._lines], [], [], seconds)[0]:
+            self.hear_all()
+            return True
+        os.kill(self.pid, signal.SIGKILL)
+        return False
+
+    def kill(self, number: int) -> None:
         """Sends a signal."""
-        os.kill(self.pid, signal)
+        os.kill(self.pid, number)
 
     def wait(self) -> int:
         """The exit status, negative for a signal."""
