@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ def race(
     makers = inputs if isinstance(inputs, tuple) else (inputs, inputs)
     contestants = ((0, ours, counts[0], makers[0]), (1, theirs, counts[1], makers[1]))
     taken: list[tuple[float, float]] = []
+    os.sync()  # what was prepared is not to be written to the disk meanwhile
     for number in range(rounds + 1):
         times = [0.0, 0.0]
         gc.collect()

@@ -13,6 +13,7 @@ from benchmarks.workload import result
 from truthstore import StoreQuery
 from truthstore.backends.filesystem import FileSystemStore
 
+
 def figures(places: Places) -> Iterator[Figure]:
     """Queries of a big store."""
     with places.store(places.many, "os") as store:

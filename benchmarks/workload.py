@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from truthstore import ResultStatus, ValidationResult, ValidatorResult
 ASSETS = 50
 CHECKS = 20
 STATUSES = ("success", "failure", "success", "warning", "success")
-START = datetime(2026, 1, 1, tzinfo=timezone.utc)
+START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def result(number: int) -> ValidationResult:
@@ -99,7 +99,9 @@ def peer_folder(folder: Path, count: int) -> Any:
         one = result(number)
         own = {"data_asset": one.data_asset, "run_time": one.run_time.isoformat(), "status": one.status.value}
         lines[one.run_id] = line | own | {"file": file.name.replace(first.run_id, one.run_id), "tags": one.tags}
-        file.with_name(file.name.replace(first.run_id, one.run_id)).write_text(document.replace(first.run_id, one.run_id))
+        file.with_name(file.name.replace(first.run_id, one.run_id)).write_text(
+            document.replace(first.run_id, one.run_id)
+        )
     listing.write_text(json.dumps(lines, indent=2))
     reopened = peer.get_store("filesystem", base_path=str(folder))
     if len(reopened.list_ids()) != count:

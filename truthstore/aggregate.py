@@ -107,6 +107,13 @@ class Aggregation:
             )
         wanted = (metrics,) if isinstance(metrics, str) else tuple(metrics)
         parsed = tuple(_parse(metric, bound) for metric in wanted)
+        labels = {metric.label for metric in parsed} | ({"bucket"} if bucket is not None else set())
+        for name in names:
+            if name in labels:
+                raise StoreQueryError(
+                    f"{collection.name}.{name} cannot be grouped by: the result has a figure of that name",
+                    collection=collection.name,
+                )
         return cls(
             by=tuple(names),
             bucket=bucket,

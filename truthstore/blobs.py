@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from truthstore.record import ANY, Condition
+from truthstore.errors import StoreConflictError, StoreNotSupportedError
+from truthstore.record import ABSENT, ANY, Condition, new_revision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["BlobExpect", "Blobs", "Tag"]
+__all__ = ["BlobExpect", "Blobs", "Tag", "probe_conditional_writes"]
 
 Tag: TypeAlias = str
 """Names one content of one key: an etag, a generation, a digest. Only the driver that made it can read it."""
@@ -60,3 +61,27 @@ class Blobs(Protocol):
     def close(self) -> None:
         """Gives up connections."""
         ...
+
+
+def probe_conditional_writes(blobs: Blobs) -> bool:
+    """Whether a service honours conditions. Some ignore them in silence, and two writers then undo each other unseen.
+
+    Writes an object under a name that nobody else uses, tries to overwrite it against a condition, and removes it.
+    """
+    key = f"_truthstore/probe-{new_revision()}"
+    try:
+        first = blobs.put(key, b"1", expect=ABSENT)
+        second = blobs.put(key, b"2", expect=first)
+        return second != first and all(_is_refused(blobs, key, expect) for expect in (ABSENT, first))
+    except (StoreConflictError, StoreNotSupportedError):
+        return False
+    finally:
+        blobs.delete(key)
+
+
+def _is_refused(blobs: Blobs, key: str, expect: BlobExpect) -> bool:
+    try:
+        blobs.put(key, b"3", expect=expect)
+    except StoreConflictError:
+        return True
+    return False

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -25,10 +26,12 @@ from truthstore.catalog_sql import (
     partials,
     quoted,
     tag_term,
+    word_kind,
     word_term,
 )
 from truthstore.collection import Collection
 from truthstore.errors import StoreConfigError
+from truthstore.forking import watch_forks
 from truthstore.record import NO_ANNOTATIONS, Condition, Expect, Meta, Record
 from truthstore.store import conflict
 
@@ -82,11 +85,12 @@ Bodies = Callable[[Collection[Any], Sequence[Location]], Iterator[Record]]
 class _Table:
     """The SQL of one collection, and the number of the definition under which this process writes."""
 
-    __slots__ = ("booleans", "collection", "columns", "heads", "insert", "name", "number", "postings", "upsert")
+    __slots__ = ("booleans", "collection", "columns", "heads", "insert", "name", "number", "postings", "upsert", "words")
 
-    def __init__(self, collection: Collection[Any], number: int) -> None:
+    def __init__(self, collection: Collection[Any], number: int, *, words: bool = False) -> None:
         self.collection = collection
         self.number = number
+        self.words = words
         self.name = quoted(f"c_{collection.name}")
         self.postings = quoted(f"p_{collection.name}")
         self.columns = [column(collection, field) for field in collection.fields]
@@ -95,7 +99,7 @@ class _Table:
         places = ",".join("?" * (len(listed) - 1 + len(self.columns)))
         number_of_row = (
             f"1 + max(ifnull((SELECT max(seq) FROM {self.name}), 0), "
-            f"(SELECT max(tags, text) FROM marks WHERE collection = '{collection.name}'))"
+            f"ifnull((SELECT max(mark) FROM marks WHERE collection = '{collection.name}'), 0))"
         )
         self.insert = (
             f"INSERT INTO {self.name} ({', '.join(listed + self.columns)}) VALUES ({number_of_row}, {places}) "
@@ -103,8 +107,8 @@ class _Table:
         )
         self.heads = ", ".join(["id, revision, stored_at, size, deleted, tags, extra", *self.columns])
 
-    def row(self, put: Put) -> tuple[Any, ...]:
-        """The parameters of an insert."""
+    def row(self, put: Put, number: int = 0) -> tuple[Any, ...]:
+        """The parameters of an insert; `number` is that of the definition that the fields follow, if another one."""
         record, name = put
         meta = record.meta
         fields = meta.fields
@@ -113,7 +117,7 @@ class _Table:
         text = None
         if not meta.derivable or meta.annotations:
             extra = _to_json([meta.encoding, meta.encodings, dict(meta.annotations)]).decode()
-            text = None if meta.derivable else meta.text
+            text = meta.text if meta.encodings or meta.deleted or self.collection.opaque else None
         return (
             meta.id,
             record.revision,
@@ -122,9 +126,9 @@ class _Table:
             meta.deleted,
             name,
             _to_json(tags).decode() if tags else None,
-            text,
+            meta.text if self.words else text,
             extra,
-            self.number,
+            number or self.number,
             *[fields.get(field) for field in self.collection.fields],
         )
 
@@ -162,23 +166,26 @@ class Catalog:
     Args:
         bodies: reads bodies, for words and for fields that were declared later.
         synchronous: ``NORMAL``, or ``FULL`` to sync every commit.
+        words: keep the words of every item in its row, so that no body has to be read for them.
     """
 
-    def __init__(self, bodies: Bodies, *, synchronous: str = "NORMAL") -> None:
+    def __init__(self, bodies: Bodies, *, synchronous: str = "NORMAL", words: bool = False) -> None:
         if synchronous not in _SYNCHRONOUS:
             raise ValueError(f"synchronous is one of {', '.join(sorted(_SYNCHRONOUS))}, not {synchronous!r}")
         self._bodies = bodies
+        self._words = words
         self._synchronous = synchronous
         self._path: str | None = None
         self._abandoned: list[sqlite3.Connection] = []
         self._begin_anew()
-
+        watch_forks(self)
         self._tables: dict[tuple[str, str], _Table] = {}
 
     def _begin_anew(self) -> None:
         self._lock = threading.RLock()
         self._writer: sqlite3.Connection | None = None
-        self._idle: list[sqlite3.Connection] = []
+        self._resting = False
+        self._readers = _Readers()
         self._prepared: set[tuple[str, str]] = set()
 
     def abandon(self) -> None:
@@ -187,10 +194,30 @@ class Catalog:
         After a fork, closing would touch the parent's locks; after the file was replaced, closing would remove the
         write-ahead log of its successor by name (sqlite.org/howtocorrupt.html).
         """
-        self._abandoned.extend(self._idle)
+        self._abandoned.extend(self._readers.idle)
         if self._writer is not None:
             self._abandoned.append(self._writer)
         self._begin_anew()
+
+    def before_fork(self) -> None:
+        """Waits until no thread is inside SQLite, keeps them out, and closes the connections to a file."""
+        self._lock.acquire()
+        self._readers.stop()
+        if self._path is None or self._writer is None or self._writer.in_transaction:
+            return
+        for connection in (*self._readers.idle, self._writer):
+            connection.close()
+        self._readers.idle.clear()
+        self._writer = None
+        self._resting = True
+
+    def after_fork(self, *, child: bool) -> None:
+        """Lets threads in again; connections are made anew when they are needed."""
+        lock, readers = self._lock, self._readers
+        if child:
+            self.abandon()
+        readers.go_on()
+        lock.release()
 
     def open(self, path: str | None) -> None:
         """Connects to a file, or to memory, and makes the catalog's own tables if they are not there.
@@ -211,13 +238,16 @@ class Catalog:
             if path is not None:
                 # A commit writes the pages that it touched, one of each index: small pages make it cheaper.
                 writer.execute(f"PRAGMA page_size = {PAGE_SIZE}")
-                writer.execute("PRAGMA journal_mode = WAL")
+                (mode,) = writer.execute("PRAGMA journal_mode = WAL").fetchone()
+                if mode != "wal":
+                    # SQLite does not call this an error: it would go on without readers beside a writer.
+                    raise sqlite3.OperationalError("there can be no write-ahead log here")
             writer.executescript(
                 "BEGIN IMMEDIATE;"
                 "CREATE TABLE IF NOT EXISTS definitions (collection TEXT NOT NULL, fingerprint TEXT NOT NULL,"
                 " number INTEGER NOT NULL, mark INTEGER NOT NULL, PRIMARY KEY (collection, fingerprint)) WITHOUT ROWID;"
-                "CREATE TABLE IF NOT EXISTS marks (collection TEXT PRIMARY KEY, tags INTEGER NOT NULL,"
-                " text INTEGER NOT NULL) WITHOUT ROWID;"
+                "CREATE TABLE IF NOT EXISTS marks (collection TEXT NOT NULL, kind TEXT NOT NULL,"
+                " mark INTEGER NOT NULL, PRIMARY KEY (collection, kind)) WITHOUT ROWID;"
                 f"PRAGMA user_version = {VERSION};"
                 "COMMIT;"
             )
@@ -236,21 +266,25 @@ class Catalog:
     @property
     def _connection(self) -> sqlite3.Connection:
         if self._writer is None:
-            raise sqlite3.ProgrammingError("the index is not open")
+            if not self._resting:
+                raise sqlite3.ProgrammingError("the index is not open")
+            self._writer = self._connect("rw")
+            self._resting = False
         return self._writer
 
     def _read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         if self._path is None:
             with self._lock:
                 return self._connection.execute(sql, parameters).fetchall()
-        # The list is kept in hand: should the index be replaced now, the connection goes back to the old list.
-        idle = self._idle
-        try:
-            connection = idle.pop()
-        except IndexError:
-            connection = self._connect("rw")
-        rows = connection.execute(sql, parameters).fetchall()
-        idle.append(connection)
+        # Kept in hand: should the index be replaced now, the connection goes back to where it came from.
+        readers = self._readers
+        with readers:
+            try:
+                connection = readers.idle.pop()
+            except IndexError:
+                connection = self._connect("rw")
+            rows = connection.execute(sql, parameters).fetchall()
+            readers.idle.append(connection)
         return rows
 
     def prepare(self, collection: Collection[Any], load: Callable[[], Iterable[Put]]) -> None:
@@ -273,7 +307,7 @@ class Catalog:
             if known is None:
                 with self._transaction() as connection:
                     known = (self._define(connection, collection, load),)
-            self._tables[key] = _Table(collection, known[0])
+            self._tables[key] = _Table(collection, known[0], words=self._words)
             self._prepared.add(key)
 
     def _define(
@@ -285,7 +319,7 @@ class Catalog:
         numbers = dict(others.fetchall())
         if collection.fingerprint in numbers:
             return int(numbers[collection.fingerprint])
-        table = _Table(collection, 1 + max(numbers.values(), default=0))
+        table = _Table(collection, 1 + max(numbers.values(), default=0), words=self._words)
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS {table.name} (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,"
             " revision TEXT NOT NULL, stored_at INTEGER NOT NULL, size INTEGER NOT NULL, deleted INTEGER NOT NULL,"
@@ -295,7 +329,6 @@ class Catalog:
             f"CREATE TABLE IF NOT EXISTS {table.postings} (term TEXT NOT NULL, item INTEGER NOT NULL,"
             " PRIMARY KEY (term, item)) WITHOUT ROWID"
         )
-        connection.execute("INSERT OR IGNORE INTO marks VALUES (?, 0, 0)", (collection.name,))
         present = {quoted(row[1]) for row in connection.execute(f"PRAGMA table_info({table.name})")}
         for name, field in collection.fields.items():
             added = column(collection, name)
@@ -303,7 +336,8 @@ class Catalog:
                 connection.execute(f"ALTER TABLE {table.name} ADD COLUMN {added} {SQL_TYPES[field.type]}")
         time = collection.time or "stored_at"
         for lookup in [(), *collection.lookups]:
-            columns = [column(collection, name) for name in dict.fromkeys([*lookup, time])]
+            # With id and deleted it holds all that a query of ids needs, in the order that it asks for.
+            columns = [column(collection, name) for name in dict.fromkeys([*lookup, time])] + ["id", "deleted"]
             index = quoted(f"i_{collection.name}_{'_'.join(columns)}".replace('"', ""))
             connection.execute(f"CREATE INDEX IF NOT EXISTS {index} ON {table.name} ({', '.join(columns)})")
         if not numbers:
@@ -315,7 +349,7 @@ class Catalog:
         return table.number
 
     def _transaction(self) -> _Transaction:
-        return _Transaction(self._lock, self._connection)
+        return _Transaction(self._lock, lambda: self._connection)
 
     def _table(self, collection: Collection[Any]) -> _Table:
         return self._tables[collection.name, collection.fingerprint]
@@ -334,7 +368,25 @@ class Catalog:
         Raises:
             sqlite3.Error: nothing was written, or the commit is in doubt.
         """
-        table = self._table(collection)
+        try:
+            return self._commit(self._table(collection), puts, deletes, expect=expect, backend=backend)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
+                self._bury()
+            raise
+
+    def _bury(self) -> None:
+        """Overwrites what a failed commit left in the write-ahead log.
+
+        What was written whole and could only not be synced would come back to life with the next recovery, when nobody
+        expects it any more.
+        """
+        with suppress(sqlite3.Error), self._transaction() as connection:
+            connection.execute(f"PRAGMA user_version = {VERSION}")  # writes the first page, changed or not
+
+    def _commit(
+        self, table: _Table, puts: Sequence[Put], deletes: Sequence[str], *, expect: Expect, backend: str
+    ) -> Committed:
         if len(puts) == 1 and not deletes and isinstance(expect, Condition):
             # A new id, the usual case, is one statement that is its own transaction.
             with self._lock:
@@ -351,7 +403,7 @@ class Catalog:
                 known = _location(connection, table, id)
                 if not _holds(expect, known):
                     actual = known.revision if known is not None else None
-                    refused[id] = conflict(id, expect, actual, backend=backend, collection=collection.name)
+                    refused[id] = conflict(id, expect, actual, backend=backend, collection=table.collection.name)
                     continue
                 if known is not None:
                     before[id] = known
@@ -435,7 +487,7 @@ class Catalog:
         if bound.tags:
             self._post(table, "tags", self._tag_terms)
         if bound.words:
-            self._post(table, "text", self._word_terms)
+            self._post(table, word_kind(table.collection), self._word_terms)
         return table
 
     def _backfill(self, table: _Table, mark: int) -> None:
@@ -482,23 +534,23 @@ class Catalog:
             for record in self._bodies(table.collection, unread)
             if record.revision in numbers
         )
-        return [(word_term(word), seq) for seq, text in texts for word in text.split()]
+        return [(word_term(table.collection, word), seq) for seq, text in texts for word in text.split()]
 
     def _post(self, table: _Table, kind: str, terms: Callable[[_Table, int, int], list[tuple[str, int]]]) -> None:
         """Copies tags or words of the rows past the watermark into the postings, and moves the watermark."""
         name = table.collection.name
-        watermark = f"SELECT {kind} FROM marks WHERE collection = ?"
+        watermark = "SELECT ifnull(max(mark), 0) FROM marks WHERE collection = ? AND kind = ?"
         while True:
-            mark, top = self._read(f"SELECT ({watermark}), max(seq) FROM {table.name}", (name,))[0]
+            mark, top = self._read(f"SELECT ({watermark}), max(seq) FROM {table.name}", (name, kind))[0]
             if top is None or top <= mark:
                 return
             top = min(top, mark + PAGE)
             found = terms(table, mark, top)
             with self._transaction() as connection:
                 # Another process may have done the same meanwhile.
-                if connection.execute(watermark, (name,)).fetchone()[0] == mark:
+                if connection.execute(watermark, (name, kind)).fetchone()[0] == mark:
                     connection.executemany(f"INSERT OR IGNORE INTO {table.postings} VALUES (?, ?)", found)
-                    connection.execute(f"UPDATE marks SET {kind} = ? WHERE collection = ?", (top, name))
+                    connection.execute("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", (name, kind, top))
 
     def forget(self, collection: Collection[Any]) -> None:
         """Removes postings that belong to no row any more."""
@@ -509,24 +561,55 @@ class Catalog:
     def close(self) -> None:
         """Closes all connections."""
         with self._lock:
-            connections = [*self._idle, *([self._writer] if self._writer is not None else [])]
+            connections = [*self._readers.idle, *([self._writer] if self._writer is not None else [])]
             self._begin_anew()
             for connection in connections:
                 connection.close()
 
 
+class _Readers:
+    """The connections that nobody reads with just now, and how many threads are reading with others."""
+
+    __slots__ = ("_changed", "_number", "idle")
+
+    def __init__(self) -> None:
+        self.idle: list[sqlite3.Connection] = []
+        self._changed = threading.Condition(threading.Lock())
+        self._number = 0
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._number += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._number -= 1
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Waits until nobody reads, and lets nobody begin before `go_on`."""
+        self._changed.acquire()
+        while self._number:
+            self._changed.wait()
+
+    def go_on(self) -> None:
+        """Lets readers begin."""
+        self._changed.release()
+
+
 class _Transaction:
     """BEGIN IMMEDIATE … COMMIT, or ROLLBACK if anything is raised."""
 
-    __slots__ = ("_connection", "_lock")
+    __slots__ = ("_connect", "_connection", "_lock")
 
-    def __init__(self, lock: threading.RLock, connection: sqlite3.Connection) -> None:
+    def __init__(self, lock: threading.RLock, connect: Callable[[], sqlite3.Connection]) -> None:
         self._lock = lock
-        self._connection = connection
+        self._connect = connect
 
     def __enter__(self) -> sqlite3.Connection:
         self._lock.acquire()
         try:
+            self._connection = self._connect()
             self._connection.execute("BEGIN IMMEDIATE")
         except BaseException:
             self._lock.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from truthstore.query import BoundQuery
     from truthstore.record import FieldValue
 
-__all__ = ["Statement", "aggregate_statement", "condition", "page_statements", "partials", "tag_term", "word_term"]
+__all__ = ["Statement", "aggregate_statement", "condition", "page_statements", "partials", "tag_term", "word_kind", "word_term"]
 
 NEVER_NULL: Final = frozenset({"id", "size", "stored_at"})
 
@@ -45,9 +46,14 @@ def tag_term(key: str, value: str) -> str:
     return f"t{key}\0{value}"
 
 
-def word_term(word: str) -> str:
+def word_kind(collection: Collection[Any]) -> str:
+    """Names what words are drawn from: collections that declare other text fields have postings of their own."""
+    return f"w{zlib.crc32(repr(collection.text).encode()):08x}"
+
+
+def word_term(collection: Collection[Any], word: str) -> str:
     """How a word stands in the postings."""
-    return f"w{word}"
+    return f"{word_kind(collection)}{word}"
 
 
 def condition(bound: BoundQuery, postings: str) -> Statement:
@@ -74,7 +80,7 @@ def condition(bound: BoundQuery, postings: str) -> Statement:
         parts.append("id IN (SELECT value FROM json_each(?))")
         parameters.append(_json(list(bound.ids)))
     terms = [tag_term(key, value) for key, value in bound.tags.items()]
-    terms.extend(word_term(word) for word in sorted(bound.words))
+    terms.extend(word_term(bound.collection, word) for word in sorted(bound.words))
     for term in terms:
         parts.append(f"seq IN (SELECT item FROM {postings} WHERE term = ?)")
         parameters.append(term)

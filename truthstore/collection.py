@@ -294,15 +294,10 @@ class Collection(Generic[T]):
             StoreWriteError: it holds values that cannot be stored, or fields or tags over the limits.
         """
         id = self.id_of(item)
-        body = self._codec.encode(item, encoding)
         try:
-            self._codec.decode(body, encoding)
-        except StoreCorruptError as error:
-            raise StoreWriteError(
-                f"{self.name} {shown(id)} could not be read back: {error.__cause__}",
-                collection=self.name,
-                identifier=id,
-            ) from error
+            body = self._codec.encode_checked(item, encoding)
+        except StoreWriteError as error:
+            raise StoreWriteError(f"{self.name} {shown(id)}: {error}", collection=self.name, identifier=id) from error
         if indent and encoding == "json":
             body = pretty(body)
         meta = Meta(
@@ -487,9 +482,10 @@ def _to_int(value: Any) -> int:
         if isinstance(value, float) or not hasattr(value, "__index__"):
             raise TypeError(f"expected an integer, got {type(value).__name__}")
         value = int(value)
-    if not -(2**63) <= value < 2**63:
-        raise OverflowError(f"{value} does not fit 64 bits")
-    return value
+    number: int = value
+    if not -(2**63) <= number < 2**63:
+        raise OverflowError(f"{number} does not fit 64 bits")
+    return number
 
 
 def _to_float(value: Any) -> float | None:

@@ -23,12 +23,26 @@ from truthstore.record import NO_ANNOTATIONS, FieldValue, Meta, Record
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["FORMAT", "compressor", "read_document", "write_document"]
+__all__ = ["FORMAT", "Lineage", "compressor", "lineage_of", "read_document", "unpacked", "write_document"]
 
 FORMAT: Final = 1
 MAGIC: Final = b"\x89TST"
 _PREFIX: Final = struct.Struct(">4sBI")
 _MEMBER: Final = b'"_truthstore":'
+
+
+class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a write stands among the writes of its id; kept with documents whose index is a log.
+
+    Attributes:
+        stamp: grows with every write of the id.
+        predecessors: the last write ids before this one, newest first.
+        removed: this is no document but the marker that a deleted one leaves.
+    """
+
+    stamp: int = 0
+    predecessors: tuple[str, ...] = ()
+    removed: bool = False
 
 
 class _Tail(msgspec.Struct, omit_defaults=True):
@@ -46,6 +60,7 @@ class _Tail(msgspec.Struct, omit_defaults=True):
     # Of opaque collections only: what cannot be derived from the body.
     fields: dict[str, FieldValue] | None = None
     tags: dict[str, str] = {}
+    lineage: Lineage | None = None
 
 
 class _Head(msgspec.Struct, omit_defaults=True):
@@ -65,14 +80,29 @@ class _Head(msgspec.Struct, omit_defaults=True):
     tags: dict[str, str] = {}
     text: str = ""
     annotations: dict[str, Any] = {}
+    lineage: Lineage | None = None
+
+
+class _Versioned(msgspec.Struct):
+    """Of a tail or a head just the lineage."""
+
+    lineage: Lineage | None = None
+
+
+class _Edited(msgspec.Struct):
+    """Of a document that another program rewrote just the lineage."""
+
+    tail: _Versioned | None = msgspec.field(name="_truthstore", default=None)
 
 
 _encode: Final = msgspec.json.Encoder(enc_hook=plain).encode
 _decode_tail: Final = msgspec.json.Decoder(_Tail).decode
 _decode_head: Final = msgspec.json.Decoder(_Head).decode
+_decode_versioned: Final = msgspec.json.Decoder(_Versioned).decode
+_decode_edited: Final = msgspec.json.Decoder(_Edited).decode
 
 
-def write_document(record: Record, collection: Collection[Any]) -> bytes:
+def write_document(record: Record, collection: Collection[Any], lineage: Lineage | None = None) -> bytes:
     """The bytes of one object for a record with body and revision."""
     meta, body = record.meta, record.body or b""
     if meta.encoding == "json" and not meta.encodings and not meta.deleted and _is_object(body):
@@ -89,6 +119,7 @@ def write_document(record: Record, collection: Collection[Any]) -> bytes:
                 record.revision,
                 _plain_fields(meta) if collection.opaque else None,
                 dict(meta.tags) if collection.opaque else {},
+                lineage,
             )
         )
         if body.endswith(b"\n}"):
@@ -110,6 +141,7 @@ def write_document(record: Record, collection: Collection[Any]) -> bytes:
             dict(meta.tags),
             meta.text,
             dict(meta.annotations),
+            lineage,
         )
     )
     return _PREFIX.pack(MAGIC, FORMAT, len(head)) + head + body
@@ -137,22 +169,29 @@ def read_document(data: bytes, collection: Collection[Any], id: str | None = Non
     """
     if data[:4] == MAGIC:
         return _read_envelope(data, collection, id)
+    if data[-3:] == b"\n}\n":
+        before, end, closing, space = 4, -3, b"\n}", b",\n  "
+    else:
+        before, end, closing, space = 1, -1, b"}", b","
+    # The member is the last one. Annotations within it may hold its name too, so the size has to agree.
     position = data.rfind(_MEMBER)
-    if position > 0:
-        if data[-3:] == b"\n}\n":
-            start, end, closing, space = position - 4, -3, b"\n}", b",\n  "
-        else:
-            start, end, closing, space = position - 1, -1, b"}", b","
-        try:
-            tail = _decode_tail(data[position + 14 : end])
-        except msgspec.DecodeError:
-            return _read_edited(data, collection, id)
-        if data[start:position] == space and tail.size == start + len(closing):
-            if tail.format > FORMAT:
-                raise _newer(tail.format, collection, tail.id)
-            body = data[:start] + closing
-            return _from_tail(tail, body, collection)
+    while position > 0:
+        start = position - before
+        if data[start:position] == space:
+            tail = _tail(data[position + len(_MEMBER) : end])
+            if tail is not None and tail.size == start + len(closing):
+                if tail.format > FORMAT:
+                    raise _newer(tail.format, collection, tail.id)
+                return _from_tail(tail, data[:start] + closing, collection)
+        position = data.rfind(_MEMBER, 0, position)
     return _read_edited(data, collection, id)
+
+
+def _tail(data: bytes) -> _Tail | None:
+    try:
+        return _decode_tail(data)
+    except msgspec.DecodeError:
+        return None
 
 
 def _from_tail(tail: _Tail, body: bytes, collection: Collection[Any]) -> Record:
@@ -177,6 +216,22 @@ def _from_tail(tail: _Tail, body: bytes, collection: Collection[Any]) -> Record:
     return Record(meta, body, tail.revision)
 
 
+def lineage_of(data: bytes) -> Lineage:
+    """The lineage that is kept in a document that can be read; an empty one if there is none."""
+    if data[:4] == MAGIC:
+        length = _PREFIX.unpack_from(data)[2]
+        found = _decode_versioned(data[_PREFIX.size : _PREFIX.size + length]).lineage
+        return found or Lineage()
+    position = data.rfind(_MEMBER)
+    if position < 0:
+        return Lineage()
+    try:
+        tail: _Versioned | None = _decode_versioned(data[position + 14 :].rstrip()[:-1].rstrip())
+    except msgspec.DecodeError:
+        tail = _decode_edited(data).tail
+    return (tail.lineage if tail is not None else None) or Lineage()
+
+
 def is_changed(data: bytes, record: Record) -> bool:
     """Whether a document's body is not the one that was written."""
     if record.body is None:
@@ -185,11 +240,13 @@ def is_changed(data: bytes, record: Record) -> bool:
         length = _PREFIX.unpack_from(data)[2]
         return _decode_head(data[_PREFIX.size : _PREFIX.size + length]).checksum != zlib.crc32(record.body)
     position = data.rfind(_MEMBER)
+    if position < 0:
+        return False  # another program wrote it: its revision is made of its content
     try:
-        tail = _decode_tail(data[position + 14 :].rstrip()[:-1].rstrip()) if position > 0 else None
+        tail = _decode_tail(data[position + 14 :].rstrip()[:-1].rstrip())
     except msgspec.DecodeError:
         return True
-    return tail is None or tail.checksum != zlib.crc32(record.body)
+    return tail.checksum != zlib.crc32(record.body)
 
 
 def _read_envelope(data: bytes, collection: Collection[Any], id: str | None) -> Record:
@@ -205,11 +262,16 @@ def _read_envelope(data: bytes, collection: Collection[Any], id: str | None) -> 
         raise _corrupt(
             collection, id, f"body of {len(body)} bytes is not the one of {head.size} bytes that was written"
         )
+    fields = {name: _field_value(collection, name, value) for name, value in head.fields.items()}
+    # Fields that were declared after the document was written are in the body, if it can be read.
+    later = not head.encodings and not head.deleted and not collection.opaque and collection.fields.keys() - fields.keys()
+    times = {name: value for name, value in collection.times(fields).items() if name in fields}
     meta = Meta(
         head.id,
-        fields={name: _field_value(collection, name, value) for name, value in head.fields.items()},
+        fields=None if later else fields,
         tags=head.tags,
-        text=head.text,
+        text=None if later else head.text,
+        derive=Derivation(collection, body, head.encoding, times) if later else None,
         size=head.size,
         encoding=head.encoding,
         encodings=head.encodings,
@@ -266,6 +328,20 @@ def _newer(version: int, collection: Collection[Any], id: str | None) -> StoreCo
         collection=collection.name,
         identifier=id,
     )
+
+
+def unpacked(
+    data: bytes, decompress: Callable[[bytes], bytes], collection: Collection[Any], id: str | None = None
+) -> bytes:
+    """The document in an object's bytes.
+
+    Raises:
+        StoreCorruptError: the bytes are damaged; it names the item.
+    """
+    try:
+        return decompress(data)
+    except StoreCorruptError as error:
+        raise _corrupt(collection, id, str(error)) from error
 
 
 def compressor(algorithm: str | None) -> tuple[str, Callable[[bytes], bytes], Callable[[bytes], bytes]]:

@@ -135,12 +135,7 @@ class Codec(Generic[T]):
         """
         try:
             if encoding == "json":
-                body = self._encode_json(item)
-                # msgspec writes NaN as null; only where a null is there at all is it worth a second look.
-                if _NULL.search(body) and _NON_FINITE.search(self._encode_msgpack(item)):
-                    builtins = msgspec.to_builtins(item, str_keys=True, enc_hook=self._hook)
-                    return self._encode_json(cast("T", _without_non_finite(builtins)))
-                return body
+                return self._encode_json(item)
             if encoding == "msgpack":
                 # MessagePack's own timestamps forget the zone: as builtins, times are strings.
                 builtins = msgspec.to_builtins(item, builtin_types=(bytes, bytearray), enc_hook=self._hook)
@@ -155,6 +150,29 @@ class Codec(Generic[T]):
         except (NotImplementedError, OverflowError, ValueError, yaml.YAMLError, TypeError) as error:
             raise StoreWriteError(f"{self.type.__name__} cannot be stored: {error}") from error
         raise StoreConfigError(f"unknown encoding {encoding!r}: use one of {', '.join(ENCODINGS)}")
+
+    def encode_checked(self, item: T, encoding: Encoding = "json") -> bytes:
+        """The item as bytes from which it can be read back.
+
+        Raises:
+            StoreWriteError: it holds something that cannot be stored, or that could not be read back.
+        """
+        body = self.encode(item, encoding)
+        try:
+            same = bool(self.decode(body, encoding) == item)
+        except (StoreCorruptError, ValueError, TypeError):
+            same = False
+        if same:
+            return body
+        # msgspec writes NaN as null. MessagePack shows whether there is one, at a price that few items have to pay.
+        if encoding == "json" and _NON_FINITE.search(self._encode_msgpack(item)):
+            builtins = msgspec.to_builtins(item, str_keys=True, enc_hook=self._hook)
+            body = self._encode_json(cast("T", _without_non_finite(builtins)))
+        try:
+            self.decode(body, encoding)
+        except StoreCorruptError as error:
+            raise StoreWriteError(f"could not be read back: {error.__cause__}") from error
+        return body
 
     def decode(self, body: bytes, encoding: str = "json") -> T:
         """The item that the bytes hold.

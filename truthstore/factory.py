@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.metadata
 import importlib.util
@@ -10,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, overload
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import yaml
 
@@ -50,10 +51,13 @@ class _Backend(NamedTuple):
 
 
 _BACKENDS: Final[Mapping[str, _Backend]] = {
+    "database": _Backend("truthstore.backends.database", "DatabaseStore", "sqlalchemy", "db"),
     "filesystem": _Backend("truthstore.backends.filesystem", "FileSystemStore"),
     "memory": _Backend("truthstore.backends.memory", "MemoryStore"),
 }
-_ALIASES: Final = {"file": "filesystem"}
+_ALIASES: Final = {"db": "database", "file": "filesystem", "sql": "database"}
+
+_DATABASES: Final = frozenset({"sqlite", "postgresql", "postgres", "mysql", "mariadb"})
 
 # The one piece of mutable module state: stores that users register.
 _registered: dict[str, Factory] = {}
@@ -207,8 +211,22 @@ def _from_url(url: str) -> tuple[str, dict[str, Any]]:
         return "filesystem", options
     if scheme == "memory":
         return "memory", options
+    if scheme.partition("+")[0] in _DATABASES:
+        return "database", _database_options(url)
     # Registered stores read their own URLs.
     return scheme, {**options, "url": url.partition("?")[0]}
+
+
+def _database_options(url: str) -> dict[str, Any]:
+    """The options of the database store in a URL; what else is in its query is for the driver."""
+    from truthstore.backends.database_config import DatabaseConfig
+
+    known = {option.name for option in dataclasses.fields(DatabaseConfig)}
+    address, _, query = url.partition("?")
+    given = parse_qsl(query, keep_blank_values=True)
+    options = {name: _from_text(value) for name, value in given if name in known}
+    rest = urlencode([(name, value) for name, value in given if name not in known])
+    return {"connection_url": f"{address}?{rest}" if rest else address, **options}
 
 
 def _without_password(url: str) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from truthstore.catalog import Catalog, Location, Put
-from truthstore.documents import FORMAT, compressor, read_document
+from truthstore.documents import FORMAT, compressor, read_document, unpacked
 from truthstore.errors import StoreConfigError, StoreNotFoundError, StoreReadError
 from truthstore.keys import object_name
 from truthstore.query import EVERYTHING, BoundQuery
@@ -41,20 +41,24 @@ EXTENSIONS: Final = {"json": ".json", "msgpack": ".msgpack", "yaml": ".yaml"}
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
-class Format(msgspec.Struct, frozen=True):
-    """How the objects of a store are named and encoded: fixed when the store is made.
+class Format(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How the objects of a store are named, encoded and indexed: fixed when the store is made.
 
     Attributes:
         format: version of the layout.
         extension: what object names end with, before the compression's own ending.
         compression: ``gzip``, ``zstd`` or None.
         serialization: ``json``, ``msgpack`` or ``yaml``.
+        index: ``sqlite`` or ``log``.
+        single_writer: made on a service without conditional writes.
     """
 
     format: int
     extension: str
     compression: str | None
     serialization: str
+    index: str = "sqlite"
+    single_writer: bool = False
 
     @classmethod
     def of(cls, config: StoreConfig, extension: str | None = None) -> Format:
@@ -76,7 +80,7 @@ class Format(msgspec.Struct, frozen=True):
             raise StoreConfigError(
                 f"{place} has format {theirs.format}, this library reads up to {FORMAT}: upgrade truthstore"
             )
-        for name in ("extension", "compression", "serialization"):
+        for name in ("extension", "compression", "serialization", "index"):
             made, asked = getattr(theirs, name), getattr(self, name)
             if made != asked:
                 raise StoreConfigError(
@@ -248,12 +252,12 @@ class ObjectStore(BaseStore[T]):
         return self._scan_bodies(bound) if bodies else self._scan_heads(bound)
 
     def _scan_heads(self, bound: BoundQuery) -> Iterator[Record]:
-        for page in self._catalog_pages(lambda: self._catalog.heads(bound)):
+        for page in self._catalog_pages(lambda: self._current(bound.collection).heads(bound)):
             yield from page
 
     def _scan_bodies(self, bound: BoundQuery) -> Iterator[Record]:
         collection = bound.collection
-        for page in self._catalog_pages(lambda: self._catalog.locations(bound)):
+        for page in self._catalog_pages(lambda: self._current(collection).locations(bound)):
             for location in page:
                 record = self._read(collection, location)
                 if record is None or record.revision != location.revision:
@@ -261,6 +265,10 @@ class ObjectStore(BaseStore[T]):
                     if record is None or not bound.matches(record.meta):
                         continue
                 yield record
+
+    def _current(self, collection: Collection[Any]) -> Catalog:
+        """The catalog, when it knows all that was written; stores whose catalog follows a log override this."""
+        return self._catalog
 
     def _catalog_pages(self, pages: Callable[[], Iterator[U]]) -> Iterator[U]:
         """Pages from the catalog, the first of which survives the replacement of a damaged one."""
@@ -281,13 +289,13 @@ class ObjectStore(BaseStore[T]):
         """Ids of what a query finds, from the catalog."""
         bound = query.bind(collection)
         self._ready(collection)
-        return self._guard(lambda: self._catalog.ids(bound))
+        return self._guard(lambda: self._current(collection).ids(bound))
 
     def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
         """How many records fulfil the conditions of a query, from the catalog."""
         bound = query.bind(collection)
         self._ready(collection)
-        return self._guard(lambda: self._catalog.count(bound))
+        return self._guard(lambda: self._current(collection).count(bound))
 
     def aggregate_records(
         self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
@@ -296,7 +304,7 @@ class ObjectStore(BaseStore[T]):
         bound = query.bind(collection)
         self._ready(collection)
         try:
-            return self._guard(lambda: self._catalog.aggregate(bound, aggregation))
+            return self._guard(lambda: self._current(collection).aggregate(bound, aggregation))
         except StoreReadError as error:
             if "integer overflow" not in str(error.__cause__):
                 raise
@@ -312,7 +320,7 @@ class ObjectStore(BaseStore[T]):
                 yield record
 
     def _parse(self, data: bytes, collection: Collection[Any], id: str | None) -> Record:
-        return read_document(self._decompress(data), collection, id)
+        return read_document(unpacked(data, self._decompress, collection, id), collection, id)
 
     def stats(self) -> dict[str, Any]:
         """Figures about the store, and the labels of its configuration."""

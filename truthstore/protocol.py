@@ -29,6 +29,8 @@ class RecordStore(Protocol):
     ) -> Record:
         """Stores a record, durably, and returns its head as stored, with its new revision.
 
+        A tombstone (`meta.deleted`) counts as absent for `ABSENT`; its revision can be expected like any other.
+
         Raises:
             StoreConflictError: `expect` did not hold.
             StoreWriteError: it was not stored, or may not have been; the message says which.

@@ -53,11 +53,12 @@ class FileFaults:
         self._kind: FaultKind = "before"
         self._only = ""
         self._armed = False
+        self._times = 1
         self.crashed = False
         self.calls: list[str] = []
 
-    def arm(self, fail_at: int, kind: FaultKind = "before", only: str = "") -> None:
-        self._left, self._kind, self._only, self._armed = fail_at, kind, only, True
+    def arm(self, fail_at: int, kind: FaultKind = "before", only: str = "", *, times: int = 1) -> None:
+        self._left, self._kind, self._only, self._armed, self._times = fail_at, kind, only, True, times
         _patch(_FaultyOs(self))
         self._catalog.commit = self._faulty_commit  # type: ignore[method-assign]
 
@@ -78,15 +79,17 @@ class FileFaults:
         self._left -= self._armed and self._only in {"", name}
         if not self._armed or self._left or self._only not in {"", name}:
             return real()
-        self._armed = False
-        if self._kind.endswith("after"):
+        kind = self._kind
+        self._times -= 1
+        self._armed, self._left, self._kind = self._times > 0, 1, "before"
+        if kind.endswith("after"):
             # Only what changes something can fail afterwards; opened descriptors would leak.
             if name in {"open", "scandir", "read"}:
                 return real()
             real()
-        if self._kind.startswith("crash"):
+        if kind.startswith("crash"):
             self.crashed = True
-            raise SimulatedCrashError(f"{self._kind} {name}")
+            raise SimulatedCrashError(f"{kind} {name}")
         if name == "commit":
             raise sqlite3.OperationalError("disk I/O error")
         raise OSError(errno.EIO, "Input/output error")

@@ -15,7 +15,8 @@ from truthstore.backends.filesystem import FileSystemStore
 from truthstore.testing import SAMPLES, BlobsSuite, Sample, SimulatedCrashError, StoreSuite, store_machine
 from truthstore.testing.sample import BASE_TIME
 from truthstore.testing.store_ids import IdTests
-from truthstore.testing.store_items import ItemTests, LifeTests, a_result
+from truthstore.testing.store_items import ItemTests, a_result
+from truthstore.testing.store_life import LifeTests
 from truthstore.testing.store_records import RecordTests
 from truthstore.testing.strategies import NASTY_IDS
 
@@ -178,7 +179,7 @@ READS: dict[str, tuple[Any, Any]] = {
 
 @pytest.mark.parametrize("pending", [False, True], ids=["at rest", "after a crash"])
 @pytest.mark.parametrize("name", READS)
-def test_at_every_fault_point_a_read_fails_or_is_right(name: str, pending: bool, tmp_path: Path):  # noqa: FBT001
+def test_at_every_fault_point_a_read_fails_or_is_right(name: str, pending: bool, tmp_path: Path):
     """Never an empty answer, or one that is not the store's, because something failed."""
     operation, expected = READS[name]
     points = 0

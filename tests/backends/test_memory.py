@@ -20,7 +20,8 @@ from truthstore.testing import (
     make_samples,
     store_machine,
 )
-from truthstore.testing.store_items import ItemTests, LifeTests
+from truthstore.testing.store_items import ItemTests
+from truthstore.testing.store_life import LifeTests
 from truthstore.testing.store_records import RecordTests
 
 
@@ -137,23 +138,24 @@ def test_wrong_options_are_refused():
 
 
 @pytest.mark.parametrize("kind", ["before", "after", "crash-before", "crash-after"])
+@pytest.mark.parametrize("times", [1, 3], ids=["once", "outage"])
 @pytest.mark.parametrize("overwrites", [False, True], ids=["new", "old"])
-def test_at_every_fault_point_a_save_is_done_or_not(kind: Any, overwrites: bool):
-    """Every call that a save makes fails once, in every way."""
+def test_at_every_fault_point_a_save_is_done_or_not(kind: Any, overwrites: bool, times: int):
+    """Every call that a save makes fails, in every way, alone or with those behind it."""
     points = 0
     while True:
         blobs = MemoryBlobs()
         if overwrites:
             make_store(blobs).save(Sample("a", count=1))
         store, faults = make_faulty(blobs)
-        faults.arm(points + 1, kind)
+        faults.arm(points + 1, kind, times=times)
         acknowledged = False
         try:
             store.save(Sample("a", count=2))
             acknowledged = True
         except (StoreError, SimulatedCrashError):
             pass
-        unreached = faults.disarm()
+        faults.disarm()
         stores = [make_store(blobs)] if faults.crashed else [store, make_store(blobs)]
         for reader in stores:
             found = reader.query()
@@ -161,7 +163,7 @@ def test_at_every_fault_point_a_save_is_done_or_not(kind: Any, overwrites: bool)
             assert reader.count(StoreQuery(where={"count": 2})) == [s.count for s in found].count(2)
             assert [s.count for s in found] in ([2], [1] if overwrites else [])
             assert not acknowledged or found[0].count == 2
-        if unreached:
+        if not faults.failures:
             break
         points += 1
     assert points >= 2

@@ -11,7 +11,6 @@ from typing import Any
 from tests.crash.agreement import contents
 from tests.crash.conftest import OpenFolder
 from tests.crash.processes import Child, Gate
-
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.testing.sample import SAMPLES, Sample
 
@@ -26,7 +25,8 @@ def stranger(folder: Path, id: str) -> list[str]:
             store.save(Sample(id))
             return found
 
-    return Child(work).result()
+    found: list[str] = Child(work).result()
+    return found
 
 
 def test_a_child_outlives_the_store_of_its_parent(folder: Path):

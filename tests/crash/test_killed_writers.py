@@ -12,7 +12,6 @@ from typing import Any
 from tests.crash.agreement import contents
 from tests.crash.conftest import OpenFolder
 from tests.crash.processes import Child
-
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.query import StoreQuery
 from truthstore.testing.sample import SAMPLES, Sample
@@ -30,7 +29,8 @@ def steps(seed: int) -> list[Step]:
     chosen = random.Random(seed)
     operations = chosen.choices(["save", "delete", "save_many", "delete_many"], [6, 3, 2, 1], k=400)
     return [
-        (name, chosen.sample(IDS, 8 if name.endswith("many") else 1), 1_000 * seed + n) for n, name in enumerate(operations)
+        (name, chosen.sample(IDS, 8 if name.endswith("many") else 1), 1_000 * seed + n)
+        for n, name in enumerate(operations)
     ]
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from tests.crash.agreement import contents
 from tests.crash.conftest import OpenFolder
 from tests.crash.processes import at_once
-
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.errors import StoreConflictError
 from truthstore.query import StoreQuery
@@ -117,7 +116,9 @@ def test_compare_and_set_by_four_processes_loses_no_increment(store: FileSystemS
     assert store.list_ids(StoreQuery(where={"count": 100})) == ["counter"]
 
 
-def test_four_processes_that_save_and_delete_the_same_ids_leave_one_answer(store: FileSystemStore[Sample], folder: Path):
+def test_four_processes_that_save_and_delete_the_same_ids_leave_one_answer(
+    store: FileSystemStore[Sample], folder: Path
+):
     ids = [str(i) for i in range(10)]
 
     def work(number: int) -> None:

@@ -48,7 +48,7 @@ def mariadb() -> Generator[MariaDB]:
     try:
         made = subprocess.run(
             [install, "--no-defaults", *user, f"--datadir={data}", "--auth-root-authentication-method=normal"]
-            + ["--skip-test-db"],
+            + ["--skip-test-db", f"--tmpdir={folder}"],
             capture_output=True,
             text=True,
             check=False,
@@ -62,8 +62,8 @@ def mariadb() -> Generator[MariaDB]:
             f"GRANT ALL ON *.* TO '{server.user}'@'127.0.0.1';\n"
         )
         command = [daemon, "--no-defaults", *user, f"--datadir={data}", "--bind-address=127.0.0.1"]
-        command += [f"--port={server.port}", f"--socket={folder}/socket", f"--pid-file={folder}/pid", "--skip-name-resolve"]
-        command += [f"--init-file={start}", "--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0"]
+        command += [f"--port={server.port}", f"--socket={folder}/socket", f"--pid-file={folder}/pid", f"--tmpdir={folder}"]
+        command += ["--skip-name-resolve", f"--init-file={start}", "--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0"]
         with open(folder / "log", "w") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log)
         try:

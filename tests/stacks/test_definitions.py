@@ -34,8 +34,8 @@ def sensor(number: int, unit: str | None = "metre") -> Sensor:
 def open_with(tmp_path: Path):
     stores = []
 
-    def make(collection: Collection[Sensor]) -> FileSystemStore[Sensor]:
-        stores.append(FileSystemStore(base_path=tmp_path, collection=collection, durability="os"))
+    def make(collection: Collection[Sensor], **options) -> FileSystemStore[Sensor]:
+        stores.append(FileSystemStore(base_path=tmp_path, collection=collection, durability="os", **options))
         return stores[-1]
 
     yield make
@@ -43,10 +43,11 @@ def open_with(tmp_path: Path):
         store.close()
 
 
-def test_a_new_field_finds_old_items(open_with):
-    with open_with(OLD) as old:
+@pytest.mark.parametrize("serialization", ["json", "msgpack", "yaml"])
+def test_a_new_field_finds_old_items(open_with, serialization: str):
+    with open_with(OLD, serialization_format=serialization) as old:
         old.save_many(sensor(n, "metre" if n % 2 else "inch") for n in range(10))
-    new = open_with(NEW)
+    new = open_with(NEW, serialization_format=serialization)
     assert new.list_ids(StoreQuery(where={"unit": "inch"})) == ["s8", "s6", "s4", "s2", "s0"]
     assert new.distinct("unit") == ["inch", "metre"]
     assert new.count(StoreQuery(text="METRE")) == 5

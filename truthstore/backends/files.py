@@ -17,6 +17,7 @@ from truthstore.errors import (
     StoreReadError,
     StoreWriteError,
 )
+from truthstore.forking import watch_forks
 from truthstore.record import ABSENT, ANY, new_revision
 from truthstore.store import conflict
 
@@ -125,12 +126,23 @@ class FolderLock:
     def __init__(self, path: str) -> None:
         self._path = path
         self.anew()
+        watch_forks(self)
 
     def anew(self) -> None:
         """Forgets a lock that a parent process may hold."""
         self._thread = threading.RLock()
         self._depth = 0
         self._descriptor: int | None = None
+
+    def before_fork(self) -> None:
+        """Nothing: a child gives up what it inherited."""
+
+    def after_fork(self, *, child: bool) -> None:
+        """In a child, closes the folder: the lock that a parent holds would outlive its death there."""
+        if child:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+            self.anew()
 
     def __enter__(self) -> None:
         self._thread.acquire()

@@ -360,15 +360,13 @@ class FileSystemStore(ObjectStore[T]):
         self._ready(collection)
         self._check_writable()
         refused: dict[str, Exception] = {}
-        named: dict[str, Record] = {}
-        heads: list[Record] = []
+        named: dict[str, Record] = {}  # of several records with one id the last is written
         for record in records:
             id = record.meta.id
             if expect is ABSENT and id in named:
                 refused[id] = conflict(id, expect, None, backend=self.name, collection=collection.name)
                 continue
             named[id] = Record(record.meta, record.body, new_revision())
-            heads.append(Record(record.meta, None, named[id].revision))
         writes = {
             id: Staged(
                 self._pending.path(record.revision, collection.name),
@@ -377,20 +375,20 @@ class FileSystemStore(ObjectStore[T]):
             )
             for id, record in named.items()
         }
-        what = f"{collection.name} {shown(heads[0].id)}" if len(heads) == 1 else f"{len(heads)} {collection.name}"
+        single = records[0].id if len(records) == 1 else None
+        what = f"{collection.name} {shown(single)}" if single is not None else f"{len(named)} {collection.name}"
         try:
             self._stage(list(writes.values()), what)
             with self._locked(f"write {what} to"):
                 conflicts = self._commit(collection, named, writes, expect, what)
         except StoreError as error:
             error.collection = collection.name
-            error.identifier = heads[0].id if len(heads) == 1 else error.identifier
+            error.identifier = single or error.identifier
             raise
-        if conflicts:
-            heads = [head for head in heads if head.id not in conflicts]
-        if self._lifecycle.subscribers and heads:
-            self._announce([Change(collection.name, head.id, head.revision) for head in heads])
-        return heads, {**conflicts, **refused}
+        stored = {id: Record(record.meta, None, record.revision) for id, record in named.items() if id not in conflicts}
+        if self._lifecycle.subscribers and stored:
+            self._announce([Change(collection.name, id, head.revision) for id, head in stored.items()])
+        return [stored[record.id] for record in records if record.id in stored], {**conflicts, **refused}
 
     def _stage(self, writes: Sequence[Staged], what: str) -> None:
         try:
@@ -501,7 +499,7 @@ class FileSystemStore(ObjectStore[T]):
             final = self._folder.path_of(collection, location or Location(id))
             if location is not None:
                 rows.append(id)
-            if os.path.exists(final):
+            if self._folder.exists(collection, location or Location(id)):
                 aside.append((id, final, self._pending.aside(actual or new_revision(), collection.name)))
                 if location is None or not location.deleted:
                     live.append(id)
@@ -536,7 +534,10 @@ class FileSystemStore(ObjectStore[T]):
         with self._locked("read"):
             if not self._access.readonly:
                 self._pending.roll_forward()
-        return verify_files(self._folder, self._catalog, collection, lambda: self._locked("read"))
+        try:
+            return verify_files(self._folder, self._catalog, collection, lambda: self._locked("read"))
+        except sqlite3.Error as error:
+            raise self._read_error(error) from error
 
     def rebuild_index(self) -> int:
         """Indexes every file anew and returns how many items there are. Works while others write.
@@ -548,7 +549,10 @@ class FileSystemStore(ObjectStore[T]):
         self._check_writable()
         with self._locked("index"):
             self._pending.roll_forward()
-        index_files(self._folder, self._catalog, collection, lambda: self._locked("index"))
+        try:
+            index_files(self._folder, self._catalog, collection, lambda: self._locked("index"))
+        except sqlite3.Error as error:
+            raise self._read_error(error) from error
         return self.count_records(EVERYTHING, collection=collection)
 
     def close(self) -> None:
@@ -580,5 +584,6 @@ def _is_writable(path: str) -> bool:
     except OSError as error:
         # Of a full disk and the like the first write will tell.
         return error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}
-    os.unlink(probe)
+    with suppress(OSError):
+        os.unlink(probe)
     return True

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from truthstore.backends.files import read_error, read_file
 from truthstore.catalog import Location, Put
-from truthstore.documents import compressor, is_changed, read_document, write_document
+from truthstore.documents import compressor, is_changed, read_document, unpacked, write_document
 from truthstore.errors import StoreCorruptError, shown
 from truthstore.objects import folder_of, object_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from truthstore.collection import Collection
     from truthstore.objects import Format
     from truthstore.record import Record
@@ -67,7 +69,13 @@ class Folder:
 
     def exists(self, collection: Collection[Any], location: Location) -> bool:
         """Whether there is a file where an index row points to."""
-        return os.path.exists(self.path_of(collection, location))
+        try:
+            os.stat(self.path_of(collection, location))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise read_error(error, f"cannot look for {collection.name} {shown(location.id)}") from error
+        return True
 
     def write(self, record: Record, collection: Collection[Any]) -> bytes:
         """The bytes of a record's file."""
@@ -75,7 +83,7 @@ class Folder:
 
     def parse(self, data: bytes, collection: Collection[Any], id: str | None = None) -> Record:
         """The record in the bytes of a file."""
-        return read_document(self._decompress(data), collection, id)
+        return read_document(unpacked(data, self._decompress, collection, id), collection, id)
 
     def read(self, collection: Collection[Any], location: Location) -> Record | None:
         """The record in the file that an index row points to; None if there is no such file.
@@ -91,7 +99,7 @@ class Folder:
         except OSError as error:
             raise read_error(error, f"cannot read {collection.name} {shown(location.id)}") from error
         if location.name is not None:
-            data = self._plain(data, location.name)
+            data = unpacked(data, _decompressor(location.name), collection, location.id)
             return read_document(data, collection, location.id)
         return self.parse(data, collection, location.id)
 
@@ -103,6 +111,8 @@ class Folder:
                 return sorted(e.name for e in entries if e.name.endswith(endings) and e.name[0] not in "_.")
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise read_error(error, f"cannot list {self.of(collection)}") from error
 
     def entry(self, collection: Collection[Any], name: str) -> FileEntry:
         """What is in a file.
@@ -112,7 +122,7 @@ class Folder:
             StoreCorruptError: it is damaged.
         """
         path = f"{self.of(collection)}/{name}"
-        data = self._plain(read_file(path), name)
+        data = unpacked(read_file(path), _decompressor(name), collection)
         record = read_document(data, collection)
         usual = self.path(collection, record.id) == path
         return FileEntry(record, None if usual else name, is_changed(data, record))
@@ -134,5 +144,6 @@ class Folder:
                 found[id] = entry
         return list(found.values())
 
-    def _plain(self, data: bytes, name: str) -> bytes:
-        return compressor(_ALGORITHMS.get(os.path.splitext(name)[1]))[2](data)
+
+def _decompressor(name: str) -> Callable[[bytes], bytes]:
+    return compressor(_ALGORITHMS.get(os.path.splitext(name)[1]))[2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from truthstore.backends.files import read_error
-from truthstore.errors import StoreError, shown
+from truthstore.errors import StoreConfigError, StoreCorruptError, shown
 from truthstore.health import Verification
 from truthstore.query import EVERYTHING
 from truthstore.record import ANY
@@ -50,7 +50,7 @@ def verify_files(
             continue  # removed meanwhile
         except OSError as error:
             raise read_error(error, f"cannot read {name}") from error
-        except StoreError as error:
+        except (StoreConfigError, StoreCorruptError) as error:
             corrupt[name] = str(error)
             continue
         id = entry.record.id

@@ -7,7 +7,7 @@ import threading
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 from truthstore.catalog import Location, Put
 from truthstore.configuration import StoreConfig, configure
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["MemoryBlobs", "MemoryConfig", "MemoryExpectationStore", "MemoryStore"]
 
 T = TypeVar("T")
-
-FLUSH_AT: Final = 1_000
 
 
 class MemoryBlobs:
@@ -214,8 +212,6 @@ class MemoryStore(ObjectStore[T]):
                 head = Record(record.meta, None, stored.revision)
                 pending[record.meta.id] = head
                 heads.append(head)
-            if len(pending) >= FLUSH_AT:
-                self._flush(collection)
             if self._settings.max_items:
                 evicted = self._evict(collection)
         if self._lifecycle.subscribers and heads:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from truthstore.backends.files import sync_folder, write_new
+from truthstore.backends.files import read_error, sync_folder, write_new
 
 __all__ = ["PendingWrites", "Staged", "Target", "modified"]
 
@@ -109,6 +109,8 @@ class PendingWrites:
                 yield from [(entry.name, entry.path) for entry in entries]
         except FileNotFoundError:
             return
+        except OSError as error:
+            raise read_error(error, f"cannot list {self._folder}") from error
 
     def roll_forward(self) -> None:
         """Finishes what crashed writers committed, and clears what they did not; under the store's lock.

@@ -69,6 +69,7 @@ class FaultyBlobs:
         """How many calls were failed so far."""
         self._lock = threading.Lock()
         self._left: int | None = None
+        self._times = 1
         self._kind: FaultKind = kinds[0]
         self._crashed = False
         self._random = random.Random(seed) if seed is not None else None
@@ -76,15 +77,21 @@ class FaultyBlobs:
         if fail_at is not None:
             self.arm(fail_at, kinds[0])
 
-    def arm(self, fail_at: int, kind: FaultKind = "before") -> None:
-        """Fails the call with this number, counted from 1 from now on."""
-        if fail_at < 1:
+    def arm(self, fail_at: int, kind: FaultKind = "before", *, times: int = 1) -> None:
+        """Fails the call with this number, counted from 1 from now on.
+
+        Args:
+            fail_at: the number.
+            kind: how it fails.
+            times: so many calls in a row fail; those behind the first before they take effect, as in an outage.
+        """
+        if fail_at < 1 or times < 1:
             raise ValueError("calls are counted from 1")
         with self._lock:
-            self._left, self._kind = fail_at, kind
+            self._left, self._kind, self._times = fail_at, kind, times
 
     def disarm(self) -> bool:
-        """Fails no further call; whether one that `arm` asked for had not come yet."""
+        """Fails no further call; whether `arm` had asked for more failures than came."""
         with self._lock:
             waiting, self._left, self._random = self._left is not None, None, None
             return waiting
@@ -107,7 +114,9 @@ class FaultyBlobs:
                 self._left -= 1
                 if self._left:
                     return None
-                self._left, kind = None, self._kind
+                kind = self._kind
+                self._times -= 1
+                self._left, self._kind = (1, "before") if self._times else (None, kind)
             elif self._random is not None and self._random.random() < 0.1:
                 kind = self._random.choice(self._kinds)
             else:

@@ -80,7 +80,7 @@ TAGS: Final[tuple[dict[str, str], ...]] = (
 )
 
 
-def make_samples(number: int = 60) -> list[Sample]:
+def make_samples(number: int = 45) -> list[Sample]:
     """So many samples, the same at every call: ties, None, and neighbours that are easily confused."""
     samples: list[Sample] = []
     for i in range(number):

@@ -6,14 +6,11 @@ every view of the store must agree with it.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings, strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from truthstore.aggregate import Aggregation
 from truthstore.errors import (
@@ -24,122 +21,29 @@ from truthstore.errors import (
     StoreError,
     StoreNotFoundError,
 )
-from truthstore.query import StoreQuery
-from truthstore.record import ABSENT, ANY, Record
+from truthstore.record import ABSENT, ANY
 from truthstore.testing.faults import SimulatedCrashError
 from truthstore.testing.sample import SAMPLES, Sample
+from truthstore.testing.store_model import IDS, Faults, StoreModel
 from truthstore.testing.strategies import queries, samples
 
 if TYPE_CHECKING:
     import unittest
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
 
+    from truthstore.query import StoreQuery
     from truthstore.store import BaseStore
     from truthstore.testing.faults import FaultKind
 
 __all__ = ["Faults", "StoreMachine", "store_machine"]
 
-IDS = ("a", "A", "a/b", "..", "caf\u00e9", "cafe\u0301", "_index", "x" * 300)
-EVERYTHING = StoreQuery(order_by="id", ascending=True)
+FAIL_AT = (1, 1, 1, 2, 2, 3, 4, 5, 7, 10)
+TIMES = (1, 1, 2, 5)
 METRICS = ("count", "min:name", "max:count", "sum:count", "min:moment", "max:ratio")
 
 
-class Faults(Protocol):
-    """What makes the storage under one store fail; `FaultyBlobs` is one."""
-
-    def arm(self, fail_at: int, kind: FaultKind = "before") -> None:
-        """Fails the call with this number, counted from 1 from now on."""
-        ...
-
-    def disarm(self) -> bool:
-        """Fails no further call."""
-        ...
-
-
-class Handle(NamedTuple):
-    """An open store, and what makes it fail."""
-
-    store: BaseStore[Sample]
-    faults: Faults | None
-
-
-class StoreMachine(RuleBasedStateMachine):
-    """Drives stores of samples at one place; override `make_store`, or use `store_machine`.
-
-    Attributes:
-        writers: how many stores are open at the place at the same time.
-        independent: whether a store opened anew, beside those that are open, sees all that was acknowledged.
-        can_fail: whether `make_faulty` is there.
-        ids: the ids that are used.
-    """
-
-    writers: ClassVar[int] = 1
-    independent: ClassVar[bool] = True
-    can_fail: ClassVar[bool] = False
-    ids: ClassVar[Sequence[str]] = IDS
-    _folder: Path | None = None
-
-    def make_location(self) -> Any:
-        """An empty place, by default a folder that goes when the run ends."""
-        folder = Path(tempfile.mkdtemp(prefix="truthstore-"))
-        self._folder = folder
-        return folder / "store"
-
-    def make_store(self, location: Any) -> BaseStore[Sample]:
-        """Opens a store of `SAMPLES` at a place."""
-        raise NotImplementedError("write make_store()")
-
-    def make_faulty(self, location: Any) -> tuple[BaseStore[Sample], Faults]:
-        """Opens a store whose storage can be made to fail."""
-        raise NotImplementedError("write make_faulty(), or leave can_fail alone")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._model: dict[str, tuple[Sample, Record]] = {}
-        self._stale: set[str] = set()
-        self._handles: list[Handle] = []
-        self._location = self.make_location()
-        self._turn = 0
-
-    def _open(self) -> Handle:
-        if self.can_fail:
-            return Handle(*self.make_faulty(self._location))
-        return Handle(self.make_store(self._location), None)
-
-    def _store(self, writer: int) -> BaseStore[Sample]:
-        return self._handles[writer % len(self._handles)].store
-
-    # What the model knows.
-
-    def _learn(self, store: BaseStore[Sample], sample: Sample) -> None:
-        """Takes over what a store says it holds for an item that must be there."""
-        wanted = SAMPLES.encode(sample)
-        head = store.head(sample.id)
-        assert dict(head.meta.fields) == dict(wanted.meta.fields)
-        assert dict(head.meta.tags) == dict(wanted.meta.tags)
-        if sample.id in self._model:
-            self._stale.add(self._model[sample.id][1].revision)
-        assert head.revision not in self._stale
-        meta = wanted.meta.replace(size=head.meta.size, stored_at=head.meta.stored_at)
-        self._model[sample.id] = (sample, Record(meta, wanted.body, head.revision))
-
-    def _forget(self, ids: Iterable[str]) -> None:
-        for id in ids:
-            if id in self._model:
-                self._stale.add(self._model.pop(id)[1].revision)
-
-    def _records(self) -> list[Record]:
-        return [record for _, record in self._model.values()]
-
-    def _found(self, query: StoreQuery) -> list[str]:
-        return [record.id for record in query.bind(SAMPLES).select(self._records())]
-
-    def _holds(self, store: BaseStore[Sample], id: str, sample: Sample | None) -> bool:
-        try:
-            got = store.get(id)
-        except StoreNotFoundError:
-            return sample is None
-        return sample is not None and SAMPLES.encode(got).body == SAMPLES.encode(sample).body
+class StoreMachine(StoreModel):
+    """Drives stores of samples at one place; override `make_store`, or use `store_machine`."""
 
     # Opening.
 
@@ -272,35 +176,17 @@ class StoreMachine(RuleBasedStateMachine):
             finally:
                 reader.close()
 
-    def _check(self, store: BaseStore[Sample]) -> None:
-        ids = sorted(self._model)
-        assert store.list_ids(EVERYTHING) == ids
-        assert store.count() == len(ids)
-        entries = list(store.entries(EVERYTHING))
-        assert [(entry.id, entry.revision) for entry in entries] == [(id, self._model[id][1].revision) for id in ids]
-        assert [SAMPLES.encode(sample).body for sample in store.query(EVERYTHING)] == [
-            self._model[id][1].body for id in ids
-        ]
-        found = store.get_many(self.ids, missing="skip")
-        assert set(found) == set(ids)
-        for id in self.ids:
-            there = id in self._model
-            assert store.exists(id) is there
-            assert self._holds(store, id, self._model[id][0] if there else None)
-            if there:
-                assert SAMPLES.encode(found[id]).body == self._model[id][1].body
-                assert store.head(id).revision == self._model[id][1].revision
-
     # Failing.
 
     @precondition(lambda self: self.can_fail)
     @rule(
         writer=st.integers(0, 3),
-        fail_at=st.integers(1, 12),
+        fail_at=st.sampled_from(FAIL_AT),
         kind=st.sampled_from(["before", "after", "crash-before", "crash-after"]),
+        times=st.sampled_from(TIMES),
         data=st.data(),
     )
-    def write_with_fault(self, writer: int, fail_at: int, kind: FaultKind, data: st.DataObject) -> None:
+    def write_with_fault(self, writer: int, fail_at: int, kind: FaultKind, times: int, data: st.DataObject) -> None:
         """Writes while the storage fails: an error, or the death of the writer."""
         wanted: dict[str, Sample | None]
         operation: Callable[[BaseStore[Sample]], object]
@@ -327,22 +213,23 @@ class StoreMachine(RuleBasedStateMachine):
             operation = lambda store: store.save(sample, expect=expect)  # noqa: E731
             if choice == "create" and sample.id in self._model:
                 wanted = {}
-        self._fail(writer, fail_at, kind, operation, wanted, may_conflict=not wanted and choice == "create")
+        may_conflict = not wanted and choice == "create"
+        self._fail(writer, operation, wanted, fault=(fail_at, kind, times), may_conflict=may_conflict)
 
     def _fail(
         self,
         writer: int,
-        fail_at: int,
-        kind: FaultKind,
         operation: Callable[[BaseStore[Sample]], object],
         wanted: dict[str, Sample | None],
         *,
+        fault: tuple[int, FaultKind, int],
         may_conflict: bool,
     ) -> None:
         index = writer % len(self._handles)
         store, faults = self._handles[index]
         assert faults is not None
-        faults.arm(fail_at, kind)
+        fail_at, kind, times = fault
+        faults.arm(fail_at, kind, times=times)
         done: set[str] = set()
         crashed = False
         try:
@@ -365,27 +252,10 @@ class StoreMachine(RuleBasedStateMachine):
             self._handles[index] = self._open()
         self._adopt(self._handles[index].store, wanted, done)
 
-    def _adopt(self, store: BaseStore[Sample], wanted: dict[str, Sample | None], done: set[str]) -> None:
-        """Old or new, nothing between; what was acknowledged is new."""
-        for id, sample in wanted.items():
-            old = self._model.get(id)
-            if id in done:
-                assert self._holds(store, id, sample), f"{id!r} was acknowledged and is not there"
-                is_new = True
-            elif self._holds(store, id, sample):
-                is_new = old is None or sample is None or store.head(id).revision != old[1].revision
-            else:
-                assert self._holds(store, id, old[0] if old else None), f"{id!r} is neither old nor new"
-                is_new = False
-            if is_new and sample is not None:
-                self._learn(store, sample)
-            elif is_new:
-                self._forget([id])
-
     @precondition(lambda self: self.can_fail)
     @rule(
         writer=st.integers(0, 3),
-        fail_at=st.integers(1, 8),
+        fail_at=st.sampled_from(FAIL_AT),
         kind=st.sampled_from(["before", "after"]),
         query=queries(SAMPLES, known=IDS),
         data=st.data(),
@@ -415,13 +285,6 @@ class StoreMachine(RuleBasedStateMachine):
             assert right
         finally:
             faults.disarm()
-
-    def teardown(self) -> None:
-        """Closes what is open and removes the place."""
-        for handle in self._handles:
-            handle.store.close()
-        if self._folder is not None:
-            shutil.rmtree(self._folder)
 
 
 def _require(held: bool) -> None:  # noqa: FBT001

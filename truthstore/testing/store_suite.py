@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from truthstore.testing.store_concurrency import ConcurrencyTests
 from truthstore.testing.store_ids import IdTests
-from truthstore.testing.store_items import ItemTests, LifeTests
+from truthstore.testing.store_items import ItemTests
+from truthstore.testing.store_life import LifeTests
 from truthstore.testing.store_queries import FigureTests, QueryTests
 from truthstore.testing.store_records import RecordTests
 
