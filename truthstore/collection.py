@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
-import difflib
 import enum
-import hashlib
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +16,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
 
+from truthstore.configuration import nearest
 from truthstore.encoding import Codec, Encoding, pretty
 from truthstore.errors import StoreConfigError, StoreCorruptError, StoreKeyError, StoreWriteError, shown
 from truthstore.record import NO_ANNOTATIONS, FieldValue, Meta, Record
@@ -105,14 +104,15 @@ class Collection(Generic[T]):
     __slots__ = (
         "_codec",
         "_convert",
+        "_fingerprint",
         "_get_id",
         "_get_tags",
         "_get_values",
         "_paths",
+        "_shape",
         "_text_paths",
         "_times",
         "fields",
-        "fingerprint",
         "lookups",
         "name",
         "opaque",
@@ -177,7 +177,7 @@ class Collection(Generic[T]):
         self._convert = [(f, _CONVERT[field.type]) for f, field in declared.items()]
         self._times = [f for f, field in declared.items() if field.type is datetime]
         self._text_paths = [path.split(".") for path in text]
-        shape = (
+        self._shape = (
             id,
             time,
             tags,
@@ -185,7 +185,7 @@ class Collection(Generic[T]):
             sorted((f, d.type.__name__, d.path) for f, d in declared.items()),
             self.lookups,
         )
-        self.fingerprint = hashlib.sha256(repr(shape).encode()).hexdigest()[:16]
+        self._fingerprint = ""
 
     @staticmethod
     def of(
@@ -235,6 +235,15 @@ class Collection(Generic[T]):
             enc_hook=enc_hook,
             dec_hook=dec_hook,
         )
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the definition: two declarations with the same fingerprint index alike."""
+        if not self._fingerprint:
+            import hashlib  # loads OpenSSL, which not every program needs
+
+            self._fingerprint = hashlib.sha256(repr(self._shape).encode()).hexdigest()[:16]
+        return self._fingerprint
 
     @property
     def is_users(self) -> bool:
@@ -536,9 +545,7 @@ def _attributes(cls: type) -> frozenset[str]:
 def _check_path(collection: str, path: str, known: frozenset[str], cls: type) -> None:
     first = path.split(".", maxsplit=1)[0]
     if first not in known and not hasattr(cls, first):
-        near = difflib.get_close_matches(first, known, 1)
-        hint = f": did you mean {near[0]!r}?" if near else ""
-        raise StoreConfigError(f"{collection}: {cls.__name__} has no attribute {first!r}{hint}")
+        raise StoreConfigError(f"{collection}: {cls.__name__} has no attribute {first!r}: {nearest(first, known)}")
 
 
 def _getter(paths: Sequence[str]) -> Callable[[Any], Sequence[Any]]:

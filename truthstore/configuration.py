@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
@@ -95,6 +94,8 @@ def configure(kind: type[C], config: C | None, options: Mapping[str, Any], owner
 
 def nearest(name: str, known: set[str] | frozenset[str]) -> str:
     """The end of an error message: the known name that is nearest, or all of them."""
+    import difflib
+
     near = difflib.get_close_matches(name, known, 1)
     if near:
         return f"did you mean {near[0]!r}?"

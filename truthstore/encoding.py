@@ -158,13 +158,9 @@ class Codec(Generic[T]):
             StoreWriteError: it holds something that cannot be stored, or that could not be read back.
         """
         body = self.encode(item, encoding)
-        try:
-            same = bool(self.decode(body, encoding) == item)
-        except (StoreCorruptError, ValueError, TypeError):
-            same = False
-        if same:
+        if self._is_faithful(body, item, encoding):
             return body
-        # msgspec writes NaN as null. MessagePack shows whether there is one, at a price that few items have to pay.
+        # MessagePack shows whether there is a NaN, at a price that few items have to pay.
         if encoding == "json" and _NON_FINITE.search(self._encode_msgpack(item)):
             builtins = msgspec.to_builtins(item, str_keys=True, enc_hook=self._hook)
             body = self._encode_json(cast("T", _without_non_finite(builtins)))
@@ -173,6 +169,14 @@ class Codec(Generic[T]):
         except StoreCorruptError as error:
             raise StoreWriteError(f"could not be read back: {error.__cause__}") from error
         return body
+
+    def _is_faithful(self, body: bytes, item: T, encoding: Encoding) -> bool:
+        """Whether the bytes surely give the item back. msgspec writes NaN as null; other nulls are read back as None."""
+        try:
+            decoded = self.decode(body, encoding)
+            return not _NULL.search(body) or bool(decoded == item)
+        except (StoreCorruptError, ValueError, TypeError):
+            return False  # it does not fit the type, or holds what cannot be compared, such as arrays
 
     def decode(self, body: bytes, encoding: str = "json") -> T:
         """The item that the bytes hold.

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import importlib.metadata
-import importlib.util
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, overload
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import yaml
 
@@ -21,6 +17,8 @@ from truthstore.results import RESULTS, ValidationResult
 from truthstore.store import BaseStore
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from truthstore.collection import Collection
 
 __all__ = [
@@ -51,11 +49,16 @@ class _Backend(NamedTuple):
 
 
 _BACKENDS: Final[Mapping[str, _Backend]] = {
+    "azure": _Backend("truthstore.backends.azure_blob", "AzureBlobStore", "azure.storage.blob", "azure"),
     "database": _Backend("truthstore.backends.database", "DatabaseStore", "sqlalchemy", "db"),
-    "filesystem": _Backend("truthstore.backends.filesystem", "FileSystemStore"),
+    "filesystem": _Backend("truthstore.backends.file_log", "open_folder"),
+    "gcs": _Backend("truthstore.backends.gcs", "GCSStore", "google.cloud.storage", "gcs"),
     "memory": _Backend("truthstore.backends.memory", "MemoryStore"),
+    "s3": _Backend("truthstore.backends.s3", "S3Store", "boto3", "s3"),
 }
-_ALIASES: Final = {"db": "database", "file": "filesystem", "sql": "database"}
+_ALIASES: Final = {"azure_blob": "azure", "db": "database", "file": "filesystem", "sql": "database"}
+_BUCKETS: Final = {"az": ("azure", "container"), "gs": ("gcs", "bucket"), "s3": ("s3", "bucket")}
+"""By scheme: the backend, and the option that the URL's host gives. The path is the prefix."""
 
 _DATABASES: Final = frozenset({"sqlite", "postgresql", "postgres", "mysql", "mariadb"})
 
@@ -107,13 +110,17 @@ def is_backend_available(name: str) -> bool:
 
 def _is_installed(module: str) -> bool:
     try:
-        return importlib.util.find_spec(module) is not None
+        from importlib.util import find_spec
+
+        return find_spec(module) is not None
     except ModuleNotFoundError:
         return False
 
 
-def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
-    return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+def _entry_points() -> dict[str, EntryPoint]:
+    from importlib import metadata
+
+    return {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
 
 
 def _known_names() -> set[str]:
@@ -200,6 +207,8 @@ def _from_url(url: str) -> tuple[str, dict[str, Any]]:
     scheme, colon, _ = url.partition("://")
     if not colon:
         raise StoreConfigError(f"{_without_password(url)!r} is neither the name of a store nor a URL")
+    from urllib.parse import parse_qsl, unquote, urlsplit
+
     parts = urlsplit(url)
     options: dict[str, Any] = {
         name: _from_text(value) for name, value in parse_qsl(parts.query, keep_blank_values=True)
@@ -211,6 +220,16 @@ def _from_url(url: str) -> tuple[str, dict[str, Any]]:
         return "filesystem", options
     if scheme == "memory":
         return "memory", options
+    if scheme in _BUCKETS:
+        name, option = _BUCKETS[scheme]
+        if "@" in parts.netloc or ":" in parts.netloc:
+            raise StoreConfigError(
+                f"{_without_password(url)!r}: after {scheme}:// comes the name of the {option} alone"
+            )
+        options.setdefault(option, unquote(parts.netloc))
+        if parts.path.strip("/"):
+            options.setdefault("prefix", unquote(parts.path).strip("/"))
+        return name, options
     if scheme.partition("+")[0] in _DATABASES:
         return "database", _database_options(url)
     # Registered stores read their own URLs.
@@ -219,6 +238,8 @@ def _from_url(url: str) -> tuple[str, dict[str, Any]]:
 
 def _database_options(url: str) -> dict[str, Any]:
     """The options of the database store in a URL; what else is in its query is for the driver."""
+    from urllib.parse import parse_qsl, urlencode
+
     from truthstore.backends.database_config import DatabaseConfig
 
     known = {option.name for option in dataclasses.fields(DatabaseConfig)}
@@ -263,7 +284,8 @@ def open_store(
     if "://" in text:
         return get_store(text, collection=collection)
     try:
-        raw = Path(text).read_text(encoding="utf-8")
+        with open(text, encoding="utf-8") as file:
+            raw = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise StoreConfigError(f"cannot read {text}: {error}") from error
     try:

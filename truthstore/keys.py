@@ -7,7 +7,6 @@ bytes a name is a prefix, ``~`` and the SHA-256 of the id; the document holds th
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Final
 
@@ -32,6 +31,8 @@ def object_name(id: str) -> str:
     if name.partition(".")[0] in _DEVICES:
         name = f"%{ord(name[0]):02x}{name[1:]}"
     if len(name) > MAX_NAME:
+        import hashlib
+
         name = f"{name[:_KEPT_PREFIX]}~{hashlib.sha256(id.encode()).hexdigest()}"
     return name
 

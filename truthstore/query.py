@@ -6,20 +6,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import dataclasses
-import difflib
 import enum
-import hashlib
 import heapq
-import json
 from collections.abc import Collection as Sized, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
 from truthstore.collection import EPOCH, Field, check_string, index_value
+from truthstore.configuration import nearest
 from truthstore.errors import StoreQueryError, StoreWriteError, shown
 from truthstore.text import words
 
@@ -204,9 +200,7 @@ class BoundQuery:
             return name
         if name == TIME_ALIAS:
             return collection.time or "stored_at"
-        known = [*collection.fields, *HEAD_FIELDS]
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
+        hint = nearest(name, {*collection.fields, *HEAD_FIELDS})
         raise StoreQueryError(f"{collection.name} has no field {shown(name)}: {hint}", collection=collection.name)
 
     def field(self, name: str) -> Field:
@@ -294,6 +288,9 @@ class BoundQuery:
     def cursor(self, meta: Meta) -> str:
         """A cursor that continues this query after an item: pass it as `StoreQuery.after`."""
         parts = [self.value(meta, self.order), meta.id, self._fingerprint()]
+        import base64
+        import json
+
         return base64.urlsafe_b64encode(json.dumps(parts, separators=(",", ":")).encode()).decode().rstrip("=")
 
     def _fingerprint(self) -> str:
@@ -308,14 +305,19 @@ class BoundQuery:
                 None if self.ids is None else sorted(self.ids),
                 self.include_deleted,
             )
+            import hashlib
+
             self._filter = hashlib.sha256(repr(shape).encode(errors="backslashreplace")).hexdigest()[:16]
         return self._filter
 
     def _read_cursor(self, token: str) -> tuple[FieldValue, str]:
+        import base64
+        import json
+
         try:
             value, id, fingerprint = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
             value = index_value(self.field(self.order), _from_index(self.field(self.order), value))
-        except (binascii.Error, ValueError, TypeError) as error:
+        except (ValueError, TypeError) as error:
             raise StoreQueryError("after is not a cursor of this library", collection=self.collection.name) from error
         if not isinstance(id, str) or fingerprint != self._fingerprint():
             raise StoreQueryError(

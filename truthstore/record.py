@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import secrets
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -261,6 +260,11 @@ class Change(msgspec.Struct, frozen=True):
     id: str
     revision: Revision | None
 
+    @classmethod
+    def of(cls, collection: str, head: Record) -> Change:
+        """What a head that was just stored means: a tombstone means a removal."""
+        return cls(collection, head.meta.id, None if head.meta.deleted else head.revision)
+
 
 class _Revisions:
     """Unique write ids: 64 random bits per process, then a counter."""
@@ -272,7 +276,7 @@ class _Revisions:
         # One tuple, replaced at once: neither a thread nor a fork sees half of a new state.
         pid, prefix, counter = self._state
         if pid != os.getpid():
-            pid, prefix, counter = os.getpid(), secrets.token_hex(8), itertools.count()
+            pid, prefix, counter = os.getpid(), os.urandom(8).hex(), itertools.count()
             self._state = (pid, prefix, counter)
         return f"{prefix}{next(counter):08x}"
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import secrets
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -338,7 +337,9 @@ def new_run_id(now: datetime | None = None) -> str:
     """
     process = os.getpid()
     # setdefault is atomic: no thread gets a second counter, and a forked child finds none under its own number.
-    counter = _counters.get(process) or _counters.setdefault(process, itertools.count(secrets.randbits(32)))
+    counter = _counters.get(process) or _counters.setdefault(
+        process, itertools.count(int.from_bytes(os.urandom(4), "big"))
+    )
     moment = datetime.now(UTC) if now is None else now.astimezone(UTC)
     return f"run_{moment:%Y%m%d_%H%M%S}_{next(counter) & 0xFFFFFFFF:08x}"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import threading
 import weakref
 from abc import ABC, abstractmethod
@@ -45,7 +44,6 @@ Callback = Callable[[Sequence[Change]], object]
 
 CHUNK: Final = 1_000
 PAGE: Final = 1_000
-log: Final = logging.getLogger("truthstore")
 
 
 class Lifecycle:
@@ -485,7 +483,9 @@ class BaseStore(ABC, Generic[T]):
                 callback(changes)
             except Exception:
                 # The write is durable already: failing it now would be a lie.
-                log.exception("a subscriber of %s failed", type(self).__name__)
+                import logging
+
+                logging.getLogger("truthstore").exception("a subscriber of %s failed", type(self).__name__)
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
         """Does bounded periodic work: safe to run twice and side by side.

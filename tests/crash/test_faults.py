@@ -18,6 +18,7 @@ import pytest
 
 from tests.crash.agreement import contents
 from tests.crash.injection import NIGHTLY, Fault, Outcome, Strace, find_strace
+from tests.crash.witness import Witness
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.errors import StoreError
 from truthstore.testing.sample import SAMPLES, Sample
@@ -76,7 +77,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 class Scene:
-    """A folder, for each fault made anew, with a store that is open over it all the time."""
+    """A folder, made anew for each fault, with another process that has it open all the time."""
 
     def __init__(self, folder: Path, operation: Operation, strace: Strace) -> None:
         self._template = folder.with_name("template")
@@ -125,32 +126,28 @@ class Scene:
         self._restore()
         operation = self._operation
         with ExitStack() as opened:
-            readers: list[FileSystemStore[Sample]] = []
+            witness = None
             if operation.before:
-                readers.append(self._open())
-                opened.callback(readers[0].close)
-                assert contents(readers[0]) == operation.before
+                witness = opened.enter_context(Witness(self._folder, NEW))
+                assert witness.contents() == operation.before
             outcome = self._strace.run(lambda: self._prepared(looks=not fault.how.endswith("+")), fault)
             assert outcome.error is not None or not outcome.unsynced, "not on the disk, but acknowledged"
             allowed = [operation.after]
             if outcome.killed or outcome.error is not None:
                 allowed.append(operation.before)
-            readers.append(self._open())
-            opened.callback(readers[-1].close)
-            if turn % 2:
-                readers.reverse()
-            found = [contents(reader, NEW, first=turn // 2) for reader in readers]
+            newcomer = opened.enter_context(self._open())
+            ways = [lambda: contents(newcomer, NEW, first=turn // 2)]
+            if witness is not None:
+                ways.insert(turn % 2, lambda: witness.contents(first=turn // 2))
+            found = [way() for way in ways]
             assert found[0] in allowed, f"the operation is neither done nor undone: {found[0]}"
-            assert all(other == found[0] for other in found), "an open store and a new one differ"
-            for reader in readers:
-                report = reader.verify()
-                assert report.ok, report
-            for n, reader in enumerate(readers):
-                reader.save(Sample(f"later {n}"))
-                operation.act(reader)
-            later = {f"later {n}": Sample(f"later {n}") for n in range(len(readers))}
-            for reader in readers:
-                assert contents(reader, NEW) == {**operation.after, **later}, "nothing can be done afterwards"
+            assert all(other == found[0] for other in found), "a store that was open and a new one differ"
+            report = newcomer.verify()
+            assert report.ok, report
+            newcomer.save(Sample("later"))
+            operation.act(newcomer)
+            for way in ways:
+                assert way() == {**operation.after, "later": Sample("later")}, "nothing can be done afterwards"
         return outcome
 
 

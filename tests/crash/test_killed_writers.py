@@ -6,12 +6,14 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.crash.agreement import contents
 from tests.crash.conftest import OpenFolder
 from tests.crash.processes import Child
+from tests.crash.witness import Witness
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.query import StoreQuery
 from truthstore.testing.sample import SAMPLES, Sample
@@ -68,43 +70,44 @@ def writer(folder: Path, seed: int) -> Callable[[Callable[[Any], None]], None]:
     return work
 
 
-def held_by(store: FileSystemStore[Sample], first: int) -> State:
-    """What a store holds by every way of asking: counts by id."""
-    found = contents(store, IDS, first=first)
+def counts(found: dict[str, Sample]) -> State:
+    """The counts of some items by id."""
     for id, sample in found.items():
         assert sample.count is not None
         assert sample == a_sample(id, sample.count), "a document of two writes"
-        assert store.list_ids(StoreQuery(where={"count": sample.count}, ids=[id])) == [id]
     return {id: sample.count for id, sample in found.items() if sample.count is not None}
 
 
 def test_200_kills_lose_nothing(folder: Path, open_store: OpenFolder):
-    survivor = open_store()
     moment = random.Random(7)
     state: State = {}
     acknowledged = done = 0
-    for seed in range(KILLS):
-        child = Child(writer(folder, seed))
-        heard = [child.hear() for _ in range(moment.randrange(6))]
-        # Not to wait for anything: the moment of death shall be any.
-        time.sleep(moment.uniform(0, 0.003))
-        child.kill(signal.SIGKILL)
-        heard += child.hear_all()
-        assert child.wait() == -signal.SIGKILL
-        assert heard == list(range(len(heard)))
-        *known, doubtful = steps(seed)[: len(heard) + 1]
-        for step in known:
-            state = after(state, step)
-        in_doubt = after(state, doubtful)
-        # Every way of asking comes first at times, in a store opened before the kill and in one opened after it.
-        readers = [survivor, open_store()]
-        for reader in readers if seed % 2 else reversed(readers):
-            found = held_by(reader, seed // 2)
-            assert found in (state, in_doubt), f"kill {seed}: after {known[-1:]}, during {doubtful}"
-            done += found != state
-            state = found
-        assert readers[1].verify().ok
-        acknowledged += len(heard)
+    with Witness(folder, IDS) as witness:
+        for seed in range(KILLS):
+            child = Child(writer(folder, seed))
+            heard = [child.hear() for _ in range(moment.randrange(6))]
+            # Not to wait for anything: the moment of death shall be any.
+            time.sleep(moment.uniform(0, 0.003))
+            child.kill(signal.SIGKILL)
+            heard += child.hear_all()
+            assert child.wait() == -signal.SIGKILL
+            assert heard == list(range(len(heard)))
+            *known, doubtful = steps(seed)[: len(heard) + 1]
+            for step in known:
+                state = after(state, step)
+            in_doubt = after(state, doubtful)
+            with open_store() as newcomer:
+                # Every way of asking comes first at times, in a store that was open and in one that is opened now.
+                ways = [partial(witness.contents, seed // 2), partial(contents, newcomer, IDS, first=seed // 2)]
+                for way in ways if seed % 2 else reversed(ways):
+                    found = counts(way())
+                    assert found in (state, in_doubt), f"kill {seed}: after {known[-1:]}, during {doubtful}"
+                    done += found != state
+                    state = found
+                for id, count in state.items():
+                    assert newcomer.list_ids(StoreQuery(where={"count": count}, ids=[id])) == [id]
+                assert newcomer.verify().ok
+            acknowledged += len(heard)
     # A kill between two operations, or always before the first, would show nothing.
     assert acknowledged > KILLS
     assert done > 0

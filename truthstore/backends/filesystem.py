@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from time import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar, overload
 
 from truthstore.backends.files import FileBlobs, explained, read_file, sync_folder, write_error
@@ -55,6 +56,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 CHUNK: Final = 500
+PAUSE_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +69,10 @@ class FileSystemConfig(StoreConfig):
         create_dirs: make the folder if it is not there.
         pretty_print: write JSON with line breaks.
         durability: ``fsync``: what is acknowledged survives a power cut. ``os``: it survives the death of the process.
-        index: ``sqlite``, for local disks.
+        index: ``sqlite``, for local disks; ``log``, for folders that several machines share. Stores with a log are opened
+            by `get_store`, or as `FileLogStore`.
+        cache_dir: with ``index="log"``, where this machine's copy of the index lies; the user's cache folder by default.
+            It holds the indexed fields in plain text, and may be deleted at any time.
     """
 
     base_path: str | os.PathLike[str] = ".truthstore/store"
@@ -76,7 +81,8 @@ class FileSystemConfig(StoreConfig):
     create_dirs: bool = True
     pretty_print: bool = True
     durability: Literal["fsync", "os"] = "fsync"
-    index: Literal["sqlite"] = "sqlite"
+    index: Literal["sqlite", "log"] = "sqlite"
+    cache_dir: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         StoreConfig.__post_init__(self)
@@ -84,8 +90,10 @@ class FileSystemConfig(StoreConfig):
             raise TypeError(f"base_path is a path, not {type(self.base_path).__name__}")
         if self.durability not in {"fsync", "os"}:
             raise StoreConfigError(f"durability is 'fsync' or 'os', not {self.durability!r}")
-        if self.index != "sqlite":
-            raise StoreConfigError(f"index is 'sqlite', not {self.index!r}")
+        if self.index not in {"sqlite", "log"}:
+            raise StoreConfigError(f"index is 'sqlite' or 'log', not {self.index!r}")
+        if self.cache_dir is not None and self.index != "log":
+            raise StoreConfigError("cache_dir is for index='log': the SQLite index lies beside the files")
         if not self.file_extension.startswith(".") or not self.file_extension[1:].isalnum():
             raise StoreConfigError(f"file_extension is a dot and letters, not {self.file_extension!r}")
 
@@ -138,6 +146,11 @@ class FileSystemStore(ObjectStore[T]):
         self, config: FileSystemConfig | None = None, *, collection: Collection[Any] = RESULTS, **options: Any
     ) -> None:
         settings = configure(FileSystemConfig, config, options, "FileSystemStore")
+        if settings.index != "sqlite":
+            raise StoreConfigError(
+                f"index={settings.index!r} is another store: open it by get_store('filesystem', index='log', …), "
+                "or as truthstore.backends.file_log.FileLogStore"
+            )
         sync = settings.durability == "fsync"
         form = Format.of(settings, settings.file_extension)
         super().__init__(collection, settings, form, synchronous="FULL" if sync else "NORMAL")
@@ -377,17 +390,18 @@ class FileSystemStore(ObjectStore[T]):
         }
         single = records[0].id if len(records) == 1 else None
         what = f"{collection.name} {shown(single)}" if single is not None else f"{len(named)} {collection.name}"
+        staged_at = time()
         try:
             self._stage(list(writes.values()), what)
             with self._locked(f"write {what} to"):
-                conflicts = self._commit(collection, named, writes, expect, what)
+                conflicts = self._commit(collection, named, writes, expect, what, staged_at)
         except StoreError as error:
             error.collection = collection.name
             error.identifier = single or error.identifier
             raise
         stored = {id: Record(record.meta, None, record.revision) for id, record in named.items() if id not in conflicts}
         if self._lifecycle.subscribers and stored:
-            self._announce([Change(collection.name, id, head.revision) for id, head in stored.items()])
+            self._announce([Change.of(collection.name, head) for head in stored.values()])
         return [stored[record.id] for record in records if record.id in stored], {**conflicts, **refused}
 
     def _stage(self, writes: Sequence[Staged], what: str) -> None:
@@ -406,15 +420,12 @@ class FileSystemStore(ObjectStore[T]):
         writes: Mapping[str, Staged],
         expect: Expect,
         what: str,
+        staged_at: float,
     ) -> dict[str, StoreConflictError]:
         """Commits the rows and renames the files, under the lock; what speaks against those that were not written."""
         try:
-            for one in writes.values():
-                # To a writer that was paused for long others may have taken the file for an orphan.
-                if not os.path.exists(one.pending):
-                    raise _NothingWrittenError(
-                        f"{what}: nothing was stored, for a pending file was removed; repeat", retryable=True
-                    )
+            if abs(time() - staged_at) > PAUSE_SECONDS:
+                self._check_pending(writes, what)
             before, refused = self._commit_rows(
                 collection, [Put(record) for record in records.values()], (), expect, what
             )
@@ -437,6 +448,14 @@ class FileSystemStore(ObjectStore[T]):
         if self._sync and len(refused) < len(writes):
             sync_folder(self._folder.of(collection))
         return refused
+
+    def _check_pending(self, writes: Mapping[str, Staged], what: str) -> None:
+        """Of a writer that was paused for long others may have taken the pending files for orphans."""
+        for one in writes.values():
+            if not os.path.exists(one.pending):
+                raise _NothingWrittenError(
+                    f"{what}: nothing was stored, for a pending file was removed; repeat", retryable=True
+                )
 
     def _commit_rows(
         self, collection: Collection[Any], puts: Sequence[Put], deletes: Sequence[str], expect: Expect, what: str

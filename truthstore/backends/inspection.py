@@ -35,6 +35,7 @@ def verify_files(
         locked: keeps writers out, for a second look at what differs.
     """
     seen: set[str] = set()
+    tombstones = 0
     unindexed: list[str] = []
     changed: list[str] = []
     corrupt: dict[str, str] = {}
@@ -62,6 +63,7 @@ def verify_files(
             if entry.changed or location.revision != entry.record.revision:
                 changed.append(id)
             seen.add(id)
+            tombstones += entry.record.meta.deleted
     unread = {f"{folder.of(collection)}/{name}": name for name in corrupt}
     missing: list[str] = []
     for page in catalog.locations(EVERYTHING.replace(include_deleted=True).bind(collection)):
@@ -76,7 +78,7 @@ def verify_files(
                 if location is not None and not folder.exists(collection, location):
                     missing.append(found.id)
     return Verification(
-        checked=len(seen) + len(unindexed) + len(corrupt),
+        checked=len(seen) - tombstones + len(unindexed) + len(corrupt),
         missing=tuple(missing),
         unindexed=tuple(unindexed),
         changed=tuple(changed),

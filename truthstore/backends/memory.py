@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
+from truthstore.backends.shelves import Documents, Records
 from truthstore.catalog import Location, Put
 from truthstore.configuration import StoreConfig, configure
-from truthstore.documents import write_document
 from truthstore.errors import StoreBulkError, StoreConflictError, StoreError, StoreNotFoundError, StoreWriteError, shown
 from truthstore.expectations import SUITES, ExpectationSuite
-from truthstore.objects import FORMAT_KEY, Format, ObjectStore, folder_of
+from truthstore.objects import Format, ObjectStore, folder_of
 from truthstore.query import StoreQuery
 from truthstore.record import ABSENT, ANY, NONE, Change, Condition, Expect, Options, Record, new_revision
 from truthstore.results import RESULTS
@@ -135,37 +135,40 @@ class MemoryStore(ObjectStore[T]):
     ) -> None:
         self._settings = configure(MemoryConfig, config, options, "MemoryStore")
         super().__init__(collection, self._settings, Format.of(self._settings))
-        self._blobs: Blobs = MemoryBlobs() if blobs is None else blobs
-        self._get = self._blobs.get
+        self._shelf: Records | Documents
+        if blobs is None and self._format.compression is None:
+            self._shelf = Records()
+        else:
+            self._shelf = Documents(MemoryBlobs() if blobs is None else blobs, self._compress, self._decompress)
         self._writing = _Writing()
 
     def _open(self) -> None:
         self._catalog.open(None)
-        try:
-            stored, _ = self._blobs.get(FORMAT_KEY)
-        except StoreNotFoundError:
-            from msgspec import json
-
-            self._blobs.put(FORMAT_KEY, json.encode(self._format))
-        else:
-            self._format.check(stored, "this memory")
+        self._shelf.open(self._format)
 
     def _forked(self) -> None:
         self._writing.anew()
 
     def _load(self, collection: Collection[Any]) -> Iterable[Put]:
         folder = folder_of(collection.name)
-        for key in self._blobs.list(folder):
+        for key in self._shelf.list(folder):
             rest = key[len(folder) :]
             if "/" not in rest and rest.endswith(self._extension) and not rest.startswith("_"):
-                yield Put(self._parse(self._blobs.get(key)[0], collection, None))
+                yield Put(self._shelf.get(key, collection))
+
+    def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
+        """The record with its body."""
+        self._ready(collection)
+        try:
+            return self._shelf.get(self._key(collection, id), collection)
+        except StoreNotFoundError:
+            raise StoreNotFoundError(collection.name, id, backend=self.name) from None
 
     def _read(self, collection: Collection[Any], location: Location) -> Record | None:
         try:
-            data, _ = self._get(self._key(collection, location.id))
+            return self._shelf.get(self._key(collection, location.id), collection)
         except StoreNotFoundError:
             return None
-        return self._parse(data, collection, location.id)
 
     def _settle(self, collection: Collection[Any], id: str) -> Record | None:
         with self._writing.lock:
@@ -228,7 +231,7 @@ class MemoryStore(ObjectStore[T]):
             if live if isinstance(expect, Condition) else actual != expect:
                 raise conflict(record.id, expect, actual, backend=self.name, collection=collection.name)
         try:
-            self._blobs.put(key, self._compress(write_document(record, collection)))
+            self._shelf.put(key, record, collection)
         except StoreConflictError:
             raise
         except (StoreError, OSError) as error:
@@ -273,7 +276,7 @@ class MemoryStore(ObjectStore[T]):
                         continue
                     self._doubt(collection, id)
                     try:
-                        self._blobs.delete(self._key(collection, id))
+                        self._shelf.delete(self._key(collection, id))
                     except (StoreError, OSError) as error:
                         if not self._landed(collection, id, None):
                             raise StoreWriteError(
@@ -317,7 +320,7 @@ class MemoryStore(ObjectStore[T]):
             return []
         oldest = self._catalog.ids(StoreQuery(order_by="stored_at", ascending=True, limit=excess).bind(collection))
         for id in oldest:
-            self._blobs.delete(self._key(collection, id))
+            self._shelf.delete(self._key(collection, id))
         self._catalog.commit(collection, (), oldest, expect=ANY, backend=self.name)
         return oldest
 
@@ -334,7 +337,7 @@ class MemoryStore(ObjectStore[T]):
     def close(self) -> None:
         """Forgets the index; the objects stay in their `blobs`."""
         super().close()
-        self._blobs.close()
+        self._shelf.close()
 
 
 class _Writing:

@@ -101,7 +101,7 @@ class IdTests(StoreCase):
         other: Collection[Any] = Collection.of(Sample, name="samples_2", index={"count": int})
         own: Collection[Any] = Collection(
             Sample,
-            name=SAMPLES.derived("versions"),
+            name=SAMPLES.derived("notes"),
             id="id",
             index={"count": int},
             time=None,
@@ -112,7 +112,7 @@ class IdTests(StoreCase):
             dec_hook=None,
         )
         stores = [samples, samples.collection(other), samples.collection(own)]
-        names = ["_samples_2", "samples_2", "_samples.versions", "samples.versions", "_samples", "a"]
+        names = ["_samples_2", "samples_2", "_samples.notes", "samples.notes", "_samples", "a"]
         for i, store in enumerate(stores):
             store.save_many(Sample(name, count=i) for name in names)
         for i, store in enumerate(stores):
