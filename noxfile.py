@@ -20,6 +20,7 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["tests", "lint", "typing", "docs"]
 
 ROOT = Path(__file__).parent
+EXTRAS = ("testing", "s3", "gcs", "azure", "db", "redis", "zstd", "metrics", "tracing", "disk")
 CI = os.environ.get("CI") == "true"
 PARALLEL = ("--numprocesses", "logical", "--maxprocesses", "4", "--dist", "loadgroup")
 
@@ -39,11 +40,16 @@ def install_wheel(session: nox.Session, *extras: str) -> None:
         session.install("--reinstall-package", "truthstore", wanted)
 
 
-def install_strace(session: nox.Session) -> None:
-    """In CI, as root on Debian: install strace, with which the crash tests make system calls fail."""
-    if CI and not shutil.which("strace") and shutil.which("apt-get") and os.geteuid() == 0:
+PROGRAMS = {"strace": "strace", "mariadbd": "mariadb-server-core", "mariadb": "mariadb-client-core"}
+
+
+def install_programs(session: nox.Session) -> None:
+    """In CI, as root on Debian: install strace, with which the crash tests make system calls fail, and MariaDB."""
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    missing = [package for program, package in PROGRAMS.items() if not shutil.which(program, path=path)]
+    if CI and missing and shutil.which("apt-get") and os.geteuid() == 0:
         session.run_install("apt-get", "update", "-qq", external=True)
-        session.run_install("apt-get", "install", "-y", "-qq", "strace", external=True)
+        session.run_install("apt-get", "install", "-y", "-qq", *missing, external=True)
 
 
 def run_tests(session: nox.Session, *runner: str) -> None:
@@ -57,9 +63,9 @@ def run_tests(session: nox.Session, *runner: str) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests on the built wheel."""
-    install_strace(session)
+    install_programs(session)
     session.install("--group", "tests")
-    install_wheel(session, "testing")
+    install_wheel(session, *EXTRAS)
     run_tests(session, "-m", "pytest", *PARALLEL)
 
 
@@ -68,7 +74,7 @@ def lowest(session: nox.Session) -> None:
     """Run the tests with the oldest dependencies that are allowed."""
     session.install("--resolution", "lowest-direct", "-r", "pyproject.toml")
     session.install("--group", "tests")
-    install_wheel(session, "testing")
+    install_wheel(session, *EXTRAS)
     run_tests(session, "-m", "pytest", *PARALLEL)
 
 
@@ -76,7 +82,7 @@ def lowest(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Run the tests on the built wheel and report the lines and branches that they do not reach."""
     session.install("--group", "coverage")
-    install_wheel(session, "testing")
+    install_wheel(session, *EXTRAS)
     session.run("coverage", "erase")
     run_tests(session, "-m", "coverage", "run", "-m", "pytest")
     session.run("coverage", "combine", "--quiet")
@@ -99,7 +105,7 @@ def lint(session: nox.Session) -> None:
 def typing(session: nox.Session) -> None:
     """Check types with mypy and pyright."""
     session.install("--group", "typing")
-    session.install("-e", ".[testing]")
+    session.install("-e", f".[{','.join(EXTRAS)}]")
     session.run("mypy", *session.posargs)
     session.run("basedpyright", "--pythonpath", str(Path(session.bin) / "python"))
 

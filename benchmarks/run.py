@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import bulk, filesystem, memory, query, startup, wrapper
+from benchmarks import bulk, database, filesystem, memory, query, s3, startup, wrapper
 from benchmarks.measure import Figure, progress
 from benchmarks.places import Places
 
@@ -25,6 +25,8 @@ GROUPS: dict[str, Callable[[Places], Iterator[Figure]]] = {
     "memory": memory.figures,
     "wrapper": wrapper.figures,
     "bulk": bulk.figures,
+    "s3": s3.figures,
+    "database": database.figures,
 }
 TABLE_START = "<!-- table: benchmarks/run.py -->\n"
 TABLE_END = "<!-- end of table -->\n"

@@ -8,9 +8,9 @@ from truthstore.errors import StoreConflictError, StoreNotSupportedError
 from truthstore.record import ABSENT, ANY, Condition, new_revision
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["BlobExpect", "Blobs", "Tag", "probe_conditional_writes"]
+__all__ = ["BlobExpect", "Blobs", "Discarding", "Tag", "probe_conditional_writes"]
 
 Tag: TypeAlias = str
 """Names one content of one key: an etag, a generation, a digest. Only the driver that made it can read it."""
@@ -60,6 +60,15 @@ class Blobs(Protocol):
 
     def close(self) -> None:
         """Gives up connections."""
+        ...
+
+
+@runtime_checkable
+class Discarding(Protocol):
+    """What blobs may offer beside: removing many keys at once, without a word on which of them were there."""
+
+    def discard(self, keys: Sequence[str]) -> None:
+        """Removes keys, whether they are there or not."""
         ...
 
 

@@ -30,7 +30,7 @@ from truthstore.catalog_sql import (
     word_term,
 )
 from truthstore.collection import Collection
-from truthstore.errors import StoreConfigError
+from truthstore.errors import StoreConfigError, StoreCorruptError
 from truthstore.forking import watch_forks
 from truthstore.record import NO_ANNOTATIONS, Condition, Expect, Meta, Record
 from truthstore.store import conflict
@@ -46,6 +46,8 @@ __all__ = ["Catalog", "Committed", "Location", "Put"]
 VERSION: Final = 1
 PAGE: Final = 1_000
 BACKFILL_LIMIT: Final = 10_000
+UNREAD: Final = ""
+"""Stands among the postings for the words of an item that could not be read; no word is empty."""
 PAGE_SIZE: Final = 2_048
 CHECKPOINT_PAGES: Final = 4_000
 BUSY_SECONDS: Final = 60.0
@@ -85,7 +87,18 @@ Bodies = Callable[[Collection[Any], Sequence[Location]], Iterator[Record]]
 class _Table:
     """The SQL of one collection, and the number of the definition under which this process writes."""
 
-    __slots__ = ("booleans", "collection", "columns", "heads", "insert", "name", "number", "postings", "upsert", "words")
+    __slots__ = (
+        "booleans",
+        "collection",
+        "columns",
+        "heads",
+        "insert",
+        "name",
+        "number",
+        "postings",
+        "upsert",
+        "words",
+    )
 
     def __init__(self, collection: Collection[Any], number: int, *, words: bool = False) -> None:
         self.collection = collection
@@ -245,7 +258,8 @@ class Catalog:
             writer.executescript(
                 "BEGIN IMMEDIATE;"
                 "CREATE TABLE IF NOT EXISTS definitions (collection TEXT NOT NULL, fingerprint TEXT NOT NULL,"
-                " number INTEGER NOT NULL, mark INTEGER NOT NULL, PRIMARY KEY (collection, fingerprint)) WITHOUT ROWID;"
+                " number INTEGER NOT NULL, mark INTEGER NOT NULL, columns TEXT NOT NULL,"
+                " PRIMARY KEY (collection, fingerprint)) WITHOUT ROWID;"
                 "CREATE TABLE IF NOT EXISTS marks (collection TEXT NOT NULL, kind TEXT NOT NULL,"
                 " mark INTEGER NOT NULL, PRIMARY KEY (collection, kind)) WITHOUT ROWID;"
                 f"PRAGMA user_version = {VERSION};"
@@ -344,7 +358,8 @@ class Catalog:
             for put in load():
                 connection.execute(table.insert, table.row(put))
         connection.execute(
-            "INSERT INTO definitions VALUES (?, ?, ?, 0)", (collection.name, collection.fingerprint, table.number)
+            "INSERT INTO definitions VALUES (?, ?, ?, 0, ?)",
+            (collection.name, collection.fingerprint, table.number, _to_json(table.columns).decode()),
         )
         return table.number
 
@@ -481,19 +496,26 @@ class Catalog:
         """The table, after everything that the query needs was copied into it."""
         table = self._table(bound.collection)
         name = table.collection.name
-        numbers = self._read("SELECT number, mark FROM definitions WHERE collection = ?", (name,))
-        if len(numbers) > 1:
-            self._backfill(table, dict(numbers)[table.number])
+        definitions = self._read("SELECT number, mark, columns FROM definitions WHERE collection = ?", (name,))
+        if len(definitions) > 1:
+            # Rows of processes that declare all fields that this one does are complete.
+            lacking = [
+                number for number, _, columns in definitions if not set(table.columns) <= set(_from_json(columns))
+            ]
+            marks = {number: mark for number, mark, _ in definitions}
+            if lacking:
+                self._backfill(table, marks[table.number], lacking)
         if bound.tags:
             self._post(table, "tags", self._tag_terms)
         if bound.words:
             self._post(table, word_kind(table.collection), self._word_terms)
+            self._read_unread(table, bound)
         return table
 
-    def _backfill(self, table: _Table, mark: int) -> None:
-        """Fills the columns of this definition in rows that processes with another one wrote."""
-        where = f"FROM {table.name} WHERE seq > ? AND shape != ?"
-        (top, waiting) = self._read(f"SELECT max(seq), count(*) {where}", (mark, table.number))[0]
+    def _backfill(self, table: _Table, mark: int, lacking: Sequence[int]) -> None:
+        """Fills the columns of this definition in rows that processes with other ones wrote."""
+        where = f"FROM {table.name} WHERE seq > ? AND shape IN ({','.join('?' * len(lacking))})"
+        (top, waiting) = self._read(f"SELECT max(seq), count(*) {where}", (mark, *lacking))[0]
         if not waiting:
             return
         name = table.collection.name
@@ -502,7 +524,7 @@ class Catalog:
                 f"the fields of {name} were declared anew and {waiting} items must be read once: call rebuild_index()",
                 collection=name,
             )
-        rows = self._read(f"SELECT id, revision, deleted, name {where}", (mark, table.number))
+        rows = self._read(f"SELECT id, revision, deleted, name {where}", (mark, *lacking))
         # Bodies are read outside the transaction: reading may need the lock that a writer holds who waits for us.
         values = [
             (*(record.meta.fields.get(field) for field in table.collection.fields), record.id, record.revision)
@@ -524,17 +546,45 @@ class Catalog:
 
     def _word_terms(self, table: _Table, mark: int, top: int) -> list[tuple[str, int]]:
         rows = self._read(
-            f"SELECT seq, id, revision, deleted, name, text FROM {table.name} WHERE seq > ? AND seq <= ?", (mark, top)
+            "SELECT seq, id, revision, deleted, name, CASE WHEN shape = ? OR extra IS NOT NULL THEN text END"
+            f" FROM {table.name} WHERE seq > ? AND seq <= ?",
+            (table.number, mark, top),
         )
-        texts = [(row[0], row[5]) for row in rows if row[5] is not None]
-        numbers = {row[2]: row[0] for row in rows if row[5] is None}
-        unread = [_as_location(row[1:5]) for row in rows if row[5] is None]
-        texts.extend(
-            (numbers[record.revision], record.meta.text)
-            for record in self._bodies(table.collection, unread)
-            if record.revision in numbers
-        )
-        return [(word_term(table.collection, word), seq) for seq, text in texts for word in text.split()]
+        found: list[tuple[str, int]] = []
+        for row in rows:
+            seq, text = row[0], row[5]
+            if text is None:
+                try:
+                    text = self._text_of(table, _as_location(row[1:5]))
+                except StoreCorruptError:
+                    # A damaged item keeps no query from the others; one that might find it asks again and raises.
+                    found.append((word_term(table.collection, UNREAD), seq))
+                    continue
+            found.extend((word_term(table.collection, word), seq) for word in text.split())
+        return found
+
+    def _text_of(self, table: _Table, location: Location) -> str:
+        """The words of an item; none if it was replaced meanwhile."""
+        records = self._bodies(table.collection, [location])
+        return next((record.meta.text for record in records if record.revision == location.revision), "")
+
+    def _read_unread(self, table: _Table, bound: BoundQuery) -> None:
+        """Looks again at damaged items that fulfil all other conditions of a query.
+
+        Raises:
+            StoreCorruptError: one is damaged still.
+        """
+        unread = word_term(table.collection, UNREAD)
+        if not self._read(f"SELECT 1 FROM {table.postings} WHERE term = ? LIMIT 1", (unread,)):
+            return
+        sql, parameters = condition(bound, table.postings, [UNREAD])
+        rows = self._read(f"SELECT seq, id, revision, deleted, name FROM {table.name} WHERE {sql}", parameters)
+        texts = [(row[0], self._text_of(table, _as_location(row[1:5]))) for row in rows]
+        with self._transaction() as connection:
+            for seq, text in texts:
+                connection.execute(f"DELETE FROM {table.postings} WHERE term = ? AND item = ?", (unread, seq))
+                terms = [(word_term(table.collection, word), seq) for word in text.split()]
+                connection.executemany(f"INSERT OR IGNORE INTO {table.postings} VALUES (?, ?)", terms)
 
     def _post(self, table: _Table, kind: str, terms: Callable[[_Table, int, int], list[tuple[str, int]]]) -> None:
         """Copies tags or words of the rows past the watermark into the postings, and moves the watermark."""
@@ -552,11 +602,35 @@ class Catalog:
                     connection.executemany(f"INSERT OR IGNORE INTO {table.postings} VALUES (?, ?)", found)
                     connection.execute("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", (name, kind, top))
 
-    def forget(self, collection: Collection[Any]) -> None:
-        """Removes postings that belong to no row any more."""
+    def forget(self, collection: Collection[Any], until: Callable[[], bool]) -> int:
+        """Removes postings that belong to no row any more, some thousands at a time, and returns how many.
+
+        Args:
+            collection: whose postings.
+            until: asked between two steps whether to stop.
+        """
         table = self._table(collection)
-        with self._transaction() as connection:
-            connection.execute(f"DELETE FROM {table.postings} WHERE item NOT IN (SELECT seq FROM {table.name})")
+        stale = f"SELECT term, item FROM {table.postings} WHERE item NOT IN (SELECT seq FROM {table.name}) LIMIT {PAGE}"
+        removed = 0
+        while not until():
+            with self._transaction() as connection:
+                step = connection.execute(f"DELETE FROM {table.postings} WHERE (term, item) IN ({stale})").rowcount
+            removed += step
+            if step < PAGE:
+                break
+        return removed
+
+    def check(self) -> None:
+        """Looks for damage in the database file (sqlite.org/pragma.html#pragma_quick_check).
+
+        Raises:
+            sqlite3.DatabaseError: it is damaged.
+        """
+        (found,) = self._read("PRAGMA quick_check(1)")[0]
+        if found != "ok":
+            error = sqlite3.DatabaseError(f"the index is damaged: {found}")
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise error
 
     def close(self) -> None:
         """Closes all connections."""

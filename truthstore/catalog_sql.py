@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from truthstore.query import BoundQuery
     from truthstore.record import FieldValue
 
-__all__ = ["Statement", "aggregate_statement", "condition", "page_statements", "partials", "tag_term", "word_kind", "word_term"]
+__all__ = [
+    "Statement",
+    "aggregate_statement",
+    "condition",
+    "page_statements",
+    "partials",
+    "tag_term",
+    "word_kind",
+    "word_term",
+]
 
 NEVER_NULL: Final = frozenset({"id", "size", "stored_at"})
 
@@ -56,8 +65,8 @@ def word_term(collection: Collection[Any], word: str) -> str:
     return f"{word_kind(collection)}{word}"
 
 
-def condition(bound: BoundQuery, postings: str) -> Statement:
-    """The WHERE clause, without the word itself."""
+def condition(bound: BoundQuery, postings: str, words: Iterable[str] | None = None) -> Statement:
+    """The WHERE clause, without the word itself; with other words than the query's where some are given."""
     parts: list[str] = []
     parameters: list[Any] = []
     for name, operator, value in bound.comparisons:
@@ -80,7 +89,7 @@ def condition(bound: BoundQuery, postings: str) -> Statement:
         parts.append("id IN (SELECT value FROM json_each(?))")
         parameters.append(_json(list(bound.ids)))
     terms = [tag_term(key, value) for key, value in bound.tags.items()]
-    terms.extend(word_term(bound.collection, word) for word in sorted(bound.words))
+    terms.extend(word_term(bound.collection, word) for word in sorted(bound.words if words is None else words))
     for term in terms:
         parts.append(f"seq IN (SELECT item FROM {postings} WHERE term = ?)")
         parameters.append(term)

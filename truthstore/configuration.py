@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from truthstore.encoding import ENCODINGS, Encoding
 from truthstore.errors import StoreConfigError
@@ -15,6 +15,8 @@ __all__ = ["COMPRESSIONS", "StoreConfig", "configure", "nearest"]
 C = TypeVar("C")
 
 COMPRESSIONS = ("gzip", "zstd")
+_PLAIN_TYPES: Final[Mapping[str, type]] = {"bool": bool, "int": int, "str": str}
+"""Annotations that are checked before a configuration is made of keywords."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,10 @@ class StoreConfig:
         if self.serialization_format not in ENCODINGS:
             raise StoreConfigError(
                 f"unknown serialization_format {self.serialization_format!r}: use one of {', '.join(ENCODINGS)}"
+            )
+        if self.use_compression is not None and not isinstance(self.use_compression, bool):
+            raise StoreConfigError(
+                f"use_compression is True or False, not {self.use_compression!r}: name it in compression"
             )
         if self.compression not in {None, True, False, *COMPRESSIONS}:
             raise StoreConfigError(
@@ -89,6 +95,13 @@ def configure(kind: type[C], config: C | None, options: Mapping[str, Any], owner
     for name in options:
         if name not in known:
             raise TypeError(f"{owner} has no option {name!r}: {nearest(name, known)}")
+    for option in dataclasses.fields(cast("Any", kind)):
+        wanted = _PLAIN_TYPES.get(str(option.type))
+        value = options.get(option.name)
+        if wanted is not None and option.name in options and not isinstance(value, wanted):
+            raise TypeError(f"{option.name} of {owner} is {option.type}, not {type(value).__name__}")
+        if wanted is int and isinstance(value, bool):
+            raise TypeError(f"{option.name} of {owner} is int, not bool")
     return kind(**options)
 
 

@@ -37,11 +37,13 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         stamp: grows with every write of the id.
         predecessors: the last write ids before this one, newest first.
+        stamps: their stamps.
         removed: this is no document but the marker that a deleted one leaves.
     """
 
     stamp: int = 0
     predecessors: tuple[str, ...] = ()
+    stamps: tuple[int, ...] = ()
     removed: bool = False
 
 
@@ -164,9 +166,20 @@ def read_document(data: bytes, collection: Collection[Any], id: str | None = Non
         id: the id it should have, for messages and for documents that this library did not write.
 
     Raises:
-        StoreCorruptError: the bytes are damaged.
+        StoreCorruptError: the bytes are damaged, or hold another item.
         StoreConfigError: a newer version of this library wrote them.
     """
+    record = _read(data, collection, id)
+    if id is not None and record.meta.id != id:
+        raise StoreCorruptError(
+            f"where {collection.name} {shown(id)} should be, {shown(record.meta.id)} was put: remove the copy",
+            collection=collection.name,
+            identifier=id,
+        )
+    return record
+
+
+def _read(data: bytes, collection: Collection[Any], id: str | None) -> Record:
     if data[:4] == MAGIC:
         return _read_envelope(data, collection, id)
     if data[-3:] == b"\n}\n":
@@ -264,7 +277,9 @@ def _read_envelope(data: bytes, collection: Collection[Any], id: str | None) -> 
         )
     fields = {name: _field_value(collection, name, value) for name, value in head.fields.items()}
     # Fields that were declared after the document was written are in the body, if it can be read.
-    later = not head.encodings and not head.deleted and not collection.opaque and collection.fields.keys() - fields.keys()
+    later = (
+        not head.encodings and not head.deleted and not collection.opaque and collection.fields.keys() - fields.keys()
+    )
     times = {name: value for name, value in collection.times(fields).items() if name in fields}
     meta = Meta(
         head.id,

@@ -51,7 +51,7 @@ class _Backend(NamedTuple):
 _BACKENDS: Final[Mapping[str, _Backend]] = {
     "azure": _Backend("truthstore.backends.azure_blob", "AzureBlobStore", "azure.storage.blob", "azure"),
     "database": _Backend("truthstore.backends.database", "DatabaseStore", "sqlalchemy", "db"),
-    "filesystem": _Backend("truthstore.backends.file_log", "open_folder"),
+    "filesystem": _Backend("truthstore.backends.filesystem", "open_folder"),
     "gcs": _Backend("truthstore.backends.gcs", "GCSStore", "google.cloud.storage", "gcs"),
     "memory": _Backend("truthstore.backends.memory", "MemoryStore"),
     "s3": _Backend("truthstore.backends.s3", "S3Store", "boto3", "s3"),
@@ -215,7 +215,9 @@ def _from_url(url: str) -> tuple[str, dict[str, Any]]:
     }
     if scheme == "file":
         if parts.netloc not in {"", "localhost"}:
-            raise StoreConfigError(f"{url!r} names a host: a local path has three slashes, file:///path")
+            raise StoreConfigError(
+                f"{_without_password(url)!r} names a host: a local path has three slashes, file:///path"
+            )
         options.setdefault("base_path", unquote(parts.path))
         return "filesystem", options
     if scheme == "memory":
@@ -251,7 +253,9 @@ def _database_options(url: str) -> dict[str, Any]:
 
 
 def _without_password(url: str) -> str:
-    return re.sub(r"//[^@/]*@", "//…@", url)
+    """A URL or what was meant as one, for a message: without all that stands before the last ``@``."""
+    before, at, after = url.rpartition("@")
+    return f"{before.partition(':')[0]}:…@{after}" if at else url
 
 
 def _from_text(value: str) -> Any:
@@ -325,7 +329,10 @@ def _interpolated(value: Any, environment: Mapping[str, str], source: str) -> An
             raise StoreConfigError(f"{source}: the environment variable {name} is not set")
         return result
 
-    return _VARIABLE.sub(replace, value)
+    result = _VARIABLE.sub(replace, value)
+    # A value that is one variable means what it would mean in its place: a number, true or false.
+    whole = _VARIABLE.fullmatch(value)
+    return _from_text(result) if whole is not None and not whole[1] else result
 
 
 def _layer(entry: Any, source: str) -> Layer:

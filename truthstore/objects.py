@@ -11,6 +11,7 @@ import sqlite3
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -64,7 +65,8 @@ class Format(msgspec.Struct, frozen=True, omit_defaults=True):
     def of(cls, config: StoreConfig, extension: str | None = None) -> Format:
         """The format that a configuration asks for."""
         kind = config.serialization_format
-        return cls(FORMAT, EXTENSIONS[kind] if kind != "json" or not extension else extension, config.algorithm, kind)
+        usual = EXTENSIONS[kind]
+        return cls(FORMAT, usual if extension in {None, EXTENSIONS["json"]} else extension, config.algorithm, kind)
 
     def check(self, stored: bytes, place: str) -> None:
         """Compares with the format that a store was made with.
@@ -330,8 +332,11 @@ class ObjectStore(BaseStore[T]):
         """Removes what queries have left behind in the catalog."""
         done = super().maintain(budget)
         self._ready(self._collection)
-        self._guard(lambda: self._catalog.forget(self._collection))
-        return done
+        deadline = None if budget is None else monotonic() + budget
+        removed = self._guard(
+            lambda: self._catalog.forget(self._collection, lambda: deadline is not None and monotonic() >= deadline)
+        )
+        return {**done, "postings_removed": removed}
 
     def rebuild_index(self) -> int:
         """Indexes every object anew and returns how many there are."""

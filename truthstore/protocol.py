@@ -8,6 +8,8 @@ from truthstore.record import ANY, NONE, Expect, Options, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from types import TracebackType
+    from typing import Self
 
     from truthstore.aggregate import Row
     from truthstore.collection import Collection
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["RecordStore", "ValidationStore"]
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 @runtime_checkable
@@ -66,6 +69,7 @@ class RecordStore(Protocol):
         ...
 
 
+@runtime_checkable
 class ValidationStore(Protocol[T]):
     """A store of items of one type: what pipelines use. Every store of this library is one."""
 
@@ -89,7 +93,7 @@ class ValidationStore(Protocol[T]):
         """Whether there is an item with this id."""
         ...
 
-    def delete(self, id: str, *, expect: Expect = ANY, **options: Any) -> bool:
+    def delete(self, id: str, expect: Expect = ANY, **options: Any) -> bool:
         """Removes an item; False if there was none."""
         ...
 
@@ -186,6 +190,28 @@ class ValidationStore(Protocol[T]):
 
     def stats(self) -> dict[str, Any]:
         """Figures about the store."""
+        ...
+
+    def get_history(self, data_asset: str, limit: int = 10) -> list[Any]:
+        """The same as `asset_history`; stores with versions answer with the versions of an id."""
+        ...
+
+    def collection(self, collection: Collection[U]) -> ValidationStore[U]:
+        """The same stack over another collection."""
+        ...
+
+    def layer(self, kind: type[U]) -> U:
+        """The outermost layer of a class."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Opens the store."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes it."""
         ...
 
     def close(self) -> None:

@@ -97,6 +97,18 @@ class StoreQuery:
             value = getattr(self, name)
             if value is not None and not isinstance(value, Mapping):
                 raise TypeError(f"{name} is a dict, not {type(value).__name__}")
+        self._check_page()
+        if isinstance(self.ids, str):
+            raise TypeError("ids is a list of ids, not one string")
+        # What can be read only once would be empty at the second page.
+        if self.ids is not None:
+            object.__setattr__(self, "ids", tuple(self.ids))
+        if self.where is not None:
+            object.__setattr__(self, "where", {name: _kept(value) for name, value in self.where.items()})
+        if self.tags is not None and not all(isinstance(x, str) for pair in self.tags.items() for x in pair):
+            raise TypeError("tags are strings")
+
+    def _check_page(self) -> None:
         if self.limit is not None and not _is_int(self.limit):
             raise TypeError(f"limit is an integer or None, not {type(self.limit).__name__}")
         if not _is_int(self.offset):
@@ -107,10 +119,6 @@ class StoreQuery:
             raise ValueError("limit and offset cannot be negative")
         if self.after is not None and self.offset:
             raise ValueError("offset cannot be combined with after: a cursor already says where to go on")
-        if isinstance(self.ids, str):
-            raise TypeError("ids is a list of ids, not one string")
-        if self.tags is not None and not all(isinstance(x, str) for pair in self.tags.items() for x in pair):
-            raise TypeError("tags are strings")
 
     def replace(self, **changes: Any) -> StoreQuery:
         """A copy with some conditions changed."""
@@ -325,6 +333,15 @@ class BoundQuery:
                 collection=self.collection.name,
             )
         return value, id
+
+
+def _kept(given: Any) -> Any:
+    """A condition whose list of values can be read again and again."""
+    if isinstance(given, tuple | list) and len(given) == 2 and given[0] == "in":  # noqa: PLR2004  # (operator, value)
+        values = given[1]
+        if isinstance(values, Iterable) and not isinstance(values, str):
+            return ("in", tuple(values))
+    return given
 
 
 def _is_int(value: object) -> bool:

@@ -147,15 +147,17 @@ class Meta:
         fields: Mapping[str, FieldValue] = {}
         tags: Mapping[str, str] = {}
         text = ""
-        if self._derive is not None:
-            fields, tags, text = self._derive()
-            self._derive = None
+        derive = self._derive
+        if derive is not None:
+            fields, tags, text = derive()
         if self._fields is None:
             self._fields = fields
         if self._tags is None:
             self._tags = tags
         if self._text is None:
             self._text = text
+        # Last, so that another thread never finds neither the values nor the way to them.
+        self._derive = None
 
     @property
     def fields(self) -> Mapping[str, FieldValue]:

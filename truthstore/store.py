@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from types import MappingProxyType
+from types import BuiltinMethodType, MappingProxyType, MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, cast
 
 from truthstore.aggregate import Aggregation, Row
@@ -199,6 +199,8 @@ class BaseStore(ABC, Generic[T]):
 
     def collection(self, collection: Collection[U]) -> BaseStore[U]:
         """The same stack over another collection. Closing either closes both."""
+        if not isinstance(collection, Collection):
+            raise TypeError(f"collection is a Collection, not {type(collection).__name__}")
         view = copy.copy(self)
         view._collection = cast("Collection[Any]", collection)  # noqa: SLF001  # a view is made nowhere else
         return cast("BaseStore[U]", view)
@@ -302,9 +304,8 @@ class BaseStore(ABC, Generic[T]):
         stored: list[str] = []
         source = iter(items)
         while chunk := list(islice(source, CHUNK)):
-            records: list[Record] = []
             try:
-                records.extend(collection.encode(item, encoding, indent=indent) for item in chunk)
+                records = [collection.encode(item, encoding, indent=indent) for item in chunk]
                 heads = self.put_records(records, collection=collection, expect=expect, options=options or NONE)
             except StoreBulkError as error:
                 raise StoreBulkError(
@@ -314,13 +315,20 @@ class BaseStore(ABC, Generic[T]):
                 if not stored:
                     raise
                 # Nothing of this chunk was written; what came before it was.
-                failed = error.identifier if isinstance(error, StoreError) and error.identifier else None
-                position = f"item {len(stored) + len(records)}"
+                failed = self._names_of(chunk, len(stored))
                 raise StoreBulkError(
-                    stored, {failed or position: error}, backend=self.name, collection=collection.name
+                    stored, dict.fromkeys(failed, error), backend=self.name, collection=collection.name
                 ) from error
             stored.extend(head.meta.id for head in heads)
         return stored
+
+    def _names_of(self, items: Sequence[T], start: int) -> Iterator[str]:
+        """Ids of items for a message, or their places where they have none."""
+        for place, item in enumerate(items, start):
+            try:
+                yield self._collection.id_of(item)
+            except (StoreError, TypeError):
+                yield f"item {place}"
 
     def get_many(self, ids: Iterable[str], missing: str = "raise", **options: Any) -> dict[str, T]:
         """The items with these ids, by id, in the order of the ids.
@@ -350,10 +358,21 @@ class BaseStore(ABC, Generic[T]):
         """Removes many items and returns how many there were."""
         self._check("delete", options)
         source = iter(dict.fromkeys(check_id(id) for id in _not_a_string(ids)))
-        total = 0
+        deleted: list[str] = []
         while chunk := list(islice(source, CHUNK)):
-            total += len(self.delete_records(chunk, collection=self._collection, options=options or NONE))
-        return total
+            try:
+                deleted.extend(self.delete_records(chunk, collection=self._collection, options=options or NONE))
+            except StoreBulkError as error:
+                raise StoreBulkError(
+                    [*deleted, *error.stored], error.failed, backend=self.name, collection=self._collection.name
+                ) from error
+            except StoreError as error:
+                if not deleted and len(chunk) == 1:
+                    raise
+                raise StoreBulkError(
+                    deleted, dict.fromkeys(chunk, error), backend=self.name, collection=self._collection.name
+                ) from error
+        return len(deleted)
 
     def list_ids(self, query: StoreQuery | None = None) -> list[str]:
         """Ids of what a query finds; without one, of everything, newest first."""
@@ -388,16 +407,29 @@ class BaseStore(ABC, Generic[T]):
         return self._walk(query, size, bodies=bodies)
 
     def _walk(self, query: StoreQuery, size: int, *, bodies: bool) -> Iterator[Record]:
+        bound = query.bind(self._collection)
         left = query.limit
         while left is None or left > 0:
             self._check()
             wanted = size if left is None else min(size, left)
-            page = list(self.scan(query.replace(limit=wanted), collection=self._collection, bodies=bodies))
+            query = query.replace(limit=wanted)
+            page = list(self.scan(query, collection=self._collection, bodies=bodies))
             yield from page
-            if len(page) < wanted:
-                return
+            if not page:
+                # What is removed while it is read leaves a page short, even empty: only no heads mean the end.
+                heads = list(self.scan(query, collection=self._collection)) if bodies else []
+                if not heads:
+                    return
+                found = self.get_records([head.id for head in heads], collection=self._collection)
+                page = [found[head.id] for head in heads if head.id in found and bound.matches(found[head.id].meta)]
+                yield from page
+                last = heads[-1]
+            else:
+                last = page[-1]
+                if not bodies and len(page) < wanted:
+                    return
             left = None if left is None else left - len(page)
-            query = query.replace(after=query.bind(self._collection).cursor(page[-1].meta), offset=0)
+            query = query.replace(after=bound.cursor(last.meta), offset=0)
 
     def count(self, query: StoreQuery | None = None) -> int:
         """How many items fulfil the conditions of a query; its order, limit, offset and cursor play no part."""
@@ -467,7 +499,9 @@ class BaseStore(ABC, Generic[T]):
 
         The callback is held weakly: keep it alive. It must not raise; if it does, that is logged.
         """
-        bound = hasattr(callback, "__self__")
+        if isinstance(callback, BuiltinMethodType):
+            raise TypeError("a callback is held weakly, and a method of a built-in object lives for one call: wrap it")
+        bound = isinstance(callback, MethodType)
         reference: weakref.ref[Any] = weakref.WeakMethod(callback) if bound else weakref.ref(callback)
         lifecycle = self._lifecycle
         with lifecycle.lock:
@@ -520,7 +554,7 @@ class BaseStore(ABC, Generic[T]):
             checked += 1
             try:
                 read(head.id, collection=collection)
-            except StoreCorruptError as error:
+            except (StoreCorruptError, StoreConfigError) as error:
                 corrupt[head.id] = str(error)
             except StoreNotFoundError:
                 continue  # removed meanwhile

@@ -175,10 +175,10 @@ def test_calls_are_counted():
     store.initialize()
     faulty.calls.clear()
     store.save(Sample("a"))
-    assert faulty.calls == [("put", "_samples/a.json")]
+    assert faulty.calls == [("put", "default/_samples/a.json")]
     faulty.calls.clear()
     store.get("a")
-    assert faulty.calls == [("get", "_samples/a.json")]
+    assert faulty.calls == [("get", "default/_samples/a.json")]
     faulty.calls.clear()
     assert store.list_ids() == ["a"]
     assert store.count() == 1

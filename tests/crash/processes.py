@@ -48,7 +48,9 @@ class Child:
         if not line.endswith(b"\n"):
             return None
         kind, said = pickle.loads(bytes.fromhex(line[:-1].decode()))
-        assert kind != "raised", f"in the forked process:\n{said}"
+        if kind == "raised":
+            self.wait()
+            raise AssertionError(f"in the forked process:\n{said}")
         if kind == "returned":
             self._ended = True
             self.returned = said

@@ -78,7 +78,8 @@ def test_open_stores_follow_a_removed_index(first: str, accident: Accident, fold
             happened.wait()
             if first == "write":
                 there.save(Sample("there"))
-            contents(there)
+            assert {sample.id for sample in there.query()} >= set(OLD)
+            assert set(there.list_ids()) >= set(OLD)
             there.save(Sample("there"))
             say("saved")
             looked.wait()

@@ -36,7 +36,10 @@ class MariaDB(NamedTuple):
 @contextmanager
 def mariadb() -> Generator[MariaDB]:
     """Starts a server, and stops it at the end."""
-    install, daemon = shutil.which("mariadb-install-db"), shutil.which("mariadbd", path="/usr/sbin:" + os.environ["PATH"])
+    install, daemon = (
+        shutil.which("mariadb-install-db"),
+        shutil.which("mariadbd", path="/usr/sbin:" + os.environ["PATH"]),
+    )
     if install is None or daemon is None:
         raise MissingServerError(
             "MariaDB is not installed (on Debian: apt-get install mariadb-server-core mariadb-client-core)"
@@ -47,8 +50,15 @@ def mariadb() -> Generator[MariaDB]:
     user = ["--user=root"] if os.geteuid() == 0 else []
     try:
         made = subprocess.run(
-            [install, "--no-defaults", *user, f"--datadir={data}", "--auth-root-authentication-method=normal"]
-            + ["--skip-test-db", f"--tmpdir={folder}"],
+            [
+                install,
+                "--no-defaults",
+                *user,
+                f"--datadir={data}",
+                f"--tmpdir={folder}",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+            ],
             capture_output=True,
             text=True,
             check=False,
@@ -62,8 +72,18 @@ def mariadb() -> Generator[MariaDB]:
             f"GRANT ALL ON *.* TO '{server.user}'@'127.0.0.1';\n"
         )
         command = [daemon, "--no-defaults", *user, f"--datadir={data}", "--bind-address=127.0.0.1"]
-        command += [f"--port={server.port}", f"--socket={folder}/socket", f"--pid-file={folder}/pid", f"--tmpdir={folder}"]
-        command += ["--skip-name-resolve", f"--init-file={start}", "--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0"]
+        command += [
+            f"--port={server.port}",
+            f"--socket={folder}/socket",
+            f"--pid-file={folder}/pid",
+            f"--tmpdir={folder}",
+        ]
+        command += [
+            "--skip-name-resolve",
+            f"--init-file={start}",
+            "--innodb-flush-log-at-trx-commit=0",
+            "--innodb-doublewrite=0",
+        ]
         with open(folder / "log", "w") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log)
         try:

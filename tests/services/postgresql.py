@@ -70,7 +70,7 @@ def postgresql(version: int) -> Generator[PostgreSQL]:
     """Starts a server in a temporary folder, and stops it at the end. As root, it runs as nobody: it refuses root."""
     binaries = programs(version)
     owner = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
-    account = {"user": owner.pw_uid, "group": owner.pw_gid} if owner is not None else {}
+    user, group = (owner.pw_uid, owner.pw_gid) if owner is not None else (None, None)
     folder = Path(tempfile.mkdtemp(prefix=f"postgresql-{version}-"))
     server = PostgreSQL(version, free_port())
     try:
@@ -81,18 +81,44 @@ def postgresql(version: int) -> Generator[PostgreSQL]:
         if owner is not None:
             for path in (folder, secret, data):
                 os.chown(path, owner.pw_uid, owner.pw_gid)
-        command = [binaries / "initdb", "-D", data, "-U", server.user, "-A", "scram-sha-256", "--no-sync"]
+        command: list[str | Path] = [
+            binaries / "initdb",
+            "-D",
+            data,
+            "-U",
+            server.user,
+            "-A",
+            "scram-sha-256",
+            "--no-sync",
+        ]
         command += ["--encoding=UTF8", "--locale=C.UTF-8", f"--pwfile={secret}"]
         made = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, check=False, env={"LC_ALL": "C.UTF-8"}, **account
+            command,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"LC_ALL": "C.UTF-8"},
+            user=user,
+            group=group,
         )
         if made.returncode:
             raise RuntimeError(f"initdb failed: {made.stderr}")
-        settings = {**SETTINGS, "listen_addresses": "127.0.0.1", "port": str(server.port), "unix_socket_directories": ""}
+        settings = {
+            **SETTINGS,
+            "listen_addresses": "127.0.0.1",
+            "port": str(server.port),
+            "unix_socket_directories": "",
+        }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with open(folder / "log", "w") as log:
             process = subprocess.Popen(
-                [binaries / "postgres", "-D", data, *options], cwd=folder, stdout=log, stderr=log, **account
+                [binaries / "postgres", "-D", data, *options],
+                cwd=folder,
+                stdout=log,
+                stderr=log,
+                user=user,
+                group=group,
             )
         try:
             wait_for_port(process, server.port, folder / "log")

@@ -134,6 +134,9 @@ class FolderLock:
         self._depth = 0
         self._descriptor: int | None = None
 
+    def _open(self, path: str) -> int:
+        return os.open(path, _READ)
+
     def before_fork(self) -> None:
         """Nothing: a child gives up what it inherited."""
 
@@ -148,13 +151,27 @@ class FolderLock:
         self._thread.acquire()
         try:
             if self._depth == 0:
-                if self._descriptor is None:
-                    self._descriptor = os.open(self._path, _READ)
-                _flock(self._descriptor, exclusive=True)
+                self._lock_folder()
             self._depth += 1
         except BaseException:
             self._thread.release()
             raise
+
+    def _lock_folder(self) -> None:
+        while True:
+            if self._descriptor is None:
+                self._descriptor = self._open(self._path)
+            _flock(self._descriptor, exclusive=True)
+            held = os.fstat(self._descriptor)
+            try:
+                there = os.stat(self._path)
+            except FileNotFoundError:
+                there = None
+            if there is not None and (held.st_ino, held.st_dev) == (there.st_ino, there.st_dev):
+                return
+            # The folder was removed, and perhaps made anew: what is locked is not what others lock.
+            os.close(self._descriptor)
+            self._descriptor = None
 
     def __exit__(self, *_: object) -> None:
         try:

@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar, overload
 
@@ -49,8 +50,9 @@ if TYPE_CHECKING:
     from truthstore.collection import Collection
     from truthstore.health import Verification
     from truthstore.results import ValidationResult
+    from truthstore.store import BaseStore
 
-__all__ = ["FileSystemConfig", "FileSystemExpectationStore", "FileSystemStore"]
+__all__ = ["FileSystemConfig", "FileSystemExpectationStore", "FileSystemStore", "open_folder"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -94,6 +96,10 @@ class FileSystemConfig(StoreConfig):
             raise StoreConfigError(f"index is 'sqlite' or 'log', not {self.index!r}")
         if self.cache_dir is not None and self.index != "log":
             raise StoreConfigError("cache_dir is for index='log': the SQLite index lies beside the files")
+        if self.file_extension in {".gz", ".zst"}:
+            raise StoreConfigError(
+                f"file_extension {self.file_extension!r} is the ending of a compression: ask for that"
+            )
         if not self.file_extension.startswith(".") or not self.file_extension[1:].isalnum():
             raise StoreConfigError(f"file_extension is a dot and letters, not {self.file_extension!r}")
 
@@ -243,6 +249,8 @@ class FileSystemStore(ObjectStore[T]):
         except OSError as error:
             raise write_error(error, f"cannot {what} {self._root}") from error
         except sqlite3.Error as error:
+            if is_damage(error):
+                raise  # to whoever can have the index made anew
             raise self._read_error(error) from error
 
     def _guard(self, operation: Callable[[], U]) -> U:
@@ -310,6 +318,9 @@ class FileSystemStore(ObjectStore[T]):
         return record
 
     def _settle(self, collection: Collection[Any], id: str) -> Record | None:
+        return self._guard(lambda: self._settle_locked(collection, id))
+
+    def _settle_locked(self, collection: Collection[Any], id: str) -> Record | None:
         with self._locked("settle a write in"):
             if not self._access.readonly:
                 self._pending.roll_forward()
@@ -340,7 +351,9 @@ class FileSystemStore(ObjectStore[T]):
         except (StoreCorruptError, StoreConfigError):
             return None  # still being written, or cut off
         location = self._catalog.find(collection, record.id)
-        return Target(self._folder.path(collection, record.id), location is not None and location.revision == revision)
+        if location is None or location.revision != revision:
+            return Target(self._folder.path(collection, record.id), committed=False)
+        return Target(self._folder.path_of(collection, location), committed=True)
 
     def _check_writable(self) -> None:
         if self._access.readonly:
@@ -435,12 +448,15 @@ class FileSystemStore(ObjectStore[T]):
         if refused:
             self._pending.remove([writes[id] for id in refused])
         # The commit point is passed. From here on pending files stay until they are in their places.
-        try:
-            for id, one in writes.items():
-                if id not in refused:
+        stuck: OSError | None = None
+        for id, one in writes.items():
+            if id not in refused:
+                try:
                     os.rename(one.pending, one.final)
-        except OSError:
-            self._pending.roll_forward()
+                except OSError as error:
+                    stuck = error
+        if stuck is not None:
+            self._finish(collection, {id: r for id, r in records.items() if id not in refused}, writes, what, stuck)
         for location in before.values():
             if location.name is not None:
                 with suppress(FileNotFoundError):
@@ -448,6 +464,37 @@ class FileSystemStore(ObjectStore[T]):
         if self._sync and len(refused) < len(writes):
             sync_folder(self._folder.of(collection))
         return refused
+
+    def _finish(
+        self,
+        collection: Collection[Any],
+        records: Mapping[str, Record],
+        writes: Mapping[str, Staged],
+        what: str,
+        cause: OSError,
+    ) -> None:
+        """After a rename that failed: tries once more, or else makes the index follow the files again and raises."""
+        self._pending.roll_forward()
+        lost: list[str] = []
+        for id, record in records.items():
+            there = self._reread(collection, id)
+            if there is None or there.revision != record.revision:
+                lost.append(id)
+                with suppress(FileNotFoundError):
+                    os.unlink(writes[id].pending)
+                puts = [] if there is None else [Put(there)]
+                gone = [id] if there is None else []
+                self._catalog.commit(collection, puts, gone, expect=ANY, backend=self.name)
+        if lost:
+            raise StoreWriteError(
+                f"{what}: {len(lost)} not stored, first {shown(lost[0])}: {explained(cause)}", backend=self.name
+            ) from cause
+
+    def _reread(self, collection: Collection[Any], id: str) -> Record | None:
+        try:
+            return self._folder.read(collection, Location(id))
+        except (StoreReadError, StoreCorruptError):
+            return None  # nothing that the index could point to
 
     def _check_pending(self, writes: Mapping[str, Staged], what: str) -> None:
         """Of a writer that was paused for long others may have taken the pending files for orphans."""
@@ -497,12 +544,15 @@ class FileSystemStore(ObjectStore[T]):
             for start in range(0, len(ids), CHUNK):
                 chunk = ids[start : start + CHUNK]
                 what = f"{collection.name} {shown(chunk[0])}" if len(chunk) == 1 else f"{len(chunk)} {collection.name}"
-                with self._locked(f"remove {what} from"):
-                    deleted.extend(self._delete_chunk(collection, chunk, expect, what))
+                deleted.extend(self._guard(partial(self._delete_locked, collection, chunk, expect, what)))
         finally:
             if deleted and self._lifecycle.subscribers:
                 self._announce([Change(collection.name, id, None) for id in deleted])
         return deleted
+
+    def _delete_locked(self, collection: Collection[Any], ids: Sequence[str], expect: Expect, what: str) -> list[str]:
+        with self._locked(f"remove {what} from"):
+            return self._delete_chunk(collection, ids, expect, what)
 
     def _delete_chunk(self, collection: Collection[Any], ids: Sequence[str], expect: Expect, what: str) -> list[str]:
         live: list[str] = []
@@ -550,29 +600,33 @@ class FileSystemStore(ObjectStore[T]):
     def verify_records(self, collection: Collection[Any]) -> Verification:
         """Reads every file and compares it with the index."""
         self._ready(collection)
+        return self._guard(lambda: self._verify(collection))
+
+    def _verify(self, collection: Collection[Any]) -> Verification:
         with self._locked("read"):
             if not self._access.readonly:
                 self._pending.roll_forward()
-        try:
-            return verify_files(self._folder, self._catalog, collection, lambda: self._locked("read"))
-        except sqlite3.Error as error:
-            raise self._read_error(error) from error
+        return verify_files(self._folder, self._catalog, collection, lambda: self._locked("read"))
 
     def rebuild_index(self) -> int:
         """Indexes every file anew and returns how many items there are. Works while others write.
 
-        Files that cannot be read keep out of the index and are logged; `verify` names them.
+        Files that cannot be read keep out of the index and are logged; `verify` names them. Files that were edited by
+        hand are accepted as they are, and written once more with a checksum and a revision of their own.
         """
         collection = self._collection
         self._ready(collection)
         self._check_writable()
+        self._guard(self._catalog.check)
+        for edited in self._guard(lambda: self._index_files(collection)):
+            with suppress(StoreConflictError):  # somebody has replaced it meanwhile
+                self.put_record(edited, collection=collection, expect=edited.revision)
+        return self.count_records(EVERYTHING, collection=collection)
+
+    def _index_files(self, collection: Collection[Any]) -> list[Record]:
         with self._locked("index"):
             self._pending.roll_forward()
-        try:
-            index_files(self._folder, self._catalog, collection, lambda: self._locked("index"))
-        except sqlite3.Error as error:
-            raise self._read_error(error) from error
-        return self.count_records(EVERYTHING, collection=collection)
+        return index_files(self._folder, self._catalog, collection, lambda: self._locked("index"))
 
     def close(self) -> None:
         """Closes the index and the folder."""
@@ -585,6 +639,18 @@ class FileSystemExpectationStore(FileSystemStore[ExpectationSuite]):
 
     def __init__(self, config: FileSystemConfig | None = None, **options: Any) -> None:
         super().__init__(config, collection=SUITES, **options)
+
+
+def open_folder(
+    config: FileSystemConfig | None = None, *, collection: Collection[Any] = RESULTS, **options: Any
+) -> BaseStore[Any]:
+    """The store over a folder that the option `index` asks for: a `FileSystemStore` or a `FileLogStore`."""
+    settings = configure(FileSystemConfig, config, options, "FileSystemStore")
+    if settings.index == "log":
+        from truthstore.backends.file_log import FileLogStore
+
+        return FileLogStore(settings, collection=collection)
+    return FileSystemStore(settings, collection=collection)
 
 
 class _NothingWrittenError(StoreWriteError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from truthstore.backends.files import read_error, read_file
 from truthstore.catalog import Location, Put
 from truthstore.documents import compressor, is_changed, read_document, unpacked, write_document
-from truthstore.errors import StoreCorruptError, shown
+from truthstore.errors import StoreConfigError, StoreCorruptError, shown
 from truthstore.objects import folder_of, object_key
 
 if TYPE_CHECKING:
@@ -108,7 +108,11 @@ class Folder:
         endings = (self._extension, *(self._plain_extension + end for end in ("", *_ALGORITHMS)))
         try:
             with os.scandir(self.of(collection)) as entries:
-                return sorted(e.name for e in entries if e.name.endswith(endings) and e.name[0] not in "_.")
+                return sorted(
+                    entry.name
+                    for entry in entries
+                    if entry.name.endswith(endings) and entry.name[0] not in "_." and entry.is_file()
+                )
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -127,6 +131,18 @@ class Folder:
         usual = self.path(collection, record.id) == path
         return FileEntry(record, None if usual else name, is_changed(data, record))
 
+    def unreadable(self, collection: Collection[Any], names: list[str]) -> list[str]:
+        """Those of some files that are damaged."""
+        damaged: list[str] = []
+        for name in names:
+            try:
+                self.entry(collection, name)
+            except FileNotFoundError:
+                continue  # removed meanwhile
+            except (StoreCorruptError, StoreConfigError):
+                damaged.append(name)
+        return damaged
+
     def entries(self, collection: Collection[Any], names: list[str]) -> list[FileEntry]:
         """What is in some files, one for each id; a file under its usual name wins. Damaged files are logged."""
         found: dict[str, FileEntry] = {}
@@ -135,7 +151,7 @@ class Folder:
                 entry = self.entry(collection, name)
             except FileNotFoundError:
                 continue  # removed meanwhile
-            except StoreCorruptError as error:
+            except (StoreCorruptError, StoreConfigError) as error:
                 log.warning("%s: %s", self.root, error)
                 continue
             id = entry.record.id

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from truthstore.backends.folder import FileEntry, Folder
     from truthstore.catalog import Catalog, Location
     from truthstore.collection import Collection
+    from truthstore.record import Record
 
 __all__ = ["index_files", "verify_files"]
 
@@ -92,19 +93,33 @@ def _agree(entry: FileEntry, location: Location | None) -> bool:
 
 def index_files(
     folder: Folder, catalog: Catalog, collection: Collection[Any], locked: Callable[[], AbstractContextManager[None]]
-) -> None:
-    """Writes an index row for every file, and removes the rows that have none.
+) -> list[Record]:
+    """Writes an index row for every file that can be read, and removes the rows that have none.
 
     The lock is taken for some hundred files at a time, so that writers wait for milliseconds.
+
+    Returns:
+        The records of files that were edited by hand.
     """
     names = folder.names(collection)
+    edited: list[Record] = []
+    unread: list[str] = []
     for start in range(0, len(names), CHUNK):
+        chunk = names[start : start + CHUNK]
         with locked():
-            entries = folder.entries(collection, names[start : start + CHUNK])
+            entries = folder.entries(collection, chunk)
             catalog.commit(collection, [entry.put for entry in entries], expect=ANY, backend="filesystem")
+        edited.extend(entry.record for entry in entries if entry.changed)
+        unread.extend(folder.unreadable(collection, chunk) if len(entries) < len(chunk) else ())
+    damaged = {f"{folder.of(collection)}/{name}" for name in unread}
     for page in catalog.locations(EVERYTHING.replace(include_deleted=True).bind(collection)):
         with locked():
-            rows = (catalog.find(collection, found.id) for found in page)
-            gone = [row.id for row in rows if row is not None and not folder.exists(collection, row)]
+            rows = [row for row in (catalog.find(collection, found.id) for found in page) if row is not None]
+            gone = [
+                row.id
+                for row in rows
+                if folder.path_of(collection, row) in damaged or not folder.exists(collection, row)
+            ]
             if gone:
                 catalog.commit(collection, (), gone, expect=ANY, backend="filesystem")
+    return edited

@@ -14,6 +14,7 @@ from truthstore.catalog import Location, Put
 from truthstore.configuration import StoreConfig, configure
 from truthstore.errors import StoreBulkError, StoreConflictError, StoreError, StoreNotFoundError, StoreWriteError, shown
 from truthstore.expectations import SUITES, ExpectationSuite
+from truthstore.keys import path_of
 from truthstore.objects import Format, ObjectStore, folder_of
 from truthstore.query import StoreQuery
 from truthstore.record import ABSENT, ANY, NONE, Change, Condition, Expect, Options, Record, new_revision
@@ -139,7 +140,9 @@ class MemoryStore(ObjectStore[T]):
         if blobs is None and self._format.compression is None:
             self._shelf = Records()
         else:
-            self._shelf = Documents(MemoryBlobs() if blobs is None else blobs, self._compress, self._decompress)
+            root = path_of(self._settings.namespace, self._settings.prefix)
+            kept = MemoryBlobs() if blobs is None else blobs
+            self._shelf = Documents(kept, f"{root}/", self._compress, self._decompress)
         self._writing = _Writing()
 
     def _open(self) -> None:
@@ -218,7 +221,7 @@ class MemoryStore(ObjectStore[T]):
             if self._settings.max_items:
                 evicted = self._evict(collection)
         if self._lifecycle.subscribers and heads:
-            changes = [Change(collection.name, head.id, head.revision) for head in heads]
+            changes = [Change.of(collection.name, head) for head in heads]
             self._announce([*changes, *(Change(collection.name, id, None) for id in evicted)])
         return heads, failed
 

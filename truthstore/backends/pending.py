@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from truthstore.backends.files import read_error, sync_folder, write_new
 
 __all__ = ["PendingWrites", "Staged", "Target", "modified"]
 
+log: Final = logging.getLogger("truthstore")
 ORPHAN_SECONDS: Final = 3_600.0
 SETTLED_NANOSECONDS: Final = 50_000_000
 SYNC_THREADS: Final = 8
@@ -115,8 +117,7 @@ class PendingWrites:
     def roll_forward(self) -> None:
         """Finishes what crashed writers committed, and clears what they did not; under the store's lock.
 
-        Raises:
-            OSError: a file could not be moved.
+        A file that cannot be moved is logged and stays: what it belongs to is read as damaged until it can be.
         """
         for name, path in self._entries():
             revision, _, rest = name.partition(".")
@@ -135,6 +136,8 @@ class PendingWrites:
                     os.unlink(path)
             except FileNotFoundError:
                 continue  # its writer took it back meanwhile
+            except OSError as error:
+                log.warning("cannot finish the write %s: %s", path, error)
 
 
 def modified(path: str) -> int:

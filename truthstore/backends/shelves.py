@@ -55,37 +55,48 @@ class Records:
 
 
 class Documents:
-    """Records as documents in blobs, which another store may open after this one."""
+    """Records as documents in blobs, which another store may open after this one.
 
-    def __init__(self, blobs: Blobs, compress: Callable[[bytes], bytes], decompress: Callable[[bytes], bytes]) -> None:
+    Args:
+        blobs: where they lie.
+        root: what their keys start with.
+        compress: what is done to a document on its way down.
+        decompress: and on its way up.
+    """
+
+    def __init__(
+        self, blobs: Blobs, root: str, compress: Callable[[bytes], bytes], decompress: Callable[[bytes], bytes]
+    ) -> None:
         self._blobs = blobs
+        self._root = root
         self._compress = compress
         self._decompress = decompress
 
     def open(self, form: Format) -> None:
         """Compares with the format in the blobs, or writes it."""
         try:
-            stored, _ = self._blobs.get(FORMAT_KEY)
+            stored, _ = self._blobs.get(self._root + FORMAT_KEY)
         except StoreNotFoundError:
-            self._blobs.put(FORMAT_KEY, json.encode(form))
+            self._blobs.put(self._root + FORMAT_KEY, json.encode(form))
         else:
             form.check(stored, "this memory")
 
     def get(self, key: str, collection: Collection[Any]) -> Record:
         """The record of a key."""
-        return read_document(self._decompress(self._blobs.get(key)[0]), collection)
+        return read_document(self._decompress(self._blobs.get(self._root + key)[0]), collection)
 
     def put(self, key: str, record: Record, collection: Collection[Any]) -> None:
         """Keeps a record."""
-        self._blobs.put(key, self._compress(write_document(record, collection)))
+        self._blobs.put(self._root + key, self._compress(write_document(record, collection)))
 
     def delete(self, key: str) -> bool:
         """Removes a record."""
-        return self._blobs.delete(key)
+        return self._blobs.delete(self._root + key)
 
     def list(self, prefix: str) -> Iterator[str]:
         """Keys that start with a prefix."""
-        return self._blobs.list(prefix)
+        start = len(self._root)
+        return (key[start:] for key in self._blobs.list(self._root + prefix))
 
     def close(self) -> None:
         """Closes the blobs."""

@@ -10,11 +10,13 @@ from truthstore.collection import Collection
 from truthstore.errors import StoreBulkError, StoreConflictError, StoreNotFoundError
 from truthstore.protocol import RecordStore
 from truthstore.query import StoreQuery
-from truthstore.record import ABSENT, Meta, Record
+from truthstore.record import ABSENT, Change, Meta, Record
 from truthstore.testing.sample import BASE_TIME, SAMPLES, Sample, make_samples
 from truthstore.testing.store_case import StoreCase
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from truthstore.store import BaseStore
 
 __all__ = ["RecordTests"]
@@ -148,6 +150,19 @@ class RecordTests(StoreCase):
         assert store.get("dead").count == 1
         with pytest.raises(StoreConflictError):
             store.put_record(tombstone, collection=SAMPLES, expect=ABSENT)
+
+    def test_a_tombstone_is_announced_as_a_removal(self, store: BaseStore[Sample]):
+        self._need_transparency()
+        seen: list[Change] = []
+
+        def watch(changes: Sequence[Change]) -> None:
+            seen.extend(changes)
+
+        store.subscribe(watch)
+        tombstone = Record(SAMPLES.empty_meta("dead", deleted=True), b"")
+        store.put_record(tombstone, collection=SAMPLES)
+        store.put_records([tombstone], collection=SAMPLES)
+        assert seen == [Change("samples", "dead", None)] * 2
 
     def test_heads_and_records_agree(self, filled: BaseStore[Sample]):
         with_bodies = list(filled.scan(StoreQuery(), collection=SAMPLES, bodies=True))

@@ -1,0 +1,167 @@
+"""The guide's snippets for the cloud, and the pages of docs/backends, run as printed against test servers."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.docs.test_docs import Block, Issue, Report, Severity, python_blocks, run
+from tests.services.azurite import Azurite, azurite
+from tests.services.gcs import gcs
+from tests.services.process import started
+from tests.services.s3 import S3Server, moto
+from truthstore import BaseStore, StoreConfigError, get_store, open_store
+from truthstore.backends.azure_blob import AzureBlobConfig
+from truthstore.backends.s3 import S3Config, S3Store
+from truthstore.results import ValidationResult
+
+pytestmark = pytest.mark.xdist_group("s3")
+
+ROOT = Path(__file__).parents[2]
+GUIDE = Path(__file__).parent / "guide" / "cloud-guide.md"
+BUCKETS = ("company-validation-results", "my-bucket", "my-validation-results", "validation-results")
+REPORT = Report(
+    [Issue("email", "null", 3, Severity.HIGH, details="3 nulls")], source="data.csv", row_count=100, column_count=4
+)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    for server in started(moto()):
+        for name in BUCKETS:
+            server.client().create_bucket(Bucket=name)
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder, an empty cache, and no credentials of this machine."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture
+def amazon(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boto's own variables lead to the test server, so that snippets run without a change."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_access_key)
+
+
+def names_of_the_guide(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a block of the guide takes for granted."""
+    checker = types.ModuleType("truthound")
+    monkeypatch.setattr(checker, "check", lambda _: REPORT, raising=False)
+    monkeypatch.setitem(sys.modules, "truthound", checker)
+    return {"S3Config": S3Config, "AzureBlobConfig": AzureBlobConfig}
+
+
+CHECKS: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "Workflow 1: Production Storage with S3": lambda names: (
+        names["store"].get(names["run_id"]) == names["result"]
+        and names["store"].get(names["run_id"]).tags == {"environment": "production", "team": "data-eng"}
+    ),
+    "Using the Factory": lambda names: names["store"].list_ids() == [],
+    "Direct Instantiation": lambda names: names["store"].list_ids() == [],
+    "Compression": lambda _: True,
+}
+
+
+@pytest.mark.usefixtures("amazon")
+@pytest.mark.parametrize("section", CHECKS)
+def test_the_guide_holds_here(section: str, monkeypatch: pytest.MonkeyPatch):
+    names = names_of_the_guide(monkeypatch)
+    text = GUIDE.read_text(encoding="utf-8").partition(f"### {section}\n")[2].partition("\n### ")[0]
+    blocks = python_blocks(text.replace("truthound.stores", "truthstore"))
+    assert run(blocks, GUIDE, names) == 1
+    assert CHECKS[section](names)
+    if "store" in names:
+        names["store"].close()
+
+
+def blocks_of(page: str) -> list[Block]:
+    """The first block of a page, though it says that it is not run elsewhere."""
+    found = python_blocks((ROOT / "docs" / "backends" / page).read_text(encoding="utf-8"))
+    return [replace(found[0], not_run=None, output="it works")]
+
+
+@pytest.mark.usefixtures("amazon")
+def test_the_page_of_s3():
+    names: dict[str, Any] = {}
+    run(blocks_of("s3.md"), Path("s3.md"), names)
+    check(names["store"], "s3://company-validation-results/prod/daily?region=us-east-1")
+
+
+def test_the_page_of_gcs(monkeypatch: pytest.MonkeyPatch):
+    with gcs(*BUCKETS) as server:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        names: dict[str, Any] = {}
+        run(blocks_of("gcs.md"), Path("gcs.md"), names)
+        check(names["store"], "gs://company-validation-results/prod/daily")
+
+
+@pytest.fixture(scope="module")
+def microsoft() -> Iterator[Azurite]:
+    yield from started(azurite())
+
+
+def test_the_page_of_azure(microsoft: Azurite):
+    from azure.storage.blob import ContainerClient
+
+    with ContainerClient.from_connection_string(microsoft.connection_string, "validation-results") as client:
+        client.create_container()
+    # The page names an account of the reader's; everything else is as printed.
+    (block,) = blocks_of("azure.md")
+    block.code = block.code.replace('account_name="company"', "**account")
+    account = {"connection_string": microsoft.connection_string}
+    names: dict[str, Any] = {"account": account}
+    run([block], Path("azure.md"), names)
+    check(names["store"], "az://validation-results/prod/daily", **account)
+
+
+def check(store: BaseStore[Any], url: str, **options: Any) -> None:
+    """A URL opens the same store as the options do."""
+    result = ValidationResult.from_report(REPORT, data_asset="data.csv")
+    store.save(result)
+    with get_store(url, **options) as other:
+        assert result.id in other.list_ids()
+    store.close()
+
+
+@pytest.mark.usefixtures("amazon")
+def test_a_store_described_in_a_file(tmp_path: Path):
+    (tmp_path / "store.yaml").write_text(
+        "backend: s3\nbucket: my-bucket\nprefix: ${PLACE:-team/a}\nregion: us-east-1\n"
+    )
+    with open_store(tmp_path / "store.yaml") as store:
+        assert isinstance(store, S3Store)
+        assert store.place == "s3://my-bucket/team/a/default/"
+        assert store.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("s3://b", "s3://b/truthstore/default/"),
+        ("s3://b/?namespace=x", "s3://b/truthstore/x/"),
+        ("gs://b/a/b/", "gs://b/a/b/default/"),
+        ("az://c/Prod?account_name=n", "az://c/%50rod/default/"),
+    ],
+)
+def test_urls(url: str, place: str):
+    store: Any = get_store(url)
+    assert store.place == place
+    store.close()
+
+
+def test_a_url_with_a_secret_is_refused_without_showing_it():
+    with pytest.raises(StoreConfigError, match="bucket alone") as caught:
+        get_store("s3://key:open-sesame@bucket/prefix")
+    assert "open-sesame" not in str(caught.value)

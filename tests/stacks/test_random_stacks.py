@@ -1,0 +1,231 @@
+"""Layers in any order that makes sense, over memory and files: the state machine drives them, and no operation is lost."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis.stateful import initialize
+from prometheus_client import CollectorRegistry
+
+from truthstore import BaseStore, StoreQuery, ValidationStore, WrapperStore, get_store
+from truthstore.backends.filesystem import FileSystemStore
+from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.caching import CachedStore, CacheMode, DiskCache, LRUCache
+from truthstore.caching.backends import TTLCache
+from truthstore.observability import AuditConfig, MetricsConfig, ObservabilityConfig, ObservableStore
+from truthstore.results import ResultStatus, ValidationResult
+from truthstore.testing import SAMPLES, Sample, StoreMachine
+from truthstore.versioning import VersionedStore
+
+Layer = Callable[[BaseStore[Any]], BaseStore[Any]]
+
+
+class PassingStore(WrapperStore[Any]):
+    """Changes nothing."""
+
+
+def observable(base: BaseStore[Any]) -> BaseStore[Any]:
+    return ObservableStore(base, ObservabilityConfig(audit=AuditConfig(level="verbose", batch_size=5)))
+
+
+# Innermost first: each may be there or not.
+LAYERS: dict[str, Layer] = {
+    "passing": PassingStore,
+    "versioned": VersionedStore,
+    "read through": lambda base: CachedStore(base, LRUCache(max_size=3), mode=CacheMode.READ_THROUGH),
+    "write behind": lambda base: CachedStore(
+        base, mode=CacheMode.WRITE_BEHIND, spool_durability="os", flush_interval_seconds=None
+    ),
+    "read write": lambda base: CachedStore(base, TTLCache(ttl_seconds=60), mode=CacheMode.READ_WRITE),
+    "cache aside": lambda base: CachedStore(base, mode=CacheMode.CACHE_ASIDE),
+    "observable": observable,
+    "measured": lambda base: ObservableStore(
+        base,
+        ObservabilityConfig(audit=AuditConfig(backend="memory"), metrics=MetricsConfig(registry=CollectorRegistry())),
+    ),
+}
+
+
+class RandomStacks(StoreMachine):
+    """The state machine over a stack that is drawn."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        super().__init__()
+
+    def make_location(self) -> Any:
+        self._folder = Path(tempfile.mkdtemp(prefix="truthstore-"))
+        return self._folder / "store"
+
+    def _base(self) -> BaseStore[Sample]:
+        if self._kind == "memory":
+            return MemoryStore(collection=SAMPLES, blobs=self._blobs)
+        return FileSystemStore(base_path=self._location, collection=SAMPLES, durability="os")
+
+    @initialize(
+        kind=st.sampled_from(["memory", "filesystem"]),
+        names=st.lists(st.sampled_from(list(LAYERS)), unique=True, max_size=5),
+    )
+    def open(self, kind: str = "memory", names: tuple[str, ...] = ()) -> None:
+        self._kind, self._blobs = kind, MemoryBlobs()
+        self._names = sorted(names, key=list(LAYERS).index)
+        super().open()
+
+    def make_store(self, location: Any) -> BaseStore[Sample]:
+        store: BaseStore[Any] = self._base()
+        for name in self._names:
+            store = LAYERS[name](store)
+        return store
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_folder():
+    folder = tempfile.mkdtemp()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield
+    shutil.rmtree(folder)
+
+
+# An independent reader would have to share the queue of write-behind.
+RandomStacks.independent = False
+TestRandomStacks = RandomStacks.TestCase
+TestRandomStacks.settings = settings(
+    max_examples=max(5, settings().max_examples // 3),
+    stateful_step_count=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
+
+
+def public_operations() -> list[str]:
+    names = [name for name, _ in inspect.getmembers(BaseStore) if not name.startswith("_")]
+    return [name for name in names if name not in {"name", "OPTIONS"}]
+
+
+CALLS: dict[str, Callable[[Any], Any]] = {
+    "save": lambda s: s.save(Sample("z")),
+    "get": lambda s: s.get("a"),
+    "head": lambda s: s.head("a").meta.tags,
+    "exists": lambda s: (s.exists("a"), s.exists("no")),
+    "delete": lambda s: (s.delete("c"), s.delete("no")),
+    "save_many": lambda s: s.save_many([Sample("x"), Sample("y")]),
+    "get_many": lambda s: s.get_many(["a", "b"]),
+    "delete_many": lambda s: s.delete_many(["b", "no"]),
+    "list_ids": lambda s: s.list_ids(StoreQuery(order_by="id")),
+    "query": lambda s: s.query(StoreQuery(where={"count": (">=", 2)})),
+    "iter_query": lambda s: list(s.iter_query(batch_size=1)),
+    "entries": lambda s: [entry.id for entry in s.entries(StoreQuery(order_by="id"))],
+    "count": lambda s: s.count(),
+    "clear": lambda s: s.clear(StoreQuery(ids=["a"])),
+    "get_latest": lambda s: s.get_latest("orders"),
+    "list_runs": lambda s: sorted(s.list_runs("orders")),
+    "asset_history": lambda s: len(s.asset_history("orders")),
+    "get_failures": lambda s: s.get_failures(),
+    "list_assets": lambda s: s.list_assets(),
+    "distinct": lambda s: s.distinct("count"),
+    "aggregate": lambda s: s.aggregate(metrics=("count", "sum:count")),
+    "subscribe": lambda s: s.subscribe(print),
+    "maintain": lambda s: isinstance(s.maintain(), dict),
+    "verify": lambda s: s.verify().ok,
+    "rebuild_index": lambda s: isinstance(s.rebuild_index(), int),
+    "health_check": lambda s: s.health_check().healthy,
+    "stats": lambda s: s.stats()["items"],
+    "initialize": lambda s: s.initialize(),
+    "collection": lambda s: s.collection(SAMPLES).count(),
+    "layer": lambda s: s.layer(MemoryStore).name,
+    "layers": lambda s: len(list(s.layers())) > 0,
+    "close": lambda s: s.close(),
+}
+ELSEWHERE = {"get_history", "encoding", "indent"}  # versioned stores answer otherwise; the rest are not operations
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_no_wrapper_lacks_an_operation(name: str):
+    """Every public operation answers through every wrapper what it answers without."""
+    protocol = {operation for operation in dir(ValidationStore) if not operation.startswith("_")}
+    known = {*public_operations(), *protocol}
+    told = {operation for operation in known if not operation.endswith(("_record", "_records", "scan", "scan_ids"))}
+    assert told - CALLS.keys() - ELSEWHERE == set()
+    for operation, call in CALLS.items():
+        bare, wrapped = MemoryStore(collection=SAMPLES), LAYERS[name](MemoryStore(collection=SAMPLES))
+        for store in (bare, wrapped):
+            for number, id in enumerate("abc"):
+                store.save(Sample(id, data_asset="orders", status="failure", count=number))
+        assert call(wrapped) == call(bare), operation
+        assert wrapped._lifecycle.closed or wrapped.list_ids(StoreQuery(order_by="id")) == bare.list_ids(
+            StoreQuery(order_by="id")
+        ), operation
+        wrapped.close()
+
+
+def test_workflow_2_of_the_guide(tmp_path, monkeypatch):
+    """As printed, with a memory store in the place of S3."""
+    from truthstore.observability.config import AuditConfig, MetricsConfig, ObservabilityConfig, TracingConfig
+    from truthstore.versioning import VersioningConfig
+
+    base = get_store("memory")
+    versioned = VersionedStore(base, VersioningConfig(max_versions=10))
+    cache = LRUCache[Any](max_size=1000, ttl_seconds=3600)
+    cached = CachedStore(versioned, cache, mode=CacheMode.READ_WRITE)
+    store = ObservableStore(
+        cached,
+        ObservabilityConfig(
+            audit=AuditConfig(enabled=True), metrics=MetricsConfig(enabled=True), tracing=TracingConfig(enabled=True)
+        ),
+    )
+    for number in range(4):
+        result = ValidationResult.from_dict(
+            {
+                "run_id": "run",
+                "run_time": "2026-05-04T12:00:00Z",
+                "data_asset": f"asset {number}",
+                "status": ResultStatus.SUCCESS.value,
+            }
+        )
+        run_id = store.save(result, message=f"number {number}")
+    assert store.get(run_id).data_asset == "asset 3"
+    history = versioned.get_history(run_id, limit=5)
+    assert len(history) == 4
+    versioned.rollback(run_id, version=3)
+    assert store.get(run_id).data_asset == "asset 2"  # the cache is right at once
+    assert store.list_assets() == ["asset 2"]
+    assert store.get(run_id, version=1).data_asset == "asset 0"
+    assert len(store.audit.query(item=run_id, event_type="save")) == 4
+    assert store.audit.verify_chain()
+    store.close()
+
+
+def test_layers_of_a_yaml_file(tmp_path, monkeypatch):
+    from truthstore import open_store
+
+    path = tmp_path / "truthstore.yaml"
+    path.write_text(
+        "backend: memory\nlayers:\n"
+        "  - {layer: 'truthstore.caching:CachedStore', mode: read_write, max_size: 5}\n"
+        "  - truthstore.observability:ObservableStore\n"
+    )
+    with open_store(path) as store:
+        assert store.layer(CachedStore).mode is CacheMode.READ_WRITE
+        assert store.layer(ObservableStore).audit.query() == []
+
+
+def test_a_disk_cache_outlives_its_process(tmp_path):
+    def make() -> CachedStore[Sample]:
+        base = FileSystemStore(base_path=tmp_path / "s", collection=SAMPLES, durability="os")
+        return CachedStore(base, DiskCache(tmp_path / "cache"))
+
+    with make() as store:
+        store.save(Sample("a"))
+        store.cache.close()
+    with make() as store:
+        assert store.get("a") == Sample("a")
+        assert store.metrics.hits == 1
+        store.cache.close()

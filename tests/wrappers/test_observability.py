@@ -1,0 +1,292 @@
+"""Observable stores: the suite, and what is seen of each operation."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry
+
+from truthstore import ABSENT, StoreBulkError, StoreConfigError, StoreConflictError, StoreNotFoundError, StoreQuery
+from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.caching import CachedStore
+from truthstore.observability import (
+    AuditConfig,
+    AuditEventType,
+    AuditStatus,
+    MetricsConfig,
+    ObservabilityConfig,
+    ObservableStore,
+    TracingConfig,
+    acting_as,
+    correlation,
+)
+from truthstore.testing import SAMPLES, FaultyBlobs, Sample, WrapperSuite, make_samples, store_machine
+
+VERBOSE = AuditConfig(level="verbose", backend="memory")
+
+
+@pytest.fixture
+def spans():
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    exporter.config = TracingConfig(tracer_provider=provider)
+    yield exporter
+    provider.shutdown()
+
+
+def everything_on() -> ObservabilityConfig:
+    return ObservabilityConfig(
+        audit=AuditConfig(level="verbose"),
+        metrics=MetricsConfig(registry=CollectorRegistry(), exporter="both", meter_provider=MeterProvider()),
+        tracing=TracingConfig(tracer_provider=TracerProvider()),
+    )
+
+
+class TestEverything(WrapperSuite):
+    def wrap(self, base):
+        return ObservableStore(base, everything_on())
+
+
+class TestDisabled(WrapperSuite):
+    def wrap(self, base):
+        return ObservableStore(base, ObservabilityConfig.disabled())
+
+
+def make_faulty(location: MemoryBlobs):
+    faulty = FaultyBlobs(location)
+    config = ObservabilityConfig(audit=AuditConfig(backend="memory", level="verbose"))
+    return ObservableStore(MemoryStore(collection=SAMPLES, blobs=faulty), config), faulty
+
+
+TestMachine = store_machine(
+    lambda location: ObservableStore(MemoryStore(collection=SAMPLES, blobs=location)),
+    make_location=MemoryBlobs,
+    make_faulty=make_faulty,
+    effort=0.2,
+)
+
+
+def observed(base: Any = None, **parts: Any) -> ObservableStore[Sample]:
+    parts.setdefault("audit", AuditConfig(enabled=False))
+    return ObservableStore(base or MemoryStore(collection=SAMPLES), ObservabilityConfig(**parts))
+
+
+def do_everything(store: ObservableStore[Sample]) -> None:
+    store.save(Sample("a"))
+    store.save(Sample("b"), expect=ABSENT)
+    store.save(Sample("b"), expect=store.head("b").revision)
+    store.save_many([Sample("c"), Sample("d")])
+    store.get("a")
+    store.get_many(["a", "c"])
+    assert not store.exists("nothing")
+    store.query(StoreQuery(limit=2))
+    store.list_ids()
+    store.count()
+    store.aggregate(metrics="count")
+    store.delete("a")
+    store.delete_many(["b", "c"])
+    with pytest.raises(StoreNotFoundError):
+        store.get("nothing")
+    with pytest.raises(StoreConflictError):
+        store.save(Sample("d"), expect=ABSENT)
+
+
+OPERATIONS = {
+    "minimal": ["save", "save", "save", "save_many", "delete", "delete_many"],
+    "standard": ["save", "save", "save", "save_many", "delete", "delete_many", "get", "save"],
+    "verbose": [
+        *["save", "save", "head", "save", "save_many", "get", "get_many", "head", "query", "list_ids", "count"],
+        *["aggregate", "delete", "delete_many", "get", "save"],
+    ],
+}
+
+
+@pytest.mark.parametrize("level", OPERATIONS)
+def test_each_level_has_its_events(level):
+    store = observed(audit=AuditConfig(level=level, actor="nightly", extra_context={"pipeline": "p", "token": "t"}))
+    with store.correlate({"x-correlation-id": "c-1"}) as id, acting_as("me"):
+        assert id == "c-1"
+        do_everything(store)
+    events = [event for event in store.audit.query(ascending=True) if event.event_type is not AuditEventType.OPEN]
+    assert [event.operation for event in events] == OPERATIONS[level]
+    assert {event.correlation_id for event in events} == {"c-1"}
+    assert {event.actor for event in events} == {"me"}
+    assert all(
+        event.duration_ms >= 0 and event.metadata == {"pipeline": "p", "token": "[REDACTED]"} for event in events
+    )
+    assert [event.event_type for event in events if event.operation == "save"][:3] == ["save", "create", "update"]
+    (many,) = (event for event in events if event.operation == "save_many")
+    assert (many.item, many.items, many.count) == (None, ("c", "d"), 2)
+    if level != "minimal":
+        assert [(e.error_type, e.item) for e in events if e.status is AuditStatus.FAILURE] == [
+            ("StoreNotFoundError", "nothing"),
+            ("StoreConflictError", "d"),
+        ]
+    assert store.audit.verify_chain()
+    assert len(store.audit.query(item="c")) >= 1
+    store.save(Sample("x"))
+    (last,) = store.audit.query(limit=1)
+    assert (last.actor, last.correlation_id, last.item) == ("nightly", None, "x")
+
+
+def test_a_partial_failure_says_so():
+    blobs = FaultyBlobs(MemoryBlobs())
+    store = observed(MemoryStore(collection=SAMPLES, blobs=blobs), audit=AuditConfig(backend="memory"))
+    store.save(Sample("z"))
+    blobs.arm(2, "before")
+    with pytest.raises(StoreBulkError):
+        store.save_many([Sample("a"), Sample("b"), Sample("c")])
+    (event,) = store.audit.query(status="partial")
+    assert event.error_type == "StoreBulkError"
+
+
+def test_prometheus_has_the_figures():
+    registry = CollectorRegistry()
+    cached = CachedStore(MemoryStore(collection=SAMPLES))
+    store = observed(cached, metrics=MetricsConfig(registry=registry, store_name="main"))
+    observed(cached, metrics=MetricsConfig(registry=registry, store_name="main"))
+    do_everything(store)
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(name, {"store": "main", **labels})
+
+    assert value("store_operations_total", operation="save", status="success") == 3
+    assert value("store_operations_total", operation="save", status="error") == 1
+    assert value("store_operation_duration_seconds_count", operation="get") == 2
+    assert value("store_errors_total", error_type="StoreConflictError") == 1
+    assert (value("store_bytes_read_total") or 0) > 100
+    assert (value("store_bytes_written_total") or 0) > 500
+    assert value("store_connections_active") == 2
+    assert cached.metrics.hits > 0
+    assert value("store_cache_hits_total") == cached.metrics.hits
+    assert value("store_cache_misses_total") == cached.metrics.misses
+    store.close()
+    store.close()
+    assert value("store_connections_active") == 1
+
+
+def test_opentelemetry_has_the_figures():
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    store = observed(
+        CachedStore(MemoryStore(collection=SAMPLES)),
+        metrics=MetricsConfig(exporter="opentelemetry", meter_provider=provider),
+    )
+    do_everything(store)
+    data = reader.get_metrics_data()
+    assert data is not None
+    found = {
+        metric.name: metric.data.data_points
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    }
+    assert set(found) == {
+        "store_operations_total",
+        "store_operation_duration_seconds",
+        "store_bytes_read_total",
+        "store_bytes_written_total",
+        "store_connections_active",
+        "store_cache_hits_total",
+        "store_cache_misses_total",
+        "store_errors_total",
+    }
+    saves: Any = [p for p in found["store_operations_total"] if (p.attributes or {}).get("operation") == "save"]
+    assert sorted(point.value for point in saves) == [1, 3]
+    provider.shutdown()
+
+
+def test_spans_follow_the_conventions(spans):
+    provider: Any = spans.config.tracer_provider
+    store = observed(tracing=spans.config, audit=VERBOSE, environment="test")
+    with provider.get_tracer("caller").start_as_current_span("outer") as outer, correlation("c-2"):
+        store.save(Sample("a"))
+        assert [sample.id for sample in store.query()] == ["a"]
+        with pytest.raises(StoreNotFoundError):
+            store.get("b")
+    save, query, get, _ = spans.get_finished_spans()
+    assert save.name == "save samples"
+    assert dict(save.attributes) == {
+        "db.system.name": "truthstore.memory",
+        "db.operation.name": "save",
+        "db.collection.name": "samples",
+        "deployment.environment.name": "test",
+        "truthstore.item.id": "a",
+        "truthstore.correlation_id": "c-2",
+    }
+    assert {span.parent.span_id for span in (save, query, get)} == {outer.get_span_context().span_id}
+    assert query.attributes["db.response.returned_rows"] == 1
+    assert get.status.is_ok is False
+    assert get.attributes["error.type"] == "StoreNotFoundError"
+    assert get.events[0].name == "exception"
+    (event,) = store.audit.query(operation="save")
+    assert event.trace_id == format(save.context.trace_id, "032x")
+
+
+def test_a_query_that_fails_or_is_left_is_told(spans):
+    blobs = FaultyBlobs(MemoryBlobs())
+    store = observed(MemoryStore(collection=SAMPLES, blobs=blobs), tracing=spans.config, audit=VERBOSE)
+    store.save_many(make_samples(5))
+    rest = store.scan(StoreQuery(), collection=SAMPLES, bodies=True)
+    next(rest)
+    del rest
+    blobs.arm(3, "before")
+    with pytest.raises(Exception, match="on purpose"):
+        store.query()
+    _, left, failed = spans.get_finished_spans()
+    assert left.attributes["db.response.returned_rows"] == 1
+    assert failed.events[0].name == "exception"
+    assert [event.status for event in store.audit.query(operation="query", ascending=True)] == ["success", "failure"]
+
+
+def test_the_presets():
+    production = ObservabilityConfig.production()
+    assert (production.audit.enabled, production.metrics.enabled, production.tracing.enabled) == (True, True, True)
+    minimal = ObservabilityConfig.minimal()
+    assert (minimal.audit.level, minimal.metrics.enabled, minimal.tracing.enabled) == ("minimal", True, False)
+    off = ObservabilityConfig.disabled()
+    assert (off.audit.enabled, off.metrics.enabled, off.tracing.enabled) == (False, False, False)
+    with pytest.raises(StoreConfigError, match="off"):
+        _ = ObservableStore(MemoryStore(collection=SAMPLES), off).audit
+
+
+@pytest.mark.parametrize(
+    ("part", "module", "extra"),
+    [
+        ({"metrics": MetricsConfig()}, "prometheus_client", "metrics"),
+        ({"metrics": MetricsConfig(exporter="opentelemetry")}, "opentelemetry", "metrics"),
+        ({"tracing": TracingConfig()}, "opentelemetry", "tracing"),
+    ],
+)
+def test_a_missing_package_is_named(part, module, extra, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(StoreConfigError, match=rf"truthstore\[{extra}\]"):
+        observed(**part)
+
+
+def test_a_bad_setting_is_refused():
+    wrong: Any = "wrong"
+    for make in (
+        lambda: AuditConfig(level="all"),
+        lambda: AuditConfig(mode=wrong),
+        lambda: AuditConfig(on_error=wrong),
+        lambda: AuditConfig(backend="kafka"),
+        lambda: AuditConfig(backend="json"),
+        lambda: MetricsConfig(exporter=wrong),
+    ):
+        with pytest.raises(StoreConfigError):
+            make()
+    with pytest.raises(ValueError):
+        AuditConfig(batch_size=0)
+    with pytest.raises(TypeError):
+        ObservabilityConfig(audit=wrong)
+    with pytest.raises(TypeError):
+        ObservableStore(MemoryStore(collection=SAMPLES), wrong)

@@ -1,0 +1,55 @@
+"""Retention: the whole suite on the stack, alone and above versions, and the state machine."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from truthstore import RESULTS
+from truthstore.backends.filesystem import FileSystemStore
+from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.retention import CompositePolicy, CountBasedPolicy, RetentionStore, TimeBasedPolicy
+from truthstore.testing import SAMPLES, FaultyBlobs, WrapperSuite, store_machine
+from truthstore.versioning import VersionedStore
+
+LENIENT = CompositePolicy([TimeBasedPolicy(max_age=timedelta(days=36_500)), CountBasedPolicy(1_000_000)])
+
+
+class TestRetentionInMemory(WrapperSuite):
+    def wrap(self, base):
+        return RetentionStore(base, LENIENT, cleanup_interval_hours=0.000001)
+
+
+class TestRetentionOfVersionedFiles(WrapperSuite):
+    concurrent = True
+    shared_between_processes = True
+    transparent = False
+
+    @pytest.fixture
+    def location(self, tmp_path):
+        return tmp_path / "store"
+
+    def wrap(self, base):
+        return RetentionStore(VersionedStore(base), LENIENT)
+
+    def make_base(self, location, *, collection=RESULTS, **options):
+        return FileSystemStore(base_path=location, durability="os", collection=collection, **options)
+
+
+def make_stack(location: MemoryBlobs) -> RetentionStore:
+    return RetentionStore(VersionedStore(MemoryStore(collection=SAMPLES, blobs=location)), LENIENT)
+
+
+def make_faulty_stack(location: MemoryBlobs) -> tuple[RetentionStore, FaultyBlobs]:
+    faulty = FaultyBlobs(location)
+    return RetentionStore(VersionedStore(MemoryStore(collection=SAMPLES, blobs=faulty)), LENIENT), faulty
+
+
+def make_files(location) -> RetentionStore:
+    base = FileSystemStore(base_path=location, durability="os", collection=SAMPLES)
+    return RetentionStore(base, LENIENT, cleanup_interval_hours=0.000001)
+
+
+TestRetentionMachine = store_machine(make_stack, make_location=MemoryBlobs, make_faulty=make_faulty_stack, effort=0.1)
+TestRetentionFilesMachine = store_machine(make_files, effort=0.1)

@@ -1,0 +1,359 @@
+"""Amazon S3, and whatever speaks its protocol and honours conditional writes: MinIO, R2, Wasabi, Spaces, LocalStack.
+
+A put with a condition is one request. 412 means that the condition did not hold; 409 that another request for the same
+key was under way, so it is repeated; a 412 that answers a *repeated* request may be the work of its own first attempt,
+and is reported as a write whose outcome is unknown.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
+from urllib.parse import urlencode
+
+import tenacity
+
+from truthstore.backends.cloud import (
+    Action,
+    CloudConfig,
+    PerProcess,
+    SingleWriterBlobs,
+    ascending,
+    cause,
+    content_type,
+    failure,
+    is_index,
+    needed,
+    place_of,
+)
+from truthstore.backends.cloud_store import CloudStore
+from truthstore.backends.s3_errors import MISSING, OWN_ATTEMPT, is_passing, trouble_of, unanswered
+from truthstore.configuration import configure
+from truthstore.errors import (
+    StoreConfigError,
+    StoreConflictError,
+    StoreError,
+    StoreNotFoundError,
+    StoreNotSupportedError,
+)
+from truthstore.record import ABSENT, ANY, new_revision
+from truthstore.results import RESULTS
+from truthstore.store import conflict
+
+if TYPE_CHECKING:
+    from truthstore.blobs import BlobExpect, Blobs, Tag
+    from truthstore.collection import Collection
+    from truthstore.results import ValidationResult
+
+__all__ = ["S3Blobs", "S3Config", "S3Store"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+CONNECT_SECONDS: Final = 10.0
+MAX_TAGS: Final = 10
+DISCARDED: Final = 1_000
+PRECONDITION_FAILED: Final = 412
+SLOW_CLASSES: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Config(CloudConfig):
+    """Options of the S3 store.
+
+    Attributes:
+        bucket: the bucket; it must exist.
+        region: the bucket's region; by default as the environment says.
+        endpoint_url: the address of another service than Amazon's.
+        profile: a profile of ``~/.aws``.
+        access_key_id: a key, where environment, profile and role of the machine do not give one.
+        secret_access_key: its secret.
+        session_token: the token of temporary credentials.
+        storage_class: of the objects of items; those of the index are always ``STANDARD``.
+        server_side_encryption: ``AES256``, ``aws:kms`` or ``aws:kms:dsse``; by default as the bucket is set.
+        kms_key_id: the key, for the latter two.
+        tags: object tags, for cost reports and lifecycle rules.
+        client: a ready boto3 client, instead of all that is about connecting.
+    """
+
+    bucket: str = ""
+    region: str | None = None
+    endpoint_url: str | None = None
+    profile: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    storage_class: str = "STANDARD"
+    server_side_encryption: str | None = None
+    kms_key_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    client: Any = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        CloudConfig.__post_init__(self)
+        if self.storage_class in SLOW_CLASSES:
+            raise StoreConfigError(
+                f"items in storage class {self.storage_class} cannot be read at once: use GLACIER_IR, or a lifecycle rule"
+            )
+        if self.kms_key_id and self.server_side_encryption == "AES256":
+            raise StoreConfigError("kms_key_id belongs to server_side_encryption='aws:kms'")
+        if len(self.tags) > MAX_TAGS:
+            raise StoreConfigError(f"S3 takes up to {MAX_TAGS} tags, not {len(self.tags)}")
+        given = [name for name in ("region", "endpoint_url", "profile", "access_key_id") if getattr(self, name)]
+        if self.client is not None and given:
+            raise StoreConfigError(f"client is ready: {given[0]} belongs to how it was made")
+        if bool(self.access_key_id) != bool(self.secret_access_key):
+            raise StoreConfigError("access_key_id and secret_access_key belong together")
+
+
+def connect(config: S3Config) -> Any:
+    """A client as the options say.
+
+    Raises:
+        StoreConfigError: they make no sense.
+    """
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    settings: dict[str, Any] = {
+        "max_pool_connections": config.concurrency,
+        "connect_timeout": min(CONNECT_SECONDS, config.timeout),
+        "read_timeout": config.timeout,
+        "retries": {"total_max_attempts": config.retries + 1, "mode": "standard"},
+    }
+    if config.endpoint_url:
+        # Other services do not know Amazon's checksum trailers, and some keep "aws-chunked" as a content encoding.
+        settings["request_checksum_calculation"] = settings["response_checksum_validation"] = "when_required"
+    try:
+        session = boto3.Session(
+            profile_name=config.profile,
+            region_name=config.region,
+            aws_access_key_id=config.access_key_id,
+            aws_secret_access_key=config.secret_access_key,
+            aws_session_token=config.session_token,
+        )
+        return session.client("s3", endpoint_url=config.endpoint_url, config=Config(**settings))
+    except (BotoCoreError, ValueError) as error:
+        raise StoreConfigError(f"cannot make an S3 client: {error}", backend="s3") from error
+
+
+class S3Blobs:
+    """The objects of a bucket below a prefix.
+
+    Args:
+        config: the options.
+        prefix: what the names of all objects start with.
+    """
+
+    def __init__(self, config: S3Config, prefix: str = "") -> None:
+        needed(config.bucket, "bucket", "the S3 store")
+        self._bucket = config.bucket
+        self._prefix = prefix
+        self._deletes_conditionally = True if config.endpoint_url is None and config.client is None else None
+        self._attempts = config.retries + 1
+        given, owner = config.client, os.getpid()
+
+        def client() -> Any:
+            if given is None:
+                return connect(config)
+            if os.getpid() != owner:
+                given.close()  # drops the connections that a fork copied; new ones are made as they are needed
+            return given
+
+        self._client = PerProcess[Any](client, lambda client: client.close())
+        self._arguments: dict[str, Any] = {"Bucket": config.bucket}
+        if config.server_side_encryption or config.kms_key_id:
+            self._arguments["ServerSideEncryption"] = config.server_side_encryption or "aws:kms"
+        if config.kms_key_id:
+            self._arguments["SSEKMSKeyId"] = config.kms_key_id
+        if config.tags:
+            self._arguments["Tagging"] = urlencode(config.tags)
+        self._class = {"StorageClass": config.storage_class} if config.storage_class != "STANDARD" else {}
+
+    def __repr__(self) -> str:
+        return f"S3Blobs({self._bucket!r}, {self._prefix!r})"
+
+    def get(self, key: str) -> tuple[bytes, Tag]:
+        """The bytes and their etag: one request."""
+
+        def read() -> tuple[bytes, Tag]:
+            answer = self._client().get_object(Bucket=self._bucket, Key=self._prefix + key)
+            return answer["Body"].read(), answer["ETag"]
+
+        return self._call("read", key, read)
+
+    def put(self, key: str, data: bytes, *, expect: BlobExpect = ANY) -> Tag:
+        """Stores bytes: one request."""
+        arguments = {
+            **self._arguments,
+            **({} if is_index(key) else self._class),
+            "Key": self._prefix + key,
+            "Body": data,
+            "ContentType": content_type(key),
+        }
+        if expect is ABSENT:
+            arguments["IfNoneMatch"] = "*"
+        elif expect is not ANY:
+            arguments["IfMatch"] = expect
+        answer = self._call("write", key, lambda: self._client().put_object(**arguments), expect)
+        return str(answer["ETag"])
+
+    def delete(self, key: str, *, expect: BlobExpect = ANY) -> bool:
+        """Removes a key: two requests, because the service does not tell whether there was one."""
+        target = {"Bucket": self._bucket, "Key": self._prefix + key}
+        try:
+            actual = self._call("remove", key, lambda: self._client().head_object(**target))["ETag"]
+        except StoreNotFoundError:
+            # The answer to HEAD does not tell a missing object from a missing bucket; that to a list does.
+            next(self._names(target["Key"], ""), None)
+            return False
+        if expect is not ANY:
+            if actual != expect:
+                raise conflict(key, expect, actual, backend="s3", collection="object")
+            self._check_deletes()
+            target["IfMatch"] = actual
+        try:
+            self._call("remove", key, lambda: self._client().delete_object(**target), expect)
+        except StoreNotFoundError:
+            return False
+        return True
+
+    def discard(self, keys: Sequence[str]) -> None:
+        """Removes keys, whether they are there or not: one request for every thousand."""
+        for start in range(0, len(keys), DISCARDED):
+            some = [{"Key": self._prefix + key} for key in keys[start : start + DISCARDED]]
+            answer = self._call("remove", some[0]["Key"], partial(self._delete_objects, some))
+            for failed in answer.get("Errors", ()):
+                trouble = trouble_of(failed.get("Code", ""), 0, StoreError(failed.get("Message", "")))
+                raise failure("s3", "remove", self._name(failed["Key"]), trouble)
+
+    def _delete_objects(self, some: Sequence[Mapping[str, str]]) -> Mapping[str, Any]:
+        answer: Mapping[str, Any] = self._client().delete_objects(
+            Bucket=self._bucket, Delete={"Objects": some, "Quiet": True}
+        )
+        return answer
+
+    def _check_deletes(self) -> None:
+        """Finds out, once, whether another service than Amazon's honours the condition of a delete.
+
+        Raises:
+            StoreNotSupportedError: it does not.
+        """
+        if self._deletes_conditionally is None:
+            target = {"Bucket": self._bucket, "Key": f"{self._prefix}_truthstore/probe-{new_revision()}"}
+            key = target["Key"]
+            tag = self._call("write", key, lambda: self._client().put_object(**target, Body=b""))["ETag"]
+            try:
+                wrong = tag.replace(tag[1], "0" if tag[1] != "0" else "1", 1)
+                self._call("remove", key, lambda: self._client().delete_object(**target, IfMatch=wrong), wrong)
+                self._deletes_conditionally = False
+            except StoreConflictError:
+                self._deletes_conditionally = True
+            finally:
+                self._call("remove", key, lambda: self._client().delete_object(**target))
+        if not self._deletes_conditionally:
+            raise StoreNotSupportedError("this service ignores the condition of a delete", backend="s3")
+
+    def list(self, prefix: str, *, after: str | None = None) -> Iterator[str]:
+        """Keys in ascending order: a request for every thousand."""
+        start = self._prefix + (after or "")
+        found = ascending(self._names(self._prefix + prefix, start if after else ""), start if after else "", "s3")
+        return (name[len(self._prefix) :] for name in found)
+
+    def _names(self, prefix: str, start: str) -> Iterator[str]:
+        arguments = {"Bucket": self._bucket, "Prefix": prefix, **({"StartAfter": start} if start else {})}
+
+        def page() -> Mapping[str, Any]:
+            found: Mapping[str, Any] = self._client().list_objects_v2(**arguments)
+            return found
+
+        while True:
+            found = self._call("list", prefix, page)
+            for one in found.get("Contents", ()):
+                yield one["Key"]
+            if not found.get("IsTruncated"):
+                return
+            arguments["ContinuationToken"] = found["NextContinuationToken"]
+
+    def close(self) -> None:
+        """Gives up connections."""
+        self._client.close()
+
+    def _call(self, action: Action, key: str, request: Callable[[], R], expect: BlobExpect = ANY) -> R:
+        """Makes a request, again if the service asks for it, and reports its failure in this library's terms."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        again = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(is_passing),
+            stop=tenacity.stop_after_attempt(self._attempts),
+            wait=tenacity.wait_random_exponential(0.1, 2),
+            reraise=True,
+        )
+        try:
+            return again(request)
+        except ClientError as error:
+            raise self._refused(action, key, error, expect) from cause(error)
+        except BotoCoreError as error:
+            raise failure("s3", action, self._name(key), unanswered(error)) from cause(error)
+
+    def _name(self, key: str) -> str:
+        return f"s3://{self._bucket}/{key if key.startswith(self._prefix) else self._prefix + key}"
+
+    def _refused(self, action: Action, key: str, error: Any, expect: BlobExpect) -> StoreError:
+        answer: Mapping[str, Any] = error.response
+        code = str(answer.get("Error", {}).get("Code", ""))
+        facts: Mapping[str, Any] = answer.get("ResponseMetadata", {})
+        status = int(facts.get("HTTPStatusCode", 0))
+        if code in MISSING and action != "list":
+            if action != "write":
+                return StoreNotFoundError("object", key, backend="s3")
+            if expect is not ANY:
+                return conflict(key, expect, None, backend="s3", collection="object")
+        if status == PRECONDITION_FAILED:
+            if facts.get("RetryAttempts"):
+                return failure("s3", action, self._name(key), OWN_ATTEMPT)
+            return conflict(key, expect, "another tag", backend="s3", collection="object")
+        return failure("s3", action, self._name(key), trouble_of(code, status, error))
+
+
+class S3Store(CloudStore[T]):
+    """Keeps items in a bucket of S3, or of another service that speaks its protocol. Any number of writers at once.
+
+    Args:
+        config: the options, or
+        options: the same as keywords.
+        collection: what the public operations act on.
+
+    Raises:
+        StoreConfigError: options that make no sense.
+        TypeError: unknown options.
+    """
+
+    name: ClassVar[str] = "s3"
+
+    @overload
+    def __init__(
+        self: S3Store[ValidationResult],
+        config: S3Config | None = ...,
+        *,
+        collection: Collection[ValidationResult] = ...,
+        **options: Any,
+    ) -> None: ...
+    @overload
+    def __init__(self, config: S3Config | None = ..., *, collection: Collection[T], **options: Any) -> None: ...
+    def __init__(
+        self, config: S3Config | None = None, *, collection: Collection[Any] = RESULTS, **options: Any
+    ) -> None:
+        settings = configure(S3Config, config, options, "S3Store")
+        prefix = place_of(settings)
+        blobs: Blobs = S3Blobs(settings, prefix)
+        if settings.single_writer:
+            blobs = SingleWriterBlobs(blobs, self.name)
+        account = settings.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3", os.environ.get("AWS_ENDPOINT_URL", ""))
+        if settings.client is not None:
+            account = settings.client.meta.endpoint_url
+        super().__init__(collection, settings, blobs, f"s3://{settings.bucket}/{prefix}", account)

@@ -1,0 +1,32 @@
+"""Caching: items that are read again are not fetched again, and what is served is never older than a write."""
+
+from __future__ import annotations
+
+from truthstore.caching.backends import (
+    BaseCache,
+    DiskCache,
+    InMemoryCache,
+    LFUCache,
+    LRUCache,
+    RedisCache,
+    SharedCache,
+    TTLCache,
+)
+from truthstore.caching.base import CacheConfig, CacheMetrics, CacheMode, EvictionPolicy
+from truthstore.caching.store import CachedStore
+
+__all__ = [
+    "BaseCache",
+    "CacheConfig",
+    "CacheMetrics",
+    "CacheMode",
+    "CachedStore",
+    "DiskCache",
+    "EvictionPolicy",
+    "InMemoryCache",
+    "LFUCache",
+    "LRUCache",
+    "RedisCache",
+    "SharedCache",
+    "TTLCache",
+]

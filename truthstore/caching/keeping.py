@@ -1,0 +1,190 @@
+"""Finding, loading and keeping records: the part of a cached store that decides what may be cached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from truthstore.caching.coherence import Coherence, Flight, Key, Session, untouched
+from truthstore.caching.tiers import MISSING, LocalTier, SharedTier
+from truthstore.errors import StoreNotFoundError
+from truthstore.record import Record, Revision
+
+if TYPE_CHECKING:
+    from truthstore.caching.base import CacheConfig
+    from truthstore.collection import Collection
+    from truthstore.store import BaseStore
+
+__all__ = ["Keeper"]
+
+Load = Callable[[str, "Collection[Any]"], Record]
+
+
+class Keeper:
+    """Keeps records of one store in a cache, and only such as are right.
+
+    Args:
+        base: the store.
+        tier: the cache.
+        config: life span of what is missing, and whether to revalidate.
+        fills_on_read: whether what is loaded is kept.
+        load: loads a record.
+    """
+
+    def __init__(
+        self,
+        base: BaseStore[Any],
+        tier: LocalTier | SharedTier,
+        config: CacheConfig,
+        load: Load,
+        *,
+        fills_on_read: bool,
+    ) -> None:
+        self._base = base
+        self._tier = tier
+        self._config = config
+        self._load_one = load
+        self._fills_on_read = fills_on_read
+        self.coherence = Coherence(tier.forget)
+
+    def find(self, id: str, collection: Collection[Any]) -> Record | None:
+        """The record from the cache, `MISSING`, or None; with revalidation only if the store still has the same."""
+        record = self._tier.find(id, collection)
+        if record is None or not self._config.revalidate:
+            return record
+        try:
+            revision = self._base.head_record(id, collection=collection).revision
+        except StoreNotFoundError:
+            revision = MISSING.revision
+        if record.revision == revision:
+            return record
+        self.coherence.changed([((collection.name, id), None)])
+        return None
+
+    def load(self, id: str, collection: Collection[Any]) -> Record:
+        """The record from below, `MISSING` if there is none: one load for all who ask at the same time."""
+        key = (collection.name, id)
+        while True:
+            flight, is_own = self.coherence.board(key)
+            if not is_own:
+                record = flight.wait()
+                if record is not None:
+                    return record
+                continue  # whoever loaded was interrupted
+            try:
+                claim = self._tier.claim([key]).get(key) if self._fills_on_read else None
+                try:
+                    flight.record = self._load_one(id, collection)
+                except StoreNotFoundError:
+                    flight.record = MISSING
+                self._keep(key, flight.record, claim, partial(_flies, flight))
+            except Exception as error:
+                flight.error = error
+                raise
+            finally:
+                self.coherence.leave(key, flight)
+            return flight.record
+
+    def load_many(self, ids: Sequence[str], collection: Collection[Any]) -> dict[str, Record]:
+        """The records from below that exist."""
+        session = self.coherence.begin()
+        try:
+            claims = self._tier.claim([(collection.name, id) for id in ids]) if self._fills_on_read else {}
+            loaded = self._base.get_records(ids, collection=collection)
+            for key, claim in claims.items():
+                self._keep(key, loaded.get(key[1], MISSING), claim, partial(_quiet, session, key))
+        finally:
+            self.coherence.end(session)
+        return loaded
+
+    def refresh(self, id: str, collection: Collection[Any]) -> Record:
+        """The record from below, which is kept whatever the mode."""
+        key = (collection.name, id)
+        self.coherence.changed([(key, None)])
+        session = self.coherence.begin()
+        try:
+            claim = self._tier.claim([key]).get(key)
+            record = self._load_one(id, collection)
+            self._keep(key, record, claim, partial(_quiet, session, key))
+        finally:
+            self.coherence.end(session)
+        return record
+
+    def warm(self, records: Callable[[], Iterable[Record]], collection: Collection[Any]) -> int:
+        """Keeps what is found, whatever the mode, and returns how much that was."""
+        if isinstance(self._tier, SharedTier):
+            # A lease holds from the moment it is given: what was read before may be old.
+            return sum(self.refresh(record.id, collection).id == record.id for record in records())
+        count = 0
+        session = self.coherence.begin()
+        try:
+            for record in records():
+                key = (collection.name, record.id)
+                count += self._keep(key, record, b"", partial(_quiet, session, key))
+        finally:
+            self.coherence.end(session)
+        return count
+
+    def write(
+        self,
+        records: Sequence[Record],
+        collection: Collection[Any],
+        write: Callable[[], list[Record]],
+        *,
+        fill: bool,
+    ) -> list[Record]:
+        """Writes, and keeps what was written if `fill` is set and nobody else wrote at the same time."""
+        keys = [(collection.name, record.id) for record in records]
+        session = self.coherence.begin()
+        heads: list[Record] = []
+        claims: dict[Key, bytes] = {}
+        try:
+            claims = self._tier.claim(keys, force=True)
+            heads = write()
+        finally:
+            # A write that failed may have happened all the same.
+            self._tell(session, keys, heads)
+            if isinstance(self._tier, SharedTier):
+                self._tier.release()
+            if not heads or not fill or len(set(keys)) < len(keys):
+                claims = {}
+            kept: set[Key] = set()
+            for key, record, head in zip(keys, records, heads, strict=False):
+                written = Record(head.meta, record.body, head.revision)
+                if self._keep(key, written, claims.get(key), partial(untouched, session, key, head.revision)):
+                    kept.add(key)
+            if lost := [key for key in keys if key not in kept]:
+                self._tier.forget(lost)
+            self.coherence.end(session)
+        return heads
+
+    def _tell(self, session: Session, keys: Sequence[Key], heads: Sequence[Record]) -> None:
+        """Makes known what a backend that announces nothing has written, or may have."""
+        revisions: dict[Key, Revision | None] = dict.fromkeys(keys)
+        revisions.update(zip(keys, (head.revision for head in heads), strict=False))
+        untold = [
+            (key, revision) for key, revision in revisions.items() if revision not in session.announced.get(key, ())
+        ]
+        if untold:
+            self.coherence.changed(untold)
+
+    def _keep(self, key: Key, record: Record, claim: bytes | None, is_valid: Callable[[], bool]) -> bool:
+        ttl = self._config.negative_ttl_seconds if record is MISSING else None
+        if claim is None or ttl == 0:
+            return False
+        with self.coherence.lock:
+            if not is_valid():
+                return False
+            if isinstance(self._tier, LocalTier):
+                return self._tier.keep(key, record, claim, ttl)
+        # Whatever is announced from here on ends the lease.
+        return self._tier.keep(key, record, claim, ttl)
+
+
+def _flies(flight: Flight) -> bool:
+    return not flight.is_stale
+
+
+def _quiet(session: Session, key: Key) -> bool:
+    return key not in session.announced

@@ -1,0 +1,260 @@
+"""What is done around each operation: a span, figures, an audit event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from truthstore.errors import StoreBulkError, StoreConfigError, StoreError, StoreNotFoundError
+from truthstore.observability.context import current_actor, current_correlation_id, system_user
+from truthstore.observability.events import AuditEvent, AuditEventType, AuditStatus
+
+if TYPE_CHECKING:
+    from truthstore.observability.config import ObservabilityConfig, TracingConfig
+    from truthstore.observability.logger import AuditLogger
+    from truthstore.observability.metrics import Metrics
+    from truthstore.record import Record
+
+__all__ = ["Observer"]
+
+R = TypeVar("R")
+
+TYPES: Final = {
+    "save": AuditEventType.SAVE,
+    "save_many": AuditEventType.SAVE,
+    "delete": AuditEventType.DELETE,
+    "delete_many": AuditEventType.DELETE,
+    "get": AuditEventType.READ,
+    "head": AuditEventType.READ,
+    "get_many": AuditEventType.READ,
+}
+
+
+def tracer_of(config: TracingConfig) -> Any:
+    """The tracer that a configuration wants, or None.
+
+    Raises:
+        StoreConfigError: the package opentelemetry-api is not installed.
+    """
+    if not config.enabled:
+        return None
+    try:
+        from opentelemetry import trace
+    except ImportError as error:
+        raise StoreConfigError("traces need the extra 'tracing': pip install 'truthstore[tracing]'") from error
+    return trace.get_tracer("truthstore", tracer_provider=config.tracer_provider)
+
+
+class Observer:
+    """Observes the operations of one store.
+
+    Args:
+        store: name of the backend.
+        config: labels and attributes.
+        metrics: where figures are counted.
+        tracer: a tracer of OpenTelemetry, or None.
+        audit: the audit trail, or None.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        config: ObservabilityConfig,
+        metrics: Sequence[Metrics],
+        tracer: Any,
+        audit: AuditLogger | None,
+    ) -> None:
+        self._store = store
+        self._environment = config.environment
+        self._metrics = tuple(metrics)
+        self._tracer = tracer
+        self._audit = audit
+        self._actor = config.audit.actor
+        self._metadata = dict(config.audit.extra_context)
+        self._attributes = {
+            "db.system.name": f"truthstore.{store}",
+            "deployment.environment.name": config.environment,
+            **config.tracing.attributes,
+        }
+
+    def run(
+        self,
+        operation: str,
+        collection: str,
+        call: Callable[[], R],
+        *,
+        item: str | None = None,
+        items: Sequence[str] = (),
+        written: int = 0,
+        kind: AuditEventType | None = None,
+        read: Callable[[R], int] | None = None,
+    ) -> R:
+        """Runs an operation and observes it."""
+        if self._tracer is not None:
+            with self._tracer.start_as_current_span(
+                f"{operation} {collection}",
+                kind=_client(),
+                attributes=self._described(operation, collection, item, items),
+            ) as span:
+                return self._run(operation, collection, call, item, items, written, kind, read, span)
+        return self._run(operation, collection, call, item, items, written, kind, read, None)
+
+    def _described(
+        self, operation: str, collection: str, item: str | None = None, items: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            **self._attributes,
+            "db.operation.name": operation,
+            "db.collection.name": collection,
+        }
+        if item is not None:
+            found["truthstore.item.id"] = item
+        if len(items) > 1:
+            found["db.operation.batch.size"] = len(items)
+        if correlation := current_correlation_id():
+            found["truthstore.correlation_id"] = correlation
+        return found
+
+    def _run(
+        self,
+        operation: str,
+        collection: str,
+        call: Callable[[], R],
+        item: str | None,
+        items: Sequence[str],
+        written: int,
+        kind: AuditEventType | None,
+        read: Callable[[R], int] | None,
+        span: Any,
+    ) -> R:
+        start = perf_counter()
+        try:
+            result = call()
+        except Exception as error:
+            if span is not None:
+                span.set_attribute("error.type", type(error).__name__)
+            self._ended(operation, collection, perf_counter() - start, item, items, kind, error, 0, 0, span)
+            raise
+        seconds = perf_counter() - start
+        self._ended(
+            operation, collection, seconds, item, items, kind, None, 0 if read is None else read(result), written, span
+        )
+        return result
+
+    def found(self, operation: str, collection: str, records: Iterator[Record]) -> Iterator[Record]:
+        """Observes a lazy operation, from its first record to its last, or to where the reader stops."""
+        span = None
+        if self._tracer is not None:
+            span = self._tracer.start_span(
+                f"{operation} {collection}", kind=_client(), attributes=self._described(operation, collection)
+            )
+        return self._found(operation, collection, records, span)
+
+    def _found(self, operation: str, collection: str, records: Iterator[Record], span: Any) -> Iterator[Record]:
+        seconds, count, read = 0.0, 0, 0
+        failed: Exception | None = None
+        try:
+            while True:
+                start = perf_counter()
+                try:
+                    record = self._next(records, span)
+                except Exception as error:
+                    failed = error
+                    raise
+                finally:
+                    seconds += perf_counter() - start
+                if record is None:
+                    return
+                count += 1
+                read += len(record.body or b"")
+                yield record
+        finally:
+            if span is not None:
+                if failed is not None:
+                    span.record_exception(failed)
+                    span.set_attribute("error.type", type(failed).__name__)
+                    span.set_status(_error(failed))
+                span.set_attribute("db.response.returned_rows", count)
+            try:
+                self._ended(operation, collection, seconds, None, (), None, failed, read, 0, span, count)
+            finally:
+                if span is not None:
+                    span.end()
+
+    def _next(self, records: Iterator[Record], span: Any) -> Record | None:
+        if span is None:
+            return next(records, None)
+        from opentelemetry import trace
+
+        # The span is current only while the store works, not while the reader does.
+        with trace.use_span(span, end_on_exit=False, record_exception=False, set_status_on_exception=False):
+            return next(records, None)
+
+    def _ended(
+        self,
+        operation: str,
+        collection: str,
+        seconds: float,
+        item: str | None,
+        items: Sequence[str],
+        kind: AuditEventType | None,
+        error: Exception | None,
+        read: int,
+        written: int,
+        span: Any,
+        count: int = -1,
+    ) -> None:
+        # That nothing is there is an answer to the question whether it is.
+        is_answer = operation == "head" and isinstance(error, StoreNotFoundError)
+        error_type = None if error is None or is_answer else type(error).__name__
+        for metrics in self._metrics:
+            metrics.count(operation, error_type, seconds, read, written)
+        audit = self._audit
+        if audit is None:
+            return
+        kind = kind or TYPES.get(operation, AuditEventType.QUERY)
+        status = AuditStatus.SUCCESS if error_type is None else AuditStatus.FAILURE
+        if isinstance(error, StoreBulkError) and error.stored:
+            status = AuditStatus.PARTIAL
+        if not audit.wants(kind, status):
+            return
+        event = AuditEvent(
+            event_type=kind,
+            operation=operation,
+            timestamp=datetime.now(UTC),
+            status=status,
+            store=self._store,
+            collection=collection,
+            item=item,
+            items=tuple(items),
+            count=count if count >= 0 else (len(items) if item is None else 1),
+            actor=current_actor() or self._actor or system_user(),
+            correlation_id=current_correlation_id(),
+            trace_id=None if span is None else format(span.get_span_context().trace_id, "032x"),
+            duration_ms=round(seconds * 1_000, 3),
+            error_type=error_type,
+            error_message=None if error_type is None else str(error),
+            environment=self._environment,
+            metadata=self._metadata,
+        )
+        if error is None:
+            audit.log(event)
+            return
+        try:
+            audit.log(event)
+        except StoreError as trouble:  # the operation's own error is what its caller must see
+            error.add_note(f"its audit event could not be written: {trouble}")
+
+
+def _client() -> Any:
+    from opentelemetry.trace import SpanKind
+
+    return SpanKind.CLIENT
+
+
+def _error(error: Exception) -> Any:
+    from opentelemetry.trace import Status, StatusCode
+
+    return Status(StatusCode.ERROR, str(error))

@@ -1,0 +1,88 @@
+"""The audit trail as records of a store: a record holds the events of one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from truthstore.collection import Collection, to_microseconds
+from truthstore.errors import StoreCorruptError
+from truthstore.observability.events import AuditEvent, encode_event
+from truthstore.observability.sinks import AuditBackend
+from truthstore.query import StoreQuery
+from truthstore.record import FieldValue, Meta, Record
+
+if TYPE_CHECKING:
+    from truthstore.store import BaseStore
+
+__all__ = ["AUDIT", "StoreAuditBackend"]
+
+AUDIT: Final = Collection.of_records(
+    "store.audit",
+    index={"chain": str, "first": int, "last": int, "hash": str, "start": datetime, "end": datetime},
+    time="end",
+    lookups=[["chain"]],
+)
+KNOWN: Final = 1_000
+
+_decode: Final = msgspec.json.Decoder(list[AuditEvent]).decode
+
+
+class StoreAuditBackend(AuditBackend):
+    """Keeps events in a store, in the collection ``store.audit``.
+
+    Args:
+        store: the store: that which is observed, or another one.
+    """
+
+    def __init__(self, store: BaseStore[Any]) -> None:
+        self._store = store
+
+    def write(self, events: Sequence[AuditEvent]) -> None:
+        """Saves events of one chain as one record."""
+        first, last = events[0], events[-1]
+        body = b"[" + b",".join(map(encode_event, events)) + b"]"
+        end = to_microseconds(max(event.timestamp for event in events))
+        fields: dict[str, FieldValue] = {
+            "chain": last.chain,
+            "first": first.sequence,
+            "last": last.sequence,
+            "hash": last.hash,
+            "start": to_microseconds(min(event.timestamp for event in events)),
+            "end": end,
+        }
+        meta = Meta(
+            f"{last.chain}-{first.sequence:012d}", fields=fields, tags={}, text="", size=len(body), stored_at=end
+        )
+        self._store.put_record(Record(meta, body), collection=AUDIT)
+
+    def read(self) -> Iterator[AuditEvent]:
+        """Every event."""
+        return self.recent()
+
+    def recent(self, since: datetime | None = None) -> Iterator[AuditEvent]:
+        """Events since a time, in the order of their chains.
+
+        Raises:
+            StoreCorruptError: a record is damaged.
+        """
+        query = StoreQuery(start_time=since, order_by="id", ascending=True)
+        for record in self._store.scan(query, collection=AUDIT, bodies=True):
+            try:
+                yield from _decode(record.body or b"")
+            except msgspec.MsgspecError as error:
+                raise StoreCorruptError(
+                    f"audit events {record.id} are damaged: {error}", collection=AUDIT.name, identifier=record.id
+                ) from error
+
+    def heads(self) -> dict[str, str]:
+        """The newest hash of each chain that wrote lately, from the index."""
+        newest: dict[str, tuple[int, str]] = {}
+        for head in self._store.scan(StoreQuery(limit=KNOWN), collection=AUDIT):
+            fields = head.meta.fields
+            chain, last, hash = str(fields["chain"]), int(fields["last"] or 0), str(fields["hash"])
+            newest[chain] = max(newest.get(chain, (-1, "")), (last, hash))
+        return {chain: hash for chain, (_, hash) in newest.items()}

@@ -1,0 +1,333 @@
+"""What users of retention see: what a policy is and what it looks at, the options, and what a clean-up did."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+from truthstore.collection import to_microseconds
+
+if TYPE_CHECKING:
+    from truthstore.store import BaseStore
+
+__all__ = [
+    "Decide",
+    "ItemMetadata",
+    "PolicyEvaluator",
+    "PolicyMode",
+    "RetentionAction",
+    "RetentionConfig",
+    "RetentionPolicy",
+    "RetentionResult",
+    "RetentionSchedule",
+]
+
+
+class RetentionAction(StrEnum):
+    """What becomes of an item that is not kept."""
+
+    DELETE = "delete"
+    """It is removed, with its history."""
+    ARCHIVE = "archive"
+    """It is copied to the archive store, the copy is verified, then it is removed."""
+    COMPRESS = "compress"
+    """Not a matter of retention here: a compression layer does it for all items."""
+    TIER_DOWN = "tier_down"
+    """Not a matter of retention here: a tiering layer has policies of its own."""
+    QUARANTINE = "quarantine"
+    """It is set aside in the same store, out of sight; `RetentionStore.release` brings it back."""
+
+
+class PolicyMode(StrEnum):
+    """How several policies decide together."""
+
+    ALL = "all"
+    """An item is kept only if every policy keeps it."""
+    ANY = "any"
+    """An item is kept if one policy keeps it."""
+
+
+class ItemMetadata(msgspec.Struct, frozen=True):
+    """What a policy knows of an item; its body is not loaded.
+
+    Attributes:
+        item_id: its id.
+        data_asset: the data asset, empty if it has none.
+        created_at: the collection's time field (of results the run time), or when it was stored.
+        size_bytes: length of its body.
+        status: its status, empty if it has none.
+        tags: its tags.
+        access_count: how often it was read, where somebody counts that; stores do not.
+        last_accessed: when it was read last, where somebody keeps that.
+    """
+
+    item_id: str
+    data_asset: str
+    created_at: datetime
+    size_bytes: int = 0
+    status: str = ""
+    tags: Mapping[str, str] = {}
+    access_count: int = 0
+    last_accessed: datetime | None = None
+
+    @property
+    def age_key(self) -> tuple[int, str]:
+        """What items are ordered by: time, then id."""
+        return to_microseconds(self.created_at), self.item_id
+
+
+Decide: TypeAlias = Callable[[ItemMetadata], "tuple[RetentionPolicy, ...]"]
+"""Of items that come newest first: the policies that let one go, or none if it is kept."""
+
+
+class RetentionPolicy(ABC):
+    """Says which items are kept. Extend it, and write `should_retain`.
+
+    A policy that has to see all items first overrides `prepare_batch` too.
+
+    Attributes:
+        action: what becomes of items that it lets go; None leaves that to the store.
+    """
+
+    action: RetentionAction | None = None
+
+    @abstractmethod
+    def should_retain(self, item: ItemMetadata) -> bool:
+        """Whether an item is kept."""
+
+    def prepare_batch(self, items: Iterable[ItemMetadata]) -> None:  # noqa: B027  # most need not prepare
+        """Looks at all items before the first is judged. They come newest first, and may be gone through again."""
+
+    @property
+    def name(self) -> str:
+        """What plans call it."""
+        return type(self).__name__
+
+    @property
+    def description(self) -> str:
+        """What it does, for people."""
+        return self.name
+
+    @property
+    def actions(self) -> frozenset[RetentionAction]:
+        """What it may ask for."""
+        return frozenset() if self.action is None else frozenset({self.action})
+
+    def get_expiry_time(self, item: ItemMetadata) -> datetime | None:
+        """When an item is to go, if that is a matter of time."""
+        return None
+
+    def ready(self, items: Iterable[ItemMetadata]) -> Decide:
+        """How to judge all items one by one, newest first.
+
+        Args:
+            items: the same items in the same order, for a policy that must see them all before.
+        """
+        if type(self).prepare_batch is not RetentionPolicy.prepare_batch:
+            self.prepare_batch(items)
+        return self.judge
+
+    def judge(self, item: ItemMetadata) -> tuple[RetentionPolicy, ...]:
+        """The policies that let an item go, as far as this one is concerned."""
+        return () if self.should_retain(item) else (self,)
+
+    def __repr__(self) -> str:
+        return self.description
+
+
+class PolicyEvaluator:
+    """Several policies together.
+
+    Args:
+        policies: the policies; without any, everything is kept.
+        mode: how they decide.
+    """
+
+    def __init__(self, policies: Sequence[RetentionPolicy], mode: PolicyMode = PolicyMode.ALL) -> None:
+        self.policies = tuple(policies)
+        self.mode = PolicyMode(mode)
+
+    def prepare_batch(self, items: Iterable[ItemMetadata]) -> None:
+        """Lets every policy look at all items."""
+        known = list(items)
+        for policy in self.policies:
+            policy.prepare_batch(known)
+
+    def evaluate(self, item: ItemMetadata) -> tuple[bool, list[RetentionPolicy]]:
+        """Whether an item is kept, and the policies that would let it go."""
+        against = [policy for policy in self.policies if not policy.should_retain(item)]
+        return self._keeps(len(against)), against
+
+    def _keeps(self, against: int) -> bool:
+        return not against or (self.mode is PolicyMode.ANY and against < len(self.policies))
+
+    def ready(self, items: Iterable[ItemMetadata]) -> Decide:
+        """How to judge all items one by one, newest first; see `RetentionPolicy.ready`."""
+        judges = [policy.ready(items) for policy in self.policies]
+        return judges[0] if len(judges) == 1 else self.together(judges)
+
+    def together(self, judges: Sequence[Decide]) -> Decide:
+        """One judgement out of those of the policies, in their order."""
+
+        def judge(item: ItemMetadata) -> tuple[RetentionPolicy, ...]:
+            # Every judge sees every item: some of them count.
+            verdicts = [one(item) for one in judges]
+            against = [verdict for verdict in verdicts if verdict]
+            if self._keeps(len(against)):
+                return ()
+            return tuple(policy for verdict in against for policy in verdict)
+
+        return judge
+
+    def get_deletion_priority(self, item: ItemMetadata) -> int:
+        """How many policies would let an item go."""
+        return len(self.evaluate(item)[1])
+
+    def get_earliest_expiry(self, item: ItemMetadata) -> datetime | None:
+        """When the first policy lets an item go, if any does at a time."""
+        times = [time for policy in self.policies if (time := policy.get_expiry_time(item)) is not None]
+        return min(times, key=to_microseconds, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionSchedule:
+    """When clean-up happens by itself, after a save.
+
+    Attributes:
+        enabled: whether it does.
+        interval_hours: at least so long after the last one, whichever process did it.
+        run_at_hour: not before this hour of the day, local time.
+        run_on_days: only on these days, Monday is 0.
+        max_duration_seconds: stop after about so long, and go on the next time.
+        batch_size: so many items are removed between two looks at the clock.
+    """
+
+    enabled: bool = True
+    interval_hours: float = 24
+    run_at_hour: int | None = None
+    run_on_days: Sequence[int] | None = None
+    max_duration_seconds: float = 3_600
+    batch_size: int = 100
+
+    def __post_init__(self) -> None:
+        if self.interval_hours <= 0 or self.max_duration_seconds <= 0 or self.batch_size < 1:
+            raise ValueError("interval_hours, max_duration_seconds and batch_size are greater than 0")
+        if self.run_at_hour is not None and not 0 <= self.run_at_hour <= 23:  # noqa: PLR2004  # hours of a day
+            raise ValueError("run_at_hour is an hour from 0 to 23")
+        days = self.run_on_days
+        if days is not None and (not days or not all(0 <= day <= 6 for day in days)):  # noqa: PLR2004  # of a week
+            raise ValueError("run_on_days are days from 0, Monday, to 6, Sunday")
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionConfig:
+    """Options of retention.
+
+    Attributes:
+        policies: what is kept; without any, everything.
+        mode: how they decide together.
+        default_action: what becomes of the rest where its policy does not say.
+        schedule: when clean-up happens by itself.
+        dry_run: `run_cleanup` only reports, unless it is told otherwise.
+        archive_store_name: the archive store by name or URL, as `get_store` takes it, or
+        archive_store: the store itself.
+        preserve_latest: always keep the newest item of each data asset.
+        excluded_tags: a legal hold: items with one of these tags are kept, whatever any policy says. A dict of tags and
+            values (None means any value), or the names alone.
+        excluded_assets: items of these data assets are kept too.
+    """
+
+    policies: Sequence[RetentionPolicy] = ()
+    mode: PolicyMode = PolicyMode.ALL
+    default_action: RetentionAction = RetentionAction.DELETE
+    schedule: RetentionSchedule = field(default_factory=lambda: RetentionSchedule(enabled=False))
+    dry_run: bool = False
+    archive_store_name: str | None = None
+    archive_store: BaseStore[Any] | None = None
+    preserve_latest: bool = True
+    excluded_tags: Mapping[str, str | None] | Iterable[str] = field(default_factory=dict)
+    excluded_assets: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mode", PolicyMode(self.mode))
+        object.__setattr__(self, "default_action", RetentionAction(self.default_action))
+        if isinstance(self.policies, RetentionPolicy):
+            raise TypeError("policies is a list of policies, not one policy")
+        for policy in self.policies:
+            if not isinstance(policy, RetentionPolicy):
+                raise TypeError(f"a policy is a RetentionPolicy, not {type(policy).__name__}")
+        for name in ("excluded_tags", "excluded_assets"):
+            if isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} holds several names, not one string")
+        if not isinstance(self.excluded_tags, Mapping):
+            object.__setattr__(self, "excluded_tags", dict.fromkeys(self.excluded_tags))
+
+    @property
+    def held_tags(self) -> Mapping[str, str | None]:
+        """`excluded_tags` as a dict."""
+        assert isinstance(self.excluded_tags, Mapping)
+        return self.excluded_tags
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionResult:
+    """What a clean-up did, or, of a dry run, would do.
+
+    Attributes:
+        start_time: when it began.
+        end_time: when it ended.
+        items_scanned: items that were looked at.
+        items_deleted: items that were removed.
+        items_archived: items that are in the archive now.
+        items_compressed: always 0.
+        items_tiered: always 0.
+        items_quarantined: items that were set aside.
+        items_preserved: items that were kept, those of the next three among them.
+        items_excluded: items that were kept for their tags or assets.
+        items_changed: items that were kept because they changed since the plan, or were gone already.
+        items_left: items that wait for the next clean-up, for the time was up.
+        bytes_freed: size of what was removed, as it was saved.
+        errors: what went wrong, item by item, at most a hundred.
+        dry_run: nothing was done.
+    """
+
+    start_time: datetime = field(default_factory=lambda: datetime.now(UTC))
+    end_time: datetime | None = None
+    items_scanned: int = 0
+    items_deleted: int = 0
+    items_archived: int = 0
+    items_compressed: int = 0
+    items_tiered: int = 0
+    items_quarantined: int = 0
+    items_preserved: int = 0
+    items_excluded: int = 0
+    items_changed: int = 0
+    items_left: int = 0
+    bytes_freed: int = 0
+    errors: Sequence[str] = ()
+    dry_run: bool = False
+
+    @property
+    def duration_seconds(self) -> float:
+        """How long it took."""
+        return 0.0 if self.end_time is None else (self.end_time - self.start_time).total_seconds()
+
+    @property
+    def total_processed(self) -> int:
+        """Items that something became of, or that were kept."""
+        gone = self.items_deleted + self.items_archived + self.items_quarantined
+        return gone + self.items_compressed + self.items_tiered + self.items_preserved
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, and the duration, as JSON-ready builtins."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        values["start_time"] = self.start_time.isoformat()
+        values["end_time"] = None if self.end_time is None else self.end_time.isoformat()
+        values["errors"] = list(self.errors)
+        return {**values, "duration_seconds": self.duration_seconds}

@@ -1,0 +1,403 @@
+"""The policies: by age, number, size, status, tags, by several of these, and by what you write yourself."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+
+from truthstore.collection import to_microseconds
+from truthstore.retention.base import (
+    Decide,
+    ItemMetadata,
+    PolicyEvaluator,
+    PolicyMode,
+    RetentionAction,
+    RetentionPolicy,
+)
+
+__all__ = [
+    "CompositePolicy",
+    "CountBasedPolicy",
+    "CustomPolicy",
+    "RetentionPolicy",
+    "SizeBasedPolicy",
+    "StatusBasedPolicy",
+    "TagBasedPolicy",
+    "TimeBasedPolicy",
+]
+
+KILO = 1_024
+
+
+def _is_older(item: ItemMetadata, age: timedelta) -> bool:
+    return to_microseconds(item.created_at) < to_microseconds(datetime.now(UTC) - age)
+
+
+class TimeBasedPolicy(RetentionPolicy):
+    """Keeps items up to an age.
+
+    Args:
+        max_age_days: days, to which
+        max_age_hours: hours and
+        max_age_minutes: minutes are added, or
+        max_age: the age itself.
+        action: what becomes of older items.
+    """
+
+    def __init__(
+        self,
+        max_age_days: float = 0,
+        max_age_hours: float = 0,
+        max_age_minutes: float = 0,
+        action: RetentionAction | None = None,
+        *,
+        max_age: timedelta | None = None,
+    ) -> None:
+        told = timedelta(days=max_age_days, hours=max_age_hours, minutes=max_age_minutes)
+        if max_age is not None and told:
+            raise ValueError("give either max_age or max_age_days, max_age_hours and max_age_minutes, not both")
+        self.max_age = told if max_age is None else max_age
+        if self.max_age <= timedelta():
+            raise ValueError("the age is greater than 0: give max_age, max_age_days, max_age_hours or max_age_minutes")
+        self.action = _action(action)
+
+    @property
+    def description(self) -> str:
+        """Keeps items up to which age."""
+        return f"{self.name}({self.max_age})"
+
+    def should_retain(self, item: ItemMetadata) -> bool:
+        """Whether the item is not too old."""
+        return not _is_older(item, self.max_age)
+
+    def get_expiry_time(self, item: ItemMetadata) -> datetime:
+        """When the item is too old."""
+        return item.created_at + self.max_age
+
+    def ready(self, items: Iterable[ItemMetadata]) -> Decide:
+        """Judges all items by one clock reading."""
+        oldest = datetime.now(UTC) - self.max_age
+        against = (self,)
+
+        def judge(item: ItemMetadata) -> tuple[RetentionPolicy, ...]:
+            return against if item.created_at < oldest else ()
+
+        return judge
+
+
+class _NewestPolicy(RetentionPolicy):
+    """Keeps the newest items, up to an amount, of all items or of each data asset."""
+
+    def __init__(self, limit: int, *, per_asset: bool, action: RetentionAction | None) -> None:
+        self.per_asset = per_asset
+        self.action = _action(action)
+        self._limit = limit
+        self._last_kept: dict[str, tuple[int, str]] | None = None
+
+    def _amount(self, item: ItemMetadata) -> int:
+        raise NotImplementedError
+
+    @property
+    def description(self) -> str:
+        """Keeps how much."""
+        return f"{self.name}({self._limit}{' per asset' if self.per_asset else ''})"
+
+    def prepare_batch(self, items: Iterable[ItemMetadata]) -> None:
+        """Finds the oldest item that is still kept."""
+        judge = self.ready(())
+        last: dict[str, tuple[int, str]] = {}
+        for item in sorted(items, key=lambda item: item.age_key, reverse=True):
+            if not judge(item):
+                last[self._group(item)] = item.age_key
+        self._last_kept = last
+
+    def should_retain(self, item: ItemMetadata) -> bool:
+        """Whether the item is among the newest of those that `prepare_batch` saw; before that, it is."""
+        if self._last_kept is None:
+            return True
+        last = self._last_kept.get(self._group(item))
+        return last is not None and item.age_key >= last
+
+    def _group(self, item: ItemMetadata) -> str:
+        return item.data_asset if self.per_asset else ""
+
+    def ready(self, items: Iterable[ItemMetadata]) -> Decide:
+        """Adds up as the items come."""
+        against = (self,)
+        total: defaultdict[str, int] = defaultdict(int)
+
+        def judge(item: ItemMetadata) -> tuple[RetentionPolicy, ...]:
+            group = item.data_asset if self.per_asset else ""
+            total[group] += self._amount(item)
+            return against if total[group] > self._limit else ()
+
+        return judge
+
+
+class CountBasedPolicy(_NewestPolicy):
+    """Keeps the newest items, up to a number.
+
+    Args:
+        max_count: the number.
+        per_asset: of each data asset.
+        action: what becomes of the others.
+    """
+
+    def __init__(self, max_count: int, per_asset: bool = False, action: RetentionAction | None = None) -> None:  # noqa: FBT001, FBT002
+        if max_count < 1:
+            raise ValueError("max_count is at least 1")
+        super().__init__(max_count, per_asset=per_asset, action=action)
+        self.max_count = max_count
+
+    def _amount(self, item: ItemMetadata) -> int:
+        return 1
+
+
+class SizeBasedPolicy(_NewestPolicy):
+    """Keeps the newest items, up to a size; the parts of it are added up.
+
+    Args:
+        max_size_bytes: bytes.
+        max_size_kb: 1,024 bytes.
+        max_size_mb: 1,024 of these.
+        max_size_gb: and of these.
+        per_asset: of each data asset.
+        action: what becomes of the others.
+    """
+
+    def __init__(
+        self,
+        max_size_bytes: float = 0,
+        max_size_kb: float = 0,
+        max_size_mb: float = 0,
+        max_size_gb: float = 0,
+        per_asset: bool = False,  # noqa: FBT001, FBT002  # as users of the first system know it
+        action: RetentionAction | None = None,
+    ) -> None:
+        size = int(max_size_bytes + KILO * (max_size_kb + KILO * (max_size_mb + KILO * max_size_gb)))
+        if size < 1:
+            raise ValueError("the size is greater than 0: give max_size_bytes, _kb, _mb or _gb")
+        super().__init__(size, per_asset=per_asset, action=action)
+        self.max_size = size
+
+    def _amount(self, item: ItemMetadata) -> int:
+        return item.size_bytes
+
+
+class StatusBasedPolicy(RetentionPolicy):
+    """Judges items of one status, and keeps all others.
+
+    Args:
+        status: the status.
+        max_age_days: keep them up to this age.
+        retain: False lets them go at once.
+        action: what becomes of them.
+    """
+
+    def __init__(
+        self,
+        status: str | Enum,
+        max_age_days: float | None = None,
+        retain: bool = True,  # noqa: FBT001, FBT002  # as users of the first system know it
+        action: RetentionAction | None = None,
+    ) -> None:
+        if max_age_days is not None and max_age_days <= 0:
+            raise ValueError("max_age_days is greater than 0; retain=False lets items go at once")
+        self.status = str(status.value if isinstance(status, Enum) else status)
+        self.max_age = None if max_age_days is None else timedelta(days=max_age_days)
+        self.retain = retain
+        self.action = _action(action)
+
+    @property
+    def description(self) -> str:
+        """Which status, and how long."""
+        kept = (self.max_age or "all") if self.retain else "none"
+        return f"{self.name}({self.status}: {kept})"
+
+    def should_retain(self, item: ItemMetadata) -> bool:
+        """Whether the item has another status, or is kept all the same."""
+        if item.status != self.status:
+            return True
+        return self.retain and (self.max_age is None or not _is_older(item, self.max_age))
+
+    def get_expiry_time(self, item: ItemMetadata) -> datetime | None:
+        """When an item of this status is too old."""
+        if item.status != self.status or not self.retain or self.max_age is None:
+            return None
+        return item.created_at + self.max_age
+
+
+class TagBasedPolicy(RetentionPolicy):
+    """Judges items by their tags.
+
+    Args:
+        required_tags: keep only items with these tags.
+        delete_tags: let items with these tags go.
+        any_match: one of the tags is enough; otherwise an item must have all.
+        action: what becomes of items that go.
+        tag_key: let items with this tag go,
+        tag_value: of this value; None means any,
+        max_age_days: when they are older than this.
+    """
+
+    def __init__(
+        self,
+        required_tags: Mapping[str, str] | None = None,
+        delete_tags: Mapping[str, str] | None = None,
+        any_match: bool = False,  # noqa: FBT001, FBT002  # as users of the first system know it
+        action: RetentionAction | None = None,
+        *,
+        tag_key: str | None = None,
+        tag_value: str | None = None,
+        max_age_days: float | None = None,
+    ) -> None:
+        if not required_tags and not delete_tags and tag_key is None:
+            raise ValueError("give required_tags, delete_tags or tag_key")
+        if tag_key is not None and max_age_days is None:
+            raise ValueError("tag_key needs max_age_days; to let such items go at once, give delete_tags")
+        if tag_key is None and (tag_value is not None or max_age_days is not None):
+            raise ValueError("tag_value and max_age_days belong to tag_key")
+        self.required_tags = dict(required_tags or {})
+        self.delete_tags = dict(delete_tags or {})
+        self.any_match = any_match
+        self.tag_key = tag_key
+        self.tag_value = tag_value
+        self.max_age = None if max_age_days is None else timedelta(days=max_age_days)
+        self.action = _action(action)
+
+    @property
+    def description(self) -> str:
+        """Which tags."""
+        parts = [f"requires {self.required_tags}"] if self.required_tags else []
+        parts += [f"deletes {self.delete_tags}"] if self.delete_tags else []
+        if self.tag_key is not None:
+            parts.append(f"{self.tag_key}={self.tag_value or 'any'} up to {self.max_age}")
+        return f"{self.name}({', '.join(parts)})"
+
+    def should_retain(self, item: ItemMetadata) -> bool:
+        """Whether the item's tags keep it."""
+        tags = item.tags
+        if self.delete_tags and self._match(self.delete_tags, tags):
+            return False
+        if self.required_tags and not self._match(self.required_tags, tags):
+            return False
+        value = tags.get(self.tag_key) if self.tag_key is not None else None
+        if self.max_age is None or value is None or self.tag_value not in {None, value}:
+            return True
+        return not _is_older(item, self.max_age)
+
+    def _match(self, wanted: Mapping[str, str], tags: Mapping[str, str]) -> bool:
+        enough = any if self.any_match else all
+        return enough(tags.get(key) == value for key, value in wanted.items())
+
+
+class CompositePolicy(RetentionPolicy):
+    """Several policies as one.
+
+    Args:
+        policies: the policies.
+        mode: ``ALL`` keeps what every policy keeps, ``ANY`` what one of them keeps.
+        action: what becomes of items that go; None leaves that to the policies.
+    """
+
+    def __init__(
+        self,
+        policies: Sequence[RetentionPolicy],
+        mode: PolicyMode = PolicyMode.ALL,
+        action: RetentionAction | None = None,
+    ) -> None:
+        if not policies:
+            raise ValueError("a composite policy is made of policies")
+        self._together = PolicyEvaluator(policies, mode)
+        self.action = _action(action)
+
+    @property
+    def policies(self) -> tuple[RetentionPolicy, ...]:
+        """The policies."""
+        return self._together.policies
+
+    @property
+    def mode(self) -> PolicyMode:
+        """How they decide."""
+        return self._together.mode
+
+    @property
+    def description(self) -> str:
+        """The policies and the mode."""
+        return f"{self.name}({self.mode}: {', '.join(policy.description for policy in self.policies)})"
+
+    @property
+    def actions(self) -> frozenset[RetentionAction]:
+        """What it or one of its policies may ask for."""
+        if self.action is not None:
+            return frozenset({self.action})
+        return frozenset[RetentionAction]().union(*(policy.actions for policy in self.policies))
+
+    def prepare_batch(self, items: Iterable[ItemMetadata]) -> None:
+        """Lets every policy look at all items."""
+        if isinstance(items, Iterator):
+            items = list(items)  # each of them goes through it
+        for policy in self.policies:
+            policy.prepare_batch(items)
+
+    def should_retain(self, item: ItemMetadata) -> bool:
+        """Whether the policies together keep the item."""
+        return self._together.evaluate(item)[0]
+
+    def get_expiry_time(self, item: ItemMetadata) -> datetime | None:
+        """When the policies together let the item go, if that is a matter of time."""
+        times = [policy.get_expiry_time(item) for policy in self.policies]
+        known = [time for time in times if time is not None]
+        if self.mode is PolicyMode.ALL:
+            return min(known, key=to_microseconds, default=None)
+        return max(known, key=to_microseconds) if len(known) == len(times) else None
+
+    def ready(self, items: Iterable[ItemMetadata]) -> Decide:
+        """Judges as its policies do."""
+        return self._whole(self._together.ready(items))
+
+    def judge(self, item: ItemMetadata) -> tuple[RetentionPolicy, ...]:
+        """The policies that let an item go."""
+        return self._whole(self._together.together([policy.judge for policy in self.policies]))(item)
+
+    def _whole(self, judge: Decide) -> Decide:
+        if self.action is None:
+            return judge
+        return lambda item: (self,) if judge(item) else ()
+
+
+class CustomPolicy(RetentionPolicy):
+    """Keeps what a function keeps.
+
+    Args:
+        predicate: True for items that are kept.
+        description: what it does, for people; plans call it by that.
+        action: what becomes of the others.
+    """
+
+    def __init__(
+        self,
+        predicate: Callable[[ItemMetadata], bool],
+        description: str = "",
+        action: RetentionAction | None = None,
+    ) -> None:
+        if not callable(predicate):
+            raise TypeError("predicate is a function of an ItemMetadata")
+        self.predicate = predicate
+        self._description = description or getattr(predicate, "__name__", "custom")
+        self.action = _action(action)
+
+    @property
+    def name(self) -> str:
+        """The description."""
+        return self._description
+
+    def should_retain(self, item: ItemMetadata) -> bool:
+        """What the function says."""
+        return bool(self.predicate(item))
+
+
+def _action(action: RetentionAction | str | None) -> RetentionAction | None:
+    return None if action is None else RetentionAction(action)

@@ -1,0 +1,237 @@
+"""What users of versioning see: its options, what is known of a version, how two versions differ, and its errors."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final, Self
+
+from truthstore.errors import StoreConfigError, StoreNotFoundError, VersionConflictError, shown
+
+__all__ = [
+    "DiffType",
+    "VersionChange",
+    "VersionConflictError",
+    "VersionDiff",
+    "VersionInfo",
+    "VersionNotFoundError",
+    "VersioningConfig",
+    "VersioningMode",
+]
+
+CHECKSUMS: Final = tuple(sorted(name for name in hashlib.algorithms_guaranteed if not name.startswith("shake")))
+
+
+class VersioningMode(StrEnum):
+    """How versions are numbered."""
+
+    INCREMENTAL = "incremental"
+    """1, 2, 3."""
+    SEMANTIC = "semantic"
+    """1.0.0, 1.0.1; ``metadata={"bump": "minor"}`` says which part grows."""
+    TIMESTAMP = "timestamp"
+    """Milliseconds since 1970."""
+    GIT_LIKE = "git_like"
+    """1, 2, 3, shown as the beginning of the content's checksum."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersioningConfig:
+    """Options of versioning.
+
+    Attributes:
+        mode: how versions are numbered.
+        max_versions: keep at most so many versions of an item, the current one among them; 0 means all.
+        auto_cleanup: remove older ones at every save; if not, `VersionedStore.maintain` does.
+        track_changes: keep with each version which parts of the item differ from the version before.
+        require_message: refuse to save without a message.
+        enable_branching: not offered: a history is one line.
+        checksum_algorithm: ``sha256``, or another algorithm of `hashlib`.
+
+    Raises:
+        StoreConfigError: an option that is not offered.
+        ValueError: `mode` is no mode, or `max_versions` is negative.
+    """
+
+    mode: VersioningMode = VersioningMode.INCREMENTAL
+    max_versions: int = 0
+    auto_cleanup: bool = True
+    track_changes: bool = True
+    require_message: bool = False
+    enable_branching: bool = False
+    checksum_algorithm: str = "sha256"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mode", VersioningMode(self.mode))
+        if not isinstance(self.max_versions, int) or isinstance(self.max_versions, bool):
+            raise TypeError(f"max_versions is an integer, not {type(self.max_versions).__name__}")
+        if self.max_versions < 0:
+            raise ValueError("max_versions cannot be negative: 0 keeps all versions")
+        if self.enable_branching:
+            raise StoreConfigError(
+                "enable_branching: versions of an item are one line, branches are not offered; "
+                "save the variants under ids of their own"
+            )
+        if self.checksum_algorithm not in CHECKSUMS:
+            raise StoreConfigError(
+                f"unknown checksum_algorithm {self.checksum_algorithm!r}: use one of {', '.join(CHECKSUMS)}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class VersionInfo:
+    """What is known of one version of an item.
+
+    Attributes:
+        version: its number; a later version has a greater one.
+        item_id: the item's id.
+        created_at: when it was saved.
+        created_by: who saved it.
+        message: why.
+        parent_version: number of the version before, or None.
+        metadata: what else was said when it was saved.
+        checksum: of the bytes that were saved.
+        size_bytes: their number.
+        label: the number as its mode shows it: ``v3``, ``1.0.2``, ``2026-03-01T12:00:00.000+00:00``, ``9f86d08``.
+        changes: parts of the item that differ from the version before; empty for the first.
+    """
+
+    version: int
+    item_id: str
+    created_at: datetime
+    created_by: str | None = None
+    message: str | None = None
+    parent_version: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    checksum: str | None = None
+    size_bytes: int = 0
+    label: str = ""
+    changes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field as JSON-ready builtins."""
+        return {
+            "version": self.version,
+            "item_id": self.item_id,
+            "created_at": self.created_at.isoformat(),
+            "created_by": self.created_by,
+            "message": self.message,
+            "parent_version": self.parent_version,
+            "metadata": dict(self.metadata),
+            "checksum": self.checksum,
+            "size_bytes": self.size_bytes,
+            "label": self.label,
+            "changes": list(self.changes),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`; all but version, item_id and created_at may be missing."""
+        values = {name: data[name] for name in cls.__dataclass_fields__ if data.get(name) is not None}
+        if isinstance(values["created_at"], str):
+            values["created_at"] = datetime.fromisoformat(values["created_at"])
+        if "changes" in values:
+            values["changes"] = tuple(values["changes"])
+        return cls(**values)
+
+
+class DiffType(StrEnum):
+    """What became of a part of an item."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    MODIFIED = "modified"
+
+
+@dataclass(frozen=True, slots=True)
+class VersionChange:
+    """One difference. It can be read like a dict too: ``change["old_value"]``.
+
+    Attributes:
+        path: where: ``status``, ``tags.team``, ``results[not_null, amount].count``.
+        type: added, removed or modified.
+        old: the value before, None if it was added.
+        new: the value after, None if it was removed.
+    """
+
+    path: str
+    type: DiffType
+    old: Any = None
+    new: Any = None
+
+    def __getitem__(self, name: str) -> Any:
+        values = self.to_dict()
+        return {**values, "old": self.old, "new": self.new}[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The difference as builtins."""
+        return {"path": self.path, "type": self.type.value, "old_value": self.old, "new_value": self.new}
+
+
+def _change(told: Mapping[str, Any]) -> VersionChange:
+    """A difference out of a dict."""
+    old, new = (told.get(f"{name}_value", told.get(name)) for name in ("old", "new"))
+    return VersionChange(told["path"], DiffType(told["type"]), old, new)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionDiff:
+    """How two versions of an item differ.
+
+    Attributes:
+        item_id: the item's id.
+        version_a: the one version.
+        version_b: the other.
+        changes: the differences, in the order of the item's parts.
+        summary: ``1 added, 0 removed, 2 modified``.
+        created_at: when they were compared.
+    """
+
+    item_id: str
+    version_a: int
+    version_b: int
+    changes: Sequence[VersionChange] = ()
+    summary: str = ""
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def __post_init__(self) -> None:
+        changes = tuple(change if isinstance(change, VersionChange) else _change(change) for change in self.changes)
+        object.__setattr__(self, "changes", changes)
+
+    def __bool__(self) -> bool:
+        return bool(self.changes)
+
+    @classmethod
+    def of(cls, item_id: str, version_a: int, version_b: int, changes: Sequence[VersionChange]) -> Self:
+        """The difference with its summary."""
+        counts = [sum(change.type is kind for change in changes) for kind in DiffType]
+        summary = ", ".join(f"{count} {kind}" for count, kind in zip(counts, DiffType, strict=True))
+        return cls(item_id, version_a, version_b, tuple(changes), summary)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The difference as builtins."""
+        return {
+            "item_id": self.item_id,
+            "version_a": self.version_a,
+            "version_b": self.version_b,
+            "changes": [change.to_dict() for change in self.changes],
+            "summary": self.summary,
+            "created_at": self.created_at.isoformat(),
+        }
+
+
+class VersionNotFoundError(StoreNotFoundError):
+    """The item has no such version.
+
+    Args:
+        item_id: the item's id.
+        version: what was asked for.
+    """
+
+    def __init__(self, item_id: str, version: object, *, collection: str | None = None) -> None:
+        super().__init__("version", item_id, collection=collection)
+        self.message = f"{shown(item_id)} has no version {version}: it was never saved, or was removed"
+        self.version = version
