@@ -40,11 +40,11 @@ LAYERS: dict[str, Layer] = {
     "passing": PassingStore,
     "versioned": VersionedStore,
     "read through": lambda base: CachedStore(base, LRUCache(max_size=3), mode=CacheMode.READ_THROUGH),
+    "read write": lambda base: CachedStore(base, TTLCache(ttl_seconds=60), mode=CacheMode.READ_WRITE),
+    "cache aside": lambda base: CachedStore(base, mode=CacheMode.CACHE_ASIDE),
     "write behind": lambda base: CachedStore(
         base, mode=CacheMode.WRITE_BEHIND, spool_durability="os", flush_interval_seconds=None
     ),
-    "read write": lambda base: CachedStore(base, TTLCache(ttl_seconds=60), mode=CacheMode.READ_WRITE),
-    "cache aside": lambda base: CachedStore(base, mode=CacheMode.CACHE_ASIDE),
     "observable": observable,
     "measured": lambda base: ObservableStore(
         base,
@@ -105,6 +105,10 @@ TestRandomStacks.settings = settings(
 )
 
 
+def ignore(changes: object) -> None:
+    """Nothing."""
+
+
 def public_operations() -> list[str]:
     names = [name for name, _ in inspect.getmembers(BaseStore) if not name.startswith("_")]
     return [name for name in names if name not in {"name", "OPTIONS"}]
@@ -132,7 +136,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "list_assets": lambda s: s.list_assets(),
     "distinct": lambda s: s.distinct("count"),
     "aggregate": lambda s: s.aggregate(metrics=("count", "sum:count")),
-    "subscribe": lambda s: s.subscribe(print),
+    "subscribe": lambda s: s.subscribe(ignore),
     "maintain": lambda s: isinstance(s.maintain(), dict),
     "verify": lambda s: s.verify().ok,
     "rebuild_index": lambda s: isinstance(s.rebuild_index(), int),

@@ -393,6 +393,8 @@ def test_a_bad_setting_is_refused(below):
         CachedStore(below, max_sise=3)
     with pytest.raises(TypeError, match="not both"):
         CachedStore(below, config=CacheConfig(), max_size=3)
+    with pytest.raises(StoreConfigError, match="above write-behind"):
+        CachedStore(CachedStore(below, mode="write_behind"))
     cache: Any = {}
     with pytest.raises(TypeError, match="cache"):
         CachedStore(below, cache)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -37,16 +38,16 @@ class TestRetentionOfVersionedFiles(WrapperSuite):
         return FileSystemStore(base_path=location, durability="os", collection=collection, **options)
 
 
-def make_stack(location: MemoryBlobs) -> RetentionStore:
+def make_stack(location: MemoryBlobs) -> RetentionStore[Any]:
     return RetentionStore(VersionedStore(MemoryStore(collection=SAMPLES, blobs=location)), LENIENT)
 
 
-def make_faulty_stack(location: MemoryBlobs) -> tuple[RetentionStore, FaultyBlobs]:
+def make_faulty_stack(location: MemoryBlobs) -> tuple[RetentionStore[Any], FaultyBlobs]:
     faulty = FaultyBlobs(location)
     return RetentionStore(VersionedStore(MemoryStore(collection=SAMPLES, blobs=faulty)), LENIENT), faulty
 
 
-def make_files(location) -> RetentionStore:
+def make_files(location) -> RetentionStore[Any]:
     base = FileSystemStore(base_path=location, durability="os", collection=SAMPLES)
     return RetentionStore(base, LENIENT, cleanup_interval_hours=0.000001)
 

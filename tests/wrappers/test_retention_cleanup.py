@@ -157,7 +157,7 @@ def base(request, tmp_path) -> Any:
     store.close()
 
 
-def filled(base: Any, *policies: RetentionPolicy, **options: Any) -> RetentionStore:
+def filled(base: Any, *policies: RetentionPolicy, **options: Any) -> RetentionStore[Any]:
     base.save_many([result(f"{asset}{n}", n, asset) for n in range(1, 6) for asset in ("a", "b")])
     return RetentionStore(base, policies, **options)
 
@@ -289,8 +289,8 @@ def test_what_cannot_be_archived_stays():
 def test_a_fault_while_archiving_leaves_every_item_somewhere(kind):
     for fail_at in range(1, 60):
         blobs, archive_blobs = MemoryBlobs(), MemoryBlobs()
-        with MemoryStore(blobs=blobs) as store:
-            store.save_many([result("old", 400), result("older", 500), result("new", 1)])
+        with MemoryStore(blobs=blobs) as first:
+            first.save_many([result("old", 400), result("older", 500), result("new", 1)])
         faulty = FaultyBlobs(blobs)
         base, archive = MemoryStore(blobs=faulty), MemoryStore(blobs=archive_blobs)
         store = RetentionStore(base, TimeBasedPolicy(3), default_action="archive", archive_store=archive)
@@ -383,7 +383,7 @@ def test_it_cleans_up_by_itself_by_the_time_that_the_store_keeps():
     blobs = MemoryBlobs()
     clock = ManualClock(NOW)
 
-    def job() -> RetentionStore:
+    def job() -> RetentionStore[Any]:
         """One run of a short pipeline."""
         store = RetentionStore(
             MemoryStore(blobs=blobs), TimeBasedPolicy(90), cleanup_interval_hours=24, clock=clock.now
@@ -391,8 +391,8 @@ def test_it_cleans_up_by_itself_by_the_time_that_the_store_keeps():
         store.save(result(f"run {clock.now()}"))
         return store
 
-    with MemoryStore(blobs=blobs) as store:
-        store.save(result("old", 100))
+    with MemoryStore(blobs=blobs) as first:
+        first.save(result("old", 100))
     with job() as store:
         assert not store.exists("old"), "it was never cleaned up before"
         store.save(result("old", 100))

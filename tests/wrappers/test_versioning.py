@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from truthstore import RESULTS
@@ -34,16 +36,16 @@ class TestVersionedFiles(WrapperSuite):
         return FileSystemStore(base_path=location, durability="os", collection=collection, **options)
 
 
-def make_versioned(location: MemoryBlobs) -> VersionedStore:
+def make_versioned(location: MemoryBlobs) -> VersionedStore[Any]:
     return VersionedStore(MemoryStore(collection=SAMPLES, blobs=location), max_versions=2)
 
 
-def make_faulty_versioned(location: MemoryBlobs) -> tuple[VersionedStore, FaultyBlobs]:
+def make_faulty_versioned(location: MemoryBlobs) -> tuple[VersionedStore[Any], FaultyBlobs]:
     faulty = FaultyBlobs(location)
     return VersionedStore(MemoryStore(collection=SAMPLES, blobs=faulty)), faulty
 
 
-def make_versioned_files(location) -> VersionedStore:
+def make_versioned_files(location) -> VersionedStore[Any]:
     base = FileSystemStore(base_path=location, durability="os", collection=SAMPLES)
     return VersionedStore(base, mode=VersioningMode.TIMESTAMP)
 

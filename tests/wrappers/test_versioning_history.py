@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -46,9 +47,9 @@ from truthstore.versioning.strategies import IncrementalStrategy, SemanticStrate
 def reopen(request, tmp_path):
     """Opens one more store at the same place; of memory, after the one before was closed."""
     blobs = MemoryBlobs()
-    opened = []
+    opened: list[VersionedStore[Any]] = []
 
-    def make(collection: Any = SAMPLES, **options: Any) -> VersionedStore:
+    def make(collection: Any = SAMPLES, **options: Any) -> VersionedStore[Any]:
         if request.param == "memory":
             for store in opened:
                 store.close()
@@ -63,7 +64,7 @@ def reopen(request, tmp_path):
         store.close()
 
 
-def known(store: VersionedStore, id: str = "a") -> list[VersionInfo]:
+def known(store: VersionedStore[Any], id: str = "a") -> list[VersionInfo]:
     history = store.get_version_history(id)
     assert store.list_versions(id) == [info.version for info in history]
     assert store.count_versions(id) == len(history)
@@ -520,7 +521,7 @@ def test_threads_and_processes_that_save_one_id(reopen, request):
         at_once(work, threads)
 
     store.initialize()
-    children = [start_child(lambda p=p: save(p)) for p in range(1, processes)]
+    children = [start_child(partial(save, p)) for p in range(1, processes)]
     try:
         save(0)
     finally:

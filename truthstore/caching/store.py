@@ -14,7 +14,7 @@ from truthstore.caching.memory import InMemoryCache
 from truthstore.caching.tiers import MISSING, Identity, LocalTier, SharedTier
 from truthstore.collection import check_id
 from truthstore.configuration import configure
-from truthstore.errors import StoreNotFoundError
+from truthstore.errors import StoreConfigError, StoreNotFoundError
 from truthstore.query import EVERYTHING
 from truthstore.record import ANY, NONE, Expect, Options, Record
 from truthstore.wrapper import WrapperStore
@@ -59,6 +59,11 @@ class CachedStore(WrapperStore[T], Generic[T]):
         **options: Any,
     ) -> None:
         super().__init__(base)
+        if any(isinstance(layer, CachedStore) and layer.mode is CacheMode.WRITE_BEHIND for layer in base.layers()):
+            raise StoreConfigError(
+                "a cache cannot stand above write-behind: it would keep revisions that do not last. "
+                "Put write-behind above the other cache"
+            )
         if cache is not None and not isinstance(cache, BaseCache):
             raise TypeError(f"cache is a cache of truthstore.caching, not {type(cache).__name__}")
         self._settings = configure(CacheConfig, config, options, "CachedStore")

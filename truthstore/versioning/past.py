@@ -11,7 +11,7 @@ import msgspec
 from truthstore.errors import StoreCorruptError, StoreNotFoundError
 from truthstore.query import StoreQuery
 from truthstore.record import NONE, Options, Record
-from truthstore.versioning.base import VersionNotFoundError
+from truthstore.versioning.base import VersionInfo, VersionNotFoundError
 from truthstore.versioning.history import (
     ITEM,
     NUMBER,
@@ -37,13 +37,15 @@ class Past:
     Args:
         base: the store below the versions.
         strategy: how versions are numbered.
+        by_content: whether versions are called by their checksum.
     """
 
-    __slots__ = ("_base", "_strategy")
+    __slots__ = ("_base", "_by_content", "_strategy")
 
-    def __init__(self, base: BaseStore[Any], strategy: VersioningStrategy) -> None:
+    def __init__(self, base: BaseStore[Any], strategy: VersioningStrategy, *, by_content: bool) -> None:
         self._base = base
         self._strategy = strategy
+        self._by_content = by_content
 
     def current(self, id: str, collection: Collection[Any], options: Options = NONE) -> Record | None:
         """The head with its body, a tombstone too; None if there is none."""
@@ -157,3 +159,36 @@ class Past:
         except StoreNotFoundError as error:
             raise VersionNotFoundError(id, number, collection=collection.name) from error
         return as_version(copied, collection), self.copied_stamp(copied)
+
+    def info(self, id: str, stamp: Stamp) -> VersionInfo:
+        """What users see of a version."""
+        return stamp.info(id, self._strategy, by_content=self._by_content)
+
+    def infos(self, id: str, collection: Collection[Any], limit: int | None = None) -> Iterator[VersionInfo]:
+        """The same of all versions of an item, newest first; a limit saves looking at more."""
+        head = self.head(id, collection)
+        stamp = self.stamp(head, collection) if head is not None else None
+        if head is not None and stamp is not None:
+            if stamp.purged:
+                return
+            if not head.meta.deleted:
+                yield self.info(id, stamp)
+        for copied in self.copies(id, collection, stamp, limit=limit):
+            yield self.info(id, self.copied_stamp(copied))
+
+    def number(self, id: str, version: int | str, collection: Collection[Any]) -> int:
+        """The number of a version that is asked for by its number or label.
+
+        Raises:
+            VersionNotFoundError: the label is none.
+        """
+        if not isinstance(version, str):
+            return version
+        if self._by_content and version:
+            for info in self.infos(id, collection):
+                if info.checksum is not None and info.checksum.startswith(version):
+                    return info.version
+        try:
+            return self._strategy.parse_version(version)
+        except ValueError as error:
+            raise VersionNotFoundError(id, version, collection=collection.name) from error

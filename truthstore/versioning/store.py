@@ -13,12 +13,12 @@ import msgspec
 
 from truthstore.collection import check_id
 from truthstore.configuration import configure
-from truthstore.errors import StoreBulkError, StoreConflictError, StoreError, StoreNotFoundError
+from truthstore.errors import StoreBulkError, StoreError, StoreNotFoundError
 from truthstore.query import EVERYTHING, StoreQuery
-from truthstore.record import ABSENT, ANY, NONE, Expect, Options, Record
+from truthstore.record import ANY, NONE, Expect, Options, Record
 from truthstore.versioning.base import VersionDiff, VersionInfo, VersioningConfig, VersioningMode, VersionNotFoundError
 from truthstore.versioning.diff import differences
-from truthstore.versioning.history import KEY, stamped, versions_of
+from truthstore.versioning.history import KEY, versions_of
 from truthstore.versioning.options import DELETE, GET, SAVE, take_delete, take_save, take_version
 from truthstore.versioning.past import Past
 from truthstore.versioning.strategies import get_strategy
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from truthstore.collection import Collection
     from truthstore.health import Verification
     from truthstore.store import BaseStore
-    from truthstore.versioning.history import Stamp
 
 __all__ = ["VersionedStore"]
 
@@ -70,7 +69,7 @@ class VersionedStore(WrapperStore[T]):
         super().__init__(base)
         self._config = configure(VersioningConfig, config, options, "VersionedStore")
         self._strategy = get_strategy(self._config.mode)
-        self._past = Past(base, self._strategy)
+        self._past = Past(base, self._strategy, by_content=self._config.mode is VersioningMode.GIT_LIKE)
         self._writing = Writing(base, self._config, self._strategy, self._past)
         self._turns = Turns()
 
@@ -78,8 +77,6 @@ class VersionedStore(WrapperStore[T]):
     def config(self) -> VersioningConfig:
         """The options."""
         return self._config
-
-    # The public operations, with the options that this layer adds.
 
     def save(  # noqa: D417  # the rest is told by the base class
         self,
@@ -154,7 +151,7 @@ class VersionedStore(WrapperStore[T]):
         said = _given(message=message, created_by=created_by, metadata=metadata, expected_version=expected_version)
         record = self._collection.encode(item, self.encoding, indent=self.indent)
         head = self.put_record(record, collection=self._collection, expect=expect, options=said)
-        return self._info(head.id, self._past.stamp(head, self._collection))
+        return self._past.info(head.id, self._past.stamp(head, self._collection))
 
     def rollback(self, id: str, version: int | str, message: str | None = None, created_by: str | None = None) -> str:
         """Saves an old version as the newest one, also of an item that was deleted, and returns the id.
@@ -164,7 +161,7 @@ class VersionedStore(WrapperStore[T]):
         """
         self._check()
         collection = self._collection
-        number = self._number(check_id(id), version, collection)
+        number = self._past.number(check_id(id), version, collection)
         record, _ = self._past.find(id, number, collection)
         others = {name: value for name, value in record.meta.annotations.items() if name != KEY}
         meta = record.meta.replace(stored_at=time.time_ns() // 1_000, annotations=others)
@@ -174,8 +171,6 @@ class VersionedStore(WrapperStore[T]):
             metadata={"rollback_from": number},
         )
         return self.put_record(Record(meta, record.body), collection=collection, options=said).id
-
-    # Asking for versions.
 
     def get_version(self, id: str, version: int | str) -> T:
         """One version of an item."""
@@ -187,19 +182,7 @@ class VersionedStore(WrapperStore[T]):
         if (limit is not None and limit < 0) or offset < 0:
             raise ValueError("limit and offset cannot be negative")
         stop = None if limit is None else offset + limit
-        return list(islice(self._history(check_id(id), stop), offset, stop))
-
-    def _history(self, id: str, limit: int | None = None) -> Iterator[VersionInfo]:
-        collection = self._collection
-        head = self._past.head(id, collection)
-        stamp = self._past.stamp(head, collection) if head is not None else None
-        if head is not None and stamp is not None:
-            if stamp.purged:
-                return
-            if not head.meta.deleted:
-                yield self._info(id, stamp)
-        for copied in self._past.copies(id, collection, stamp, limit=limit):
-            yield self._info(id, self._past.copied_stamp(copied))
+        return list(islice(self._past.infos(check_id(id), self._collection, stop), offset, stop))
 
     def get_history(self, data_asset: str, limit: int | None = 10) -> list[Any]:
         """The same as `get_version_history`: of an id here, not of an asset."""
@@ -208,7 +191,7 @@ class VersionedStore(WrapperStore[T]):
     def list_versions(self, id: str) -> list[int]:
         """The numbers of an item's versions, newest first."""
         self._check()
-        return [info.version for info in self._history(check_id(id))]
+        return [info.version for info in self._past.infos(check_id(id), self._collection)]
 
     def count_versions(self, id: str) -> int:
         """How many versions an item has."""
@@ -229,14 +212,14 @@ class VersionedStore(WrapperStore[T]):
             VersionNotFoundError: there is none.
         """
         self._check()
-        number = self._number(check_id(id), version, self._collection)
+        number = self._past.number(check_id(id), version, self._collection)
         _, stamp = self._past.find(id, number, self._collection)
-        return self._info(id, stamp)
+        return self._past.info(id, stamp)
 
     def get_latest_version_info(self, id: str) -> VersionInfo | None:
         """What is known of the newest version, or None if there is none."""
         self._check()
-        return next(self._history(check_id(id), 1), None)
+        return next(self._past.infos(check_id(id), self._collection, 1), None)
 
     def diff(self, id: str, version_a: int | str, version_b: int | str | None = None) -> VersionDiff:
         """How two versions differ; without the second, how the newest differs from the first.
@@ -246,14 +229,14 @@ class VersionedStore(WrapperStore[T]):
         """
         self._check()
         collection = self._collection
-        one = self._number(check_id(id), version_a, collection)
+        one = self._past.number(check_id(id), version_a, collection)
         if version_b is None:
             latest = self.get_latest_version_info(id)
             if latest is None:
                 raise VersionNotFoundError(id, version_a, collection=collection.name)
             other = latest.version
         else:
-            other = self._number(id, version_b, collection)
+            other = self._past.number(id, version_b, collection)
         return VersionDiff.of(id, one, other, differences(self._document(id, one), self._document(id, other)))
 
     def _document(self, id: str, number: int) -> Any:
@@ -264,30 +247,6 @@ class VersionedStore(WrapperStore[T]):
         whole: Any = item
         return msgspec.json.decode(self._collection.encode(whole).body or b"null")
 
-    @property
-    def _by_content(self) -> bool:
-        return self._config.mode is VersioningMode.GIT_LIKE
-
-    def _info(self, id: str, stamp: Stamp) -> VersionInfo:
-        return stamp.info(id, self._strategy, by_content=self._by_content)
-
-    def _number(self, id: str, version: int | str, collection: Collection[Any]) -> int:
-        """The number of a version that is asked for by its number or label."""
-        if not isinstance(version, str):
-            return version
-        if self._by_content:
-            view = self if collection is self._collection else self.collection(collection)
-            assert isinstance(view, VersionedStore)
-            for info in view._history(id):  # noqa: SLF001  # a view of this store
-                if version and info.checksum is not None and info.checksum.startswith(version):
-                    return info.version
-        try:
-            return self._strategy.parse_version(version)
-        except ValueError as error:
-            raise VersionNotFoundError(id, version, collection=collection.name) from error
-
-    # Records.
-
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> Record:
@@ -295,7 +254,7 @@ class VersionedStore(WrapperStore[T]):
         if not collection.is_users:
             return self._base.put_record(record, collection=collection, expect=expect, options=options)
         saying, rest = take_save(options, self._config)
-        expected = None if saying.expected is None else self._number(record.id, saying.expected, collection)
+        expected = None if saying.expected is None else self._past.number(record.id, saying.expected, collection)
         return self._turns.take(
             record.id,
             lambda: self._writing.put(record, collection, expect, saying, expected, rest),
@@ -313,22 +272,9 @@ class VersionedStore(WrapperStore[T]):
         failed: dict[str, Exception] = {}
         if not isinstance(expect, str) and saying.expected is None and len(records) > 1:
             first = {record.id: place for place, record in reversed(list(enumerate(records)))}
-            query = StoreQuery(ids=list(first), include_deleted=True)
-            there = set(self._base.scan_ids(query, collection=collection))
-            fresh = [
-                stamped(records[place], self._writing.next_stamp(records[place], saying, None, None))
-                for id, place in first.items()
-                if id not in there
-            ]
-            try:
-                stored = self._base.put_records(fresh, collection=collection, expect=ABSENT, options=rest)
-            except StoreBulkError as error:
-                # Somebody else was faster: for those there is the long way.
-                failed = {id: e for id, e in error.failed.items() if not isinstance(e, StoreConflictError)}
-                kept = set(error.stored)
-                stored = [
-                    self._base.head_record(record.id, collection=collection) for record in fresh if record.id in kept
-                ]
+            stored, failed = self._writing.put_fresh(
+                [records[place] for place in first.values()], collection, saying, rest
+            )
             heads = {first[head.id]: head for head in stored}
         for place, record in enumerate(records):
             if place in heads or record.id in failed:
@@ -349,7 +295,7 @@ class VersionedStore(WrapperStore[T]):
         version, rest = take_version(options)
         if version is None:
             return self._base.get_record(id, collection=collection, options=rest)
-        return self._past.find(id, self._number(id, version, collection), collection, rest)[0]
+        return self._past.find(id, self._past.number(id, version, collection), collection, rest)[0]
 
     def head_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
         """The head of the record, or of one of its versions."""
@@ -378,7 +324,7 @@ class VersionedStore(WrapperStore[T]):
         if not collection.is_users:
             return self._base.delete_record(id, collection=collection, expect=expect, options=options)
         version, everything, rest = take_delete(options)
-        number = None if version is None else self._number(id, version, collection)
+        number = None if version is None else self._past.number(id, version, collection)
 
         def attempt() -> bool:
             if everything:
@@ -388,8 +334,6 @@ class VersionedStore(WrapperStore[T]):
             return self._writing.delete(id, collection, expect, rest)
 
         return self._turns.take(id, attempt, collection=collection.name)
-
-    # What only passes: a head is an item like any other.
 
     def scan(
         self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
@@ -410,8 +354,6 @@ class VersionedStore(WrapperStore[T]):
     ) -> list[Row]:
         """Forwards."""
         return self._base.aggregate_records(query, aggregation, collection=collection, options=options)
-
-    # Looking after it.
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
         """Maintains the store below, then removes versions beyond `max_versions` and what cut-short removals left."""

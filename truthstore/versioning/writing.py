@@ -10,19 +10,21 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from truthstore.errors import (
+    StoreBulkError,
     StoreConflictError,
     StoreCorruptError,
     StoreError,
     StoreNotFoundError,
     VersionConflictError,
 )
+from truthstore.query import StoreQuery
 from truthstore.record import ABSENT, ANY, NONE, Expect, Options, Record
 from truthstore.store import conflict
 from truthstore.versioning.diff import changed_parts
@@ -98,6 +100,23 @@ class Writing:
         if known is not None and self._config.auto_cleanup:
             self._prune_quietly(record.id, collection, stamp)
         return stored
+
+    def put_fresh(
+        self, records: Sequence[Record], collection: Collection[Any], saying: Saying, options: Options
+    ) -> tuple[list[Record], dict[str, Exception]]:
+        """Saves in one go those records whose ids are new; the heads of these, and what failed for good."""
+        query = StoreQuery(ids=[record.id for record in records], include_deleted=True)
+        there = set(self._base.scan_ids(query, collection=collection))
+        fresh = [
+            stamped(record, self.next_stamp(record, saying, None, None)) for record in records if record.id not in there
+        ]
+        try:
+            return self._base.put_records(fresh, collection=collection, expect=ABSENT, options=options), {}
+        except StoreBulkError as error:
+            # Somebody else was faster: for those there is the long way.
+            failed = {id: e for id, e in error.failed.items() if not isinstance(e, StoreConflictError)}
+            kept = [record.id for record in fresh if record.id in set(error.stored)]
+            return [self._base.head_record(id, collection=collection) for id in kept], failed
 
     def next_stamp(self, record: Record, saying: Saying, known: Stamp | None, before: Record | None) -> Stamp:
         """The stamp of a new version.
