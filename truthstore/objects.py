@@ -65,8 +65,9 @@ class Format(msgspec.Struct, frozen=True, omit_defaults=True):
     def of(cls, config: StoreConfig, extension: str | None = None) -> Format:
         """The format that a configuration asks for."""
         kind = config.serialization_format
-        usual = EXTENSIONS[kind]
-        return cls(FORMAT, usual if extension in {None, EXTENSIONS["json"]} else extension, config.algorithm, kind)
+        if extension is None or extension == EXTENSIONS["json"]:
+            extension = EXTENSIONS[kind]
+        return cls(FORMAT, extension, config.algorithm, kind)
 
     def check(self, stored: bytes, place: str) -> None:
         """Compares with the format that a store was made with.

@@ -156,7 +156,7 @@ class RecordTests(StoreCase):
         seen: list[Change] = []
 
         def watch(changes: Sequence[Change]) -> None:
-            seen.extend(changes)
+            seen.extend(change for change in changes if change.collection == "samples")
 
         store.subscribe(watch)
         tombstone = Record(SAMPLES.empty_meta("dead", deleted=True), b"")
