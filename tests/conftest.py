@@ -37,6 +37,16 @@ settings.register_profile("nightly", max_examples=1000, deadline=None, print_blo
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if CI else "dev"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves what takes many minutes to the nightly profile."""
+    if os.environ.get("HYPOTHESIS_PROFILE") == "nightly":
+        return
+    skip = pytest.mark.skip(reason="takes long: HYPOTHESIS_PROFILE=nightly runs it")
+    for item in items:
+        if item.get_closest_marker("nightly"):
+            item.add_marker(skip)
+
+
 @pytest.fixture(scope="session")
 def need_program() -> Callable[[str], str]:
     """Find a program that a test cannot do without: if it is missing, skip on a laptop and fail in CI."""

@@ -209,6 +209,7 @@ def test_options_that_make_no_sense(options: dict[str, Any], words: str):
     assert "open-sesame" not in str(caught.value)
 
 
+@pytest.mark.nightly
 class TestAzureBlobStore(StoreSuite):
     @pytest.fixture
     def location(self, server: Azurite, container: str, tmp_path: Path) -> Any:

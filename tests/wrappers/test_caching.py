@@ -62,7 +62,7 @@ class TestWriteBehind(TestReadThrough):
             stored = store.put_record(SAMPLES.encode(sample), collection=SAMPLES)
             assert stored.meta == store.head_record(sample.id, collection=SAMPLES).meta
 
-    def test_changes_are_announced(self, store):
+    def test_changes_are_announced(self, store: Any):
         """When they are stored."""
         seen: list[str] = []
 
@@ -106,7 +106,7 @@ class TestDisk(TestRevalidated):
         return CachedStore(base, DiskCache("cache"), mode=CacheMode.READ_WRITE)
 
 
-def make(mode: CacheMode, **options: Any):
+def make(mode: CacheMode, **options: Any) -> dict[str, Any]:
     def open_store(location: MemoryBlobs):
         return CachedStore(MemoryStore(collection=SAMPLES, blobs=location), mode=mode, **options)
 
@@ -229,7 +229,7 @@ def test_a_hundred_threads_are_one_load(below):
     below.go_on.clear()
     barrier = threading.Barrier(100)
 
-    def read(_: int) -> Sample:
+    def read(_: int) -> Any:
         barrier.wait()
         return store.get("a")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import sys
 import time
@@ -121,6 +122,7 @@ def test_the_short_forms():
     assert LFUCache(config=CacheConfig(max_size=7)).config.policy is EvictionPolicy.LFU
     with pytest.raises(StoreConfigError, match="fifo"):
         LRUCache(config=CacheConfig(eviction_policy="fifo"))
+    wrong: Any
     for wrong in ({"max_size": 0}, {"max_memory_mb": 0}, {"ttl_seconds": -1}, {"negative_ttl_seconds": -1}):
         with pytest.raises(ValueError):
             CacheConfig(**wrong)
@@ -147,13 +149,14 @@ def test_a_lease_ends_when_anything_happens_to_the_key(cache):
     cache.set("a", b"new")
     assert not cache.fill("a", lease, b"old")
     assert cache.get("a") == b"new"
-    for wrong in (lambda: cache.set("a", "text"), lambda: cache.get(1)):
+    text: Any = "text"
+    for wrong in (lambda: cache.set("a", text), lambda: cache.get(1)):
         with pytest.raises(TypeError):
             wrong()
 
 
 def test_a_folder_never_runs_what_lies_in_it(tmp_path):
-    import diskcache
+    diskcache: Any = importlib.import_module("diskcache")
 
     class Bomb:
         def __reduce__(self):

@@ -61,8 +61,9 @@ def test_a_killed_process_loses_nothing(tmp_path, delivering):
         """Dies after the store has what it was given, before anybody knows."""
 
         def put_records(self, records, *, collection, expect=None, options=None):
-            self._base.put_records(records, collection=collection)
+            stored = self._base.put_records(records, collection=collection)
             os.kill(os.getpid(), signal.SIGKILL)
+            return stored
 
     def work():
         store = cached(Deadly(files(tmp_path / "s")), spool_durability="fsync")

@@ -124,7 +124,7 @@ def test_a_load_elsewhere_that_a_write_overtakes_is_not_cached(url, tmp_path):
 def test_a_server_that_goes_and_comes_back():
     port = free_port()
     with run_valkey(port) as url:
-        store = CachedStore(MemoryStore(collection=SAMPLES), RedisCache(url, timeout_seconds=0.3, retry_seconds=0))
+        store: Any = CachedStore(MemoryStore(collection=SAMPLES), RedisCache(url, timeout_seconds=0.3, retry_seconds=0))
         store.save(Sample("a", note="one"))
         assert store.get("a").note == "one"
     store.save(Sample("a", note="two"))

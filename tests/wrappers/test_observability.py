@@ -34,7 +34,7 @@ VERBOSE = AuditConfig(level="verbose", backend="memory")
 
 @pytest.fixture
 def spans():
-    exporter = InMemorySpanExporter()
+    exporter: Any = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     exporter.config = TracingConfig(tracer_provider=provider)

@@ -145,6 +145,7 @@ def test_files_rotate_and_are_read_in_order(tmp_path):
     assert len(list(tmp_path.glob("audit.jsonl.*"))) > 10
     assert [e.item for e in logger.query(event_type="save", ascending=True)] == [f"s{n}" for n in range(30)]
     assert logger.verify_chain()
+    wrong: Any
     for wrong in ({"max_bytes": 0}, {"durability": "none"}):
         with pytest.raises(ValueError):
             FileAuditBackend(path, **wrong)
@@ -283,7 +284,7 @@ def test_a_slow_sink_holds_writers_up_and_then_says_so():
     slow = Slow()
     sink = AsyncAuditBackend(slow, max_waiting=1, timeout_seconds=0.01)
     with pytest.raises(StoreOverloadedError):
-        [sink.write([event()]) for _ in range(3)]
+        list(map(sink.write, [[event()]] * 3))
     slow.go_on.set()
     sink.flush()
     assert len(slow.events) == 2
@@ -386,7 +387,9 @@ def test_the_trail_lies_beside_what_it_tells_of(tmp_path):
         assert base.count() == 1
         sink = StoreAuditBackend(base)
         assert [e.operation for e in sink.query(ascending=True)] == ["open", "save", "close"]
-        (record,) = (r for r in base.scan(StoreQuery(), collection=AUDIT, bodies=True) if b'"item":"a"' in (r.body or b""))
+        (record,) = (
+            r for r in base.scan(StoreQuery(), collection=AUDIT, bodies=True) if b'"item":"a"' in (r.body or b"")
+        )
         base.put_record(
             type(record)(record.meta, (record.body or b"").replace(b'"item":"a"', b'"item":"b"')), collection=AUDIT
         )

@@ -34,7 +34,12 @@ def test_what_was_put_in_comes_out_in_order(spool):
     assert spool.find("t", "a") == Entry(4, "t", "a", b"4")
     assert (len(spool), spool.count("t")) == (4, 3)
     sent: list[bytes] = []
-    assert spool.deliver("t", lambda entries: sent.extend(entry.payload for entry in entries) or {}, batch=2) == {}
+
+    def send(entries):
+        sent.extend(entry.payload for entry in entries)
+        return {}
+
+    assert spool.deliver("t", send, batch=2) == {}
     assert sent == [b"1", b"2", b"4"]
     assert (len(spool), spool.count("t")) == (1, 0)
     assert spool.remove([3]) == 1
@@ -91,7 +96,12 @@ def test_it_survives_kills_and_forks(spool):
     assert [entry.key for entry in entries] == ["parent", *(f"child {number}" for number in range(5))]
     assert all(entry.tried for entry in entries)
     sent: list[str] = []
-    spool.deliver("t", lambda entries: sent.extend(entry.key for entry in entries) or {})
+
+    def send(entries):
+        sent.extend(entry.key for entry in entries)
+        return {}
+
+    spool.deliver("t", send)
     assert len(sent) == 6
     with sqlite3.connect(spool.path) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

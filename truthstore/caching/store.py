@@ -187,7 +187,8 @@ class CachedStore(WrapperStore[T], Generic[T]):
         if not collection.is_users:
             return write()
         behind = self._behind
-        if behind is not None and (expect is not ANY or options):
+        # A tombstone is a removal, and removals are not delayed.
+        if behind is not None and (expect is not ANY or options or any(record.meta.deleted for record in records)):
             self._drain(collection, [record.id for record in records])
         elif behind is not None:
             write = lambda: behind.put(records, collection)  # noqa: E731  # one of two ways to write

@@ -71,6 +71,9 @@ class Observer:
         self._metrics = tuple(metrics)
         self._tracer = tracer
         self._audit = audit
+        self._is_plain = tracer is None and not (
+            audit is not None and audit.wants(AuditEventType.READ, AuditStatus.SUCCESS)
+        )
         self._actor = config.audit.actor
         self._metadata = dict(config.audit.extra_context)
         self._attributes = {
@@ -78,6 +81,20 @@ class Observer:
             "deployment.environment.name": config.environment,
             **config.tracing.attributes,
         }
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a read that succeeds is only counted: no span, no event."""
+        return self._is_plain
+
+    def counted(self, operation: str, seconds: float, read: int) -> None:
+        """Counts a read that succeeded."""
+        for metrics in self._metrics:
+            metrics.count(operation, None, seconds, read, 0)
+
+    def failed(self, operation: str, collection: str, item: str, seconds: float, error: Exception) -> None:
+        """Tells of a read that failed, where no span does."""
+        self._ended(operation, collection, seconds, item, (), None, error, 0, 0, None)
 
     def run(
         self,
