@@ -159,8 +159,8 @@ class CloudStoreCases:
         for operation in (
             lambda: store.get("a"),
             lambda: store.exists("a"),
-            lambda: store.list_ids(),
-            lambda: store.count(),
+            store.list_ids,
+            store.count,
             lambda: store.delete("a"),
             lambda: store.save(Sample("b")),
             lambda: opener().list_ids(),
