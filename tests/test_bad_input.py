@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -295,7 +295,7 @@ BAD_STORES: dict[str, tuple[dict[str, Any], type[Exception]]] = {
 def test_stores(what: str, tmp_path: Path):
     options, error = BAD_STORES[what]
     with pytest.raises(error):
-        get_store(**{"base_path": tmp_path / "store", **options})
+        get_store(**cast("dict[str, Any]", {"base_path": tmp_path / "store", **options}))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -196,8 +196,8 @@ class ValidationStore(Protocol[T]):
         """The same as `asset_history`; stores with versions answer with the versions of an id."""
         ...
 
-    def collection(self, collection: Collection[U]) -> ValidationStore[U]:
-        """The same stack over another collection."""
+    def collection(self, collection: Collection[Any]) -> Any:
+        """The same stack over another collection: a store of that collection's items."""
         ...
 
     def layer(self, kind: type[U]) -> U:

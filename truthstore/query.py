@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import heapq
-from collections.abc import Collection as Sized, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
@@ -77,7 +77,7 @@ class StoreQuery:
     ascending: bool = False
     where: Mapping[str, Any] | None = None
     text: str | None = None
-    ids: Sized[str] | None = None
+    ids: Iterable[str] | None = None
     after: str | None = None
     include_deleted: bool = False
 

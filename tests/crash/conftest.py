@@ -34,7 +34,8 @@ def open_store(folder: Path) -> Iterator[OpenFolder]:
     with ExitStack() as opened:
 
         def open_store(collection: Collection[Any] = SAMPLES, **options: Any) -> FileSystemStore[Any]:
-            store = FileSystemStore(**{"base_path": folder, "collection": collection, **options})
+            options.setdefault("base_path", folder)
+            store: FileSystemStore[Any] = FileSystemStore(collection=collection, **options)
             opened.callback(store.close)
             store.initialize()
             return store

@@ -55,16 +55,18 @@ def test_a_full_disk_loses_nothing_and_is_told(small_disk: Path):
     with store, other:
         saved: dict[str, Sample] = {}
         refusals: list[str] = []
+        following = ""
         for size in (20_000, 5_000, 1_000, 10):
             for n in range(1_000):
                 sample = padded(f"{size}-{n}", size)
+                following = f"{size}-{n + 1}"
                 try:
                     store.save(sample)
                 except StoreWriteError as error:
                     refusals.append(str(error))
                     break
                 saved[sample.id] = sample
-            assert contents(store, [f"{size}-{n + 1}"]) == saved
+            assert contents(store, [following]) == saved
             assert contents(other) == saved
         assert len(refusals) == 4
         assert all("full" in told for told in refusals), "of the disk, or of the database"

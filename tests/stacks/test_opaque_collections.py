@@ -10,12 +10,13 @@ import pytest
 from truthstore import Collection, Meta, Record, StoreConfigError, StoreQuery
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.record import FieldValue
 
 HISTORY = Collection.of_records("results.versions", index={"item": str, "number": int, "weight": float})
 
 
 def version(number: int, body: bytes = b'{"any": "thing"}') -> Record:
-    fields = {"item": "a", "number": number, "weight": math.inf if number == 1 else 0.5}
+    fields: dict[str, FieldValue] = {"item": "a", "number": number, "weight": math.inf if number == 1 else 0.5}
     return Record(Meta(f"a@{number}", fields=fields, tags={"by": "me"}, size=len(body)), body)
 
 
