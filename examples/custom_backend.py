@@ -61,7 +61,7 @@ class OneFileStore(BaseStore[Any]):
             self._check_expect(self._find(connection, record.id, collection), record.id, collection, expect)
             insert = "INSERT OR REPLACE INTO documents VALUES (?, ?, ?)"
             connection.execute(insert, (collection.name, record.id, document))
-        self._announce([Change(collection.name, record.id, stored.revision)])
+        self._announce([Change.of(collection.name, stored)])
         return stored.head()
 
     def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:

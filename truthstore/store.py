@@ -367,7 +367,7 @@ class BaseStore(ABC, Generic[T]):
                     [*deleted, *error.stored], error.failed, backend=self.name, collection=self._collection.name
                 ) from error
             except StoreError as error:
-                if not deleted and len(chunk) == 1:
+                if not deleted:
                     raise
                 raise StoreBulkError(
                     deleted, dict.fromkeys(chunk, error), backend=self.name, collection=self._collection.name

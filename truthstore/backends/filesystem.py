@@ -328,6 +328,16 @@ class FileSystemStore(ObjectStore[T]):
             record = self._folder.read(collection, location or Location(id))
             if location is None or self._access.readonly:
                 return record
+            waits = os.path.exists(self._pending.path(location.revision, collection.name))
+            if waits and (record is None or record.revision != location.revision):
+                raise StoreReadError(
+                    f"{collection.name} {shown(id)} was written, but its file cannot be moved to its place: "
+                    f"see whether {self._root} can be written",
+                    backend=self.name,
+                    collection=collection.name,
+                    identifier=id,
+                    retryable=True,
+                )
             if record is None:
                 raise _FileGoneError(
                     f"the index lists {collection.name} {shown(id)} but its file is gone: "
@@ -473,18 +483,34 @@ class FileSystemStore(ObjectStore[T]):
         what: str,
         cause: OSError,
     ) -> None:
-        """After a rename that failed: tries once more, or else makes the index follow the files again and raises."""
+        """After a rename that failed: tries once more, or else says what became of the write.
+
+        A file that still waits is committed and will be moved by whoever reads it next. Where that can never be, because
+        its place is taken or the file is gone, the index follows the files again.
+        """
         self._pending.roll_forward()
+        waiting: list[str] = []
         lost: list[str] = []
         for id, record in records.items():
             there = self._reread(collection, id)
-            if there is None or there.revision != record.revision:
+            if there is not None and there.revision == record.revision:
+                continue
+            if os.path.exists(writes[id].pending) and not os.path.isdir(writes[id].final):
+                waiting.append(id)
+            else:
                 lost.append(id)
                 with suppress(FileNotFoundError):
                     os.unlink(writes[id].pending)
                 puts = [] if there is None else [Put(there)]
                 gone = [id] if there is None else []
                 self._catalog.commit(collection, puts, gone, expect=ANY, backend=self.name)
+        if waiting:
+            raise StoreWriteError(
+                f"{what}: committed, but {shown(waiting[0])} could not be moved to its place: {explained(cause)}; "
+                "it will be when it is read next",
+                backend=self.name,
+                retryable=True,
+            ) from cause
         if lost:
             raise StoreWriteError(
                 f"{what}: {len(lost)} not stored, first {shown(lost[0])}: {explained(cause)}", backend=self.name
