@@ -517,10 +517,9 @@ class FileSystemStore(ObjectStore[T]):
             ) from cause
 
     def _reread(self, collection: Collection[Any], id: str) -> Record | None:
-        try:
-            return self._folder.read(collection, Location(id))
-        except (StoreReadError, StoreCorruptError):
-            return None  # nothing that the index could point to
+        if os.path.isdir(self._folder.path(collection, id)):
+            return None  # its place is taken
+        return self._folder.read(collection, Location(id))
 
     def _check_pending(self, writes: Mapping[str, Staged], what: str) -> None:
         """Of a writer that was paused for long others may have taken the pending files for orphans."""
