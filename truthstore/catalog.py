@@ -91,6 +91,7 @@ class _Table:
         "booleans",
         "collection",
         "columns",
+        "fields",
         "heads",
         "insert",
         "name",
@@ -107,6 +108,7 @@ class _Table:
         self.name = quoted(f"c_{collection.name}")
         self.postings = quoted(f"p_{collection.name}")
         self.columns = [column(collection, field) for field in collection.fields]
+        self.fields = tuple(collection.fields)
         self.booleans = [name for name, field in collection.fields.items() if field.type is bool]
         listed = ["seq", "id", "revision", "stored_at", "size", "deleted", "name", "tags", "text", "extra", "shape"]
         places = ",".join("?" * (len(listed) - 1 + len(self.columns)))
@@ -128,7 +130,7 @@ class _Table:
         tags = meta.tags
         extra = None
         text = None
-        if not meta.derivable or meta.annotations:
+        if meta.annotations or meta.encodings or meta.deleted or meta.encoding != "json":
             extra = _to_json([meta.encoding, meta.encodings, dict(meta.annotations)]).decode()
             text = meta.text if meta.encodings or meta.deleted or self.collection.opaque else None
         return (
@@ -142,7 +144,7 @@ class _Table:
             meta.text if self.words else text,
             extra,
             number or self.number,
-            *[fields.get(field) for field in self.collection.fields],
+            *map(fields.get, self.fields),
         )
 
     def head(self, row: tuple[Any, ...]) -> Record:
@@ -192,14 +194,14 @@ class Catalog:
         self._abandoned: list[sqlite3.Connection] = []
         self._begin_anew()
         watch_forks(self)
-        self._tables: dict[tuple[str, str], _Table] = {}
+        self._tables: dict[Collection[Any], _Table] = {}
 
     def _begin_anew(self) -> None:
         self._lock = threading.RLock()
         self._writer: sqlite3.Connection | None = None
         self._resting = False
         self._readers = _Readers()
-        self._prepared: set[tuple[str, str]] = set()
+        self._prepared: dict[tuple[str, str], _Table] = {}
 
     def abandon(self) -> None:
         """Forgets all connections without closing them.
@@ -313,6 +315,7 @@ class Catalog:
         """
         key = (collection.name, collection.fingerprint)
         if key in self._prepared:
+            self._tables[collection] = self._prepared[key]
             return
         with self._lock:
             known = self._connection.execute(
@@ -321,8 +324,8 @@ class Catalog:
             if known is None:
                 with self._transaction() as connection:
                     known = (self._define(connection, collection, load),)
-            self._tables[key] = _Table(collection, known[0], words=self._words)
-            self._prepared.add(key)
+            table = _Table(collection, known[0], words=self._words)
+            self._tables[collection] = self._prepared[key] = table
 
     def _define(
         self, connection: sqlite3.Connection, collection: Collection[Any], load: Callable[[], Iterable[Put]]
@@ -367,7 +370,7 @@ class Catalog:
         return _Transaction(self._lock, lambda: self._connection)
 
     def _table(self, collection: Collection[Any]) -> _Table:
-        return self._tables[collection.name, collection.fingerprint]
+        return self._tables[collection]
 
     def commit(
         self,

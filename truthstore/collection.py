@@ -7,6 +7,7 @@ import dataclasses
 import enum
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from operator import attrgetter
@@ -32,6 +33,17 @@ MAX_FIELD_BYTES: Final = 4_096
 MAX_TAGS: Final = 100
 MAX_TAG_KEY: Final = 256
 MAX_TAG_VALUE: Final = 1_024
+MIN_INT: Final = -(2**63)
+MAX_INT: Final = 2**63 - 1
+_FIGURES: Final[Mapping[type, tuple[type, Any, Any]]] = MappingProxyType(
+    {
+        int: (int, MIN_INT, MAX_INT),
+        float: (float, -sys.float_info.max, sys.float_info.max),
+        bool: (bool, False, True),
+    }
+)
+"""Types whose values between two bounds are indexed as they are."""
+_OTHER: Final = (None, None, None)
 FIELD_TYPES: Final = (str, int, float, bool, datetime)
 RESERVED: Final = frozenset({"id", "size", "stored_at", "revision", "deleted", "tags", "text"})
 
@@ -174,7 +186,7 @@ class Collection(Generic[T]):
         self._get_tags = attrgetter(tags) if tags else None
         self._paths = [field.path for field in declared.values()]
         self._get_values = _getter(self._paths)
-        self._convert = [(f, _CONVERT[field.type]) for f, field in declared.items()]
+        self._convert = [(f, *_FIGURES.get(field.type, _OTHER), _CONVERT[field.type]) for f, field in declared.items()]
         self._times = [f for f, field in declared.items() if field.type is datetime]
         self._text_paths = [path.split(".") for path in text]
         self._shape = (
@@ -347,14 +359,18 @@ class Collection(Generic[T]):
     def fields_of(self, item: T) -> dict[str, FieldValue]:
         """The declared fields as they are indexed."""
         try:
-            values = self._get_values(item)
+            values: Sequence[Any] = self._get_values(item)
         except AttributeError:
             # Something on the way is None, or a dict.
             values = [_follow(item, path) for path in self._paths]
         fields: dict[str, FieldValue] = {}
-        for (name, convert), value in zip(self._convert, values, strict=True):
+        for (name, kind, low, high, convert), value in zip(self._convert, values, strict=True):
+            # Figures are nearly always in their indexed form already: no call for them.
+            if value is None or (type(value) is kind and low <= value <= high):
+                fields[name] = value
+                continue
             try:
-                fields[name] = None if value is None else convert(value)
+                fields[name] = convert(value)
             except (TypeError, ValueError, OverflowError) as error:
                 raise StoreWriteError(f"{self.name}.{name}: {error}", collection=self.name) from error
         return fields
@@ -492,7 +508,7 @@ def _to_int(value: Any) -> int:
             raise TypeError(f"expected an integer, got {type(value).__name__}")
         value = int(value)
     number: int = value
-    if not -(2**63) <= number < 2**63:
+    if not MIN_INT <= number <= MAX_INT:
         raise OverflowError(f"{number} does not fit 64 bits")
     return number
 

@@ -107,7 +107,9 @@ _decode_edited: Final = msgspec.json.Decoder(_Edited).decode
 def write_document(record: Record, collection: Collection[Any], lineage: Lineage | None = None) -> bytes:
     """The bytes of one object for a record with body and revision."""
     meta, body = record.meta, record.body or b""
-    if meta.encoding == "json" and not meta.encodings and not meta.deleted and _is_object(body):
+    # A plain object, which has at least one member after which another one can be written.
+    if meta.encoding == "json" and not meta.encodings and not meta.deleted and body[:1] == b"{" and b'"' in body:
+        opaque = collection.opaque
         tail = _encode(
             _Tail(
                 FORMAT,
@@ -116,17 +118,18 @@ def write_document(record: Record, collection: Collection[Any], lineage: Lineage
                 meta.stored_at,
                 len(body),
                 zlib.crc32(body),
-                {} if collection.opaque else collection.times(meta.fields),
-                dict(meta.annotations),
+                {} if opaque else collection.times(meta.fields),
+                {} if meta.annotations is NO_ANNOTATIONS else dict(meta.annotations),
                 record.revision,
-                _plain_fields(meta) if collection.opaque else None,
-                dict(meta.tags) if collection.opaque else {},
+                _plain_fields(meta) if opaque else None,
+                dict(meta.tags) if opaque else {},
                 lineage,
             )
         )
-        if body.endswith(b"\n}"):
+        if body[-2:] == b"\n}":
             return b'%b,\n  "_truthstore": %b\n}\n' % (body[:-2], tail)
-        return b'%b,"_truthstore":%b}' % (body[:-1], tail)
+        if body[-1:] == b"}":
+            return b'%b,"_truthstore":%b}' % (body[:-1], tail)
     head = _encode(
         _Head(
             FORMAT,
@@ -151,10 +154,6 @@ def write_document(record: Record, collection: Collection[Any], lineage: Lineage
 
 def _plain_fields(meta: Meta) -> dict[str, FieldValue]:
     return {name: finite(value) if isinstance(value, float) else value for name, value in meta.fields.items()}
-
-
-def _is_object(body: bytes) -> bool:
-    return body[:1] == b"{" and body[-1:] == b"}" and b'"' in body and b"\0" not in body[:16]
 
 
 def read_document(data: bytes, collection: Collection[Any], id: str | None = None) -> Record:

@@ -35,6 +35,14 @@ _NON_FINITE: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
 _NON_FINITE_NAMES: Final = re.compile(rb'"-?(?:NaN|Infinity)"')
 # A null that is a value. Written so that the search is for the plain word, several times faster than for a choice.
 _NULL: Final = re.compile(rb"null(?<=[:,\[]null)")
+_REFUSALS: Final = (
+    msgspec.MsgspecError,
+    NotImplementedError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 def plain(value: Any) -> Any:
@@ -157,9 +165,17 @@ class Codec(Generic[T]):
         Raises:
             StoreWriteError: it holds something that cannot be stored, or that could not be read back.
         """
-        body = self.encode(item, encoding)
-        if self._is_faithful(body, item, encoding):
-            return body
+        if encoding == "json":
+            try:
+                body = self._encode_json(item)
+                decoded = self._decode_json(body)
+                # msgspec writes NaN as null; other nulls are read back as None.
+                if not _NULL.search(body) or decoded == item:
+                    return body
+            except _REFUSALS:
+                body = self.encode(item, encoding)  # says what is wrong, or there is another way
+        else:
+            body = self.encode(item, encoding)
         # MessagePack shows whether there is a NaN, at a price that few items have to pay.
         if encoding == "json" and _NON_FINITE.search(self._encode_msgpack(item)):
             builtins = msgspec.to_builtins(item, str_keys=True, enc_hook=self._hook)
@@ -169,14 +185,6 @@ class Codec(Generic[T]):
         except StoreCorruptError as error:
             raise StoreWriteError(f"could not be read back: {error.__cause__}") from error
         return body
-
-    def _is_faithful(self, body: bytes, item: T, encoding: Encoding) -> bool:
-        """Whether the bytes surely give the item back. msgspec writes NaN as null; other nulls are read back as None."""
-        try:
-            decoded = self.decode(body, encoding)
-            return not _NULL.search(body) or bool(decoded == item)
-        except (StoreCorruptError, ValueError, TypeError):
-            return False  # it does not fit the type, or holds what cannot be compared, such as arrays
 
     def decode(self, body: bytes, encoding: str = "json") -> T:
         """The item that the bytes hold.

@@ -237,7 +237,8 @@ class BaseStore(ABC, Generic[T]):
             StoreWriteError: the item cannot be stored, or writing failed.
             TypeError: the item is not of the collection's type, or nobody takes an option.
         """
-        self._check("save", options)
+        if options or self._lifecycle.closed:
+            self._check("save", options)
         collection = self._collection
         if expect is not ANY:
             _check_expect(expect)

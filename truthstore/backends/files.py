@@ -133,6 +133,7 @@ class FolderLock:
         self._thread = threading.RLock()
         self._depth = 0
         self._descriptor: int | None = None
+        self._held = (0, 0)
 
     def _open(self, path: str) -> int:
         return os.open(path, _READ)
@@ -161,13 +162,14 @@ class FolderLock:
         while True:
             if self._descriptor is None:
                 self._descriptor = self._open(self._path)
+                held = os.fstat(self._descriptor)
+                self._held = (held.st_ino, held.st_dev)
             _flock(self._descriptor, exclusive=True)
-            held = os.fstat(self._descriptor)
             try:
                 there = os.stat(self._path)
             except FileNotFoundError:
                 there = None
-            if there is not None and (held.st_ino, held.st_dev) == (there.st_ino, there.st_dev):
+            if there is not None and (there.st_ino, there.st_dev) == self._held:
                 return
             # The folder was removed, and perhaps made anew: what is locked is not what others lock.
             os.close(self._descriptor)

@@ -1,10 +1,6 @@
 """A store in a folder: a readable JSON file per item, and a SQLite index beside them.
 
-How a write commits: the document is written to a pending file; then, under the folder's lock, the expectation is checked
-and the index row is committed with the document's write id, which is the commit point; then the pending file is renamed
-over the old one. Whoever finds a row whose write id is not the document's takes the lock and rolls the pending file
-forward. A delete moves the file aside, commits, and unlinks it. So a full disk can strike only before anything changed,
-and a crash leaves the operation wholly done or wholly undone.
+How writes and deletes are committed is in `committing`; this is the rest: opening, reading, and looking after the index.
 """
 
 from __future__ import annotations
@@ -12,19 +8,19 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from time import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar, overload
 
-from truthstore.backends.files import FileBlobs, explained, read_file, sync_folder, write_error
+from truthstore.backends.committing import Commits
+from truthstore.backends.files import FileBlobs, explained, read_file, write_error
 from truthstore.backends.folder import Folder
 from truthstore.backends.index_file import IndexFile
 from truthstore.backends.inspection import index_files, verify_files
-from truthstore.backends.pending import PendingWrites, Staged, Target, modified
-from truthstore.catalog import Committed, Location, Put
+from truthstore.backends.pending import modified
+from truthstore.catalog import Location, Put
 from truthstore.configuration import StoreConfig, configure
 from truthstore.errors import (
     StoreBulkError,
@@ -32,7 +28,6 @@ from truthstore.errors import (
     StoreConflictError,
     StoreConnectionError,
     StoreCorruptError,
-    StoreError,
     StoreNotFoundError,
     StoreReadError,
     StoreWriteError,
@@ -44,7 +39,6 @@ from truthstore.objects import FORMAT_KEY, Format, ObjectStore, is_damage
 from truthstore.query import EVERYTHING
 from truthstore.record import ABSENT, ANY, NONE, Change, Expect, Options, Record, new_revision
 from truthstore.results import RESULTS
-from truthstore.store import conflict
 
 if TYPE_CHECKING:
     from truthstore.collection import Collection
@@ -167,9 +161,10 @@ class FileSystemStore(ObjectStore[T]):
         self._lock = self._blobs.lock
         self._root = self._blobs.root
         self._folder = Folder(self._root, form)
-        self._pending = PendingWrites(self._blobs.pending, sync=sync, target=self._target)
         self._index = IndexFile(self._blobs.path(".truthstore"), self._catalog)
         self._access = _Access()
+        self._commits = Commits(self._blobs, self._folder, self._index, self._catalog, self, self._access.collections)
+        self._pending = self._commits.pending
 
     @property
     def root(self) -> str:
@@ -243,8 +238,7 @@ class FileSystemStore(ObjectStore[T]):
                 yield
                 return
             with self._lock:
-                if self._opening.ready and not self._index.is_current():
-                    self._reopen()
+                self.follow_index()
                 yield
         except OSError as error:
             raise write_error(error, f"cannot {what} {self._root}") from error
@@ -252,6 +246,11 @@ class FileSystemStore(ObjectStore[T]):
             if is_damage(error):
                 raise  # to whoever can have the index made anew
             raise self._read_error(error) from error
+
+    def follow_index(self) -> None:
+        """Opens the index that is in the folder now, if this process has another one open; under the lock."""
+        if not self._index.is_current() and self._opening.ready:
+            self._reopen()
 
     def _guard(self, operation: Callable[[], U]) -> U:
         if self._opening.ready and self._is_stale():
@@ -276,9 +275,10 @@ class FileSystemStore(ObjectStore[T]):
             self._blobs.make_folders()
             self._check_format()
             self._index.reopen()
-        self._prepare_again()
+        self.prepare_again()
 
-    def _prepare_again(self) -> None:
+    def prepare_again(self) -> None:
+        """Prepares all collections in an index that was opened anew; under the lock."""
         for collection in self._opening.ready:
             self._prepare(collection)
 
@@ -292,7 +292,7 @@ class FileSystemStore(ObjectStore[T]):
             raise self._read_error(error) from error
         with self._lock:
             self._index.replace()
-            self._prepare_again()
+            self.prepare_again()
 
     def _read(self, collection: Collection[Any], location: Location) -> Record | None:
         return self._folder.read(collection, location)
@@ -351,20 +351,6 @@ class FileSystemStore(ObjectStore[T]):
                 self._catalog.commit(collection, [Put(record, location.name)], expect=ANY, backend=self.name)
             return record
 
-    def _target(self, path: str, collection_name: str, revision: str) -> Target | None:
-        """Where a pending file belongs."""
-        collection = self._access.collections.get(collection_name)
-        if collection is None:
-            return None  # whoever declares that collection sees to it
-        try:
-            record = self._folder.parse(read_file(path), collection)
-        except (StoreCorruptError, StoreConfigError):
-            return None  # still being written, or cut off
-        location = self._catalog.find(collection, record.id)
-        if location is None or location.revision != revision:
-            return Target(self._folder.path(collection, record.id), committed=False)
-        return Target(self._folder.path_of(collection, location), committed=True)
-
     def _check_writable(self) -> None:
         if self._access.readonly:
             raise StoreWriteError(f"{self._root} is read-only for this process", backend=self.name)
@@ -373,9 +359,9 @@ class FileSystemStore(ObjectStore[T]):
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> Record:
         """Stores a record."""
-        heads, refused = self._put([record], collection, expect)
-        for error in refused.values():
-            raise error
+        heads, refused = self._put((record,), collection, expect)
+        if refused:
+            raise refused[record.meta.id]
         return heads[0]
 
     def put_records(
@@ -391,175 +377,14 @@ class FileSystemStore(ObjectStore[T]):
 
     def _put(
         self, records: Sequence[Record], collection: Collection[Any], expect: Expect
-    ) -> tuple[list[Record], dict[str, Exception]]:
-        """Stores records; the heads of those that were stored, and what speaks against the others."""
+    ) -> tuple[list[Record], dict[str, StoreConflictError]]:
         self._ready(collection)
-        self._check_writable()
-        refused: dict[str, Exception] = {}
-        named: dict[str, Record] = {}  # of several records with one id the last is written
-        for record in records:
-            id = record.meta.id
-            if expect is ABSENT and id in named:
-                refused[id] = conflict(id, expect, None, backend=self.name, collection=collection.name)
-                continue
-            named[id] = Record(record.meta, record.body, new_revision())
-        writes = {
-            id: Staged(
-                self._pending.path(record.revision, collection.name),
-                self._folder.path(collection, id),
-                self._folder.write(record, collection),
-            )
-            for id, record in named.items()
-        }
-        single = records[0].id if len(records) == 1 else None
-        what = f"{collection.name} {shown(single)}" if single is not None else f"{len(named)} {collection.name}"
-        staged_at = time()
-        try:
-            self._stage(list(writes.values()), what)
-            with self._locked(f"write {what} to"):
-                conflicts = self._commit(collection, named, writes, expect, what, staged_at)
-        except StoreError as error:
-            error.collection = collection.name
-            error.identifier = single or error.identifier
-            raise
-        stored = {id: Record(record.meta, None, record.revision) for id, record in named.items() if id not in conflicts}
-        if self._lifecycle.subscribers and stored:
-            self._announce([Change.of(collection.name, head) for head in stored.values()])
-        return [stored[record.id] for record in records if record.id in stored], {**conflicts, **refused}
-
-    def _stage(self, writes: Sequence[Staged], what: str) -> None:
-        try:
-            self._pending.write(writes)
-        except BaseException as error:
-            self._pending.remove(writes)
-            if isinstance(error, OSError):
-                raise write_error(error, f"cannot write {what} to {self._root}") from error
-            raise
-
-    def _commit(
-        self,
-        collection: Collection[Any],
-        records: Mapping[str, Record],
-        writes: Mapping[str, Staged],
-        expect: Expect,
-        what: str,
-        staged_at: float,
-    ) -> dict[str, StoreConflictError]:
-        """Commits the rows and renames the files, under the lock; what speaks against those that were not written."""
-        try:
-            if abs(time() - staged_at) > PAUSE_SECONDS:
-                self._check_pending(writes, what)
-            before, refused = self._commit_rows(
-                collection, [Put(record) for record in records.values()], (), expect, what
-            )
-        except _NothingWrittenError:
-            self._pending.remove(list(writes.values()))
-            raise
-        if refused:
-            self._pending.remove([writes[id] for id in refused])
-        # The commit point is passed. From here on pending files stay until they are in their places.
-        stuck: OSError | None = None
-        for id, one in writes.items():
-            if id not in refused:
-                try:
-                    os.rename(one.pending, one.final)
-                except OSError as error:
-                    stuck = error
-        if stuck is not None:
-            self._finish(collection, {id: r for id, r in records.items() if id not in refused}, writes, what, stuck)
-        for location in before.values():
-            if location.name is not None:
-                with suppress(FileNotFoundError):
-                    os.unlink(self._folder.path_of(collection, location))
-        if self._sync and len(refused) < len(writes):
-            sync_folder(self._folder.of(collection))
-        return refused
-
-    def _finish(
-        self,
-        collection: Collection[Any],
-        records: Mapping[str, Record],
-        writes: Mapping[str, Staged],
-        what: str,
-        cause: OSError,
-    ) -> None:
-        """After a rename that failed: tries once more, or else says what became of the write.
-
-        A file that still waits is committed and will be moved by whoever reads it next. Where that can never be, because
-        its place is taken or the file is gone, the index follows the files again.
-        """
-        self._pending.roll_forward()
-        waiting: list[str] = []
-        lost: list[str] = []
-        for id, record in records.items():
-            there = self._reread(collection, id)
-            if there is not None and there.revision == record.revision:
-                continue
-            if os.path.exists(writes[id].pending) and not os.path.isdir(writes[id].final):
-                waiting.append(id)
-            else:
-                lost.append(id)
-                with suppress(FileNotFoundError):
-                    os.unlink(writes[id].pending)
-                puts = [] if there is None else [Put(there)]
-                gone = [id] if there is None else []
-                self._catalog.commit(collection, puts, gone, expect=ANY, backend=self.name)
-        if waiting:
-            raise StoreWriteError(
-                f"{what}: committed, but {shown(waiting[0])} could not be moved to its place: {explained(cause)}; "
-                "it will be when it is read next",
-                backend=self.name,
-                retryable=True,
-            ) from cause
-        if lost:
-            raise StoreWriteError(
-                f"{what}: {len(lost)} not stored, first {shown(lost[0])}: {explained(cause)}", backend=self.name
-            ) from cause
-
-    def _reread(self, collection: Collection[Any], id: str) -> Record | None:
-        if os.path.isdir(self._folder.path(collection, id)):
-            return None  # its place is taken
-        return self._folder.read(collection, Location(id))
-
-    def _check_pending(self, writes: Mapping[str, Staged], what: str) -> None:
-        """Of a writer that was paused for long others may have taken the pending files for orphans."""
-        for one in writes.values():
-            if not os.path.exists(one.pending):
-                raise _NothingWrittenError(
-                    f"{what}: nothing was stored, for a pending file was removed; repeat", retryable=True
-                )
-
-    def _commit_rows(
-        self, collection: Collection[Any], puts: Sequence[Put], deletes: Sequence[str], expect: Expect, what: str
-    ) -> Committed:
-        """Commits to the index. After an error that leaves the commit in doubt, looks whether it happened."""
-
-        def commit() -> Committed:
-            return self._catalog.commit(collection, puts, deletes, expect=expect, backend=self.name)
-
-        try:
-            return commit()
-        except sqlite3.Error as error:
-            try:
-                if is_damage(error):
-                    self._replace_catalog(error)
-                    return commit()
-                self._index.reopen()
-                self._prepare_again()
-                location = self._catalog.find(collection, puts[0].record.id if puts else deletes[0])
-            except (sqlite3.Error, StoreReadError, StoreConnectionError, OSError) as second:
-                raise StoreWriteError(
-                    f"{what} may or may not have been written: read to find out ({error}; then {second})",
-                    backend=self.name,
-                ) from error
-            revision = location.revision if location is not None else None
-            if revision == (puts[0].record.revision if puts else None):
-                return Committed({}, {})
-            raise _NothingWrittenError(
-                f"{what}: nothing was changed, for the index could not be written ({error})",
-                backend=self.name,
-                retryable=True,
-            ) from error
+        if self._access.readonly:
+            self._check_writable()
+        heads, refused = self._commits.put(records, collection, expect)
+        if self._lifecycle.subscribers and heads:
+            self._announce([Change.of(collection.name, head) for head in {head.id: head for head in heads}.values()])
+        return heads, refused
 
     def _delete(self, collection: Collection[Any], ids: Sequence[str], expect: Expect) -> list[str]:
         self._ready(collection)
@@ -568,59 +393,16 @@ class FileSystemStore(ObjectStore[T]):
         try:
             for start in range(0, len(ids), CHUNK):
                 chunk = ids[start : start + CHUNK]
-                what = f"{collection.name} {shown(chunk[0])}" if len(chunk) == 1 else f"{len(chunk)} {collection.name}"
-                deleted.extend(self._guard(partial(self._delete_locked, collection, chunk, expect, what)))
+                deleted.extend(self._guard(partial(self._delete_locked, collection, chunk, expect)))
         finally:
             if deleted and self._lifecycle.subscribers:
                 self._announce([Change(collection.name, id, None) for id in deleted])
         return deleted
 
-    def _delete_locked(self, collection: Collection[Any], ids: Sequence[str], expect: Expect, what: str) -> list[str]:
+    def _delete_locked(self, collection: Collection[Any], ids: Sequence[str], expect: Expect) -> list[str]:
+        what = f"{collection.name} {shown(ids[0])}" if len(ids) == 1 else f"{len(ids)} {collection.name}"
         with self._locked(f"remove {what} from"):
-            return self._delete_chunk(collection, ids, expect, what)
-
-    def _delete_chunk(self, collection: Collection[Any], ids: Sequence[str], expect: Expect, what: str) -> list[str]:
-        live: list[str] = []
-        rows: list[str] = []
-        aside: list[tuple[str, str, str]] = []
-        for id in ids:
-            location = self._catalog.find(collection, id)
-            if location is not None and os.path.exists(self._pending.path(location.revision, collection.name)):
-                self._pending.roll_forward()
-            actual = location.revision if location is not None else None
-            if isinstance(expect, str) and actual != expect:
-                raise conflict(id, expect, actual, backend=self.name, collection=collection.name)
-            final = self._folder.path_of(collection, location or Location(id))
-            if location is not None:
-                rows.append(id)
-            if self._folder.exists(collection, location or Location(id)):
-                aside.append((id, final, self._pending.aside(actual or new_revision(), collection.name)))
-                if location is None or not location.deleted:
-                    live.append(id)
-        try:
-            for _, final, path in aside:
-                os.rename(final, path)
-            if rows:
-                self._commit_rows(collection, (), rows, ANY, what)
-        except (OSError, sqlite3.Error, StoreError):
-            self._put_back(collection, aside)
-            raise
-        for _, _, path in aside:
-            with suppress(OSError):
-                os.unlink(path)  # what is left is cleared by the next roll-forward
-        if self._sync and aside:
-            sync_folder(self._folder.of(collection))
-        return live
-
-    def _put_back(self, collection: Collection[Any], aside: Sequence[tuple[str, str, str]]) -> None:
-        """After a delete that failed: files of items that the index still has go back to their places.
-
-        What cannot be asked or moved now is seen to by the next roll-forward.
-        """
-        for id, final, path in aside:
-            with suppress(OSError, sqlite3.Error):
-                if self._catalog.find(collection, id) is not None:
-                    os.rename(path, final)
+            return self._commits.delete(ids, collection, expect)
 
     def verify_records(self, collection: Collection[Any]) -> Verification:
         """Reads every file and compares it with the index."""
@@ -676,10 +458,6 @@ def open_folder(
 
         return FileLogStore(settings, collection=collection)
     return FileSystemStore(settings, collection=collection)
-
-
-class _NothingWrittenError(StoreWriteError):
-    """A write failed before its commit point."""
 
 
 class _FileGoneError(StoreCorruptError):

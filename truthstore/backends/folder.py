@@ -10,7 +10,8 @@ from truthstore.backends.files import read_error, read_file
 from truthstore.catalog import Location, Put
 from truthstore.documents import compressor, is_changed, read_document, unpacked, write_document
 from truthstore.errors import StoreConfigError, StoreCorruptError, shown
-from truthstore.objects import folder_of, object_key
+from truthstore.keys import object_name
+from truthstore.objects import folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +52,7 @@ class Folder:
         ending, self._compress, self._decompress = compressor(form.compression)
         self._plain_extension = form.extension
         self._extension = form.extension + ending
+        self._prefixes: dict[str, str] = {}
 
     def of(self, collection: Collection[Any]) -> str:
         """The folder of a collection."""
@@ -59,7 +61,10 @@ class Folder:
 
     def path(self, collection: Collection[Any], id: str) -> str:
         """The file of an id."""
-        return f"{self.root}/{object_key(collection.name, id, self._extension)}"
+        prefix = self._prefixes.get(collection.name)
+        if prefix is None:
+            prefix = self._prefixes[collection.name] = f"{self.root}/{folder_of(collection.name)}"
+        return f"{prefix}{object_name(id)}{self._extension}"
 
     def path_of(self, collection: Collection[Any], location: Location) -> str:
         """The file that an index row points to."""

@@ -8,9 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from truthstore.backends.files import read_error, sync_folder, write_new
+
+if TYPE_CHECKING:
+    from truthstore.record import Record
 
 __all__ = ["PendingWrites", "Staged", "Target", "modified"]
 
@@ -22,8 +25,9 @@ DELETED: Final = ".deleted"
 
 
 class Staged(NamedTuple):
-    """A document on its way: its pending file, the file that it becomes, and its bytes."""
+    """A document on its way: its record, its pending file, the file that it becomes, and its bytes."""
 
+    record: Record
     pending: str
     final: str
     data: bytes
@@ -60,18 +64,25 @@ class PendingWrites:
         return self.path(revision, collection_name) + DELETED
 
     def write(self, writes: Sequence[Staged]) -> None:
-        """Writes pending files; syncs of many run side by side, which a disk likes better.
+        """Writes pending files, all or none; syncs of many run side by side, which a disk likes better.
 
         Raises:
             OSError: one could not be written.
         """
-        if len(writes) > 1 and self._sync:
-            with ThreadPoolExecutor(SYNC_THREADS) as pool:
-                for _ in pool.map(self._write, writes):
-                    continue
+        if len(writes) == 1:
+            self._write(writes[0])
             return
-        for one in writes:
-            self._write(one)
+        try:
+            if self._sync:
+                with ThreadPoolExecutor(SYNC_THREADS) as pool:
+                    for _ in pool.map(self._write, writes):
+                        continue
+                return
+            for one in writes:
+                self._write(one)
+        except BaseException:
+            self.remove(writes)
+            raise
 
     def _write(self, one: Staged) -> None:
         try:

@@ -1,0 +1,332 @@
+"""How a write to a folder is wholly done or wholly undone, whenever the process dies or the disk refuses.
+
+The document is written to a pending file; then, under the folder's lock, the expectation is checked and the index row is
+committed with the document's write id, which is the commit point; then the pending file is renamed over the old one.
+Whoever finds a row whose write id is not the document's takes the lock and rolls the pending file forward. A delete
+moves the file aside, commits, and unlinks it. So a full disk can strike only before anything changed.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from time import time
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from truthstore.backends.files import explained, read_file, sync_folder, write_error
+from truthstore.backends.pending import PendingWrites, Staged, Target
+from truthstore.catalog import Committed, Location, Put
+from truthstore.errors import (
+    StoreConfigError,
+    StoreConflictError,
+    StoreConnectionError,
+    StoreCorruptError,
+    StoreError,
+    StoreReadError,
+    StoreWriteError,
+    shown,
+)
+from truthstore.objects import is_damage
+from truthstore.record import ABSENT, ANY, Expect, Record, new_revision
+from truthstore.store import conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from truthstore.backends.files import FileBlobs
+    from truthstore.backends.folder import Folder
+    from truthstore.backends.index_file import IndexFile
+    from truthstore.catalog import Catalog
+    from truthstore.collection import Collection
+
+__all__ = ["Commits", "IndexKeeper", "NothingWrittenError"]
+
+PAUSE_SECONDS: Final = 60.0
+BACKEND: Final = "filesystem"
+
+
+class NothingWrittenError(StoreWriteError):
+    """A write failed before its commit point."""
+
+
+class IndexKeeper(Protocol):
+    """What keeps the index open, and makes it anew."""
+
+    def follow_index(self) -> None:
+        """Opens the index that is in the folder now, if another one is open; under the lock."""
+
+    def prepare_again(self) -> None:
+        """Prepares all collections, after the index was opened anew; under the lock."""
+
+
+class Commits:
+    """The writes and deletes of one folder.
+
+    Args:
+        blobs: the folder, its lock, and whether to wait for the disk.
+        folder: the files in it.
+        index: the index file.
+        catalog: what is in the index.
+        keeper: opens the index anew where that is needed.
+        collections: what was prepared, by name.
+    """
+
+    def __init__(
+        self,
+        blobs: FileBlobs,
+        folder: Folder,
+        index: IndexFile,
+        catalog: Catalog,
+        keeper: IndexKeeper,
+        collections: Mapping[str, Collection[Any]],
+    ) -> None:
+        self.pending = PendingWrites(blobs.pending, sync=blobs.sync, target=self._target)
+        self._root = blobs.root
+        self._lock = blobs.lock
+        self._sync = blobs.sync
+        self._folder = folder
+        self._index = index
+        self._catalog = catalog
+        self._keeper = keeper
+        self._collections = collections
+
+    def _target(self, path: str, collection_name: str, revision: str) -> Target | None:
+        """Where a pending file belongs."""
+        collection = self._collections.get(collection_name)
+        if collection is None:
+            return None  # whoever declares that collection sees to it
+        try:
+            record = self._folder.parse(read_file(path), collection)
+        except (StoreCorruptError, StoreConfigError):
+            return None  # still being written, or cut off
+        location = self._catalog.find(collection, record.id)
+        if location is None or location.revision != revision:
+            return Target(self._folder.path(collection, record.id), committed=False)
+        return Target(self._folder.path_of(collection, location), committed=True)
+
+    def put(
+        self, records: Sequence[Record], collection: Collection[Any], expect: Expect
+    ) -> tuple[list[Record], dict[str, StoreConflictError]]:
+        """Stores records in one commit: the heads of those that were stored, and what speaks against the others.
+
+        Raises:
+            StoreError: nothing was stored, or the message says what is in doubt.
+        """
+        repeated: dict[str, StoreConflictError] = {}
+        wanted = records if len(records) == 1 else _distinct(records, collection, expect, repeated)
+        name = collection.name
+        writes: list[Staged] = []
+        for record in wanted:
+            stored = Record(record.meta, record.body, new_revision())
+            path = self.pending.path(stored.revision, name)
+            final = self._folder.path(collection, record.meta.id)
+            writes.append(Staged(stored, path, final, self._folder.write(stored, collection)))
+        try:
+            refused = self._put(writes, collection, expect)
+        except (OSError, sqlite3.Error, StoreError) as error:
+            raise self._failure(error, writes, collection) from error
+        if not refused and not repeated and len(writes) == len(records):
+            return [one.record.head() for one in writes], refused
+        heads = {one.record.meta.id: one.record.head() for one in writes}
+        return [heads[r.meta.id] for r in records if r.meta.id not in refused], {**refused, **repeated}
+
+    def _put(
+        self, writes: Sequence[Staged], collection: Collection[Any], expect: Expect
+    ) -> dict[str, StoreConflictError]:
+        staged_at = time()
+        self.pending.write(writes)
+        with self._lock:
+            self._keeper.follow_index()
+            try:
+                if abs(time() - staged_at) > PAUSE_SECONDS:
+                    _check_pending(writes)
+                before, refused = self._commit_rows(collection, [Put(one.record) for one in writes], (), expect)
+            except NothingWrittenError:
+                self.pending.remove(writes)
+                raise
+            if refused:
+                self.pending.remove([one for one in writes if one.record.id in refused])
+                writes = [one for one in writes if one.record.id not in refused]
+            # The commit point is passed. From here on pending files stay until they are in their places.
+            stuck: OSError | None = None
+            for one in writes:
+                try:
+                    os.rename(one.pending, one.final)
+                except OSError as error:
+                    stuck = error
+            if stuck is not None:
+                self._finish(collection, writes, stuck)
+            for location in before.values():
+                if location.name is not None:
+                    with suppress(FileNotFoundError):
+                        os.unlink(self._folder.path_of(collection, location))
+            if self._sync and writes:
+                sync_folder(self._folder.of(collection))
+        return refused
+
+    def _failure(self, error: Exception, writes: Sequence[Staged], collection: Collection[Any]) -> StoreError:
+        """What a write that failed raises: it names the item, or says how many there were."""
+        if isinstance(error, OSError):
+            failure = write_error(error, f"cannot write {_what(collection, _ids(writes))} to {self._root}")
+        elif isinstance(error, StoreError):
+            failure = error
+        else:
+            failure = StoreReadError(f"the index could not be read: {error}", backend=BACKEND)
+        failure.collection = collection.name
+        if len(writes) == 1:
+            failure.identifier = writes[0].record.id
+        return failure
+
+    def _finish(self, collection: Collection[Any], writes: Sequence[Staged], cause: OSError) -> None:
+        """After a rename that failed: tries once more, or else says what became of the write.
+
+        A file that still waits is committed and will be moved by whoever reads it next. Where that can never be, because
+        its place is taken or the file is gone, the index follows the files again.
+        """
+        self.pending.roll_forward()
+        waiting: list[str] = []
+        lost: list[str] = []
+        for one in writes:
+            id = one.record.id
+            there = self._reread(collection, id)
+            if there is not None and there.revision == one.record.revision:
+                continue
+            if os.path.exists(one.pending) and not os.path.isdir(one.final):
+                waiting.append(id)
+            else:
+                lost.append(id)
+                with suppress(FileNotFoundError):
+                    os.unlink(one.pending)
+                puts = [] if there is None else [Put(there)]
+                gone = [id] if there is None else []
+                self._catalog.commit(collection, puts, gone, expect=ANY, backend=BACKEND)
+        what = _what(collection, _ids(writes))
+        if waiting:
+            raise StoreWriteError(
+                f"{what}: committed, but {shown(waiting[0])} could not be moved to its place: {explained(cause)}; "
+                "it will be when it is read next",
+                backend=BACKEND,
+                retryable=True,
+            ) from cause
+        if lost:
+            raise StoreWriteError(
+                f"{what}: {len(lost)} not stored, first {shown(lost[0])}: {explained(cause)}", backend=BACKEND
+            ) from cause
+
+    def _reread(self, collection: Collection[Any], id: str) -> Record | None:
+        if os.path.isdir(self._folder.path(collection, id)):
+            return None  # its place is taken
+        return self._folder.read(collection, Location(id))
+
+    def _commit_rows(
+        self, collection: Collection[Any], puts: Sequence[Put], deletes: Sequence[str], expect: Expect
+    ) -> Committed:
+        """Commits to the index. After an error that leaves the commit in doubt, looks whether it happened."""
+        try:
+            return self._catalog.commit(collection, puts, deletes, expect=expect, backend=BACKEND)
+        except sqlite3.Error as error:
+            ids = [*(put.record.id for put in puts), *deletes]
+            try:
+                if is_damage(error):
+                    self._index.replace()
+                    self._keeper.prepare_again()
+                    return self._catalog.commit(collection, puts, deletes, expect=expect, backend=BACKEND)
+                self._index.reopen()
+                self._keeper.prepare_again()
+                location = self._catalog.find(collection, ids[0])
+            except (sqlite3.Error, StoreReadError, StoreConnectionError, OSError) as second:
+                raise StoreWriteError(
+                    f"{_what(collection, ids)} may or may not have been written: read to find out "
+                    f"({error}; then {second})",
+                    backend=BACKEND,
+                ) from error
+            revision = location.revision if location is not None else None
+            if revision == (puts[0].record.revision if puts else None):
+                return Committed({}, {})
+            raise NothingWrittenError(
+                f"{_what(collection, ids)}: nothing was changed, for the index could not be written ({error})",
+                backend=BACKEND,
+                retryable=True,
+            ) from error
+
+    def delete(self, ids: Sequence[str], collection: Collection[Any], expect: Expect) -> list[str]:
+        """Removes items in one commit, under the lock; the ids of those that were live.
+
+        Raises:
+            StoreConflictError: `expect` did not hold.
+            OSError: nothing was removed.
+        """
+        live: list[str] = []
+        rows: list[str] = []
+        aside: list[tuple[str, str, str]] = []
+        for id in ids:
+            location = self._catalog.find(collection, id)
+            if location is not None and os.path.exists(self.pending.path(location.revision, collection.name)):
+                self.pending.roll_forward()
+            actual = location.revision if location is not None else None
+            if isinstance(expect, str) and actual != expect:
+                raise conflict(id, expect, actual, backend=BACKEND, collection=collection.name)
+            final = self._folder.path_of(collection, location or Location(id))
+            if location is not None:
+                rows.append(id)
+            if self._folder.exists(collection, location or Location(id)):
+                aside.append((id, final, self.pending.aside(actual or new_revision(), collection.name)))
+                if location is None or not location.deleted:
+                    live.append(id)
+        try:
+            for _, final, path in aside:
+                os.rename(final, path)
+            if rows:
+                self._commit_rows(collection, (), rows, ANY)
+        except (OSError, sqlite3.Error, StoreError):
+            self._put_back(collection, aside)
+            raise
+        for _, _, path in aside:
+            with suppress(OSError):
+                os.unlink(path)  # what is left is cleared by the next roll-forward
+        if self._sync and aside:
+            sync_folder(self._folder.of(collection))
+        return live
+
+    def _put_back(self, collection: Collection[Any], aside: Sequence[tuple[str, str, str]]) -> None:
+        """After a delete that failed: files of items that the index still has go back to their places.
+
+        What cannot be asked or moved now is seen to by the next roll-forward.
+        """
+        for id, final, path in aside:
+            with suppress(OSError, sqlite3.Error):
+                if self._catalog.find(collection, id) is not None:
+                    os.rename(path, final)
+
+
+def _distinct(
+    records: Sequence[Record], collection: Collection[Any], expect: Expect, repeated: dict[str, StoreConflictError]
+) -> list[Record]:
+    """Of several records with one id the last; where the id must be new, the first, and the others are refused."""
+    named: dict[str, Record] = {}
+    for record in records:
+        if expect is ABSENT and record.id in named:
+            repeated[record.id] = conflict(record.id, expect, None, backend=BACKEND, collection=collection.name)
+            continue
+        named[record.id] = record
+    return list(named.values())
+
+
+def _check_pending(writes: Sequence[Staged]) -> None:
+    """Of a writer that was paused for long others may have taken the pending files for orphans."""
+    for one in writes:
+        if not os.path.exists(one.pending):
+            raise NothingWrittenError(
+                f"{shown(one.record.id)}: nothing was stored, for a pending file was removed; repeat", retryable=True
+            )
+
+
+def _ids(writes: Sequence[Staged]) -> list[str]:
+    return [one.record.id for one in writes]
+
+
+def _what(collection: Collection[Any], ids: Sequence[str]) -> str:
+    """Names an item for a message, or says how many there are."""
+    return f"{collection.name} {shown(ids[0])}" if len(ids) == 1 else f"{len(ids)} {collection.name}"
