@@ -25,6 +25,7 @@ from truthstore.health import Health, Verification
 from truthstore.protocol import RecordStore, ValidationStore
 from truthstore.query import StoreQuery
 from truthstore.record import ABSENT, ANY, Change, Meta, Record
+from truthstore.record_operations import conflict
 from truthstore.store import BaseStore
 from truthstore.wrapper import WrapperStore
 
@@ -59,4 +60,5 @@ __all__ = [
     "Verification",
     "VersionConflictError",
     "WrapperStore",
+    "conflict",
 ]

@@ -9,173 +9,50 @@ watermarks, so that postings of replaced rows match nothing.
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from truthstore.catalog_connections import VERSION, Connections
 from truthstore.catalog_sql import (
-    SQL_TYPES,
     aggregate_statement,
     column,
     condition,
     page_statements,
     partials,
-    quoted,
     tag_term,
     word_kind,
     word_term,
 )
+from truthstore.catalog_table import Committed, Location, Put, Table, as_location
 from truthstore.collection import Collection
 from truthstore.errors import StoreConfigError, StoreCorruptError
-from truthstore.forking import watch_forks
-from truthstore.record import NO_ANNOTATIONS, Condition, Expect, Meta, Record
-from truthstore.store import conflict
+from truthstore.record import Condition, Expect, Record
+from truthstore.record_operations import conflict
 
 if TYPE_CHECKING:
     from truthstore.aggregate import Aggregation, Row
     from truthstore.errors import StoreConflictError
     from truthstore.query import BoundQuery
-    from truthstore.record import FieldValue
 
 __all__ = ["Catalog", "Committed", "Location", "Put"]
 
-VERSION: Final = 1
 PAGE: Final = 1_000
 BACKFILL_LIMIT: Final = 10_000
 UNREAD: Final = ""
 """Stands among the postings for the words of an item that could not be read; no word is empty."""
-PAGE_SIZE: Final = 2_048
-CHECKPOINT_PAGES: Final = 4_000
-BUSY_SECONDS: Final = 60.0
-_SYNCHRONOUS: Final = frozenset({"NORMAL", "FULL"})
 
 _to_json: Final = msgspec.json.Encoder().encode
 _from_json: Final = msgspec.json.decode
-
-
-class Location(NamedTuple):
-    """Where an item's body lies: its revision, whether it is a tombstone, and its object if not under its usual name."""
-
-    id: str
-    revision: str = ""
-    deleted: bool = False
-    name: str | None = None
-
-
-class Put(NamedTuple):
-    """One row to write."""
-
-    record: Record
-    name: str | None = None
-
-
-class Committed(NamedTuple):
-    """What a commit did: where overwritten and removed items lay, and the puts that it refused, by id."""
-
-    before: dict[str, Location]
-    refused: dict[str, StoreConflictError]
 
 
 Bodies = Callable[[Collection[Any], Sequence[Location]], Iterator[Record]]
 """Reads the bodies of some items, for what the index does not hold; leaves out what is gone."""
 
 
-class _Table:
-    """The SQL of one collection, and the number of the definition under which this process writes."""
-
-    __slots__ = (
-        "booleans",
-        "collection",
-        "columns",
-        "fields",
-        "heads",
-        "insert",
-        "name",
-        "number",
-        "postings",
-        "upsert",
-        "words",
-    )
-
-    def __init__(self, collection: Collection[Any], number: int, *, words: bool = False) -> None:
-        self.collection = collection
-        self.number = number
-        self.words = words
-        self.name = quoted(f"c_{collection.name}")
-        self.postings = quoted(f"p_{collection.name}")
-        self.columns = [column(collection, field) for field in collection.fields]
-        self.fields = tuple(collection.fields)
-        self.booleans = [name for name, field in collection.fields.items() if field.type is bool]
-        listed = ["seq", "id", "revision", "stored_at", "size", "deleted", "name", "tags", "text", "extra", "shape"]
-        places = ",".join("?" * (len(listed) - 1 + len(self.columns)))
-        number_of_row = (
-            f"1 + max(ifnull((SELECT max(seq) FROM {self.name}), 0), "
-            f"ifnull((SELECT max(mark) FROM marks WHERE collection = '{collection.name}'), 0))"
-        )
-        self.insert = (
-            f"INSERT INTO {self.name} ({', '.join(listed + self.columns)}) VALUES ({number_of_row}, {places}) "
-            "ON CONFLICT (id) DO NOTHING"
-        )
-        self.heads = ", ".join(["id, revision, stored_at, size, deleted, tags, extra", *self.columns])
-
-    def row(self, put: Put, number: int = 0) -> tuple[Any, ...]:
-        """The parameters of an insert; `number` is that of the definition that the fields follow, if another one."""
-        record, name = put
-        meta = record.meta
-        fields = meta.fields
-        tags = meta.tags
-        extra = None
-        text = None
-        if meta.annotations or meta.encodings or meta.deleted or meta.encoding != "json":
-            extra = _to_json([meta.encoding, meta.encodings, dict(meta.annotations)]).decode()
-            text = meta.text if meta.encodings or meta.deleted or self.collection.opaque else None
-        return (
-            meta.id,
-            record.revision,
-            meta.stored_at,
-            meta.size,
-            meta.deleted,
-            name,
-            _to_json(tags).decode() if tags else None,
-            meta.text if self.words else text,
-            extra,
-            number or self.number,
-            *map(fields.get, self.fields),
-        )
-
-    def head(self, row: tuple[Any, ...]) -> Record:
-        """A head from the columns of `heads`."""
-        id, revision, stored_at, size, deleted, tags, extra, *values = row
-        encoding: str = "json"
-        encodings: tuple[str, ...] = ()
-        annotations: Any = NO_ANNOTATIONS
-        if extra is not None:
-            encoding, listed, annotations = _from_json(extra)
-            encodings = tuple(listed)
-        declared = self.collection.fields
-        fields: dict[str, FieldValue] = dict(zip(declared, values, strict=True))
-        for name in self.booleans:
-            if fields[name] is not None:
-                fields[name] = bool(fields[name])
-        meta = Meta(
-            id,
-            fields=fields,
-            tags=_from_json(tags) if tags is not None else {},
-            size=size,
-            encoding=encoding,
-            encodings=encodings,
-            stored_at=stored_at,
-            deleted=bool(deleted),
-            annotations=annotations,
-        )
-        return Record(meta, None, revision)
-
-
-class Catalog:
+class Catalog(Connections):
     """One SQLite database with a table per collection.
 
     Args:
@@ -185,123 +62,14 @@ class Catalog:
     """
 
     def __init__(self, bodies: Bodies, *, synchronous: str = "NORMAL", words: bool = False) -> None:
-        if synchronous not in _SYNCHRONOUS:
-            raise ValueError(f"synchronous is one of {', '.join(sorted(_SYNCHRONOUS))}, not {synchronous!r}")
+        super().__init__(synchronous)
         self._bodies = bodies
         self._words = words
-        self._synchronous = synchronous
-        self._path: str | None = None
-        self._abandoned: list[sqlite3.Connection] = []
-        self._begin_anew()
-        watch_forks(self)
-        self._tables: dict[Collection[Any], _Table] = {}
+        self._tables: dict[Collection[Any], Table] = {}
 
     def _begin_anew(self) -> None:
-        self._lock = threading.RLock()
-        self._writer: sqlite3.Connection | None = None
-        self._resting = False
-        self._readers = _Readers()
-        self._prepared: dict[tuple[str, str], _Table] = {}
-
-    def abandon(self) -> None:
-        """Forgets all connections without closing them.
-
-        After a fork, closing would touch the parent's locks; after the file was replaced, closing would remove the
-        write-ahead log of its successor by name (sqlite.org/howtocorrupt.html).
-        """
-        self._abandoned.extend(self._readers.idle)
-        if self._writer is not None:
-            self._abandoned.append(self._writer)
-        self._begin_anew()
-
-    def before_fork(self) -> None:
-        """Waits until no thread is inside SQLite, keeps them out, and closes the connections to a file."""
-        self._lock.acquire()
-        self._readers.stop()
-        if self._path is None or self._writer is None or self._writer.in_transaction:
-            return
-        for connection in (*self._readers.idle, self._writer):
-            connection.close()
-        self._readers.idle.clear()
-        self._writer = None
-        self._resting = True
-
-    def after_fork(self, *, child: bool) -> None:
-        """Lets threads in again; connections are made anew when they are needed."""
-        lock, readers = self._lock, self._readers
-        if child:
-            self.abandon()
-        readers.go_on()
-        lock.release()
-
-    def open(self, path: str | None) -> None:
-        """Connects to a file, or to memory, and makes the catalog's own tables if they are not there.
-
-        Raises:
-            sqlite3.Error: it cannot be opened, or is damaged.
-            StoreConfigError: a newer version of this library made it.
-        """
-        self._path = path
-        writer = self._connect("rwc")
-        (version,) = writer.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
-            writer.close()
-            raise StoreConfigError(
-                f"the index has format {version}, this library reads up to {VERSION}: upgrade truthstore"
-            )
-        if version == 0:
-            if path is not None:
-                # A commit writes the pages that it touched, one of each index: small pages make it cheaper.
-                writer.execute(f"PRAGMA page_size = {PAGE_SIZE}")
-                (mode,) = writer.execute("PRAGMA journal_mode = WAL").fetchone()
-                if mode != "wal":
-                    # SQLite does not call this an error: it would go on without readers beside a writer.
-                    raise sqlite3.OperationalError("there can be no write-ahead log here")
-            writer.executescript(
-                "BEGIN IMMEDIATE;"
-                "CREATE TABLE IF NOT EXISTS definitions (collection TEXT NOT NULL, fingerprint TEXT NOT NULL,"
-                " number INTEGER NOT NULL, mark INTEGER NOT NULL, columns TEXT NOT NULL,"
-                " PRIMARY KEY (collection, fingerprint)) WITHOUT ROWID;"
-                "CREATE TABLE IF NOT EXISTS marks (collection TEXT NOT NULL, kind TEXT NOT NULL,"
-                " mark INTEGER NOT NULL, PRIMARY KEY (collection, kind)) WITHOUT ROWID;"
-                f"PRAGMA user_version = {VERSION};"
-                "COMMIT;"
-            )
-        self._writer = writer
-
-    def _connect(self, mode: str) -> sqlite3.Connection:
-        # A reader must not make a file of its own in the place of one that was removed.
-        place = "file::memory:" if self._path is None else f"file:{quote(self._path)}?mode={mode}"
-        connection = sqlite3.connect(
-            place, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True
-        )
-        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        return connection
-
-    @property
-    def _connection(self) -> sqlite3.Connection:
-        if self._writer is None:
-            if not self._resting:
-                raise sqlite3.ProgrammingError("the index is not open")
-            self._writer = self._connect("rw")
-            self._resting = False
-        return self._writer
-
-    def _read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        if self._path is None:
-            with self._lock:
-                return self._connection.execute(sql, parameters).fetchall()
-        # Kept in hand: should the index be replaced now, the connection goes back to where it came from.
-        readers = self._readers
-        with readers:
-            try:
-                connection = readers.idle.pop()
-            except IndexError:
-                connection = self._connect("rw")
-            rows = connection.execute(sql, parameters).fetchall()
-            readers.idle.append(connection)
-        return rows
+        super()._begin_anew()
+        self._prepared: dict[tuple[str, str], Table] = {}
 
     def prepare(self, collection: Collection[Any], load: Callable[[], Iterable[Put]]) -> None:
         """Makes sure that the collection has its table, with a column for each of its fields.
@@ -324,7 +92,7 @@ class Catalog:
             if known is None:
                 with self._transaction() as connection:
                     known = (self._define(connection, collection, load),)
-            table = _Table(collection, known[0], words=self._words)
+            table = Table(collection, known[0], words=self._words)
             self._tables[collection] = self._prepared[key] = table
 
     def _define(
@@ -336,27 +104,8 @@ class Catalog:
         numbers = dict(others.fetchall())
         if collection.fingerprint in numbers:
             return int(numbers[collection.fingerprint])
-        table = _Table(collection, 1 + max(numbers.values(), default=0), words=self._words)
-        connection.execute(
-            f"CREATE TABLE IF NOT EXISTS {table.name} (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,"
-            " revision TEXT NOT NULL, stored_at INTEGER NOT NULL, size INTEGER NOT NULL, deleted INTEGER NOT NULL,"
-            " name TEXT, tags TEXT, text TEXT, extra TEXT, shape INTEGER NOT NULL)"
-        )
-        connection.execute(
-            f"CREATE TABLE IF NOT EXISTS {table.postings} (term TEXT NOT NULL, item INTEGER NOT NULL,"
-            " PRIMARY KEY (term, item)) WITHOUT ROWID"
-        )
-        present = {quoted(row[1]) for row in connection.execute(f"PRAGMA table_info({table.name})")}
-        for name, field in collection.fields.items():
-            added = column(collection, name)
-            if added not in present:
-                connection.execute(f"ALTER TABLE {table.name} ADD COLUMN {added} {SQL_TYPES[field.type]}")
-        time = collection.time or "stored_at"
-        for lookup in [(), *collection.lookups]:
-            # With id and deleted it holds all that a query of ids needs, in the order that it asks for.
-            columns = [column(collection, name) for name in dict.fromkeys([*lookup, time])] + ["id", "deleted"]
-            index = quoted(f"i_{collection.name}_{'_'.join(columns)}".replace('"', ""))
-            connection.execute(f"CREATE INDEX IF NOT EXISTS {index} ON {table.name} ({', '.join(columns)})")
+        table = Table(collection, 1 + max(numbers.values(), default=0), words=self._words)
+        table.make(connection)
         if not numbers:
             for put in load():
                 connection.execute(table.insert, table.row(put))
@@ -366,10 +115,7 @@ class Catalog:
         )
         return table.number
 
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._lock, lambda: self._connection)
-
-    def _table(self, collection: Collection[Any]) -> _Table:
+    def _table(self, collection: Collection[Any]) -> Table:
         return self._tables[collection]
 
     def commit(
@@ -403,7 +149,7 @@ class Catalog:
             connection.execute(f"PRAGMA user_version = {VERSION}")  # writes the first page, changed or not
 
     def _commit(
-        self, table: _Table, puts: Sequence[Put], deletes: Sequence[str], *, expect: Expect, backend: str
+        self, table: Table, puts: Sequence[Put], deletes: Sequence[str], *, expect: Expect, backend: str
     ) -> Committed:
         if len(puts) == 1 and not deletes and isinstance(expect, Condition):
             # A new id, the usual case, is one statement that is its own transaction.
@@ -438,12 +184,12 @@ class Catalog:
         """Where an item lies, or None if the index has no such row."""
         table = self._table(collection)
         rows = self._read(f"SELECT id, revision, deleted, name FROM {table.name} WHERE id = ?", (id,))
-        return _as_location(rows[0]) if rows else None
+        return as_location(rows[0]) if rows else None
 
     def locations(self, bound: BoundQuery) -> Iterator[list[Location]]:
         """Where what a query finds lies, in its order, a page at a time."""
         for page in self._pages(bound, "id, revision, deleted, name"):
-            yield [_as_location(row) for row in page]
+            yield [as_location(row) for row in page]
 
     def heads(self, bound: BoundQuery) -> Iterator[list[Record]]:
         """Heads of what a query finds, in its order, a page at a time."""
@@ -495,7 +241,7 @@ class Catalog:
         sql, parameters = aggregate_statement(bound, aggregation, table.name, table.postings)
         return aggregation.rows(partials(aggregation, bound, self._read(sql, parameters)))
 
-    def _complete(self, bound: BoundQuery) -> _Table:
+    def _complete(self, bound: BoundQuery) -> Table:
         """The table, after everything that the query needs was copied into it."""
         table = self._table(bound.collection)
         name = table.collection.name
@@ -515,7 +261,7 @@ class Catalog:
             self._read_unread(table, bound)
         return table
 
-    def _backfill(self, table: _Table, mark: int, lacking: Sequence[int]) -> None:
+    def _backfill(self, table: Table, mark: int, lacking: Sequence[int]) -> None:
         """Fills the columns of this definition in rows that processes with other ones wrote."""
         where = f"FROM {table.name} WHERE seq > ? AND shape IN ({','.join('?' * len(lacking))})"
         (top, waiting) = self._read(f"SELECT max(seq), count(*) {where}", (mark, *lacking))[0]
@@ -531,7 +277,7 @@ class Catalog:
         # Bodies are read outside the transaction: reading may need the lock that a writer holds who waits for us.
         values = [
             (*(record.meta.fields.get(field) for field in table.collection.fields), record.id, record.revision)
-            for record in self._bodies(table.collection, [_as_location(row) for row in rows])
+            for record in self._bodies(table.collection, [as_location(row) for row in rows])
         ]
         sets = ", ".join(f"{field} = ?" for field in table.columns)
         with self._transaction() as connection:
@@ -541,13 +287,13 @@ class Catalog:
                 (top, name, table.number),
             )
 
-    def _tag_terms(self, table: _Table, mark: int, top: int) -> list[tuple[str, int]]:
+    def _tag_terms(self, table: Table, mark: int, top: int) -> list[tuple[str, int]]:
         rows = self._read(
             f"SELECT seq, tags FROM {table.name} WHERE seq > ? AND seq <= ? AND tags IS NOT NULL", (mark, top)
         )
         return [(tag_term(key, value), seq) for seq, tags in rows for key, value in _from_json(tags).items()]
 
-    def _word_terms(self, table: _Table, mark: int, top: int) -> list[tuple[str, int]]:
+    def _word_terms(self, table: Table, mark: int, top: int) -> list[tuple[str, int]]:
         rows = self._read(
             "SELECT seq, id, revision, deleted, name, CASE WHEN shape = ? OR extra IS NOT NULL THEN text END"
             f" FROM {table.name} WHERE seq > ? AND seq <= ?",
@@ -558,7 +304,7 @@ class Catalog:
             seq, text = row[0], row[5]
             if text is None:
                 try:
-                    text = self._text_of(table, _as_location(row[1:5]))
+                    text = self._text_of(table, as_location(row[1:5]))
                 except StoreCorruptError:
                     # A damaged item keeps no query from the others; one that might find it asks again and raises.
                     found.append((word_term(table.collection, UNREAD), seq))
@@ -566,12 +312,12 @@ class Catalog:
             found.extend((word_term(table.collection, word), seq) for word in text.split())
         return found
 
-    def _text_of(self, table: _Table, location: Location) -> str:
+    def _text_of(self, table: Table, location: Location) -> str:
         """The words of an item; none if it was replaced meanwhile."""
         records = self._bodies(table.collection, [location])
         return next((record.meta.text for record in records if record.revision == location.revision), "")
 
-    def _read_unread(self, table: _Table, bound: BoundQuery) -> None:
+    def _read_unread(self, table: Table, bound: BoundQuery) -> None:
         """Looks again at damaged items that fulfil all other conditions of a query.
 
         Raises:
@@ -582,14 +328,14 @@ class Catalog:
             return
         sql, parameters = condition(bound, table.postings, [UNREAD])
         rows = self._read(f"SELECT seq, id, revision, deleted, name FROM {table.name} WHERE {sql}", parameters)
-        texts = [(row[0], self._text_of(table, _as_location(row[1:5]))) for row in rows]
+        texts = [(row[0], self._text_of(table, as_location(row[1:5]))) for row in rows]
         with self._transaction() as connection:
             for seq, text in texts:
                 connection.execute(f"DELETE FROM {table.postings} WHERE term = ? AND item = ?", (unread, seq))
                 terms = [(word_term(table.collection, word), seq) for word in text.split()]
                 connection.executemany(f"INSERT OR IGNORE INTO {table.postings} VALUES (?, ?)", terms)
 
-    def _post(self, table: _Table, kind: str, terms: Callable[[_Table, int, int], list[tuple[str, int]]]) -> None:
+    def _post(self, table: Table, kind: str, terms: Callable[[Table, int, int], list[tuple[str, int]]]) -> None:
         """Copies tags or words of the rows past the watermark into the postings, and moves the watermark."""
         name = table.collection.name
         watermark = "SELECT ifnull(max(mark), 0) FROM marks WHERE collection = ? AND kind = ?"
@@ -635,83 +381,10 @@ class Catalog:
             error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
             raise error
 
-    def close(self) -> None:
-        """Closes all connections."""
-        with self._lock:
-            connections = [*self._readers.idle, *([self._writer] if self._writer is not None else [])]
-            self._begin_anew()
-            for connection in connections:
-                connection.close()
 
-
-class _Readers:
-    """The connections that nobody reads with just now, and how many threads are reading with others."""
-
-    __slots__ = ("_changed", "_number", "idle")
-
-    def __init__(self) -> None:
-        self.idle: list[sqlite3.Connection] = []
-        self._changed = threading.Condition(threading.Lock())
-        self._number = 0
-
-    def __enter__(self) -> None:
-        with self._changed:
-            self._number += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._number -= 1
-            self._changed.notify_all()
-
-    def stop(self) -> None:
-        """Waits until nobody reads, and lets nobody begin before `go_on`."""
-        self._changed.acquire()
-        while self._number:
-            self._changed.wait()
-
-    def go_on(self) -> None:
-        """Lets readers begin."""
-        self._changed.release()
-
-
-class _Transaction:
-    """BEGIN IMMEDIATE … COMMIT, or ROLLBACK if anything is raised."""
-
-    __slots__ = ("_connect", "_connection", "_lock")
-
-    def __init__(self, lock: threading.RLock, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._lock = lock
-        self._connect = connect
-
-    def __enter__(self) -> sqlite3.Connection:
-        self._lock.acquire()
-        try:
-            self._connection = self._connect()
-            self._connection.execute("BEGIN IMMEDIATE")
-        except BaseException:
-            self._lock.release()
-            raise
-        return self._connection
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        try:
-            if kind is None:
-                self._connection.execute("COMMIT")
-        finally:
-            try:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-            finally:
-                self._lock.release()
-
-
-def _location(connection: sqlite3.Connection, table: _Table, id: str) -> Location | None:
+def _location(connection: sqlite3.Connection, table: Table, id: str) -> Location | None:
     row = connection.execute(f"SELECT id, revision, deleted, name FROM {table.name} WHERE id = ?", (id,)).fetchone()
-    return None if row is None else _as_location(row)
-
-
-def _as_location(row: Sequence[Any]) -> Location:
-    return Location(row[0], row[1], bool(row[2]), row[3])
+    return None if row is None else as_location(row)
 
 
 def _holds(expect: Expect, known: Location | None) -> bool:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
-from truthstore.catalog import VERSION, Catalog, Put
+from truthstore.catalog import Catalog, Put
+from truthstore.catalog_connections import VERSION
 from truthstore.folding import Joined, Source, join
 from truthstore.log_objects import Fact, Head, Intent, LogObject, record_of
 from truthstore.record import Revision, new_revision

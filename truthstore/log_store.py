@@ -40,8 +40,8 @@ from truthstore.log_writing import Write, Writing
 from truthstore.objects import FORMAT_KEY, Format, ObjectStore
 from truthstore.query import EVERYTHING
 from truthstore.record import ABSENT, ANY, NONE, Change, Expect, Options, Record, new_revision
+from truthstore.record_operations import conflict
 from truthstore.side_by_side import SideBySide
-from truthstore.store import conflict
 
 if TYPE_CHECKING:
     from truthstore.blobs import Blobs

@@ -19,7 +19,7 @@ from truthstore.documents import Lineage
 from truthstore.errors import StoreConflictError, StoreCorruptError, StoreError, StoreReadError, StoreWriteError, shown
 from truthstore.log_objects import Fact, Intent, fact_of
 from truthstore.record import ABSENT, ANY, Condition, Expect, Record, Revision
-from truthstore.store import conflict
+from truthstore.record_operations import conflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

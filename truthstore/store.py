@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import copy
-import threading
-import weakref
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
-from types import BuiltinMethodType, MappingProxyType, MethodType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from truthstore.aggregate import Aggregation, Row
+from truthstore.bulk import BulkOperations
 from truthstore.collection import Collection, check_id
-from truthstore.configuration import nearest
 from truthstore.errors import (
-    StoreBulkError,
-    StoreClosedError,
     StoreConfigError,
-    StoreConflictError,
     StoreCorruptError,
     StoreError,
     StoreNotFoundError,
 )
 from truthstore.health import Health, Verification
 from truthstore.query import EVERYTHING, StoreQuery
-from truthstore.record import ABSENT, ANY, NONE, Change, Condition, Expect, Options, Record
+from truthstore.record import ABSENT, ANY, NONE, Change, Expect, Record
+from truthstore.record_operations import check_expect
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from truthstore.encoding import Encoding
+    from truthstore.subscriptions import Callback
+
 
 __all__ = ["BaseStore"]
 
@@ -40,24 +34,10 @@ T = TypeVar("T")
 U = TypeVar("U")
 L = TypeVar("L")
 
-Callback = Callable[[Sequence[Change]], object]
-
-CHUNK: Final = 1_000
 PAGE: Final = 1_000
 
 
-class Lifecycle:
-    """Whether a store is closed, and who is told of its changes: shared by all views of one store."""
-
-    __slots__ = ("closed", "lock", "subscribers")
-
-    def __init__(self) -> None:
-        self.closed = False
-        self.lock = threading.Lock()
-        self.subscribers: tuple[weakref.ref[Any], ...] = ()
-
-
-class BaseStore(ABC, Generic[T]):
+class BaseStore(BulkOperations[T], Generic[T]):
     """Every operation of a store, over the five methods of `RecordStore`.
 
     A backend extends this and implements `put_record`, `get_record`, `delete_record`, `scan` and `close`; whatever else
@@ -67,119 +47,6 @@ class BaseStore(ABC, Generic[T]):
     Args:
         collection: what the public operations act on.
     """
-
-    name: ClassVar[str] = "store"
-    OPTIONS: ClassVar[Mapping[str, frozenset[str]]] = MappingProxyType({})
-    """For each operation the options that this layer takes."""
-
-    def __init__(self, collection: Collection[T]) -> None:
-        self._collection = collection
-        self._lifecycle = Lifecycle()
-
-    @abstractmethod
-    def put_record(
-        self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
-    ) -> Record:
-        """Stores a record; see `RecordStore`."""
-
-    @abstractmethod
-    def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
-        """The record with its body; see `RecordStore`."""
-
-    @abstractmethod
-    def delete_record(
-        self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
-    ) -> bool:
-        """Removes a record; see `RecordStore`."""
-
-    @abstractmethod
-    def scan(
-        self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
-    ) -> Iterator[Record]:
-        """What a query finds; see `RecordStore`."""
-
-    def head_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
-        """The head of a record.
-
-        Raises:
-            StoreNotFoundError: there is none.
-        """
-        return self.get_record(id, collection=collection, options=options).head()
-
-    def put_records(
-        self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
-    ) -> list[Record]:
-        """Stores many records and returns their heads in order.
-
-        Raises:
-            StoreBulkError: some were not stored.
-        """
-        stored: list[Record] = []
-        failed: dict[str, Exception] = {}
-        for record in records:
-            try:
-                stored.append(self.put_record(record, collection=collection, expect=expect, options=options))
-            except StoreError as error:
-                failed[record.id] = error
-        if failed:
-            raise StoreBulkError([r.id for r in stored], failed, backend=self.name, collection=collection.name)
-        return stored
-
-    def get_records(
-        self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
-    ) -> dict[str, Record]:
-        """The records that exist among these ids."""
-        found: dict[str, Record] = {}
-        for id in ids:
-            try:
-                found[id] = self.get_record(id, collection=collection, options=options)
-            except StoreNotFoundError:
-                continue
-        return found
-
-    def delete_records(self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """Removes many records and returns the ids of those that existed.
-
-        Raises:
-            StoreBulkError: some could not be removed.
-        """
-        deleted: list[str] = []
-        failed: dict[str, Exception] = {}
-        for id in ids:
-            try:
-                if self.delete_record(id, collection=collection, options=options):
-                    deleted.append(id)
-            except StoreError as error:
-                failed[id] = error
-        if failed:
-            raise StoreBulkError(deleted, failed, backend=self.name, collection=collection.name)
-        return deleted
-
-    def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """Ids of what a query finds, in its order."""
-        return [record.meta.id for record in self.scan(query, collection=collection, options=options)]
-
-    def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
-        """How many records fulfil the conditions of a query."""
-        everything = query.replace(limit=None, offset=0, after=None)
-        return sum(1 for _ in self.scan(everything, collection=collection, options=options))
-
-    def aggregate_records(
-        self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
-    ) -> list[Row]:
-        """Figures over what fulfils the conditions of a query."""
-        everything = query.replace(limit=None, offset=0, after=None)
-        return aggregation.over(self.scan(everything, collection=collection, options=options))
-
-    @property
-    def encoding(self) -> Encoding:
-        """The encoding in which this stack wants bodies."""
-        return "json"
-
-    @property
-    def indent(self) -> bool:
-        """Whether this stack wants JSON with line breaks."""
-        return False
 
     def layers(self) -> Iterator[BaseStore[Any]]:
         """This layer and those below it, outermost first."""
@@ -204,15 +71,6 @@ class BaseStore(ABC, Generic[T]):
         view = copy.copy(self)
         view._collection = cast("Collection[Any]", collection)  # noqa: SLF001  # a view is made nowhere else
         return cast("BaseStore[U]", view)
-
-    def _check(self, operation: str = "", options: Mapping[str, Any] = NONE) -> None:
-        if self._lifecycle.closed:
-            raise StoreClosedError(f"this {type(self).__name__} was closed: open another one", backend=self.name)
-        if options:
-            taken = frozenset[str]().union(*(layer.OPTIONS.get(operation, ()) for layer in self.layers()))
-            for option in options:
-                if option not in taken:
-                    raise TypeError(f"{operation}() of this stack has no option {option!r}: {nearest(option, taken)}")
 
     def initialize(self) -> None:
         """Opens the store now instead of at the first operation, so that a wrong setting is found early.
@@ -241,7 +99,7 @@ class BaseStore(ABC, Generic[T]):
             self._check("save", options)
         collection = self._collection
         if expect is not ANY:
-            _check_expect(expect)
+            check_expect(expect)
         record = collection.encode(item, self.encoding, indent=self.indent)
         return self.put_record(record, collection=collection, expect=expect, options=options or NONE).meta.id
 
@@ -290,90 +148,8 @@ class BaseStore(ABC, Generic[T]):
         self._check("delete", options)
         if expect is ABSENT:
             raise ValueError("expect=ABSENT makes no sense for delete: use ANY or a revision")
-        _check_expect(expect)
+        check_expect(expect)
         return self.delete_record(check_id(id), collection=self._collection, expect=expect, options=options or NONE)
-
-    def save_many(self, items: Iterable[T], *, expect: Expect = ANY, **options: Any) -> list[str]:
-        """Stores many items and returns their ids in order. Reads and writes 1,000 at a time.
-
-        Raises:
-            StoreBulkError: something failed; it says what was stored and what was not.
-        """
-        self._check("save", options)
-        _check_expect(expect)
-        collection, encoding, indent = self._collection, self.encoding, self.indent
-        stored: list[str] = []
-        source = iter(items)
-        while chunk := list(islice(source, CHUNK)):
-            try:
-                records = [collection.encode(item, encoding, indent=indent) for item in chunk]
-                heads = self.put_records(records, collection=collection, expect=expect, options=options or NONE)
-            except StoreBulkError as error:
-                raise StoreBulkError(
-                    [*stored, *error.stored], error.failed, backend=error.backend, collection=collection.name
-                ) from error
-            except (StoreError, TypeError) as error:
-                if not stored:
-                    raise
-                # Nothing of this chunk was written; what came before it was.
-                failed = self._names_of(chunk, len(stored))
-                raise StoreBulkError(
-                    stored, dict.fromkeys(failed, error), backend=self.name, collection=collection.name
-                ) from error
-            stored.extend(head.meta.id for head in heads)
-        return stored
-
-    def _names_of(self, items: Sequence[T], start: int) -> Iterator[str]:
-        """Ids of items for a message, or their places where they have none."""
-        for place, item in enumerate(items, start):
-            try:
-                yield self._collection.id_of(item)
-            except (StoreError, TypeError):
-                yield f"item {place}"
-
-    def get_many(self, ids: Iterable[str], missing: str = "raise", **options: Any) -> dict[str, T]:
-        """The items with these ids, by id, in the order of the ids.
-
-        Args:
-            ids: the ids.
-            missing: ``raise`` for a `StoreNotFoundError`, ``skip`` to leave out what does not exist.
-            options: options of layers.
-        """
-        self._check("get", options)
-        if missing not in {"raise", "skip"}:
-            raise ValueError(f"missing is 'raise' or 'skip', not {missing!r}")
-        collection = self._collection
-        found: dict[str, T] = {}
-        source = iter(dict.fromkeys(check_id(id) for id in _not_a_string(ids)))
-        while chunk := list(islice(source, CHUNK)):
-            records = self.get_records(chunk, collection=collection, options=options or NONE)
-            for id in chunk:
-                record = records.get(id)
-                if record is not None and not record.meta.deleted:
-                    found[id] = collection.decode(record)
-                elif missing == "raise":
-                    raise StoreNotFoundError(collection.name, id, backend=self.name)
-        return found
-
-    def delete_many(self, ids: Iterable[str], **options: Any) -> int:
-        """Removes many items and returns how many there were."""
-        self._check("delete", options)
-        source = iter(dict.fromkeys(check_id(id) for id in _not_a_string(ids)))
-        deleted: list[str] = []
-        while chunk := list(islice(source, CHUNK)):
-            try:
-                deleted.extend(self.delete_records(chunk, collection=self._collection, options=options or NONE))
-            except StoreBulkError as error:
-                raise StoreBulkError(
-                    [*deleted, *error.stored], error.failed, backend=self.name, collection=self._collection.name
-                ) from error
-            except StoreError as error:
-                if not deleted:
-                    raise
-                raise StoreBulkError(
-                    deleted, dict.fromkeys(chunk, error), backend=self.name, collection=self._collection.name
-                ) from error
-        return len(deleted)
 
     def list_ids(self, query: StoreQuery | None = None) -> list[str]:
         """Ids of what a query finds; without one, of everything, newest first."""
@@ -499,28 +275,14 @@ class BaseStore(ABC, Generic[T]):
         """Calls back after every durable write, in the writer's thread, with a sequence of `Change`.
 
         The callback is held weakly: keep it alive. It must not raise; if it does, that is logged.
+
+        Raises:
+            TypeError: it is a method of a built-in object, which would be gone at once.
         """
-        if isinstance(callback, BuiltinMethodType):
-            raise TypeError("a callback is held weakly, and a method of a built-in object lives for one call: wrap it")
-        bound = isinstance(callback, MethodType)
-        reference: weakref.ref[Any] = weakref.WeakMethod(callback) if bound else weakref.ref(callback)
-        lifecycle = self._lifecycle
-        with lifecycle.lock:
-            alive = tuple(known for known in lifecycle.subscribers if known() is not None)
-            lifecycle.subscribers = (*alive, reference)
+        self._lifecycle.subscribe(callback)
 
     def _announce(self, changes: Sequence[Change]) -> None:
-        for reference in self._lifecycle.subscribers:
-            callback = reference()
-            if callback is None:
-                continue
-            try:
-                callback(changes)
-            except Exception:
-                # The write is durable already: failing it now would be a lie.
-                import logging
-
-                logging.getLogger("truthstore").exception("a subscriber of %s failed", type(self).__name__)
+        self._lifecycle.announce(changes, type(self).__name__)
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
         """Does bounded periodic work: safe to run twice and side by side.
@@ -601,25 +363,3 @@ class BaseStore(ABC, Generic[T]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._collection.name})"
-
-
-def _check_expect(expect: object) -> None:
-    if not isinstance(expect, Condition | str) or expect == "":
-        raise TypeError(f"expect is ANY, ABSENT or a revision, not {expect!r}")
-
-
-def _not_a_string(ids: Iterable[str]) -> Iterable[str]:
-    if isinstance(ids, str):
-        raise TypeError("ids is a list of ids, not one string")
-    return ids
-
-
-def conflict(id: str, expect: Expect, actual: str | None, *, backend: str, collection: str) -> StoreConflictError:
-    """The error for an expectation that did not hold."""
-    if expect is ABSENT:
-        message = f"{collection} {id!r:.90} exists already: use expect=ANY to overwrite it"
-    elif actual is None:
-        message = f"{collection} {id!r:.90} does not exist, so it is not at revision {expect}"
-    else:
-        message = f"{collection} {id!r:.90} is at revision {actual}, not {expect}: read it again and repeat the change"
-    return StoreConflictError(message, backend=backend, collection=collection, identifier=id)

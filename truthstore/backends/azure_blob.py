@@ -30,8 +30,8 @@ from truthstore.collection import check_id
 from truthstore.configuration import configure
 from truthstore.errors import StoreConfigError, StoreConflictError, StoreError, StoreNotFoundError
 from truthstore.record import ABSENT, ANY
+from truthstore.record_operations import conflict
 from truthstore.results import RESULTS
-from truthstore.store import conflict
 
 if TYPE_CHECKING:
     from truthstore.blobs import BlobExpect, Tag

@@ -21,7 +21,7 @@ from truthstore.errors import (
 )
 from truthstore.keys import object_name
 from truthstore.record import ABSENT, ANY
-from truthstore.store import conflict
+from truthstore.record_operations import conflict
 
 if TYPE_CHECKING:
     from truthstore.blobs import BlobExpect, Blobs, Tag

@@ -30,7 +30,7 @@ from truthstore.errors import (
 )
 from truthstore.objects import is_damage
 from truthstore.record import ABSENT, ANY, Expect, Record, new_revision
-from truthstore.store import conflict
+from truthstore.record_operations import conflict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,7 +15,7 @@ from truthstore.backends.database_schema import Definition, Tables, field_column
 from truthstore.collection import Derivation
 from truthstore.errors import StoreError, StoreWriteError, shown
 from truthstore.record import NO_ANNOTATIONS, Condition, Expect, Meta, Record
-from truthstore.store import conflict
+from truthstore.record_operations import conflict
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

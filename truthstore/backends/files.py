@@ -19,7 +19,7 @@ from truthstore.errors import (
 )
 from truthstore.forking import watch_forks
 from truthstore.record import ABSENT, ANY, new_revision
-from truthstore.store import conflict
+from truthstore.record_operations import conflict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -27,8 +27,8 @@ from truthstore.backends.cloud_store import CloudStore
 from truthstore.configuration import configure
 from truthstore.errors import StoreConfigError, StoreError, StoreNotFoundError
 from truthstore.record import ABSENT, ANY
+from truthstore.record_operations import conflict
 from truthstore.results import RESULTS
-from truthstore.store import conflict
 
 if TYPE_CHECKING:
     from truthstore.blobs import BlobExpect, Tag

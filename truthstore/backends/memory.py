@@ -18,8 +18,8 @@ from truthstore.keys import path_of
 from truthstore.objects import Format, ObjectStore, folder_of
 from truthstore.query import StoreQuery
 from truthstore.record import ABSENT, ANY, NONE, Change, Condition, Expect, Options, Record, new_revision
+from truthstore.record_operations import conflict
 from truthstore.results import RESULTS
-from truthstore.store import conflict
 
 if TYPE_CHECKING:
     from truthstore.blobs import BlobExpect, Blobs, Tag

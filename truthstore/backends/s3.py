@@ -40,8 +40,8 @@ from truthstore.errors import (
     StoreNotSupportedError,
 )
 from truthstore.record import ABSENT, ANY, new_revision
+from truthstore.record_operations import conflict
 from truthstore.results import RESULTS
-from truthstore.store import conflict
 
 if TYPE_CHECKING:
     from truthstore.blobs import BlobExpect, Blobs, Tag

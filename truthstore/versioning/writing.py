@@ -26,7 +26,7 @@ from truthstore.errors import (
 )
 from truthstore.query import StoreQuery
 from truthstore.record import ABSENT, ANY, NONE, Expect, Options, Record
-from truthstore.store import conflict
+from truthstore.record_operations import conflict
 from truthstore.versioning.diff import changed_parts
 from truthstore.versioning.history import (
     Stamp,
