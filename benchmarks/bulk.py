@@ -17,9 +17,9 @@ def figures(places: Places) -> Iterator[Figure]:
 
 
 def _save_many(places: Places, durability: Durability, wanted: float) -> Figure:
-    rounds = 4
-    part = places.middle // (rounds + 1)
-    progress(f"saving {places.middle:,} results one by one and together, {durability}")
+    rounds = 2
+    part = places.middle
+    progress(f"saving {part:,} results one by one and together, {rounds + 1} times, {durability}")
     with (
         FileSystemStore(base_path=places.path(f"many-{durability}"), durability=durability) as together,
         FileSystemStore(base_path=places.path(f"loop-{durability}"), durability=durability) as single,

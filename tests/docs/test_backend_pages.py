@@ -1,34 +1,28 @@
-"""The guide's snippets for the cloud, and the pages of docs/backends, run as printed against test servers."""
+"""The pages of docs/backends on cloud stores run as printed against test servers."""
 
 from __future__ import annotations
 
-import sys
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.docs.test_docs import Block, Issue, Report, Severity, python_blocks, run
+from tests.docs.blocks import Block, python_blocks, run
 from tests.services.azurite import Azurite, azurite
 from tests.services.gcs import gcs
 from tests.services.process import started
 from tests.services.s3 import S3Server, moto
 from truthstore import BaseStore, StoreConfigError, get_store, open_store
-from truthstore.backends.azure_blob import AzureBlobConfig
-from truthstore.backends.s3 import S3Config, S3Store
-from truthstore.results import ValidationResult
+from truthstore.backends.s3 import S3Store
+from truthstore.results import ResultStatus, ValidationResult
 
 pytestmark = pytest.mark.xdist_group("s3")
 
 ROOT = Path(__file__).parents[2]
-GUIDE = Path(__file__).parent / "guide" / "cloud-guide.md"
 BUCKETS = ("company-validation-results", "my-bucket", "my-validation-results", "validation-results")
-REPORT = Report(
-    [Issue("email", "null", 3, Severity.HIGH, details="3 nulls")], source="data.csv", row_count=100, column_count=4
-)
 
 
 @pytest.fixture(scope="module")
@@ -53,37 +47,6 @@ def amazon(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key_id)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_access_key)
-
-
-def names_of_the_guide(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What a block of the guide takes for granted."""
-    checker = types.ModuleType("truthound")
-    monkeypatch.setattr(checker, "check", lambda _: REPORT, raising=False)
-    monkeypatch.setitem(sys.modules, "truthound", checker)
-    return {"S3Config": S3Config, "AzureBlobConfig": AzureBlobConfig}
-
-
-CHECKS: dict[str, Callable[[dict[str, Any]], bool]] = {
-    "Workflow 1: Production Storage with S3": lambda names: (
-        names["store"].get(names["run_id"]) == names["result"]
-        and names["store"].get(names["run_id"]).tags == {"environment": "production", "team": "data-eng"}
-    ),
-    "Using the Factory": lambda names: names["store"].list_ids() == [],
-    "Direct Instantiation": lambda names: names["store"].list_ids() == [],
-    "Compression": lambda _: True,
-}
-
-
-@pytest.mark.usefixtures("amazon")
-@pytest.mark.parametrize("section", CHECKS)
-def test_the_guide_holds_here(section: str, monkeypatch: pytest.MonkeyPatch):
-    names = names_of_the_guide(monkeypatch)
-    text = GUIDE.read_text(encoding="utf-8").partition(f"### {section}\n")[2].partition("\n### ")[0]
-    blocks = python_blocks(text.replace("truthound.stores", "truthstore"))
-    assert run(blocks, GUIDE, names) == 1
-    assert CHECKS[section](names)
-    if "store" in names:
-        names["store"].close()
 
 
 def blocks_of(page: str) -> list[Block]:
@@ -128,7 +91,7 @@ def test_the_page_of_azure(microsoft: Azurite):
 
 def check(store: BaseStore[Any], url: str, **options: Any) -> None:
     """A URL opens the same store as the options do."""
-    result = ValidationResult.from_report(REPORT, data_asset="data.csv")
+    result = ValidationResult("run-1", datetime.now(UTC), "data.csv", ResultStatus.SUCCESS)
     store.save(result)
     with get_store(url, **options) as other:
         assert result.id in other.list_ids()
