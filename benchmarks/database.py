@@ -157,3 +157,32 @@ def _postgresql(places: Places, store: DatabaseStore[Any], url: str) -> Iterator
             1.4,
             detail=found.detail,
         )
+
+        few = StoreQuery(data_asset=query()[0].data_asset, status="failure", limit=50)
+        few_by_hand: Any = (
+            "SELECT id FROM validations WHERE namespace = 'default' AND NOT deleted AND left(data_asset, 120) = %s "
+            "AND left(status, 120) = %s AND data_asset = %s AND status = %s "
+            "ORDER BY run_time DESC NULLS LAST, id DESC LIMIT 50"
+        )
+
+        def ids_by_hand(_: object = None) -> list[str]:
+            rows = cursor.execute(few_by_hand, [few.data_asset, few.status] * 2).fetchall()
+            return [row[0] for row in rows]
+
+        def ids(_: object = None) -> list[str]:
+            return store.list_ids(few)
+
+        if not ids() or ids() != ids_by_hand():
+            raise RuntimeError("the two queries find different ids")
+        connection.commit()
+        connection.autocommit = True
+        cursor.execute("ANALYZE validations")  # what the server does by itself sooner or later
+        found = race(ids, ids_by_hand, rounds=places.rounds(60), calls=20)
+        yield Figure(
+            "PostgreSQL: newest 50 ids of asset and status",
+            "the same SQL by hand through psycopg, prepared by it",
+            found.ratio,
+            "at most",
+            4,
+            detail=found.detail,
+        )

@@ -13,17 +13,34 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import bulk, database, filesystem, memory, query, s3, startup, wrapper
+from benchmarks import (
+    bulk,
+    caching,
+    database,
+    filesystem,
+    memory,
+    observability,
+    query,
+    retention,
+    s3,
+    startup,
+    versioning,
+    wrapper,
+)
 from benchmarks.measure import Figure, progress
 from benchmarks.places import Places
 
 GROUPS: dict[str, Callable[[Places], Iterator[Figure]]] = {
     # First what only reads the big store, so that it holds what the index made by hand holds.
     "query": query.figures,
+    "retention": retention.figures,
     "startup": startup.figures,
     "filesystem": filesystem.figures,
     "memory": memory.figures,
     "wrapper": wrapper.figures,
+    "caching": caching.figures,
+    "versioning": versioning.figures,
+    "observability": observability.figures,
     "bulk": bulk.figures,
     "s3": s3.figures,
     "database": database.figures,

@@ -95,7 +95,11 @@ def _store(places: Places, url: str, count: int) -> S3Store[Any]:
     """A store with so many results in it."""
     progress(f"filling an S3 store with {count:,} results")
     store = S3Store(
-        bucket=BUCKET, prefix=f"ours-{count}", client=_client(url), cache_dir=places.path(f"s3-cache-{count}")
+        bucket=BUCKET,
+        prefix=f"ours-{count}",
+        endpoint_url=url,
+        region="us-east-1",
+        cache_dir=places.path(f"s3-cache-{count}"),
     )
     store.save_many(map(result, range(count)))
     return store

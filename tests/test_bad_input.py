@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
 
-from truthstore import get_store
+from truthstore import Collection, get_store
 from truthstore.errors import (
     StoreBulkError,
     StoreClosedError,
@@ -23,7 +25,7 @@ from truthstore.errors import (
 )
 from truthstore.query import StoreQuery
 from truthstore.record import ABSENT
-from truthstore.results import ValidationResult
+from truthstore.results import ResultStatus, ValidationResult, ValidatorResult
 from truthstore.store import BaseStore
 from truthstore.testing.sample import SAMPLES, Sample
 
@@ -338,3 +340,112 @@ def test_a_closed_store(operation: str, store: Store):
     with pytest.raises(StoreClosedError):
         AFTER_CLOSING[operation](store)
     assert not store.health_check().healthy
+
+
+FALSE_QUERIES: dict[str, Any] = {"dict": {}, "list": [], "zero": 0, "string": "", "full dict": {"data_asset": "x"}}
+QUESTIONS: dict[str, Callable[[Store, Any], object]] = {
+    "clear": lambda store, query: store.clear(query),
+    "query": lambda store, query: store.query(query),
+    "iter_query": lambda store, query: list(store.iter_query(query)),
+    "entries": lambda store, query: list(store.entries(query)),
+    "list_ids": lambda store, query: store.list_ids(query),
+    "count": lambda store, query: store.count(query),
+    "aggregate": lambda store, query: store.aggregate(query),
+    "distinct": lambda store, query: store.distinct("status", query),
+}
+
+
+@pytest.mark.parametrize("query", FALSE_QUERIES)
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_only_none_means_everything(store: Store, question: str, query: str):
+    """What is false is not "no condition": `clear({})` once removed every item."""
+    with pytest.raises(TypeError, match="query is a StoreQuery or None"):
+        QUESTIONS[question](store, FALSE_QUERIES[query])
+
+
+@pytest.mark.parametrize("big", [2**64, -(2**63) - 1, 2**70])
+def test_an_integer_that_messagepack_cannot_hold_beside_a_nan(store: Store, big: int):
+    item = Sample("x", details={"big": big, "nan": math.nan, "tuple": (1,)})
+    try:
+        store.save_many([item])
+    except StoreError as error:
+        assert "x" in str(error)  # either is right, but nothing else
+    else:
+        assert store.get("x").details == {"big": big, "nan": "NaN", "tuple": [1]}
+        store.delete("x")
+
+
+def test_a_time_whose_offset_has_seconds_is_refused(store: Store):
+    """JSON's times have no seconds in an offset: what comes back would be another moment."""
+    amsterdam = datetime(1880, 1, 1, tzinfo=timezone(timedelta(minutes=19, seconds=32)))
+    with pytest.raises(StoreWriteError, match="whole minutes"):
+        store.save(Sample("x", moment=amsterdam))
+
+
+@pytest.mark.parametrize("query", [{"offset": 2**63}, {"limit": 2**70}])
+def test_pages_that_no_store_has(query: dict[str, Any]):
+    with pytest.raises(ValueError, match="63 bits"):
+        StoreQuery(**query)
+
+
+@pytest.mark.parametrize("collection", [None, "results", ValidationResult])
+def test_a_collection_that_is_none(collection: Any):
+    with pytest.raises(TypeError, match="collection is a Collection"):
+        get_store("memory", collection=collection)
+
+
+def test_a_class_whose_name_would_be_the_library_s():
+    class Results(msgspec.Struct):
+        id: str
+
+    with pytest.raises(StoreConfigError, match="give name="):
+        Collection.of(Results)
+    assert Collection.of(Results, name="my_results").name == "my_results"
+
+
+@pytest.mark.parametrize("options", [{"metadata": "x"}, {"compression": ["gzip"]}])
+def test_options_of_the_wrong_type(options: dict[str, Any]):
+    with pytest.raises(TypeError, match=next(iter(options))):
+        get_store("memory", **options)
+
+
+WRONG_RESULTS: dict[str, dict[str, Any]] = {
+    "checks are dicts": {"results": [{"validator_name": "not_null", "success": True}]},
+    "checks are a string": {"results": "abc"},
+    "statistics are a dict": {"statistics": {}},
+    "statistics are None": {"statistics": None},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_RESULTS)
+def test_a_result_of_the_wrong_parts(wrong: str):
+    with pytest.raises(TypeError, match=r"results hold|statistics are"):
+        ValidationResult("x", AWARE, "asset", ResultStatus.SUCCESS, **WRONG_RESULTS[wrong])
+
+
+def test_a_result_from_nothing():
+    with pytest.raises(TypeError, match="data is a dict"):
+        ValidationResult.from_dict(cast("Any", None))
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [("count", "many"), ("success", "yes"), ("details", [1]), ("column", 7), ("execution_time_ms", "long")],
+)
+def test_a_check_of_the_wrong_types_is_not_saved(attribute: str, value: Any):
+    check = ValidatorResult("not_null", success=True)
+    result = ValidationResult("x", AWARE, "asset", ResultStatus.SUCCESS, [check])
+    setattr(check, attribute, value)
+    with get_store("memory") as store:
+        with pytest.raises(StoreWriteError, match="could not be read back"):
+            store.save(result)
+        assert store.list_ids() == []
+
+
+def test_heads_travel_to_other_processes(store: Store):
+    (head, *_) = store.entries(StoreQuery(order_by="id", ascending=True))
+    again = pickle.loads(pickle.dumps(head))
+    assert again == head
+    assert again.meta.fields == head.meta.fields
+    record = SAMPLES.encode(KEPT[1])
+    assert pickle.loads(pickle.dumps(record)).meta.text == record.meta.text

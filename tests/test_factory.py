@@ -210,6 +210,15 @@ class TestOpenStore:
     def test_a_url(self):
         assert isinstance(open_store("memory://"), MemoryStore)
 
+    @pytest.mark.parametrize("number", ["2024", "007", "-1"])
+    def test_text_that_looks_like_a_number(self, tmp_path: Path, number: str):
+        """Options that take text get it as it was written: nobody can put quotes into an environment variable."""
+        path = self.write(tmp_path, "backend: filesystem\nbase_path: ${ROOT}\nnamespace: ${NUMBER}\n")
+        with open_store(path, environment={"ROOT": str(tmp_path), "NUMBER": number}) as store:
+            assert Path(store.layer(FileSystemStore).root) == tmp_path / number / "validations"
+        with get_store(f"file://{tmp_path}/b?namespace={number}") as store:
+            assert Path(store.layer(FileSystemStore).root) == tmp_path / "b" / number / "validations"
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [
@@ -223,6 +232,8 @@ class TestOpenStore:
             ("backend: memory\nlayers: [{volume: 3}]", "key 'layer'"),
             ("backend: !!python/object/apply:os.getcwd []", "is not YAML"),
             ("backend: memory\n  bad: [", "is not YAML"),
+            ("backend: memory\nmax_items: -1", "truthstore.yaml: max_items"),
+            ("backend: memory\ncollection: suites", "declared in code"),
         ],
     )
     def test_what_a_file_may_not_say(self, tmp_path: Path, text: str, message: str):

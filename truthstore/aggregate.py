@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from truthstore.collection import EPOCH
 from truthstore.errors import StoreQueryError
+from truthstore.fields import EPOCH
 from truthstore.query import BoundQuery, StoreQuery, from_microseconds
 
 if TYPE_CHECKING:

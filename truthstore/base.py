@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from truthstore.collection import Collection, Field
+from truthstore.collection import Collection
 from truthstore.configuration import StoreConfig
 from truthstore.errors import (
     StoreBulkError,
@@ -21,10 +21,11 @@ from truthstore.errors import (
     StoreWriteError,
     VersionConflictError,
 )
+from truthstore.fields import Field
 from truthstore.health import Health, Verification
 from truthstore.protocol import RecordStore, ValidationStore
 from truthstore.query import StoreQuery
-from truthstore.record import ABSENT, ANY, Change, Meta, Record
+from truthstore.record import ABSENT, ANY, Change, Expect, Meta, Record, Revision
 from truthstore.record_operations import conflict
 from truthstore.store import BaseStore
 from truthstore.wrapper import WrapperStore
@@ -35,11 +36,13 @@ __all__ = [
     "BaseStore",
     "Change",
     "Collection",
+    "Expect",
     "Field",
     "Health",
     "Meta",
     "Record",
     "RecordStore",
+    "Revision",
     "StoreBulkError",
     "StoreClosedError",
     "StoreConfig",

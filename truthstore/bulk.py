@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from truthstore.collection import check_id
 from truthstore.configuration import nearest
 from truthstore.errors import StoreBulkError, StoreClosedError, StoreError, StoreNotFoundError
+from truthstore.fields import check_id
 from truthstore.record import ANY, NONE, Expect
 from truthstore.record_operations import RecordOperations, check_expect
 from truthstore.subscriptions import Lifecycle

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import builtins
-import dataclasses
-import enum
-import math
 import re
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from operator import attrgetter
 from time import time_ns
 from types import MappingProxyType
@@ -17,86 +13,23 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
 
-from truthstore.configuration import nearest
 from truthstore.encoding import Codec, Encoding, pretty
-from truthstore.errors import StoreConfigError, StoreCorruptError, StoreKeyError, StoreWriteError, shown
+from truthstore.errors import StoreConfigError, StoreCorruptError, StoreWriteError, shown
+from truthstore.fields import CONVERT, FIELD_TYPES, FIGURES, OTHER, Field, check_id, check_tags
+from truthstore.paths import attributes, check_path, follow, getter, strings
 from truthstore.record import NO_ANNOTATIONS, FieldValue, Meta, Record
 from truthstore.text import index_text
 
-__all__ = ["Collection", "Field", "check_id", "to_microseconds"]
+__all__ = ["Collection", "Derivation"]
 
 T = TypeVar("T")
 U = TypeVar("U")
 
-MAX_ID: Final = 1_024
-MAX_FIELD_BYTES: Final = 4_096
-MAX_TAGS: Final = 100
-MAX_TAG_KEY: Final = 256
-MAX_TAG_VALUE: Final = 1_024
-MIN_INT: Final = -(2**63)
-MAX_INT: Final = 2**63 - 1
-_FIGURES: Final[Mapping[type, tuple[type, Any, Any]]] = MappingProxyType(
-    {
-        int: (int, MIN_INT, MAX_INT),
-        float: (float, -sys.float_info.max, sys.float_info.max),
-        bool: (bool, False, True),
-    }
-)
-"""Types whose values between two bounds are indexed as they are."""
-_OTHER: Final = (None, None, None)
-FIELD_TYPES: Final = (str, int, float, bool, datetime)
+OWN_NAMES: Final = frozenset({"results", "suites"})
 RESERVED: Final = frozenset({"id", "size", "stored_at", "revision", "deleted", "tags", "text"})
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND: Final = timedelta(microseconds=1)
 _USER_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _OWN_NAME: Final = re.compile(r"[a-z][a-z0-9_.]{0,62}")
-_CONTROL_OR_SURROGATE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-
-
-class Field(msgspec.Struct, frozen=True):
-    """A field that queries may name.
-
-    Attributes:
-        type: str, int, float, bool or datetime. Every field may also be None.
-        path: where it lies in the item, as a dotted path of attributes; empty means under its own name.
-        indexed: whether it gets an index of its own, not just a place in the index rows.
-    """
-
-    type: type
-    path: str = ""
-    indexed: bool = True
-
-
-def to_microseconds(value: datetime | date) -> int:
-    """UTC microseconds since 1970. A naive time means local time; a date means its first moment."""
-    if not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day)  # noqa: DTZ001  # naive means local, here too
-    elif type(value) is datetime and value.tzinfo is UTC:
-        return (value - EPOCH) // MICROSECOND
-    # Whole seconds are exact in a float; microseconds beside them would not be.
-    return int(value.replace(microsecond=0).timestamp()) * 1_000_000 + value.microsecond
-
-
-def check_id(id: object) -> str:
-    """The id, if it can be used.
-
-    Raises:
-        TypeError: it is not a string.
-        StoreKeyError: it is empty, longer than 1,024 characters, or holds control characters or lone surrogates.
-    """
-    if not isinstance(id, str):
-        raise TypeError(f"an id is a string, not {type(id).__name__}")
-    if not id:
-        raise StoreKeyError("an id cannot be empty", identifier=id)
-    if len(id) > MAX_ID:
-        raise StoreKeyError(f"id of {len(id)} characters: at most {MAX_ID} are allowed", identifier=id)
-    # Printable strings, nearly all ids, hold neither control characters nor surrogates.
-    if not id.isprintable() and (found := _CONTROL_OR_SURROGATE.search(id)):
-        raise StoreKeyError(
-            f"id {shown(id)} holds U+{ord(found[0]):04X}: control characters are not allowed", identifier=id
-        )
-    return id
 
 
 class Collection(Generic[T]):
@@ -148,7 +81,7 @@ class Collection(Generic[T]):
         dec_hook: Callable[[builtins.type, Any], Any] | None,
         opaque: bool = False,
     ) -> None:
-        known = _attributes(type)
+        known = attributes(type)
         declared: dict[str, Field] = {}
         for field_name, given in index.items():
             field = given if isinstance(given, Field) else Field(given)
@@ -165,9 +98,9 @@ class Collection(Generic[T]):
             if field_name in RESERVED or not _USER_NAME.fullmatch(field_name):
                 raise StoreConfigError(f"{name}: {field_name!r} cannot name a field")
             if not opaque:
-                _check_path(name, field.path, known, type)
+                check_path(name, field.path, known, type)
         for path in (id, *([tags] if tags else []), *text):
-            _check_path(name, path, known, type)
+            check_path(name, path, known, type)
         self.name = name
         self.opaque = opaque
         self.type = type
@@ -185,8 +118,8 @@ class Collection(Generic[T]):
         self._get_id = attrgetter(id)
         self._get_tags = attrgetter(tags) if tags else None
         self._paths = [field.path for field in declared.values()]
-        self._get_values = _getter(self._paths)
-        self._convert = [(f, *_FIGURES.get(field.type, _OTHER), _CONVERT[field.type]) for f, field in declared.items()]
+        self._get_values = getter(self._paths)
+        self._convert = [(f, *FIGURES.get(field.type, OTHER), CONVERT[field.type]) for f, field in declared.items()]
         self._times = [f for f, field in declared.items() if field.type is datetime]
         self._text_paths = [path.split(".") for path in text]
         self._shape = (
@@ -233,6 +166,10 @@ class Collection(Generic[T]):
         """
         if name is None:
             name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type.__name__).lower()
+            if name in OWN_NAMES:
+                raise StoreConfigError(
+                    f"{type.__name__} would share the collection {name!r} with the library: give name="
+                )
         if not _USER_NAME.fullmatch(name):
             raise StoreConfigError(f"{name!r} cannot name a collection: use [a-z][a-z0-9_]*, at most 63 characters")
         return Collection(
@@ -362,7 +299,7 @@ class Collection(Generic[T]):
             values: Sequence[Any] = self._get_values(item)
         except AttributeError:
             # Something on the way is None, or a dict.
-            values = [_follow(item, path) for path in self._paths]
+            values = [follow(item, path) for path in self._paths]
         fields: dict[str, FieldValue] = {}
         for (name, kind, low, high, convert), value in zip(self._convert, values, strict=True):
             # Figures are nearly always in their indexed form already: no call for them.
@@ -388,7 +325,7 @@ class Collection(Generic[T]):
 
     def text_of(self, item: T) -> str:
         """The words that full-text queries look in."""
-        return index_text(part for path in self._text_paths for part in _strings(item, path))
+        return index_text(part for path in self._text_paths for part in strings(item, path))
 
     def derive(
         self, body: bytes, encoding: str = "json", times: Mapping[str, int | None] | None = None
@@ -443,160 +380,5 @@ class Derivation:
         self._times = times
 
     def __call__(self) -> tuple[Mapping[str, FieldValue], Mapping[str, str], str]:
+        """Fields, tags and text."""
         return self._collection.derive(self._body, self._encoding, self._times)
-
-
-def check_tags(tags: Mapping[Any, Any]) -> dict[str, str]:
-    """The tags, if they are within the limits.
-
-    Raises:
-        StoreWriteError: they are not strings, hold U+0000 or lone surrogates, or are too many or too long.
-    """
-    if len(tags) > MAX_TAGS:
-        raise StoreWriteError(f"{len(tags)} tags: at most {MAX_TAGS} are allowed")
-    try:
-        together = "".join([*tags, *tags.values()])
-    except TypeError:
-        together = ""
-    if together.isprintable() and len(together) <= MAX_TAG_KEY and "" not in tags and together:
-        return dict(tags)  # nearly always: all of it is no longer than one key may be
-    for key, value in tags.items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise StoreWriteError(f"tag {key!r:.80}: keys and values are strings, not {type(value).__name__}")
-        if not key or len(key) > MAX_TAG_KEY or len(value) > MAX_TAG_VALUE:
-            raise StoreWriteError(
-                f"tag {shown(key)}: a key has 1 to {MAX_TAG_KEY} characters, a value at most {MAX_TAG_VALUE}"
-            )
-        check_string(key)
-        check_string(value)
-    return dict(tags)
-
-
-def check_string(value: str) -> str:
-    """The string, if every backend can keep it.
-
-    Raises:
-        StoreWriteError: it holds U+0000 or lone surrogates.
-    """
-    if not value.isprintable():
-        if "\0" in value:
-            raise StoreWriteError(f"{shown(value)} holds U+0000, which SQL databases cannot keep")
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise StoreWriteError(f"{shown(value)} holds a lone surrogate") from error
-    return value
-
-
-def _to_str(value: Any) -> str:
-    if type(value) is not str:
-        if isinstance(value, enum.Enum):
-            value = value.value
-        if not isinstance(value, str):
-            raise TypeError(f"expected a string, got {type(value).__name__}")
-        value = str(value)
-    if len(value) > MAX_FIELD_BYTES // 4 and len(value.encode(errors="replace")) > MAX_FIELD_BYTES:
-        raise ValueError(f"longer than {MAX_FIELD_BYTES} bytes")
-    return check_string(value)
-
-
-def _to_int(value: Any) -> int:
-    if type(value) is not int:
-        if isinstance(value, enum.Enum):
-            value = value.value
-        if isinstance(value, float) or not hasattr(value, "__index__"):
-            raise TypeError(f"expected an integer, got {type(value).__name__}")
-        value = int(value)
-    number: int = value
-    if not MIN_INT <= number <= MAX_INT:
-        raise OverflowError(f"{number} does not fit 64 bits")
-    return number
-
-
-def _to_float(value: Any) -> float | None:
-    if type(value) is not float and (isinstance(value, str) or not hasattr(value, "__float__")):
-        raise TypeError(f"expected a number, got {type(value).__name__}")
-    number = float(value)
-    return None if math.isnan(number) else number
-
-
-def _to_bool(value: Any) -> bool:
-    if not isinstance(value, bool) and type(value).__name__ not in {"bool", "bool_"}:
-        raise TypeError(f"expected a bool, got {type(value).__name__}")
-    return bool(value)
-
-
-def _to_time(value: Any) -> int:
-    if not isinstance(value, date):
-        raise TypeError(f"expected a datetime, got {type(value).__name__}")
-    return to_microseconds(value)
-
-
-_CONVERT: Final[Mapping[type, Callable[[Any], FieldValue]]] = MappingProxyType(
-    {str: _to_str, int: _to_int, float: _to_float, bool: _to_bool, datetime: _to_time}
-)
-
-
-def index_value(field: Field, value: Any) -> FieldValue:
-    """A value in the form in which a field is indexed.
-
-    Raises:
-        TypeError, ValueError: it is of another type, or does not fit.
-    """
-    return None if value is None else _CONVERT[field.type](value)
-
-
-def _attributes(cls: type) -> frozenset[str]:
-    if issubclass(cls, msgspec.Struct):
-        names = set(cls.__struct_fields__)
-    elif dataclasses.is_dataclass(cls):
-        names = {field.name for field in dataclasses.fields(cls)}
-    elif hasattr(cls, "__attrs_attrs__"):
-        names = {attribute.name for attribute in cls.__attrs_attrs__}
-    else:
-        raise TypeError(f"{cls.__name__} is neither a msgspec Struct nor a dataclass nor an attrs class")
-    return frozenset(names)
-
-
-def _check_path(collection: str, path: str, known: frozenset[str], cls: type) -> None:
-    first = path.split(".", maxsplit=1)[0]
-    if first not in known and not hasattr(cls, first):
-        raise StoreConfigError(f"{collection}: {cls.__name__} has no attribute {first!r}: {nearest(first, known)}")
-
-
-def _getter(paths: Sequence[str]) -> Callable[[Any], Sequence[Any]]:
-    """Gets the values at all paths at once."""
-    if not paths:
-        return lambda _: ()
-    get = attrgetter(*paths)
-    return get if len(paths) > 1 else lambda item: (get(item),)
-
-
-def _follow(item: Any, path: str) -> Any:
-    for step in path.split("."):
-        if item is None:
-            return None
-        item = item.get(step) if isinstance(item, Mapping) else getattr(item, step)
-    return item
-
-
-def _strings(item: Any, path: Sequence[str]) -> Iterator[str]:
-    if item is None:
-        return
-    if isinstance(item, enum.Enum):
-        item = item.value
-    if isinstance(item, str):
-        if not path:
-            yield item
-        return
-    if isinstance(item, Mapping):
-        inner: Iterable[Any] = [item.get(path[0])] if path else item.values()
-        for value in inner:
-            yield from _strings(value, path[1:])
-    elif isinstance(item, Iterable):
-        for value in item:
-            yield from _strings(value, path)
-    elif path:
-        yield from _strings(getattr(item, path[0]), path[1:])
-    else:
-        yield str(item)

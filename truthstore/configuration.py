@@ -5,18 +5,34 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 from truthstore.encoding import ENCODINGS, Encoding
 from truthstore.errors import StoreConfigError
 
-__all__ = ["COMPRESSIONS", "StoreConfig", "configure", "nearest"]
+__all__ = ["COMPRESSIONS", "StoreConfig", "WrittenNumber", "configure", "nearest"]
 
 C = TypeVar("C")
 
 COMPRESSIONS = ("gzip", "zstd")
 _PLAIN_TYPES: Final[Mapping[str, type]] = {"bool": bool, "int": int, "str": str}
 """Annotations that are checked before a configuration is made of keywords."""
+
+
+class WrittenNumber(int):
+    """A number in a URL or an environment variable: options that take text get the text, ``007`` and not ``7``.
+
+    Attributes:
+        text: as it was written.
+    """
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        """The number that a text says."""
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +72,10 @@ class StoreConfig:
             raise StoreConfigError(
                 f"use_compression is True or False, not {self.use_compression!r}: name it in compression"
             )
+        if not isinstance(self.metadata, Mapping):
+            raise TypeError(f"metadata is a dict, not {type(self.metadata).__name__}")
+        if self.compression is not None and not isinstance(self.compression, bool | str):
+            raise TypeError(f"compression is None, a bool or a name, not {type(self.compression).__name__}")
         if self.compression not in {None, True, False, *COMPRESSIONS}:
             raise StoreConfigError(
                 f"unknown compression {self.compression!r}: use None, True or one of {', '.join(COMPRESSIONS)}"
@@ -95,6 +115,7 @@ def configure(kind: type[C], config: C | None, options: Mapping[str, Any], owner
     for name in options:
         if name not in known:
             raise TypeError(f"{owner} has no option {name!r}: {nearest(name, known)}")
+    options = {name: _as_wanted(kind, name, value) for name, value in options.items()}
     for option in dataclasses.fields(cast("Any", kind)):
         wanted = _PLAIN_TYPES.get(str(option.type))
         value = options.get(option.name)
@@ -103,6 +124,12 @@ def configure(kind: type[C], config: C | None, options: Mapping[str, Any], owner
         if wanted is int and isinstance(value, bool):
             raise TypeError(f"{option.name} of {owner} is int, not bool")
     return kind(**options)
+
+
+def _as_wanted(kind: type[Any], name: str, value: Any) -> Any:
+    """The text of a number, for an option that takes text."""
+    wanted = str(next(option.type for option in dataclasses.fields(kind) if option.name == name))
+    return value.text if isinstance(value, WrittenNumber) and wanted.startswith("str") else value
 
 
 def nearest(name: str, known: set[str] | frozenset[str]) -> str:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from truthstore.collection import Collection, Derivation, check_id
+from truthstore.collection import Collection, Derivation
 from truthstore.encoding import finite, plain
 from truthstore.errors import StoreConfigError, StoreCorruptError, StoreKeyError, shown
+from truthstore.fields import check_id
 from truthstore.record import NO_ANNOTATIONS, FieldValue, Meta, Record
 
 if TYPE_CHECKING:

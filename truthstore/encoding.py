@@ -176,15 +176,24 @@ class Codec(Generic[T]):
                 body = self.encode(item, encoding)  # says what is wrong, or there is another way
         else:
             body = self.encode(item, encoding)
-        # MessagePack shows whether there is a NaN, at a price that few items have to pay.
-        if encoding == "json" and _NON_FINITE.search(self._encode_msgpack(item)):
-            builtins = msgspec.to_builtins(item, str_keys=True, enc_hook=self._hook)
-            body = self._encode_json(cast("T", _without_non_finite(builtins)))
+        if encoding == "json" and self._may_hold_nan(item):
+            try:
+                builtins = msgspec.to_builtins(item, str_keys=True, enc_hook=self._hook)
+                body = self._encode_json(cast("T", _without_non_finite(builtins)))
+            except _REFUSALS as error:
+                raise StoreWriteError(f"{self.type.__name__} cannot be stored: {error}") from error
         try:
             self.decode(body, encoding)
         except StoreCorruptError as error:
             raise StoreWriteError(f"could not be read back: {error.__cause__}") from error
         return body
+
+    def _may_hold_nan(self, item: T) -> bool:
+        """MessagePack shows whether there is a NaN, at a price that few items have to pay."""
+        try:
+            return _NON_FINITE.search(self._encode_msgpack(item)) is not None
+        except _REFUSALS:
+            return True  # an integer that MessagePack cannot hold, for one
 
     def decode(self, body: bytes, encoding: str = "json") -> T:
         """The item that the bytes hold.

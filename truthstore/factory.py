@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, overload
 
 import yaml
 
-from truthstore.configuration import nearest
+from truthstore.collection import Collection
+from truthstore.configuration import WrittenNumber, nearest
 from truthstore.errors import StoreConfigError
 from truthstore.results import RESULTS, ValidationResult
 from truthstore.store import BaseStore
@@ -19,7 +20,6 @@ from truthstore.store import BaseStore
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-    from truthstore.collection import Collection
 
 __all__ = [
     "get_store",
@@ -60,7 +60,20 @@ _ALIASES: Final = {"azure_blob": "azure", "db": "database", "file": "filesystem"
 _BUCKETS: Final = {"az": ("azure", "container"), "gs": ("gcs", "bucket"), "s3": ("s3", "bucket")}
 """By scheme: the backend, and the option that the URL's host gives. The path is the prefix."""
 
-_DATABASES: Final = frozenset({"sqlite", "postgresql", "postgres", "mysql", "mariadb"})
+_DATABASES: Final = frozenset(
+    {
+        "cockroachdb",
+        "duckdb",
+        "mariadb",
+        "mssql",
+        "mysql",
+        "oracle",
+        "postgres",
+        "postgresql",
+        "sqlite",
+    }
+)
+"""Schemes that are SQLAlchemy's; so is every one that nobody registered and that names a driver (``dialect+driver``)."""
 
 # The one piece of mutable module state: stores that users register.
 _registered: dict[str, Factory] = {}
@@ -182,6 +195,8 @@ def get_store(
     """
     if not isinstance(backend, str):
         raise TypeError(f"backend is a name or a URL, not {type(backend).__name__}")
+    if not isinstance(collection, Collection):
+        raise TypeError(f"collection is a Collection (see Collection.of), not {collection!r:.80}")
     if ":" in backend:
         backend, given = _from_url(backend)
         options = {**given, **options}
@@ -232,7 +247,7 @@ def _from_url(url: str) -> tuple[str, dict[str, Any]]:
         if parts.path.strip("/"):
             options.setdefault("prefix", unquote(parts.path).strip("/"))
         return name, options
-    if scheme.partition("+")[0] in _DATABASES:
+    if scheme not in _known_names() and (scheme in _DATABASES or "+" in scheme):
         return "database", _database_options(url)
     # Registered stores read their own URLs.
     return scheme, {**options, "url": url.partition("?")[0]}
@@ -259,10 +274,10 @@ def _without_password(url: str) -> str:
 
 
 def _from_text(value: str) -> Any:
-    """A value in a URL's query: true, false and numbers as themselves."""
+    """A value in a URL's query, or in the environment: true, false and numbers as themselves."""
     if value.lower() in {"true", "false"}:
         return value.lower() == "true"
-    return int(value) if re.fullmatch(r"-?\d{1,18}", value) else value
+    return WrittenNumber(value) if re.fullmatch(r"-?\d{1,18}", value) else value
 
 
 def open_store(
@@ -303,9 +318,11 @@ def open_store(
     if not isinstance(layers, list):
         raise StoreConfigError(f"{text}: layers is a list, innermost first")
     backend = settings.pop("backend")
+    if "collection" in settings:
+        raise StoreConfigError(f"{text}: a collection is declared in code: open_store(…, collection=…)")
     try:
         return get_store(backend, collection=collection, layers=[_layer(entry, text) for entry in layers], **settings)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise StoreConfigError(f"{text}: {error}") from error
 
 

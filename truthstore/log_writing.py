@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from truthstore.bodies import HISTORY, Body, marker
 from truthstore.documents import Lineage
-from truthstore.errors import StoreConflictError, StoreCorruptError, StoreError, StoreReadError, StoreWriteError, shown
+from truthstore.errors import (
+    StoreConflictError,
+    StoreConnectionError,
+    StoreCorruptError,
+    StoreError,
+    StoreReadError,
+    StoreWriteError,
+    shown,
+)
 from truthstore.log_objects import Fact, Intent, fact_of
 from truthstore.record import ABSENT, ANY, Condition, Expect, Record, Revision
 from truthstore.record_operations import conflict
@@ -84,6 +92,7 @@ class Write:
     failures: int = 0
     seen: Body | None = None
     tried: Revision | None = None
+    refused: bool = False
     created: bool = False
     stamp: int = 0
     first_stamp: int = 0
@@ -204,7 +213,7 @@ class Writing:
         elif write.trouble is not None and not write.trouble.retryable:
             write.fail(self._named(write.trouble, write))
         elif write.failures >= ATTEMPTS or write.rounds >= ROUNDS:
-            write.fail(self._in_doubt(write, write.trouble))
+            write.fail(self._in_doubt(write, write.trouble) if write.failures else self._crowded_out(write))
         else:
             write.step = Step.SEND
 
@@ -233,7 +242,9 @@ class Writing:
             and len(seen.lineage.predecessors) >= HISTORY
             and seen.lineage.stamps[-1:] > (write.first_stamp,)
         ):
-            return False  # it may be older than the oldest predecessor that is kept
+            # It may be older than the oldest predecessor that is kept. Every attempt was answered, though, and a driver
+            # reports a conflict only of a request that was sent once.
+            return write.refused and not write.failures
         return self._now() - write.sent_at <= self._timing.slow
 
     def _landed(self, write: Write, seen: Body) -> None:
@@ -291,6 +302,7 @@ class Writing:
         write.attempts += 1
         write.step = Step.LOOK
         write.trouble = None
+        write.refused = False
         removed = write.record is None
         lineage = (
             Lineage(write.stamp, removed=removed) if seen is None else seen.successor(write.stamp, removed=removed)
@@ -298,8 +310,12 @@ class Writing:
         try:
             self._bodies.put(self._body_of(write), lineage, expect=ABSENT if seen is None else seen.tag)
         except StoreConflictError:
+            write.refused = True
             return
         except StoreError as error:
+            if isinstance(error, StoreConnectionError) and not error.retryable and not write.failures:
+                write.fail(self._named(error, write))  # no bucket, no permission: nothing was written
+                return
             write.trouble = error
             write.failures += 1
             return
@@ -355,9 +371,8 @@ class Writing:
             error.collection = self._collection.name
             error.identifier = write.id
             return error
-        action = "deleted" if write.record is None else "stored"
         made = StoreWriteError(
-            f"{self._what(write)} was not {action}: {error}",
+            f"{self._what(write)} was not {_done(write)}: {error}",
             backend=self._backend,
             collection=self._collection.name,
             identifier=write.id,
@@ -366,15 +381,27 @@ class Writing:
         made.__cause__ = error
         return made
 
+    def _crowded_out(self, write: Write) -> StoreWriteError:
+        return StoreWriteError(
+            f"{self._what(write)} was not {_done(write)}: others wrote it first, {write.rounds} times: try again",
+            backend=self._backend,
+            collection=self._collection.name,
+            identifier=write.id,
+            retryable=True,
+        )
+
     def _in_doubt(self, write: Write, error: StoreError | None) -> StoreWriteError:
         write.in_doubt = True
-        action = "deleted" if write.record is None else "written"
-        reason = error if error is not None else "many others write it at the same time, or an answer came late"
+        reason = error if error is not None else "an answer came late"
         made = StoreWriteError(
-            f"{self._what(write)} may or may not have been {action}: read it to find out ({reason})",
+            f"{self._what(write)} may or may not have been {_done(write)}: read it to find out ({reason})",
             backend=self._backend,
             collection=self._collection.name,
             identifier=write.id,
         )
         made.__cause__ = error
         return made
+
+
+def _done(write: Write) -> str:
+    return "deleted" if write.record is None else "written"

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
-from truthstore.collection import EPOCH, Field, check_string, index_value
 from truthstore.configuration import nearest
 from truthstore.errors import StoreQueryError, StoreWriteError, shown
+from truthstore.fields import EPOCH, MAX_INT, Field, check_string, index_value
 from truthstore.text import words
 
 if TYPE_CHECKING:
@@ -117,6 +117,8 @@ class StoreQuery:
             raise TypeError(f"order_by is the name of a field, not {type(self.order_by).__name__}")
         if (self.limit is not None and self.limit < 0) or self.offset < 0:
             raise ValueError("limit and offset cannot be negative")
+        if max(self.limit or 0, self.offset) > MAX_INT:
+            raise ValueError("limit and offset have at most 63 bits: there are not that many items")
         if self.after is not None and self.offset:
             raise ValueError("offset cannot be combined with after: a cursor already says where to go on")
 

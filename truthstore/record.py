@@ -209,6 +209,17 @@ class Meta:
 
     __hash__ = None  # type: ignore[assignment]  # holds mappings
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What is still to be derived is derived now: a collection, which would be needed for it, stays in its process.
+        fields, tags, text = dict(self.fields), dict(self.tags), self.text
+        kept = {name: getattr(self, name) for name in ("id", "size", "encoding", "encodings", "stored_at", "deleted")}
+        return {**kept, "_fields": fields, "_tags": tags, "_text": text, "annotations": dict(self.annotations)}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self._derive = None
+        for name, value in state.items():
+            setattr(self, name, value)
+
     def _key(self) -> tuple[object, ...]:
         return (
             self.id,

@@ -15,7 +15,8 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from truthstore.collection import Collection, Field
+from truthstore.collection import Collection
+from truthstore.fields import Field
 
 __all__ = [
     "RESULTS",
@@ -194,6 +195,7 @@ class ValidationResult(msgspec.Struct, omit_defaults=True):
         runtime_environment: where it ran: versions, host, commit.
 
     Raises:
+        TypeError: `results` or `statistics` hold something else.
         ValueError: `status` is not a status, or `run_time` not a time.
     """
 
@@ -214,7 +216,12 @@ class ValidationResult(msgspec.Struct, omit_defaults=True):
             self.status = ResultStatus(self.status)
         if type(self.run_time) is not datetime:
             self.run_time = _time(self.run_time)
+        if not isinstance(self.statistics, ResultStatistics):
+            raise TypeError(f"statistics are a ResultStatistics, not {type(self.statistics).__name__}")
         if self.results and not self.statistics.total_validators:
+            for result in self.results:
+                if not isinstance(result, ValidatorResult):
+                    raise TypeError(f"results hold ValidatorResult items, not {type(result).__name__}: see from_dict")
             given = self.statistics
             self.statistics = ResultStatistics.from_results(
                 self.results,
@@ -285,8 +292,11 @@ class ValidationResult(msgspec.Struct, omit_defaults=True):
             data: `run_time` may be a datetime or an ISO string, `status` a `ResultStatus` or its value.
 
         Raises:
+            TypeError: `data` is no dict.
             ValueError: a required field is missing, or one has the wrong type (msgspec's `ValidationError`).
         """
+        if not isinstance(data, Mapping):
+            raise TypeError(f"data is a dict, not {type(data).__name__}")
         given = _without_none(data)
         if isinstance(results := given.get("results"), list | tuple):
             given["results"] = [_without_none(result) for result in results]

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from truthstore.aggregate import Aggregation, Row
 from truthstore.bulk import BulkOperations
-from truthstore.collection import Collection, check_id
+from truthstore.collection import Collection
 from truthstore.errors import (
     StoreConfigError,
     StoreCorruptError,
     StoreError,
     StoreNotFoundError,
 )
+from truthstore.fields import check_id
 from truthstore.health import Health, Verification
 from truthstore.query import EVERYTHING, StoreQuery
 from truthstore.record import ABSENT, ANY, NONE, Change, Expect, Record
@@ -154,7 +155,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
     def list_ids(self, query: StoreQuery | None = None) -> list[str]:
         """Ids of what a query finds; without one, of everything, newest first."""
         self._check()
-        return self.scan_ids(query or EVERYTHING, collection=self._collection)
+        return self.scan_ids(_query(query), collection=self._collection)
 
     def query(self, query: StoreQuery | None = None) -> list[T]:
         """The items that a query finds, in its order.
@@ -164,7 +165,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
         """
         self._check()
         collection = self._collection
-        return [collection.decode(r) for r in self.scan(query or EVERYTHING, collection=collection, bodies=True)]
+        return [collection.decode(r) for r in self.scan(_query(query), collection=collection, bodies=True)]
 
     def iter_query(self, query: StoreQuery | None = None, batch_size: int = 100) -> Iterator[T]:
         """The items that a query finds, lazily, `batch_size` at a time; nothing is held between two batches."""
@@ -172,12 +173,12 @@ class BaseStore(BulkOperations[T], Generic[T]):
         if batch_size < 1:
             raise ValueError("batch_size is at least 1")
         collection = self._collection
-        return (collection.decode(record) for record in self._pages(query or EVERYTHING, batch_size, bodies=True))
+        return (collection.decode(record) for record in self._pages(_query(query), batch_size, bodies=True))
 
     def entries(self, query: StoreQuery | None = None) -> Iterator[Record]:
         """Heads of what a query finds, with their revisions, lazily."""
         self._check()
-        return self._pages(query or EVERYTHING, PAGE, bodies=False)
+        return self._pages(_query(query), PAGE, bodies=False)
 
     def _pages(self, query: StoreQuery, size: int, *, bodies: bool) -> Iterator[Record]:
         query.bind(self._collection)  # a wrong query raises here, not at the first item
@@ -211,7 +212,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
     def count(self, query: StoreQuery | None = None) -> int:
         """How many items fulfil the conditions of a query; its order, limit, offset and cursor play no part."""
         self._check()
-        return self.count_records(query or EVERYTHING, collection=self._collection)
+        return self.count_records(_query(query), collection=self._collection)
 
     def clear(self, query: StoreQuery | None = None) -> int:
         """Removes exactly what `query(query)` finds, without a query everything, and returns how many that were."""
@@ -269,7 +270,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
         """
         self._check()
         aggregation = Aggregation.of(self._collection, by, bucket, metrics)
-        return self.aggregate_records(query or EVERYTHING, aggregation, collection=self._collection)
+        return self.aggregate_records(_query(query), aggregation, collection=self._collection)
 
     def subscribe(self, callback: Callback) -> None:
         """Calls back after every durable write, in the writer's thread, with a sequence of `Change`.
@@ -363,3 +364,12 @@ class BaseStore(BulkOperations[T], Generic[T]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._collection.name})"
+
+
+def _query(query: StoreQuery | None) -> StoreQuery:
+    """The query, or everything without one. Anything else that is false, such as {}, does not mean everything."""
+    if query is None:
+        return EVERYTHING
+    if not isinstance(query, StoreQuery):
+        raise TypeError(f"query is a StoreQuery or None, not {type(query).__name__}")
+    return query

@@ -178,6 +178,13 @@ class DriverCases:
                 blobs.delete("a")
             faults.reset()
 
+    def test_a_refusal_after_a_lost_answer_leaves_it_open(self, blobs: Blobs, faults: Proxy):
+        faults.fail(self.put, "lost", *[self.denied] * 3)
+        with pytest.raises(StoreWriteError, match=r"(permission|allow).*may or may not have happened"):
+            blobs.put("a", b"1", expect=ABSENT)
+        faults.reset()
+        assert blobs.get("a")[0] == b"1"
+
     def test_a_bucket_that_is_gone_is_not_an_empty_one(self, blobs: Blobs, location: Any):
         tag = blobs.put("a", b"1")
         self.remove_bucket(location)

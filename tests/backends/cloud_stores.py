@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import gzip
 import json
-import os
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -14,21 +13,45 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.crash.processes import at_once
-from tests.services.proxy import Proxy, proxy
+from tests.services.proxy import Answer, Proxy, proxy
 from truthstore import RESULTS, BaseStore, StoreQuery
-from truthstore.errors import StoreConflictError, StoreConnectionError, StoreError, StoreWriteError
+from truthstore.errors import StoreBulkError, StoreConflictError, StoreConnectionError, StoreError
 from truthstore.record import ABSENT
 from truthstore.testing import SAMPLES, Sample
-from truthstore.testing.store_items import a_result
+from truthstore.testing.store_concurrency import ConcurrencyTests
+from truthstore.testing.store_ids import IdTests
+from truthstore.testing.store_items import ItemTests, a_result
+from truthstore.testing.store_life import LifeTests
+from truthstore.testing.store_queries import FigureTests, QueryTests
+from truthstore.testing.store_records import RecordTests
 
 PROCESSES = 4
-SAVES = 250 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 40
+SAVES = 250
+
+
+class CloudSuite(ItemTests, LifeTests, IdTests, RecordTests, ConcurrencyTests):
+    """The parts of `StoreSuite` in which a service can go wrong in a way of its own: bytes, names, conditions, races."""
+
+
+class CloudQuerySuite(QueryTests, FigureTests):
+    """The rest of `StoreSuite`: what the local replica answers, without a word from the service.
+
+    It is the same replica for every service, and `TestMemoryLogStore` runs all of this each time.
+    """
 
 
 class CloudStoreCases:
-    """Inherit it beside `DriverCases`, whose `location` and `remove_bucket` it shares, and say how a store is opened."""
+    """Inherit it beside `DriverCases`, whose `location` and `remove_bucket` it shares, and say how a store is opened.
+
+    Attributes:
+        put: the method of the request that a put makes.
+        expired: how the service answers when credentials have expired.
+        denied: how it answers without permission.
+    """
 
     put: ClassVar[str] = "PUT"
+    expired: ClassVar[Answer]
+    denied: ClassVar[Answer]
 
     def open_store(self, url: str | None, location: Any, **options: Any) -> BaseStore[Any]:
         """Opens the store, through a proxy if it is given."""
@@ -161,15 +184,45 @@ class CloudStoreCases:
             lambda: store.exists("a"),
             store.list_ids,
             store.count,
-            lambda: store.delete("a"),
-            lambda: store.save(Sample("b")),
             lambda: opener().list_ids(),
         ):
-            with pytest.raises((StoreConnectionError, StoreWriteError), match="does not exist"):
+            with pytest.raises(StoreConnectionError, match="does not exist: check its name, or create it"):
                 operation()
+        for write in self.writes(store):
+            with pytest.raises(StoreConnectionError, match="does not exist: check its name, or create it") as caught:
+                write()
+            assert not caught.value.retryable
+            assert "may or may not" not in str(caught.value)
+        with pytest.raises(StoreBulkError, match="does not exist") as bulk:
+            store.save_many([Sample("b"), Sample("c")])
+        assert bulk.value.failed.keys() == {"b", "c"}
+        assert "may or may not" not in str(bulk.value)
         health = store.health_check()
         assert not health
         assert "does not exist" in health.message
+
+    def writes(self, store: BaseStore[Any]) -> list[Callable[[], object]]:
+        """Writes of new items and of an old one, which is "a"."""
+        return [
+            lambda: store.save(Sample("b")),
+            lambda: store.save(Sample("b"), expect=ABSENT),
+            lambda: store.save(Sample("a", count=2)),
+            lambda: store.delete("a"),
+        ]
+
+    def test_a_write_that_was_refused_is_not_said_to_be_doubtful(self, opener: Any, faults: Proxy):
+        store = opener(faults.url)
+        store.save(Sample("a", count=1))
+        for answer, words in ((self.expired, "expired|valid|wrong|no credentials"), (self.denied, "permission|allow")):
+            for write in self.writes(store):
+                faults.fail(self.put, *[answer] * 3)  # some clients refresh credentials and ask again
+                with pytest.raises(StoreConnectionError, match=words) as caught:
+                    write()
+                assert not caught.value.retryable
+                assert caught.value.identifier in {"a", "b"}
+                assert "may or may not" not in str(caught.value)
+                faults.reset()
+        assert [sample.count for sample in store.query()] == [1]
 
     def test_health(self, opener: Any, faults: Proxy):
         store = opener(faults.url)

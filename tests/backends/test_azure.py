@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from tests.backends.cloud_cases import DriverCases
-from tests.backends.cloud_stores import CloudStoreCases
+from tests.backends.cloud_stores import CloudQuerySuite, CloudStoreCases, CloudSuite
 from tests.services.azurite import Azurite, azurite
 from tests.services.process import started
 from tests.services.proxy import Answer
 from truthstore import RESULTS
 from truthstore.backends.azure_blob import AzureBlobConfig, AzureBlobs, AzureBlobStore
 from truthstore.errors import StoreConfigError, StoreConnectionError, StoreNotFoundError, StoreReadError
-from truthstore.testing import SAMPLES, BlobsSuite, StoreSuite, store_machine
+from truthstore.testing import SAMPLES, BlobsSuite, store_machine
 
 pytestmark = pytest.mark.xdist_group("azure")
 
@@ -30,6 +30,10 @@ def error(status: int, code: str) -> Answer:
     return Answer(status, body.encode(), (("Content-Type", "application/xml"), ("x-ms-error-code", code)))
 
 
+EXPIRED = error(403, "AuthenticationFailed")
+DENIED = error(403, "AuthorizationPermissionMismatch")
+
+
 @pytest.fixture(scope="session")
 def server():
     yield from started(azurite())
@@ -39,6 +43,14 @@ def container_client(server: Azurite, name: str) -> Any:
     from azure.storage.blob import ContainerClient
 
     return ContainerClient.from_connection_string(server.connection_string, name)
+
+
+def new_container(server: Azurite) -> str:
+    """The name of a new container."""
+    name = f"container-{next(numbers)}"
+    with container_client(server, name) as client:
+        client.create_container()
+    return name
 
 
 @pytest.fixture(scope="session")
@@ -71,10 +83,7 @@ class OwnContainer:
 
     @pytest.fixture
     def location(self, server: Azurite) -> Any:
-        name = f"container-{next(numbers)}"
-        with container_client(server, name) as client:
-            client.create_container()
-        return {"container": name, "prefix": "a/", "server": server}
+        return {"container": new_container(server), "prefix": "a/", "server": server}
 
     def remove_bucket(self, location: Any) -> None:
         with container_client(location["server"], location["container"]) as client:
@@ -100,6 +109,9 @@ class OwnContainer:
 
 
 class TestAzureCloud(OwnContainer, CloudStoreCases):
+    expired = EXPIRED
+    denied = DENIED
+
     def open_store(self, url, location, **options):
         server: Azurite = location["server"]
         return AzureBlobStore(**self.options(url or f"http://127.0.0.1:{server.port}", location), **options)
@@ -107,8 +119,8 @@ class TestAzureCloud(OwnContainer, CloudStoreCases):
 
 class TestAzureFaults(OwnContainer, DriverCases):
     busy = error(503, "ServerBusy")
-    expired = error(403, "AuthenticationFailed")
-    denied = error(403, "AuthorizationPermissionMismatch")
+    expired = EXPIRED
+    denied = DENIED
     secret = Azurite(0).account_key
 
     def open(self, url, location, **options):
@@ -209,40 +221,45 @@ def test_options_that_make_no_sense(options: dict[str, Any], words: str):
     assert "open-sesame" not in str(caught.value)
 
 
-@pytest.mark.nightly
-class TestAzureBlobStore(StoreSuite):
+class Place:
+    """Where the suite stores: a container for each test, because Azurite reads all of a container for every list."""
+
     @pytest.fixture
-    def location(self, server: Azurite, container: str, tmp_path: Path) -> Any:
-        return {
-            "connection_string": server.connection_string,
-            "container": container,
-            "prefix": f"store-{next(numbers)}/",
-            "cache_dir": tmp_path,
-        }
+    def location(self, server: Azurite, tmp_path: Path) -> Any:
+        name = new_container(server)
+        return {"connection_string": server.connection_string, "container": name, "cache_dir": tmp_path}
 
     def make_store(self, location, *, collection=RESULTS, **options):
         return AzureBlobStore(collection=collection, **location, **options)
+
+
+class TestAzureBlobStore(Place, CloudSuite):
+    pass
+
+
+@pytest.mark.nightly
+class TestAzureBlobStoreQueries(Place, CloudQuerySuite):
+    pass
 
 
 places: dict[str, Any] = {}
 
 
 @pytest.fixture
-def place(server: Azurite, container: str, tmp_path: Path) -> None:
+def place(server: Azurite, tmp_path: Path) -> None:
     """Where the machine below stores: it takes no fixtures."""
-    places.update(connection_string=server.connection_string, container=container, caches=tmp_path)
+    places.update(server=server, caches=tmp_path)
 
 
-def machine_store(prefix: str) -> AzureBlobStore[Any]:
+def machine_store(container: str) -> AzureBlobStore[Any]:
     return AzureBlobStore(
-        connection_string=places["connection_string"],
-        container=places["container"],
-        prefix=prefix,
+        connection_string=places["server"].connection_string,
+        container=container,
         cache_dir=places["caches"] / str(next(numbers)),
         collection=SAMPLES,
     )
 
 
 TestAzureMachine = pytest.mark.usefixtures("place")(
-    store_machine(machine_store, make_location=lambda: f"machine-{next(numbers)}", writers=2, steps=15, effort=0.1)
+    store_machine(machine_store, make_location=lambda: new_container(places["server"]), writers=2, steps=15, effort=0.1)
 )

@@ -7,20 +7,23 @@ import sys
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pymysql
 import pytest
-from sqlalchemy import inspect, text
+from sqlalchemy import Connection, inspect, text
 
 from tests.crash.processes import at_once
 from tests.services.databases import Place, new_place
+from tests.services.dialects import strange
 from truthstore import RESULTS, StoreConfigError, StoreConnectionError, StoreQuery, StoreWriteError, get_store
-from truthstore.backends import database_fill, database_schema
+from truthstore.backends import database_fill, database_schema, database_templates
 from truthstore.backends.database import DatabaseConfig, DatabaseStore, PoolingConfig
-from truthstore.collection import Collection, Field
+from truthstore.collection import Collection
+from truthstore.fields import Field
 from truthstore.testing import SAMPLES, Sample, make_samples
 from truthstore.testing.store_items import a_result
 
@@ -33,11 +36,13 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/store.db"
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb", "other"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """A place in each kind of database."""
     if request.param == "sqlite":
         return new_place(f"sqlite:///{tmp_path}/store.db")
+    if request.param == "other":
+        return new_place(strange(request.getfixturevalue("postgresql_16").url), "strange_")
     server = request.getfixturevalue("postgresql_18" if request.param == "postgresql" else "mariadb_server")
     return new_place(server.url)
 
@@ -84,6 +89,7 @@ def test_what_is_not_for_the_store_goes_to_the_driver(postgresql_16: Any):
     "options",
     [
         {"connection_url": "oracle://host/db"},
+        {"connection_url": "nonsense://host/db"},
         {"connection_url": "no url"},
         {"connection_url": "postgresql+nonsense://host/db"},
         {"compression": "gzip"},
@@ -257,12 +263,37 @@ def test_an_older_layout_is_upgraded_in_place_once(place: Place, monkeypatch: py
 
     assert at_once(work, 5) == [["a"]] * 5  # twice would fail: the column would be there
     with place.open(collection) as store:
-        columns = store.execute_with_retry(lambda c: {column["name"] for column in inspect(c).get_columns(name)})
+        table = place.table_prefix + name
+        columns = store.execute_with_retry(lambda c: {column["name"] for column in inspect(c).get_columns(table)})
         assert "seal" in columns
         assert store.count() == 6
     monkeypatch.setattr(database_schema, "LAYOUT", database_schema.LAYOUT - 1)
     with pytest.raises(StoreConfigError, match="upgrade truthstore"), place.open(collection) as store:
         store.count()
+
+
+def test_the_first_layout_gets_its_index_of_ids(postgresql_16: Any, mariadb_server: Any):
+    for server in (postgresql_16, mariadb_server):
+        place = new_place(server.url)
+        name = f"first_{place.space.replace('-', '_')}"
+        collection: Collection[Any] = Collection.of(Check, name=name, index={"asset": str})
+        drop = f"DROP INDEX ix_{name}_id"
+        if server is mariadb_server:
+            drop = f"ALTER TABLE {name} DROP INDEX ix_{name}_id, DROP COLUMN `id$start`"
+        with place.open(collection) as store:
+            store.save_many([Check("b"), Check("a" * 200 + "2"), Check("a" * 200 + "1")])
+            store.execute_with_retry(partial(run, drop))
+            store.execute_with_retry(
+                partial(run, f"UPDATE truthstore_schema SET layout = 1 WHERE collection = '{name}'")
+            )
+        with place.open(collection) as store:
+            ordered = StoreQuery(order_by="id", ascending=True)
+            assert store.list_ids(ordered) == ["a" * 200 + "1", "a" * 200 + "2", "b"]
+            store.execute_with_retry(partial(run, drop))  # fails if the index is not there
+
+
+def run(statement: str, connection: Connection) -> None:
+    connection.execute(text(statement))
 
 
 def test_tables_are_not_made_unless_allowed(url: str, tmp_path: Path):
@@ -325,6 +356,40 @@ def test_many_ids_and_many_values(place: Place):
             assert store.count(StoreQuery(where={field: ("in", list(values))})) == 900
         assert store.count(StoreQuery(where={"moment": ("in", [None])})) == 1_200
         assert store.delete_many(ids) == 600
+
+
+def test_queries_of_one_shape_have_their_own_values(place: Place):
+    samples = [Sample(f"{n:02d}", data_asset="xy"[n % 2], count=n, tags={"k": str(n % 3)}) for n in range(12)]
+    with place.open(SAMPLES) as store:
+        store.save_many(samples)
+        for sample in samples:
+            like = [s.id for s in samples if (s.data_asset, s.tags) == (sample.data_asset, sample.tags)]
+            query = StoreQuery(data_asset=sample.data_asset, tags=sample.tags, order_by="count", ascending=True)
+            assert store.list_ids(query) == like
+            assert store.count(query) == len(like) == 2
+            assert store.list_ids(query.replace(limit=1)) == like[:1]
+            assert store.list_ids(query.replace(limit=1, offset=1)) == like[1:]
+            cursor = query.bind(SAMPLES).cursor(store.head(like[0]).meta)
+            assert store.list_ids(query.replace(after=cursor, limit=1)) == like[1:]
+            by_id = StoreQuery(order_by="id", limit=1)
+            before = by_id.replace(after=by_id.bind(SAMPLES).cursor(store.head(sample.id).meta))
+            assert store.list_ids(before) == [s.id for s in samples if s.id < sample.id][-1:]
+        store.save(Sample("none"))
+        for count in (0, None, 5):
+            wanted = "none" if count is None else f"{count:02d}"
+            assert store.list_ids(StoreQuery(where={"count": count})) == [wanted]
+            assert wanted not in store.list_ids(StoreQuery(where={"count": ("!=", count)}))
+
+
+def test_more_shapes_than_are_kept(url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(database_templates, "MOST", 2)
+    with DatabaseStore(connection_url=url, collection=SAMPLES) as store:
+        store.save_many(Sample(str(n), count=n) for n in range(5))
+        for _ in range(3):
+            for order in ("id", "count", "size", "name"):
+                for limit in (1, 2, 3):
+                    assert len(store.list_ids(StoreQuery(order_by=order, limit=limit))) == limit
+        assert all(len(rows.templates._statements) <= 2 for rows in store._opened.rows.values())
 
 
 def test_infinities_and_the_greatest_float(place: Place):

@@ -12,6 +12,7 @@ from tests.services.databases import new_place
 from truthstore import StoreQuery
 from truthstore.backends.database import DatabaseStore
 from truthstore.backends.database_query import limited, page_statements
+from truthstore.record import Meta
 from truthstore.testing.store_items import a_result
 
 ROWS = 100_000
@@ -81,7 +82,7 @@ def explained(store: DatabaseStore[Any], query: StoreQuery) -> str:
     """What the database says about the statement that the store would run."""
     bound = query.bind(store._collection)
     rows = store._rows(store._collection)
-    (page,) = page_statements(bound, rows.tables, rows.space, rows.whole, None)
+    (page,) = page_statements(bound, rows.tables, rows.space, rows.whole, bound.start)
     statement = limited(page, bound, rows.tables, query.limit or 1_000, 0)
     engine = store._database.engine
     compiled = statement.compile(engine, compile_kwargs={"render_postcompile": True})
@@ -103,6 +104,22 @@ def test_asset_status_and_newest_50_come_from_an_index(filled: DatabaseStore[Any
     assert "ix_plans_validations_data_asset_status_run_time" in plan
     assert "Seq Scan" not in plan
     assert "SCAN" not in plan
+
+
+@pytest.mark.parametrize("ascending", [True, False])
+def test_the_order_of_ids_comes_from_an_index(ascending: bool, filled: DatabaseStore[Any]):
+    if filled._database.dialect == "sqlite":
+        pytest.skip("SQLite sorts")
+    ids = sorted(["first", *(f"i{i}" for i in range(1, ROWS + 1))], reverse=not ascending)
+    query = StoreQuery(order_by="id", ascending=ascending, limit=100)
+    assert filled.list_ids(query) == ids[:100]
+    last = Meta(ids[99])
+    after = query.replace(after=query.bind(filled._collection).cursor(last))
+    assert filled.list_ids(after) == ids[100:200]
+    for one in (query, after):
+        plan = explained(filled, one)
+        assert "ix_plans_validations_id" in plan
+        assert "Seq Scan" not in plan
 
 
 def test_the_newest_of_all_come_from_an_index(filled: DatabaseStore[Any]):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.backends.cloud_cases import DriverCases
-from tests.backends.cloud_stores import CloudStoreCases
+from tests.backends.cloud_stores import CloudQuerySuite, CloudStoreCases, CloudSuite
 from tests.services.gcs import GCSServer, gcs
 from tests.services.process import started
 from tests.services.proxy import Answer
@@ -20,7 +20,7 @@ from truthstore.backends.gcs import GCSBlobs, GCSConfig, GCSStore
 from truthstore.blobs import Blobs
 from truthstore.errors import StoreConfigError, StoreConnectionError
 from truthstore.record import ABSENT
-from truthstore.testing import SAMPLES, BlobsSuite, StoreSuite, store_machine
+from truthstore.testing import SAMPLES, BlobsSuite, store_machine
 
 pytestmark = pytest.mark.xdist_group("gcs")
 
@@ -31,6 +31,10 @@ def error(status: int, message: str) -> Answer:
     """An error as GCS sends it."""
     body = json.dumps({"error": {"code": status, "message": message}})
     return Answer(status, body.encode(), (("Content-Type", "application/json"),))
+
+
+EXPIRED = error(401, "Invalid Credentials")
+DENIED = error(403, "said the server")
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +88,8 @@ class OwnBucket:
 
 class TestGCSCloud(OwnBucket, CloudStoreCases):
     put = "POST"
+    expired = EXPIRED
+    denied = DENIED
 
     def open_store(self, url, location, **options):
         os.environ["STORAGE_EMULATOR_HOST"] = url or location["url"]  # the fixture puts it back
@@ -96,8 +102,8 @@ class TestGCSCloud(OwnBucket, CloudStoreCases):
 class TestGCSFaults(OwnBucket, DriverCases):
     put = "POST"
     busy = error(503, "try again")
-    expired = error(401, "Invalid Credentials")
-    denied = error(403, "said the server")
+    expired = EXPIRED
+    denied = DENIED
 
     def open(self, url, location, **options):
         os.environ["STORAGE_EMULATOR_HOST"] = url  # the fixture puts it back
@@ -137,14 +143,24 @@ def test_options_that_make_no_sense(options: dict[str, Any], words: str):
         GCSBlobs(GCSConfig(**options))
 
 
-@pytest.mark.nightly
-class TestGCSStore(StoreSuite):
+class Place:
+    """Where the suite stores."""
+
     @pytest.fixture
     def location(self, tmp_path: Path) -> Any:
         return {"bucket": "bucket", "prefix": f"store-{next(numbers)}/", "cache_dir": tmp_path}
 
     def make_store(self, location, *, collection=RESULTS, **options):
         return GCSStore(collection=collection, **location, **options)
+
+
+class TestGCSStore(Place, CloudSuite):
+    pass
+
+
+@pytest.mark.nightly
+class TestGCSStoreQueries(Place, CloudQuerySuite):
+    pass
 
 
 places: dict[str, Any] = {}

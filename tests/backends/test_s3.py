@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.backends.cloud_cases import DriverCases
-from tests.backends.cloud_stores import CloudStoreCases
+from tests.backends.cloud_stores import CloudQuerySuite, CloudStoreCases, CloudSuite
 from tests.services.process import started
 from tests.services.proxy import Answer
 from tests.services.rclone import rclone
@@ -18,9 +19,9 @@ from truthstore import RESULTS
 from truthstore.backends.cloud import SingleWriterBlobs
 from truthstore.backends.s3 import S3Blobs, S3Config, S3Store
 from truthstore.blobs import Blobs, probe_conditional_writes
-from truthstore.errors import StoreConfigError, StoreConflictError, StoreError
+from truthstore.errors import StoreConfigError, StoreConflictError, StoreConnectionError, StoreError
 from truthstore.record import ABSENT
-from truthstore.testing import SAMPLES, BlobsSuite, StoreSuite, store_machine
+from truthstore.testing import SAMPLES, BlobsSuite, store_machine
 from truthstore.testing.store_items import a_result
 
 pytestmark = pytest.mark.xdist_group("s3")
@@ -32,6 +33,10 @@ def error(status: int, code: str) -> Answer:
     """An error as S3 sends it."""
     body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>said the server</Message></Error>"
     return Answer(status, body.encode(), (("Content-Type", "application/xml"),))
+
+
+EXPIRED = error(400, "ExpiredToken")
+DENIED = error(403, "AccessDenied")
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +98,9 @@ class OwnBucket:
 
 
 class TestS3Cloud(OwnBucket, CloudStoreCases):
+    expired = EXPIRED
+    denied = DENIED
+
     def open_store(self, url, location, **options):
         given: dict[str, Any] = {**location, **({"endpoint_url": url} if url else {}), **options}
         return S3Store(**given)
@@ -100,8 +108,8 @@ class TestS3Cloud(OwnBucket, CloudStoreCases):
 
 class TestS3Faults(OwnBucket, DriverCases):
     busy = error(503, "SlowDown")
-    expired = error(400, "ExpiredToken")
-    denied = error(403, "AccessDenied")
+    expired = EXPIRED
+    denied = DENIED
     delete_requests = 2
 
     def open(self, url, location, **options):
@@ -121,6 +129,17 @@ class TestS3Faults(OwnBucket, DriverCases):
         faults.fail("POST", error(403, "AccessDenied"))
         with pytest.raises(StoreError, match="permission"):
             blobs.discard(["a/2"])
+
+    def test_a_small_body_is_sent_without_asking_first(self, blobs: Any):
+        sent: list[object] = []
+        blobs._client().meta.events.register(
+            "before-send.s3.PutObject", lambda request, **_: sent.append(request.headers.get("Expect"))
+        )
+        for size in (0, 10_000, 2_000_000):
+            data = os.urandom(size)
+            blobs.put("a", data)
+            assert blobs.get("a")[0] == data
+        assert sent == [None, None, b"100-continue"]
 
     def test_a_collision_is_tried_again(self, blobs: Blobs, faults: Any):
         faults.fail("PUT", error(409, "ConditionalRequestConflict"))
@@ -149,6 +168,21 @@ class TestS3Faults(OwnBucket, DriverCases):
         with pytest.raises(StoreError, match=words) as caught:
             blobs.put("a", b"")
         assert not caught.value.retryable
+
+
+def test_nobody_listens():
+    config = S3Config(
+        bucket="b",
+        endpoint_url="http://127.0.0.1:9",
+        region="us-east-1",
+        access_key_id="me",
+        secret_access_key="open-sesame",
+        retries=0,
+        timeout=2.0,
+    )
+    with pytest.raises(StoreConnectionError, match="did not answer") as caught:
+        S3Blobs(config).get("a")
+    assert caught.value.retryable
 
 
 @pytest.fixture(scope="session")
@@ -269,14 +303,24 @@ def test_compression(options: dict[str, Any], algorithm: str | None):
     assert config.use_compression is (algorithm is not None)
 
 
-@pytest.mark.nightly
-class TestS3Store(StoreSuite):
+class Place:
+    """Where the suite stores."""
+
     @pytest.fixture
     def location(self, ready: Any, bucket_name: str, tmp_path: Path) -> Any:
         return {"client": ready, "bucket": bucket_name, "prefix": f"store-{next(numbers)}/", "cache_dir": tmp_path}
 
     def make_store(self, location, *, collection=RESULTS, **options):
         return S3Store(collection=collection, **location, **options)
+
+
+class TestS3Store(Place, CloudSuite):
+    pass
+
+
+@pytest.mark.nightly
+class TestS3StoreQueries(Place, CloudQuerySuite):
+    pass
 
 
 places: dict[str, Any] = {}

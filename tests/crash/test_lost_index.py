@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -142,3 +143,20 @@ def test_tags_and_words_are_found_again(folder: Path, open_store: OpenFolder):
     assert store.list_ids(StoreQuery(text="orders", tags={"team": "data"})) == ["a"]
     remove_the_folder(folder)
     assert store.list_ids(StoreQuery(text="orders", tags={"team": "data"})) == ["a"]
+
+
+def test_maintain_clears_what_crashes_left(store: FileSystemStore[Sample], folder: Path):
+    """Not at once: a young file may belong to a writer, and somebody may want to see why an index was damaged."""
+    store.save(Sample("kept"))
+    own = databases(folder)[0].parent
+    left = [own / "damaged-0.db", own / "damaged-0.db-wal", own / "pending" / "0123.samples"]
+    for path in left:
+        path.write_bytes(b"half a wri")
+    assert store.maintain()["damaged_removed"] == 0
+    assert all(path.exists() for path in left)
+    for path in left:
+        os.utime(path, (0, 0))
+    done = store.maintain()
+    assert (done["damaged_removed"], done["writes_settled"]) == (2, 1)
+    assert not any(path.exists() for path in left)
+    assert contents(store) == {"kept": Sample("kept")}

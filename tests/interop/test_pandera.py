@@ -298,3 +298,17 @@ def test_polars():
     assert RESULTS.decode(RESULTS.encode(result)) == result
     lazily = from_pandera(validated(schema, table.lazy()), "people")
     assert {r.validator_name for r in lazily.results} == {"column_in_dataframe", "dtype"}
+
+
+def test_a_table_that_passed_brings_its_schema():
+    schema = pa.DataFrameSchema({"a": pa.Column(int, pa.Check.ge(0))}, name="small")
+    result = from_pandera(schema.validate(pd.DataFrame({"a": [1, 2]}), lazy=True), "t")
+    assert result.status is ResultStatus.SUCCESS
+    assert result.suite_name == "small"
+    assert entry(result, "greater_than_or_equal_to", "a").success
+
+
+@pytest.mark.parametrize("outcome", ["a table", {"a": [1]}, [1], 7, ValueError("not pandera's")])
+def test_what_pandera_never_returns(outcome):
+    with pytest.raises(TypeError, match="expected what pandera's validate raised or returned"):
+        from_pandera(outcome, "t")

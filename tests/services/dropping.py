@@ -32,6 +32,16 @@ class DroppingProxy:
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
+    def go_away(self) -> None:
+        """Drops all connections, and refuses new ones, as a server that was stopped."""
+        self.close()
+
+    def come_back(self) -> None:
+        """Takes connections again, on the same port."""
+        self._sockets = []
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, daemon=True).start()
+
     def arm(self, mark: bytes, moment: Moment, times: int = 1) -> None:
         """Drops the next connections on which a client says the mark: before the server hears it, or after it has answered."""
         self._moment, self._times, self._mark = moment, times, mark

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import pytest
@@ -26,7 +24,7 @@ from truthstore.backends.memory import MemoryBlobs, MemoryStore
 from truthstore.expectations import SUITES, Expectation, ExpectationSuite
 from truthstore.results import ResultStatus, ValidationResult, ValidatorResult
 from truthstore.testing import SAMPLES, FaultyBlobs, Sample, SimulatedCrashError, make_samples
-from truthstore.testing.store_concurrency import at_once, start_child, wait_for_child
+from truthstore.testing.store_concurrency import at_once
 from truthstore.versioning import (
     DiffType,
     GitLikeStrategy,
@@ -506,35 +504,6 @@ def test_a_removal_that_was_cut_short_is_finished_by_maintenance():
     store.maintain()
     assert store.base.collection(versions_of(SAMPLES)).count() == 0
     assert store.list_ids(StoreQuery(include_deleted=True)) == []
-
-
-def test_threads_and_processes_that_save_one_id(reopen, request):
-    threads, saves = 10, 25
-    processes = 4 if "filesystem" in request.node.name and hasattr(os, "fork") else 1
-    store = reopen()
-
-    def save(process: int) -> None:
-        def work(thread: int) -> None:
-            for n in range(saves):
-                store.save(Sample("a", name=f"{process} {thread} {n}"), message=f"{process} {thread} {n}")
-
-        at_once(work, threads)
-
-    store.initialize()
-    children = [start_child(partial(save, p)) for p in range(1, processes)]
-    try:
-        save(0)
-    finally:
-        for child in children:
-            wait_for_child(child)
-    total = threads * saves * processes
-    histories = [reopen().get_version_history("a") for _ in range(2)]
-    assert histories[0] == histories[1]
-    assert [info.version for info in histories[0]] == list(range(total, 0, -1))
-    assert len({info.message for info in histories[0]}) == total
-    last = reopen()
-    assert [last.get("a", version=n).name for n in (1, total)] == [histories[0][n].message for n in (-1, 0)]
-    assert last.verify().ok
 
 
 def test_savers_and_removers_of_one_id_agree_on_its_numbers(reopen):

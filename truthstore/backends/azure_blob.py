@@ -26,9 +26,9 @@ from truthstore.backends.cloud import (
     place_of,
 )
 from truthstore.backends.cloud_store import CloudStore
-from truthstore.collection import check_id
 from truthstore.configuration import configure
 from truthstore.errors import StoreConfigError, StoreConflictError, StoreError, StoreNotFoundError
+from truthstore.fields import check_id
 from truthstore.record import ABSENT, ANY
 from truthstore.record_operations import conflict
 from truthstore.results import RESULTS
@@ -323,7 +323,7 @@ class AzureBlobs:
         code = getattr(error, "error_code", None)
         code = str(getattr(code, "value", code) or "")
         if code in TROUBLES:
-            return failure("azure", action, self._name(key), TROUBLES[code])
+            return failure("azure", action, self._name(key), TROUBLES[code], repeated=repeated)
         if error.status_code == NOT_FOUND and action != "list":
             if action == "write" and expect is not ANY:
                 return conflict(key, expect, None, backend="azure", collection="object")
@@ -332,7 +332,7 @@ class AzureBlobs:
             if repeated:
                 return failure("azure", action, self._name(key), OWN_ATTEMPT)
             return conflict(key, expect, "another etag", backend="azure", collection="object")
-        return failure("azure", action, self._name(key), trouble_of(error.status_code, error))
+        return failure("azure", action, self._name(key), trouble_of(error.status_code, error), repeated=repeated)
 
 
 class AzureBlobStore(CloudStore[T]):

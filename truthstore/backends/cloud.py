@@ -175,19 +175,24 @@ class Trouble(NamedTuple):
     kind: Kind = "connection"
 
 
-def failure(backend: str, action: Action, what: str, trouble: Trouble) -> StoreError:
+def failure(backend: str, action: Action, what: str, trouble: Trouble, *, repeated: bool = False) -> StoreError:
     """The error for a request that failed, or that nobody answered.
+
+    A connection error that is not retryable means that nothing was written.
 
     Args:
         backend: name of the backend.
         action: what was asked for.
         what: the object, or the bucket.
         trouble: what it means.
+        repeated: whether the client had sent the request before, and may have got no answer.
     """
     writes = action in {"write", "remove"}
     message = f"cannot {action} {what}: {hidden(trouble.advice)}"
-    if writes and trouble.retryable:
+    if writes and (trouble.retryable or repeated):
         message += " (it may or may not have happened)"
+    if trouble.kind == "connection" and writes and repeated and not trouble.retryable:
+        return StoreWriteError(message, backend=backend)
     if trouble.kind == "connection":
         return StoreConnectionError(backend, message, retryable=trouble.retryable)
     if trouble.kind == "unsupported":

@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
 from time import time
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from truthstore.backends.files import explained, read_file, sync_folder, write_error
 from truthstore.backends.pending import PendingWrites, Staged, Target
@@ -33,7 +33,7 @@ from truthstore.record import ABSENT, ANY, Expect, Record, new_revision
 from truthstore.record_operations import conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from truthstore.backends.files import FileBlobs
     from truthstore.backends.folder import Folder
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from truthstore.catalog import Catalog
     from truthstore.collection import Collection
 
-__all__ = ["Commits", "IndexKeeper", "NothingWrittenError"]
+__all__ = ["Commits", "NothingWrittenError"]
 
 PAUSE_SECONDS: Final = 60.0
 BACKEND: Final = "filesystem"
@@ -49,16 +49,6 @@ BACKEND: Final = "filesystem"
 
 class NothingWrittenError(StoreWriteError):
     """A write failed before its commit point."""
-
-
-class IndexKeeper(Protocol):
-    """What keeps the index open, and makes it anew."""
-
-    def follow_index(self) -> None:
-        """Opens the index that is in the folder now, if another one is open; under the lock."""
-
-    def prepare_again(self) -> None:
-        """Prepares all collections, after the index was opened anew; under the lock."""
 
 
 class Commits:
@@ -69,7 +59,8 @@ class Commits:
         folder: the files in it.
         index: the index file.
         catalog: what is in the index.
-        keeper: opens the index anew where that is needed.
+        follow_index: opens the index that is in the folder now, if another one is open; under the lock.
+        prepare_again: prepares all collections, after the index was opened anew; under the lock.
         collections: what was prepared, by name.
     """
 
@@ -79,7 +70,8 @@ class Commits:
         folder: Folder,
         index: IndexFile,
         catalog: Catalog,
-        keeper: IndexKeeper,
+        follow_index: Callable[[], None],
+        prepare_again: Callable[[], None],
         collections: Mapping[str, Collection[Any]],
     ) -> None:
         self.pending = PendingWrites(blobs.pending, sync=blobs.sync, target=self._target)
@@ -89,7 +81,8 @@ class Commits:
         self._folder = folder
         self._index = index
         self._catalog = catalog
-        self._keeper = keeper
+        self._follow_index = follow_index
+        self._prepare_again = prepare_again
         self._collections = collections
 
     def _target(self, path: str, collection_name: str, revision: str) -> Target | None:
@@ -138,7 +131,7 @@ class Commits:
         staged_at = time()
         self.pending.write(writes)
         with self._lock:
-            self._keeper.follow_index()
+            self._follow_index()
             try:
                 if abs(time() - staged_at) > PAUSE_SECONDS:
                     _check_pending(writes)
@@ -231,10 +224,10 @@ class Commits:
             try:
                 if is_damage(error):
                     self._index.replace()
-                    self._keeper.prepare_again()
+                    self._prepare_again()
                     return self._catalog.commit(collection, puts, deletes, expect=expect, backend=BACKEND)
                 self._index.reopen()
-                self._keeper.prepare_again()
+                self._prepare_again()
                 location = self._catalog.find(collection, ids[0])
             except (sqlite3.Error, StoreReadError, StoreConnectionError, OSError) as second:
                 raise StoreWriteError(

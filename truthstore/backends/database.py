@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 
 from sqlalchemy import func, select
 
-from truthstore.backends.database_config import DatabaseConfig, PoolingConfig
+from truthstore.backends.database_config import OTHER, DatabaseConfig, PoolingConfig
+from truthstore.backends.database_engine import PoolMetrics
 from truthstore.backends.database_errors import AmbiguousError
 from truthstore.backends.database_fill import fill_fields, fill_words, refill
 from truthstore.backends.database_forks import Opened
-from truthstore.backends.database_pages import batches, pages
-from truthstore.backends.database_pool import Database, PoolMetrics
-from truthstore.backends.database_query import aggregate_statement, condition, partials
+from truthstore.backends.database_pages import Wanted, batches, pages
+from truthstore.backends.database_pool import Database
+from truthstore.backends.database_portable import PortableTables, make_tables
+from truthstore.backends.database_portable_rows import PortableRows
+from truthstore.backends.database_query import aggregate_statement, condition, is_summed_up, partials
 from truthstore.backends.database_rows import Rows
-from truthstore.backends.database_schema import Tables, define, defined
+from truthstore.backends.database_schema import Tables, defined
 from truthstore.configuration import configure
 from truthstore.errors import (
     StoreBulkError,
@@ -115,8 +118,10 @@ class DatabaseStore(BaseStore[T]):
 
     def _prepare(self, collection: Collection[Any]) -> Rows:
         settings = self._settings
-        tables = Tables(collection, settings.table_prefix, self._database.dialect)
-        definition = self._database.read(lambda connection: defined(connection, tables, settings.table_prefix))
+        portable = self._database.dialect == OTHER
+        prefix = settings.table_prefix
+        tables = PortableTables(collection, prefix) if portable else Tables(collection, prefix, self._database.dialect)
+        definition = self._database.read(lambda connection: defined(connection, tables, prefix))
         if definition is None:
             if not settings.create_tables:
                 raise StoreConfigError(
@@ -125,7 +130,9 @@ class DatabaseStore(BaseStore[T]):
                     backend=self.name,
                     collection=collection.name,
                 )
-            definition = self._database.prepare(lambda connection: define(connection, tables, settings.table_prefix))
+            definition = self._database.prepare(lambda connection: make_tables(connection, tables, prefix))
+        if isinstance(tables, PortableTables):
+            return PortableRows(tables, definition, settings.space)
         return Rows(tables, definition, settings.space)
 
     # Writing.
@@ -137,7 +144,7 @@ class DatabaseStore(BaseStore[T]):
         rows = self._rows(collection)
         stored = Record(record.meta, record.body, new_revision())
         doubt: list[bool] = []
-        created = isinstance(expect, Condition) and self._create(rows, stored, doubt)
+        created = isinstance(expect, Condition) and rows.creates and self._create(rows, stored, doubt)
         if not created:
             for error in self._write(rows, [stored], expect, doubt).values():
                 raise error
@@ -260,10 +267,10 @@ class DatabaseStore(BaseStore[T]):
         """What a query finds, a page of 1,000 at a time, each one SELECT."""
         bound = query.bind(collection)
         rows = self._ready(bound)
-        return self._scan(rows, bound, rows.whole if bodies else rows.heads)
+        return self._scan(rows, bound, "whole" if bodies else "heads")
 
-    def _scan(self, rows: Rows, bound: BoundQuery, columns: Sequence[Any]) -> Iterator[Record]:
-        for page in pages(self._database, rows, bound, columns):
+    def _scan(self, rows: Rows, bound: BoundQuery, wanted: Wanted) -> Iterator[Record]:
+        for page in pages(self._database, rows, bound, wanted):
             for row in page:
                 yield rows.record(row)
 
@@ -271,15 +278,19 @@ class DatabaseStore(BaseStore[T]):
         """Ids of what a query finds, without the rest of their rows."""
         bound = query.bind(collection)
         rows = self._ready(bound)
-        return [row[0] for page in pages(self._database, rows, bound, [rows.tables.main.c.id]) for row in page]
+        return [row[0] for page in pages(self._database, rows, bound, "ids") for row in page]
 
     def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
         """How many records fulfil the conditions of a query."""
         bound = query.bind(collection)
         rows = self._ready(bound)
-        where = condition(bound, rows.tables, rows.space)
-        statement = select(func.count()).select_from(rows.tables.main).where(where)
-        return int(self._database.read(lambda connection: connection.execute(statement).scalar_one()))
+
+        def build(query: BoundQuery, _: Any) -> Any:
+            where = condition(query, rows.tables, rows.space)
+            return select(func.count()).select_from(rows.tables.main).where(where)
+
+        statement, values = rows.templates.statement("count", bound, None, build)
+        return int(self._database.read(lambda connection: connection.execute(statement, values).scalar_one()))
 
     def aggregate_records(
         self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
@@ -288,10 +299,13 @@ class DatabaseStore(BaseStore[T]):
         bound = query.bind(collection)
         rows = self._ready(bound)
         statement = aggregate_statement(bound, aggregation, rows.tables, rows.space)
+        if not is_summed_up(aggregation, rows.tables.dialect):
+            return super().aggregate_records(query, aggregation, collection=collection, options=options)
         try:
             groups = self._database.read(lambda connection: connection.execute(statement).all())
         except StoreReadError as error:
-            if not any(text in str(error) for text in TOO_LARGE):
+            # What other databases say of a sum beyond their numbers is not known: if that was not it, this fails as well.
+            if rows.tables.dialect != OTHER and not any(text in str(error) for text in TOO_LARGE):
                 raise
             return super().aggregate_records(query, aggregation, collection=collection, options=options)
         return aggregation.rows(partials(aggregation, bound, groups))
@@ -319,7 +333,7 @@ class DatabaseStore(BaseStore[T]):
         """Fills the declared fields and words of every item anew from its body, and returns how many items there are."""
         super().rebuild_index()
         rows = self._rows(self._collection)
-        refill(self._database, rows, (rows.tables.main.c.namespace == rows.space,))
+        refill(self._database, rows, (rows.tables.space == rows.space,))
         return self.count_records(EVERYTHING, collection=self._collection)
 
     # Looking after it.
@@ -331,7 +345,7 @@ class DatabaseStore(BaseStore[T]):
             return False
         if self._settings.connections.enable_health_checks:
             try:
-                self._database.read(lambda connection: connection.exec_driver_sql("SELECT 1").first())
+                self._database.read(lambda connection: connection.execute(select(1)).first())
             except StoreError:
                 return False
         return self._database.healthy

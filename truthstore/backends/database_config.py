@@ -24,6 +24,9 @@ DRIVERS: Final = {
     "mariadb": (("pymysql", "pymysql"), ("mysqldb", "MySQLdb")),
     "sqlite": (("pysqlite", "sqlite3"),),
 }
+OTHER: Final = "other"
+"""The kind of every database that is used through standard SQL alone."""
+
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _PASSWORD: Final = re.compile(r"(//[^:@/]*):.*@(?=[^@]*$)|((?:password|passwd|pwd|sslpassword)=)[^&]*", re.IGNORECASE)
 
@@ -138,14 +141,22 @@ def without_password(url: str) -> str:
     return _PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[1] is not None else f"{found[2]}***", url)
 
 
+def kind_of(url: URL) -> str:
+    """How a database is talked to: as ``postgresql``, ``mysql`` (MariaDB too), ``sqlite``, or as any ``other``."""
+    kind = url.get_backend_name()
+    if kind not in DRIVERS:
+        return OTHER
+    return "mysql" if kind == "mariadb" else kind
+
+
 def read_url(text: str) -> URL:
     """The URL with its driver.
 
     Raises:
-        StoreConfigError: it is no URL, no driver is installed, or the database is of a kind that is not supported.
+        StoreConfigError: it is no URL, or no driver, or nothing that tells SQLAlchemy of this database, is installed.
     """
     from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
     try:
         url = make_url(text)
@@ -158,7 +169,14 @@ def read_url(text: str) -> URL:
     if kind == "postgres":
         kind = "postgresql"
     if kind not in DRIVERS:
-        raise StoreConfigError(f"the database store works with {', '.join(DRIVERS)}, not with {kind}")
+        try:
+            url.get_dialect()
+        except (NoSuchModuleError, ImportError) as error:
+            raise StoreConfigError(
+                f"no SQLAlchemy dialect for {url.drivername} is installed: install the package that brings it "
+                f"({', '.join(DRIVERS)} need none)"
+            ) from error
+        return url
     if not plus:
         for name, module in DRIVERS[kind]:
             if importlib.util.find_spec(module) is not None:

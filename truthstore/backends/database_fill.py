@@ -28,7 +28,7 @@ def fill_fields(database: Database, rows: Rows) -> None:
         StoreConfigError: there are too many of them.
     """
     main = rows.tables.main.c
-    where = (main.namespace == rows.space, main.shape.in_(rows.definition.lacking))
+    where = (rows.tables.space == rows.space, main.shape.in_(rows.definition.lacking))
     some = select(main.item).where(*where).limit(BACKFILL_LIMIT + 1).subquery()
     waiting = database.read(lambda c: c.execute(select(func.count()).select_from(some)).scalar_one())
     if waiting > BACKFILL_LIMIT:
@@ -68,9 +68,36 @@ def fill_words(database: Database, rows: Rows, budget: float | None = None) -> i
     total = 0
 
     def batch(connection: Connection) -> int:
-        return rows.add_words(connection, BATCH)
+        return _add_words(connection, rows)
 
     # Looking first, without a transaction, keeps queries out of the way of writers.
-    while database.read(rows.lacks_words) and (deadline is None or monotonic() < deadline):
+    while database.read(lambda connection: _lacks_words(connection, rows)) and (
+        deadline is None or monotonic() < deadline
+    ):
         total += database.write(batch)
     return total
+
+
+def _lacks_words(connection: Connection, rows: Rows) -> bool:
+    """Whether there are rows whose words are not in SQLite's index."""
+    item = rows.tables.main.c.item
+    return connection.execute(select(item).where(item > _last_with_words(rows)).limit(1)).first() is not None
+
+
+def _last_with_words(rows: Rows) -> Any:
+    words = rows.tables.words
+    return func.coalesce(select(words.c.rowid).order_by(words.c.rowid.desc()).limit(1).scalar_subquery(), 0)
+
+
+def _add_words(connection: Connection, rows: Rows) -> int:
+    """Puts the words of some rows that have none yet into SQLite's index; how many rows there were.
+
+    Saving leaves this to the first query that asks for words: it would take as long as all the rest.
+    """
+    item = rows.tables.main.c.item
+    wordless = select(item, *rows.whole).where(item > _last_with_words(rows)).order_by(item)
+    found = connection.execute(wordless.limit(BATCH)).all()
+    values = [{"rowid": item, "words": rows.words(rows.record(columns).meta)} for item, *columns in found]
+    if values:
+        connection.execute(rows.insert_words, values)
+    return len(values)

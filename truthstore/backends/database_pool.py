@@ -11,20 +11,21 @@ import threading
 import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import tenacity
 from sqlalchemy import exc
 
-from truthstore.backends.database_config import DatabaseConfig, read_url, without_password
-from truthstore.backends.database_engine import Counts, is_memory, make_engine
+from truthstore.backends.database_config import OTHER, DatabaseConfig, kind_of, read_url, without_password
+from truthstore.backends.database_engine import Counts, PoolMetrics, is_memory, make_engine
 from truthstore.backends.database_errors import (
     FAILURES,
     AmbiguousError,
+    RacedError,
     UnreachableError,
     advice,
     is_lost,
+    is_race,
     is_unreachable,
     passes,
     without_secret,
@@ -50,33 +51,8 @@ __all__ = ["Database", "PoolMetrics"]
 T = TypeVar("T")
 
 NAME: Final = "database"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolMetrics:
-    """What the connections of this process have been through.
-
-    Attributes:
-        size: connections that are kept open at most.
-        checked_in: connections that wait to be used.
-        checked_out: connections in use.
-        overflow: connections beyond `size`.
-        opened: how many were opened since the store was.
-        invalidated: how many were given up because they were dead.
-        retries: how many operations were repeated.
-        failures: how many failed because the database could not be reached.
-        circuit: ``closed``, ``open`` or ``half_open``.
-    """
-
-    size: int
-    checked_in: int
-    checked_out: int
-    overflow: int
-    opened: int
-    invalidated: int
-    retries: int
-    failures: int
-    circuit: str
+RACES_PER_RETRY: Final = 10
+"""Where a database makes no writer wait for another, losing a race is no failure: it is repeated more often."""
 
 
 class Database:
@@ -90,9 +66,7 @@ class Database:
         self._config = config
         self._pooling = config.connections
         self.url: URL = read_url(config.connection_url)
-        self.dialect = self.url.get_backend_name()
-        if self.dialect == "mariadb":
-            self.dialect = "mysql"
+        self.dialect = kind_of(self.url)
         self._lock = threading.Lock()
         self._gate: Gate | None = None
         if self.dialect == "sqlite" and not is_memory(self.url):
@@ -193,20 +167,27 @@ class Database:
     @contextmanager
     def transaction(self, connection: Connection) -> Generator[None]:
         """BEGIN … COMMIT, or ROLLBACK if anything is raised."""
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if self.dialect == "sqlite" else "BEGIN")
+        portable = self.dialect == OTHER
+        if not portable:  # where connections do not commit by themselves, the first statement begins
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if self.dialect == "sqlite" else "BEGIN")
         try:
             yield
         except BaseException:
             if not connection.invalidated:
-                with self._quietly(connection):
-                    connection.exec_driver_sql("ROLLBACK")
+                self._roll_back(connection)
             raise
         try:
-            self.commit(connection, "COMMIT")
+            self.commit(connection, None if portable else "COMMIT")
         except exc.DBAPIError:
-            with self._quietly(connection):
-                connection.exec_driver_sql("ROLLBACK")
+            self._roll_back(connection)
             raise
+
+    def _roll_back(self, connection: Connection) -> None:
+        with self._quietly(connection):
+            if self.dialect == OTHER:
+                connection.rollback()
+            else:
+                connection.exec_driver_sql("ROLLBACK")
 
     @staticmethod
     @contextmanager
@@ -219,12 +200,14 @@ class Database:
                 connection.invalidate(error)
 
     def commit(self, connection: Connection, statement: Any, parameters: Any = None) -> Any:
-        """Runs a statement that commits; says so if the connection was lost in it.
+        """Runs a statement that commits, or the driver's own commit; says so if the connection was lost in it.
 
         Raises:
             AmbiguousError: it may have been committed.
         """
         try:
+            if statement is None:
+                return connection.commit()
             if isinstance(statement, str):
                 return connection.exec_driver_sql(statement)
             return connection.execute(statement, parameters)
@@ -267,7 +250,6 @@ class Database:
         kind: type[StoreError],
         again: Callable[[], None] | None,
     ) -> T:
-        pooling = self._pooling
         pending: list[Exception] = [first]
         ambiguous: list[Exception] = []
 
@@ -279,16 +261,16 @@ class Database:
             return attempt()
 
         def note(state: tenacity.RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome is not None else None
+            error = _error_of(state)
             if isinstance(error, AmbiguousError):
                 ambiguous.append(error)
                 if again is not None:
                     again()
 
         retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(1 + (pooling.max_retries if pooling.enable_retry else 0)),
+            stop=self._stops,
             wait=self._wait,
-            retry=tenacity.retry_if_exception(passes),
+            retry=tenacity.retry_if_exception(lambda error: passes(error, self.dialect)),
             before_sleep=note,
             reraise=True,
         )
@@ -300,8 +282,19 @@ class Database:
                 raise AmbiguousError(without_secret(error.__cause__ or error, self.url)) from error
             raise self.explained(error, kind) from error
 
+    def _stops(self, state: tenacity.RetryCallState) -> bool:
+        pooling = self._pooling
+        most = pooling.max_retries if pooling.enable_retry else 0
+        if is_race(_error_of(state), self.dialect):
+            most *= RACES_PER_RETRY
+        return state.attempt_number > most
+
     def _wait(self, state: tenacity.RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome is not None else None
+        error = _error_of(state)
+        if is_race(error, self.dialect):
+            # Whoever was quicker is done soon; chance keeps the others from meeting again.
+            steps = min(state.attempt_number - 1, 5)
+            return float(self._pooling.retry_base_delay / 10 * 2**steps * random.uniform(0.1, 1.5))  # noqa: S311
         if state.attempt_number == 1 and is_lost(error):
             return 0.0  # a connection that died while it was idle says nothing about the server
         return float(self._pooling.retry_base_delay * 2 ** (state.attempt_number - 1) * random.uniform(0.5, 1.5))  # noqa: S311
@@ -333,13 +326,19 @@ class Database:
                 f"no connection was free within {pooling.pool_timeout:g} s: raise pool_size and max_overflow",
                 backend=NAME,
             )
+        if isinstance(error, RacedError):
+            return kind(
+                f"{self.shown}: others wrote the same items at every attempt: try again, or raise max_retries",
+                backend=NAME,
+                retryable=True,
+            )
         hint = advice(error)
         message = f"{self.shown}: {without_secret(error, self.url)}" + (f" ({hint})" if hint else "")
         if is_unreachable(error):
             self._count_failure()
-            return StoreConnectionError(NAME, message, retryable=passes(error))
+            return StoreConnectionError(NAME, message, retryable=passes(error, self.dialect))
         self._answered()
-        return kind(message, backend=NAME, retryable=passes(error))
+        return kind(message, backend=NAME, retryable=passes(error, self.dialect))
 
     # Looking at it.
 
@@ -375,6 +374,10 @@ class Database:
         """Closes all connections of this process."""
         if self._engine is not None:
             _dispose(self._engine, self._pid)
+
+
+def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome is not None else None
 
 
 def _dispose(engine: Engine, pid: int) -> None:

@@ -16,8 +16,10 @@ from sqlalchemy import (
     String,
     and_,
     any_,
+    case,
     cast,
     column,
+    false,
     func,
     literal,
     literal_column,
@@ -29,20 +31,24 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, postgresql
 
 from truthstore.aggregate import Aggregation, Partial
+from truthstore.backends.database_config import OTHER
+from truthstore.backends.database_portable_types import HashOf, Ordered
 from truthstore.backends.database_schema import INDEXED, Tables
+from truthstore.backends.database_templates import beginning, given, hash_of_tag, hashed
 from truthstore.backends.database_types import Exact, Moment
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, Select
     from sqlalchemy.types import TypeEngine
 
+    from truthstore.backends.database_templates import Start
     from truthstore.query import BoundQuery
-    from truthstore.record import FieldValue
 
 __all__ = [
     "aggregate_statement",
     "condition",
     "contained",
+    "is_summed_up",
     "key_of",
     "limited",
     "page_statements",
@@ -82,6 +88,9 @@ def contained(field: ColumnElement[Any], values: Sequence[Any], dialect: str) ->
     if dialect == "sqlite" and len(values) > FEW:
         listed = func.json_each(_json(field.type, values)).table_valued("value")
         return field.in_(select(listed.c.value))
+    if dialect == OTHER and len(values) > FEW:
+        # There are databases that take no more than 1,000 values in one list.
+        return or_(*(field.in_(values[start : start + FEW]) for start in range(0, len(values), FEW)))
     return field.in_(values)
 
 
@@ -93,16 +102,16 @@ def _json(kind: TypeEngine[Any], values: Iterable[Any]) -> str:
     return f"[{','.join(infinities.get(value) or json.dumps(value, ensure_ascii=False) for value in values)}]"
 
 
-def _value(field: ColumnElement[Any], value: FieldValue) -> ColumnElement[Any]:
-    return literal(value, field.type)
+def _value(field: ColumnElement[Any], value: Any) -> ColumnElement[Any]:
+    return given(value, field.type)
 
 
 def condition(bound: BoundQuery, tables: Tables, space: str) -> Condition:
     """What follows WHERE."""
     main = tables.main.c
-    parts: list[Condition] = [main.namespace == space]
+    parts: list[Condition] = [tables.space == space]
     if not bound.include_deleted:
-        parts.append(main.deleted.is_(False) if tables.dialect == "postgresql" else main.deleted == literal(0, Integer))
+        parts.append(_not_deleted(tables))
     for name, operator, value in bound.comparisons:
         field = tables.fields[name]
         if operator == "in":
@@ -110,7 +119,7 @@ def condition(bound: BoundQuery, tables: Tables, space: str) -> Condition:
             inner = contained(field, values, tables.dialect)
             parts.append(or_(inner, field.is_(None)) if len(values) < len(value) else inner)
         elif operator == "!=":
-            parts.append(field.is_not(None) if value is None else field.is_distinct_from(_value(field, value)))
+            parts.append(_different(tables, field, value))
         elif value is None:
             parts.append(field.is_(None))
         elif operator == "==":
@@ -121,17 +130,41 @@ def condition(bound: BoundQuery, tables: Tables, space: str) -> Condition:
         parts.append(contained(main.key, sorted(map(key_of, bound.ids)), tables.dialect))
     tags = tables.tags.c
     for name, value in bound.tags.items():
-        tagged = select(tags.item).where(tags.key == tag_key(name, value), tags.name == name, tags.value == value)
+        tagged = select(tags.item).where(tags.key == _value(tags.key, hash_of_tag(name, value, tag_key)))
+        if tables.dialect != OTHER:  # there, the name and the value are for people
+            tagged = tagged.where(tags.name == _value(tags.name, name), tags.value == _value(tags.value, value))
         parts.append(main.item.in_(tagged))
-    if bound.words:
+    if bound.words and tables.dialect == OTHER:
+        words = tables.words.c
+        parts.extend(main.item.in_(select(words.item).where(words.word == word)) for word in sorted(bound.words))
+    elif bound.words:
         parts.append(_has_words(tables, sorted(map(term, bound.words))))
     return and_(*parts)
+
+
+def _not_deleted(tables: Tables) -> Condition:
+    deleted = tables.main.c.deleted
+    if tables.dialect == OTHER:
+        return deleted == false()
+    return deleted.is_(False) if tables.dialect == "postgresql" else deleted == literal(0, Integer)
+
+
+def _different(tables: Tables, field: Column[Any], value: Any) -> Condition:
+    if value is None:
+        return field.is_not(None)
+    if tables.dialect == OTHER:
+        return or_(field != _value(field, value), field.is_(None))
+    return field.is_distinct_from(_value(field, value))
 
 
 def _equal(tables: Tables, field: Column[Any], value: Any) -> Iterator[Condition]:
     if isinstance(field.type, Exact) and tables.dialect != "sqlite" and field.name != "id":
         # The index holds the first part only.
-        yield tables.indexed(field) == literal(value[:INDEXED], Exact(INDEXED))
+        yield tables.indexed(field) == given(beginning(value), Exact(INDEXED))
+    elif isinstance(field.type, Ordered):
+        hash = tables.indexed(field)
+        if isinstance(hash.type, HashOf):
+            yield hash == given(hashed(value), HashOf())
     yield field == _value(field, value)
 
 
@@ -147,36 +180,47 @@ def _has_words(tables: Tables, terms: Sequence[str]) -> Condition:
 
 
 def _ordered(statement: Select[Any], bound: BoundQuery, tables: Tables) -> Select[Any]:
-    field, id = tables.fields[bound.order], tables.main.c.id
+    field, id = tables.fields[bound.order], tables.fields["id"]
+    if bound.order == "id":
+        # Ids in the order of their beginnings are nearly in order, and the beginnings are in an index.
+        columns = [tables.indexed(id), id] if tables.indexes_beginnings else [id]
+        return statement.order_by(*(column.asc() if bound.ascending else column.desc() for column in columns))
     if bound.ascending:
-        first = field.asc().nulls_first() if _says_nulls(bound, tables) else field.asc()
-        return statement.order_by(id.asc()) if bound.order == "id" else statement.order_by(first, id.asc())
-    first = field.desc().nulls_last() if _says_nulls(bound, tables) else field.desc()
-    return statement.order_by(id.desc()) if bound.order == "id" else statement.order_by(first, id.desc())
+        first = field.asc().nulls_first() if _says_nulls(tables) else field.asc()
+        return statement.order_by(first, id.asc())
+    first = field.desc().nulls_last() if _says_nulls(tables) else field.desc()
+    return statement.order_by(first, id.desc())
 
 
-def _says_nulls(bound: BoundQuery, tables: Tables) -> bool:
+def _says_nulls(tables: Tables) -> bool:
     # The other databases hold NULL for the lowest value by themselves.
-    return tables.dialect == "postgresql" and bound.order != "id"
+    return tables.dialect == "postgresql"
 
 
 def page_statements(
-    bound: BoundQuery, tables: Tables, space: str, columns: Sequence[Any], start: tuple[FieldValue, str] | None
+    bound: BoundQuery, tables: Tables, space: str, columns: Sequence[Any], start: Start
 ) -> Iterator[Select[Any]]:
     """The statements that, one after the other, give all rows after a start, each still without LIMIT.
 
     There are two where the order passes from values to NULLs, so that each is one range of an index.
     """
-    field, id = tables.fields[bound.order], tables.main.c.id
+    field, id = tables.fields[bound.order], tables.fields["id"]
     everything: Any = select(*columns)
     statement = _ordered(everything.where(condition(bound, tables, space)), bound, tables)
     ascending = bound.ascending
     if start is None:
-        yield statement
+        if tables.dialect == OTHER and bound.order not in NEVER_NULL:
+            yield from _where_null_stands_anywhere(statement, bound, tables)
+        else:
+            yield statement
         return
     value, last = start
-    beyond_id = id > last if ascending else id < last
+    here_id = _value(id, last)
+    beyond_id = id > here_id if ascending else id < here_id
     if bound.order == "id":
+        if tables.indexes_beginnings:
+            begins, after = tables.indexed(id), given(beginning(last), Exact(INDEXED))
+            statement = statement.where(begins >= after if ascending else begins <= after)
         yield statement.where(beyond_id)
         return
     if value is None:
@@ -193,14 +237,29 @@ def page_statements(
         yield statement.where(field.is_(None))
 
 
+def _where_null_stands_anywhere(statement: Select[Any], bound: BoundQuery, tables: Tables) -> Iterator[Select[Any]]:
+    """The first page where each database decides for itself whether NULL is the lowest value or the highest."""
+    field = tables.fields[bound.order]
+    if not bound.offset:
+        halves = (field.is_(None), field.is_not(None))
+        for half in halves if bound.ascending else halves[::-1]:
+            yield statement.where(half)
+        return
+    known = case((field.is_(None), 0), else_=1)
+    first = known.asc() if bound.ascending else known.desc()
+    yield _ordered(statement.order_by(None).order_by(first), bound, tables)
+
+
 def limited(statement: Select[Any], bound: BoundQuery, tables: Tables, limit: int, offset: int) -> Select[Any]:
     """A page of a statement.
 
     MariaDB and MySQL sort everything that matches, because ids do not fit into an index beside the order's field. There
     the value at the end of the page is looked up first, in the index alone, and what lies beyond it is left out.
     """
-    if tables.dialect == "mysql" and bound.order != "id":
-        field = tables.fields[bound.order]
+    if tables.dialect == "mysql":
+        field: ColumnElement[Any] = tables.fields[bound.order]
+        if bound.order == "id":
+            field = tables.indexed(tables.fields["id"])
         end = (
             statement.with_only_columns(field)
             .order_by(None)
@@ -211,7 +270,10 @@ def limited(statement: Select[Any], bound: BoundQuery, tables: Tables, limit: in
         )
         near = or_(field <= end, field.is_(None)) if bound.ascending else field >= end
         statement = statement.where(or_(near, end.is_(None)))
-    return statement.limit(limit).offset(offset) if offset else statement.limit(limit)
+    # Part of the text, so that PostgreSQL's plan for all values knows it.
+    most: Any = limit if tables.dialect == OTHER else literal_column(str(limit))
+    statement = statement.limit(most)
+    return statement.offset(offset) if offset else statement
 
 
 def _cut(time: ColumnElement[Any], bucket: str, dialect: str) -> ColumnElement[Any]:
@@ -224,6 +286,11 @@ def _cut(time: ColumnElement[Any], bucket: str, dialect: str) -> ColumnElement[A
         return func.substr(time, text("1"), text(str(shown)), type_=String()).concat(literal_column(f"'{rest}'"))
     shown_as = "%Y-%m-%d %H:00:00" if unit == "hour" else "%Y-%m-%d"
     return cast(func.date_format(time, shown_as), DateTime())
+
+
+def is_summed_up(aggregation: Aggregation, dialect: str) -> bool:
+    """Whether a database makes these figures: of the hours and days of a time, standard SQL knows nothing."""
+    return aggregation.bucket is None or dialect != OTHER
 
 
 def aggregate_statement(bound: BoundQuery, aggregation: Aggregation, tables: Tables, space: str) -> Select[Any]:

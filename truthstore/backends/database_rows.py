@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection as Sized, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
 from sqlalchemy import Text, bindparam, cast, delete, func, insert, select, true, update
@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from truthstore.backends.database_query import contained, key_of, tag_key, term
 from truthstore.backends.database_schema import Definition, Tables, field_column
+from truthstore.backends.database_templates import Templates
 from truthstore.collection import Derivation
 from truthstore.errors import StoreError, StoreWriteError, shown
 from truthstore.record import NO_ANNOTATIONS, Condition, Expect, Meta, Record
@@ -41,23 +42,31 @@ class Rows:
         space: the namespace.
     """
 
+    creates: ClassVar[bool] = True
+    """Whether there is a quick way to write one new row."""
+
     def __init__(self, tables: Tables, definition: Definition, space: str) -> None:
         self.tables = tables
         self.definition = definition
         self.space = space
         self.collection = tables.collection
         main, fields = tables.main.c, tables.fields
-        self.heads = [main.id, main.revision, main.stored_at, main.size, main.deleted, main.tags, main.extra, main.text]
+        id = fields["id"]
+        self.heads = [id, main.revision, fields["stored_at"], main.size, main.deleted, main.tags, main.extra, main.text]
         self.heads += [fields[name] for name in self.collection.fields]
         self.whole = [*self.heads, main.body]
-        here = (main.namespace == bindparam("space"), main.key == bindparam("key"), main.id == bindparam("id"))
+        self.columns = {"ids": [id], "heads": self.heads, "whole": self.whole}
+        self.templates = Templates(tag_key)
+        here = (tables.space == bindparam("space"), main.key == bindparam("key"), id == bindparam("id"))
         self.get = select(*self.whole).where(*here)
         self.head = select(*self.heads).where(*here)
         self._insert = insert(tables.main)
         self._insert_tags = insert(tables.tags)
         words = tables.words
-        self._insert_words = insert(words).prefix_with("OR REPLACE")
-        self._update_words = update(words).where(words.c.rowid == bindparam("which")).values(words=bindparam("words"))
+        if tables.dialect == "sqlite":
+            which = words.c.rowid == bindparam("which")
+            self.insert_words = insert(words).prefix_with("OR REPLACE")
+            self._update_words = update(words).where(which).values(words=bindparam("words"))
         if tables.dialect == "postgresql":
             self.create = self._create_at_once()
             if tables.has_words:
@@ -80,7 +89,7 @@ class Rows:
     def _columns(self) -> list[str]:
         columns = ["namespace", "key", "id", "revision", "stored_at", "size", "deleted", "shape", "tags", "extra"]
         columns += ["text", "body", *(field_column(name) for name in self.collection.fields)]
-        if self.tables.has_words and self.tables.dialect != "sqlite":
+        if self.tables.words_in_row:
             columns.append("words")
         return columns
 
@@ -133,11 +142,15 @@ class Rows:
         }
         for name in self.collection.fields:
             row[field_column(name)] = fields.get(name)
-        if self.tables.has_words and self.tables.dialect != "sqlite":
+        if self.tables.words_in_row:
             row["words"] = self.words(meta)
         return row
 
-    def _change(self, item: int, record: Record) -> dict[str, Any]:
+    def spread(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A row's values for all columns that hold them."""
+        return row
+
+    def _changes(self, item: int, record: Record) -> dict[str, Any]:
         row = self.row(record)
         return {"which": item, **{name: row[name] for name in self._changing}}
 
@@ -228,8 +241,7 @@ class Rows:
         known = self._known(connection, by_key)
         refused: dict[str, StoreError] = {}
         new: list[Record] = []
-        changed: list[tuple[int, Record]] = []
-        retagged: list[int] = []
+        changed: list[tuple[Any, Record]] = []
         for key in sorted(by_key):
             record, row = by_key[key], known.get(key)
             if row is not None and row.revision == record.revision:
@@ -244,23 +256,28 @@ class Rows:
             elif row is None:
                 new.append(record)
             else:
-                changed.append((row.item, record))
-                retagged.append(row.item)
-        if new:
-            connection.execute(self._insert, [self.row(record) for record in new])
-            items = self._known(connection, [key_of(record.id) for record in new])
-            changed_or_new = [(items[key_of(record.id)].item, record) for record in new]
-        else:
-            changed_or_new = []
+                changed.append((row, record))
+        written = self._add(connection, new) if new else []
         if changed:
-            connection.execute(self._update, [self._change(item, record) for item, record in changed])
-            self._remove_tags(connection, retagged)
-            changed_or_new += changed
-        tags = [tag for item, record in changed_or_new for tag in _tag_rows(item, record.meta.tags)]
+            self._change(connection, changed)
+            items = [(row.item, record) for row, record in changed]
+            self._remove_tags(connection, [item for item, _ in items])
+            written += items
+            self._change_words(connection, items)
+        tags = [tag for item, record in written for tag in _tag_rows(item, record.meta.tags)]
         if tags:
             connection.execute(self._insert_tags, tags)
-        self._change_words(connection, changed)
         return refused
+
+    def _add(self, connection: Connection, records: Sequence[Record]) -> list[tuple[int, Record]]:
+        """Inserts rows, and returns their numbers with the records."""
+        connection.execute(self._insert, [self.row(record) for record in records])
+        items = self._known(connection, [key_of(record.id) for record in records])
+        return [(items[key_of(record.id)].item, record) for record in records]
+
+    def _change(self, connection: Connection, changed: Sequence[tuple[Any, Record]]) -> None:
+        """Updates rows, which are locked."""
+        connection.execute(self._update, [self._changes(row.item, record) for row, record in changed])
 
     def doubtful(self, id: str, cause: Exception | None = None) -> StoreWriteError:
         """The error for a write of which nobody can say whether it happened."""
@@ -289,7 +306,7 @@ class Rows:
         known = self._known(connection, by_key)
         refused: dict[str, StoreError] = {}
         live: set[str] = set()
-        gone: list[int] = []
+        gone: list[Any] = []
         for key, id in by_key.items():
             row = known.get(key)
             if not isinstance(expect, Condition) and (row is None or row.revision != expect):
@@ -297,25 +314,32 @@ class Rows:
                     actual = row.revision if row is not None else None
                     refused[id] = conflict(id, expect, actual, backend=NAME, collection=self.collection.name)
             elif row is not None:
-                gone.append(row.item)
+                gone.append(row)
                 if not row.deleted:
                     live.add(id)
         if gone:
-            main = self.tables.main
-            self._remove_tags(connection, gone)
-            self._remove_words(connection, gone)
-            connection.execute(delete(main).where(contained(main.c.item, gone, self.tables.dialect)))
+            items = [row.item for row in gone]
+            self._remove_tags(connection, items)
+            self._remove_words(connection, items)
+            self._remove(connection, gone)
         return live, refused
 
+    def _remove(self, connection: Connection, rows: Sequence[Any]) -> None:
+        """Deletes rows, which are locked."""
+        main = self.tables.main
+        items = [row.item for row in rows]
+        connection.execute(delete(main).where(contained(main.c.item, items, self.tables.dialect)))
+
     def _known(self, connection: Connection, keys: Sized[str]) -> dict[str, Any]:
+        rows = connection.execute(self._find(keys).with_for_update())
+        return {row.key: row for row in rows}
+
+    def _find(self, keys: Sized[str]) -> Any:
         main = self.tables.main.c
-        statement = (
-            select(main.key, main.item, main.revision, main.deleted)
-            .where(main.namespace == self.space, contained(main.key, sorted(keys), self.tables.dialect))
-            .order_by(main.key)
-            .with_for_update()
-        )
-        return {row.key: row for row in connection.execute(statement)}
+        found = select(main.key, main.item, main.revision, main.deleted)
+        return found.where(
+            self.tables.space == self.space, contained(main.key, sorted(keys), self.tables.dialect)
+        ).order_by(main.key)
 
     def _remove_tags(self, connection: Connection, items: Sequence[int]) -> None:
         tags = self.tables.tags
@@ -327,34 +351,12 @@ class Rows:
             connection.execute(delete(words).where(words.c.rowid == bindparam("which")), [{"which": i} for i in items])
 
     def _change_words(self, connection: Connection, records: Iterable[tuple[int, Record]]) -> None:
-        """Replaces words in SQLite's index; of rows that are not in it yet, `add_words` sees to it."""
+        """Replaces words in SQLite's index; of rows that are not in it yet, `fill_words` sees to it."""
         if not self.tables.has_words or self.tables.dialect != "sqlite":
             return
         rows = [{"which": item, "words": self.words(record.meta)} for item, record in records]
         if rows:
             connection.execute(self._update_words, rows)
-
-    def lacks_words(self, connection: Connection) -> bool:
-        """Whether there are rows whose words are not in SQLite's index."""
-        item = self.tables.main.c.item
-        return connection.execute(select(item).where(item > self._last_with_words()).limit(1)).first() is not None
-
-    def _last_with_words(self) -> Any:
-        words = self.tables.words
-        return func.coalesce(select(words.c.rowid).order_by(words.c.rowid.desc()).limit(1).scalar_subquery(), 0)
-
-    def add_words(self, connection: Connection, limit: int) -> int:
-        """Puts the words of some rows that have none yet into SQLite's index; how many rows there were.
-
-        Saving leaves this to the first query that asks for words: it would take as long as all the rest.
-        """
-        item = self.tables.main.c.item
-        wordless = select(item, *self.whole).where(item > self._last_with_words()).order_by(item)
-        found = connection.execute(wordless.limit(limit)).all()
-        rows = [{"rowid": item, "words": self.words(self.record(columns).meta)} for item, *columns in found]
-        if rows:
-            connection.execute(self._insert_words, rows)
-        return len(rows)
 
     # Fields that were declared later.
 
@@ -373,9 +375,9 @@ class Rows:
                 fields, tags, text = self.collection.derive(record.body, meta.encoding, kept)
                 meta = meta.replace(fields=fields, tags=tags, text=text)
             change.update({field_column(name): meta.fields.get(name) for name in self.collection.fields})
-            if self.tables.has_words and self.tables.dialect != "sqlite":
+            if self.tables.words_in_row:
                 change["words"] = self.words(meta)
-            changes.append(change)
+            changes.append(self.spread(change))
             texts.append((item, Record(meta, record.body, record.revision)))
         if not changes:
             return
@@ -385,7 +387,12 @@ class Rows:
             values["words"] = self._vector() if self.tables.dialect == "postgresql" else bindparam("words")
         same = (main.c.item == bindparam("which"), main.c.revision == bindparam("was"))
         connection.execute(update(main).where(*same).values(values), changes)
-        self._change_words(connection, texts)
+        if self.tables.has_words and not self.tables.words_in_row:
+            items = [item for item, _ in texts]
+            now = select(main.c.item, main.c.revision).where(contained(main.c.item, items, self.tables.dialect))
+            revisions = {row.item: row.revision for row in connection.execute(now)}
+            # The words of a row that was written meanwhile are not these.
+            self._change_words(connection, [(i, record) for i, record in texts if revisions.get(i) == record.revision])
 
 
 def _tag_rows(item: int, tags: Mapping[str, str]) -> Iterable[dict[str, Any]]:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    UniqueConstraint,
     func,
     insert,
     inspect,
@@ -31,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.schema import CreateTable
 
+from truthstore.backends.database_config import OTHER
 from truthstore.backends.database_types import BODY, COUNTER, FIELD_TYPES, KEY, LONG, NUMBER, WORDS, Exact, Moment
 from truthstore.errors import StoreConfigError
 
@@ -42,11 +44,18 @@ if TYPE_CHECKING:
 
 __all__ = ["LAYOUT", "STEPS", "Definition", "Tables", "define", "defined"]
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """The layout that this library makes. Whoever changes it adds the step from the one before to `STEPS`."""
 
 Step = Callable[["Connection", "Tables"], None]
-STEPS: Final[dict[int, Step]] = {}
+
+
+def _index_ids(connection: Connection, tables: Tables) -> None:
+    if tables.indexes_beginnings:
+        tables.create(connection)
+
+
+STEPS: Final[dict[int, Step]] = {1: _index_ids}
 """How the tables of a collection get from a layout to the next, by the number of the older one."""
 
 OWN_COLUMNS: Final = frozenset({"item", "namespace", "key", "extra", "words", "shape", "body"})
@@ -88,6 +97,7 @@ class Tables:
         main: a row per item.
         tags: a row per tag of an item.
         fields: the column of each declared field, and of ``id``, ``size`` and ``stored_at``.
+        space: the column in which namespaces are compared.
     """
 
     def __init__(self, collection: Collection[Any], prefix: str, dialect: str) -> None:
@@ -121,6 +131,7 @@ class Tables:
         self.main = Table(name, metadata, *columns, sqlite_autoincrement=True, **options, **for_mariadb)
         c = self.main.c
         self.fields: Mapping[str, Column[Any]] = {**declared, "id": c.id, "size": c.size, "stored_at": c.stored_at}
+        self.space: Column[Any] = c.namespace
         self.tags = Table(
             shortened(f"{name}_tags"),
             metadata,
@@ -139,6 +150,8 @@ class Tables:
         )
         """Of SQLite only: a virtual table, made by a statement of its own."""
         Index(shortened(f"ux_{name}_id"), c.namespace, c.key, unique=True)
+        if self.indexes_beginnings:
+            Index(shortened(f"ix_{name}_id"), c.namespace, self.indexed(c.id))
         self.metadata = metadata
         self.lookups = [self._lookup(lookup) for lookup in [(), *collection.lookups]]
         if has_words:
@@ -148,6 +161,16 @@ class Tables:
     def has_words(self) -> bool:
         """Whether the collection has text fields."""
         return bool(self.collection.text)
+
+    @property
+    def indexes_beginnings(self) -> bool:
+        """Whether of a string only the beginning is in an index, and is compared first."""
+        return self.dialect in {"postgresql", "mysql"}
+
+    @property
+    def words_in_row(self) -> bool:
+        """Whether an item's words are a column of its row; else they are rows of a table of their own."""
+        return self.has_words and self.dialect in {"postgresql", "mysql"}
 
     def _lookup(self, lookup: tuple[str, ...]) -> Index:
         time = self.collection.time or "stored_at"
@@ -230,8 +253,10 @@ class Definition:
         self.lacking = [] if known == 1 else [shape for shape in combinations if not shape & self.bit]
 
 
-def registry(prefix: str) -> Table:
+def registry(prefix: str, dialect: str) -> Table:
     """The list of what was made."""
+    # Where no lock keeps others out, only one declaration may get a number.
+    once = [UniqueConstraint("collection", "number")] if dialect == OTHER else []
     return Table(
         f"{prefix}truthstore_schema",
         MetaData(),
@@ -239,6 +264,7 @@ def registry(prefix: str) -> Table:
         Column("fingerprint", String(16), primary_key=True),
         Column("number", Integer, nullable=False),
         Column("layout", Integer, nullable=False),
+        *once,
         mysql_engine="InnoDB",
         mariadb_engine="InnoDB",
     )
@@ -251,13 +277,14 @@ def defined(connection: Connection, tables: Tables, prefix: str) -> Definition |
         StoreConfigError: a newer version of this library made the tables.
     """
     collection = tables.collection
-    listed = registry(prefix)
+    listed = registry(prefix, tables.dialect)
     mine = select(listed.c.fingerprint, listed.c.number, listed.c.layout).where(listed.c.collection == collection.name)
     try:
         rows = connection.execute(mine).all()
     except (OperationalError, ProgrammingError) as error:
         if error.connection_invalidated:
             raise
+        connection.rollback()
         if not inspect(connection).has_table(listed.name):
             return None
         rows = connection.execute(mine).all()  # another process has just made it
@@ -276,7 +303,7 @@ def defined(connection: Connection, tables: Tables, prefix: str) -> Definition |
 def define(connection: Connection, tables: Tables, prefix: str) -> Definition:
     """Makes or upgrades the tables of a collection, and registers its declaration; one process at a time."""
     collection = tables.collection
-    listed = registry(prefix)
+    listed = registry(prefix, tables.dialect)
     with _locked(connection):
         # On PostgreSQL, a SELECT from a table that is not there would end the transaction.
         known = defined(connection, tables, prefix) if inspect(connection).has_table(listed.name) else None

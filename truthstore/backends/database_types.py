@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import BigInteger, Boolean, DateTime, Double, Integer, LargeBinary, String, Text, TypeDecorator
 from sqlalchemy.dialects import mysql, postgresql
 
-from truthstore.collection import EPOCH, MICROSECOND
 from truthstore.errors import StoreWriteError
+from truthstore.fields import EPOCH, MICROSECOND
 from truthstore.query import from_microseconds
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ class Moment(TypeDecorator[int]):
             return dialect.type_descriptor(postgresql.TIMESTAMP(timezone=True, precision=6))
         if dialect.name == "sqlite":
             return dialect.type_descriptor(Text())
-        return dialect.type_descriptor(mysql.DATETIME(fsp=6))
+        if dialect.name in {"mysql", "mariadb"}:
+            return dialect.type_descriptor(mysql.DATETIME(fsp=6))
+        return dialect.type_descriptor(DateTime())
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         """Microseconds to the database's value."""

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from truthstore.backends.files import FileBlobs, FolderLock
-from truthstore.backends.filesystem import FileSystemConfig
+from truthstore.backends.filesystem_config import FileSystemConfig
 from truthstore.configuration import configure
 from truthstore.errors import StoreConfigError, StoreConnectionError
 from truthstore.keys import path_of

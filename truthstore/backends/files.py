@@ -117,6 +117,19 @@ def sync_folder(path: str) -> None:
         os.close(descriptor)
 
 
+def is_writable(path: str) -> bool:
+    """Whether this process may make files in a folder: found out by doing it, for root and read-only disks alike."""
+    probe = os.path.join(path, f".probe-{new_revision()}")
+    try:
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        # Of a full disk and the like the first write will tell.
+        return error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}
+    with suppress(OSError):
+        os.unlink(probe)
+    return True
+
+
 class FolderLock:
     """Excludes other threads, other processes and other stores from a folder: a `with` block, reentrant.
 

@@ -5,23 +5,22 @@ How writes and deletes are committed is in `committing`; this is the rest: openi
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 
 from truthstore.backends.committing import Commits
-from truthstore.backends.files import FileBlobs, explained, read_file, write_error
+from truthstore.backends.files import FileBlobs, explained, is_writable, read_file, write_error
+from truthstore.backends.filesystem_config import FileSystemConfig
 from truthstore.backends.folder import Folder
 from truthstore.backends.index_file import IndexFile
 from truthstore.backends.inspection import index_files, verify_files
 from truthstore.backends.pending import modified
 from truthstore.catalog import Location, Put
-from truthstore.configuration import StoreConfig, configure
+from truthstore.configuration import configure
 from truthstore.errors import (
     StoreBulkError,
     StoreConfigError,
@@ -37,7 +36,7 @@ from truthstore.expectations import SUITES, ExpectationSuite
 from truthstore.keys import path_of
 from truthstore.objects import FORMAT_KEY, Format, ObjectStore, is_damage
 from truthstore.query import EVERYTHING
-from truthstore.record import ABSENT, ANY, NONE, Change, Expect, Options, Record, new_revision
+from truthstore.record import ABSENT, ANY, NONE, Change, Expect, Options, Record
 from truthstore.results import RESULTS
 
 if TYPE_CHECKING:
@@ -53,49 +52,6 @@ U = TypeVar("U")
 
 CHUNK: Final = 500
 PAUSE_SECONDS: Final = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileSystemConfig(StoreConfig):
-    """Options of the filesystem store; files lie in ``{base_path}/{namespace}/{prefix}/``.
-
-    Attributes:
-        base_path: the folder.
-        file_extension: what file names end with.
-        create_dirs: make the folder if it is not there.
-        pretty_print: write JSON with line breaks.
-        durability: ``fsync``: what is acknowledged survives a power cut. ``os``: it survives the death of the process.
-        index: ``sqlite``, for local disks; ``log``, for folders that several machines share. Stores with a log are opened
-            by `get_store`, or as `FileLogStore`.
-        cache_dir: with ``index="log"``, where this machine's copy of the index lies; the user's cache folder by default.
-            It holds the indexed fields in plain text, and may be deleted at any time.
-    """
-
-    base_path: str | os.PathLike[str] = ".truthstore/store"
-    prefix: str = "validations"
-    file_extension: str = ".json"
-    create_dirs: bool = True
-    pretty_print: bool = True
-    durability: Literal["fsync", "os"] = "fsync"
-    index: Literal["sqlite", "log"] = "sqlite"
-    cache_dir: str | os.PathLike[str] | None = None
-
-    def __post_init__(self) -> None:
-        StoreConfig.__post_init__(self)
-        if not isinstance(self.base_path, str | os.PathLike):
-            raise TypeError(f"base_path is a path, not {type(self.base_path).__name__}")
-        if self.durability not in {"fsync", "os"}:
-            raise StoreConfigError(f"durability is 'fsync' or 'os', not {self.durability!r}")
-        if self.index not in {"sqlite", "log"}:
-            raise StoreConfigError(f"index is 'sqlite' or 'log', not {self.index!r}")
-        if self.cache_dir is not None and self.index != "log":
-            raise StoreConfigError("cache_dir is for index='log': the SQLite index lies beside the files")
-        if self.file_extension in {".gz", ".zst"}:
-            raise StoreConfigError(
-                f"file_extension {self.file_extension!r} is the ending of a compression: ask for that"
-            )
-        if not self.file_extension.startswith(".") or not self.file_extension[1:].isalnum():
-            raise StoreConfigError(f"file_extension is a dot and letters, not {self.file_extension!r}")
 
 
 class _Access:
@@ -163,7 +119,15 @@ class FileSystemStore(ObjectStore[T]):
         self._folder = Folder(self._root, form)
         self._index = IndexFile(self._blobs.path(".truthstore"), self._catalog)
         self._access = _Access()
-        self._commits = Commits(self._blobs, self._folder, self._index, self._catalog, self, self._access.collections)
+        self._commits = Commits(
+            self._blobs,
+            self._folder,
+            self._index,
+            self._catalog,
+            self._follow_index,
+            self._prepare_again,
+            self._access.collections,
+        )
         self._pending = self._commits.pending
 
     @property
@@ -185,7 +149,7 @@ class FileSystemStore(ObjectStore[T]):
             raise StoreConnectionError(
                 self.name, f"there is no folder {self._root}, and create_dirs is off", retryable=False
             )
-        self._access.readonly = exists and not _is_writable(self._root)
+        self._access.readonly = exists and not is_writable(self._root)
         if self._access.readonly:
             self._check_format()
             self._catalog.open(None)
@@ -238,7 +202,7 @@ class FileSystemStore(ObjectStore[T]):
                 yield
                 return
             with self._lock:
-                self.follow_index()
+                self._follow_index()
                 yield
         except OSError as error:
             raise write_error(error, f"cannot {what} {self._root}") from error
@@ -247,7 +211,7 @@ class FileSystemStore(ObjectStore[T]):
                 raise  # to whoever can have the index made anew
             raise self._read_error(error) from error
 
-    def follow_index(self) -> None:
+    def _follow_index(self) -> None:
         """Opens the index that is in the folder now, if this process has another one open; under the lock."""
         if not self._index.is_current() and self._opening.ready:
             self._reopen()
@@ -275,9 +239,9 @@ class FileSystemStore(ObjectStore[T]):
             self._blobs.make_folders()
             self._check_format()
             self._index.reopen()
-        self.prepare_again()
+        self._prepare_again()
 
-    def prepare_again(self) -> None:
+    def _prepare_again(self) -> None:
         """Prepares all collections in an index that was opened anew; under the lock."""
         for collection in self._opening.ready:
             self._prepare(collection)
@@ -292,7 +256,7 @@ class FileSystemStore(ObjectStore[T]):
             raise self._read_error(error) from error
         with self._lock:
             self._index.replace()
-            self.prepare_again()
+            self._prepare_again()
 
     def _read(self, collection: Collection[Any], location: Location) -> Record | None:
         return self._folder.read(collection, location)
@@ -415,6 +379,18 @@ class FileSystemStore(ObjectStore[T]):
                 self._pending.roll_forward()
         return verify_files(self._folder, self._catalog, collection, lambda: self._locked("read"))
 
+    def maintain(self, budget: float | None = None) -> dict[str, int]:
+        """Finishes or clears what crashed writers left, and removes damaged indexes that were set aside a week ago."""
+        done = super().maintain(budget)
+        if self._access.readonly:
+            return done
+        with self._locked("look after"):
+            return {
+                **done,
+                "writes_settled": self._pending.roll_forward(),
+                "damaged_removed": self._index.clear_damaged(),
+            }
+
     def rebuild_index(self) -> int:
         """Indexes every file anew and returns how many items there are. Works while others write.
 
@@ -462,16 +438,3 @@ def open_folder(
 
 class _FileGoneError(StoreCorruptError):
     """The index lists an item whose file somebody removed."""
-
-
-def _is_writable(path: str) -> bool:
-    """Whether this process may make files in a folder: found out by doing it, for root and read-only disks alike."""
-    probe = os.path.join(path, f".probe-{new_revision()}")
-    try:
-        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    except OSError as error:
-        # Of a full disk and the like the first write will tell.
-        return error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}
-    with suppress(OSError):
-        os.unlink(probe)
-    return True

@@ -157,7 +157,7 @@ class Folder:
             except FileNotFoundError:
                 continue  # removed meanwhile
             except (StoreCorruptError, StoreConfigError) as error:
-                log.warning("%s: %s", self.root, error)
+                log.warning("%s/%s: %s", self.of(collection), name, error)
                 continue
             id = entry.record.id
             usual = self.path(collection, id)

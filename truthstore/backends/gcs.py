@@ -256,17 +256,17 @@ class GCSBlobs:
 
         if isinstance(error, exceptions.NotFound):
             if action == "list" or "bucket does not exist" in str(error):
-                return failure("gcs", action, self._name(key), _NO_BUCKET)
+                return failure("gcs", action, self._name(key), _NO_BUCKET, repeated=repeated)
             if action != "write":
                 return StoreNotFoundError("object", key, backend="gcs")
             if expect is not ANY:
                 return conflict(key, expect, None, backend="gcs", collection="object")
-            return failure("gcs", action, self._name(key), _NO_BUCKET)
+            return failure("gcs", action, self._name(key), _NO_BUCKET, repeated=repeated)
         if isinstance(error, exceptions.PreconditionFailed):
             if repeated:
                 return failure("gcs", action, self._name(key), _OWN_ATTEMPT)
             return conflict(key, expect, "another generation", backend="gcs", collection="object")
-        return failure("gcs", action, self._name(key), _trouble(error))
+        return failure("gcs", action, self._name(key), _trouble(error), repeated=repeated)
 
 
 class GCSStore(CloudStore[T]):

@@ -6,6 +6,7 @@ import logging
 import os
 import sqlite3
 from contextlib import suppress
+from time import time
 from typing import TYPE_CHECKING, Final
 
 from truthstore.errors import StoreConnectionError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["IndexFile"]
 
 log: Final = logging.getLogger("truthstore")
+KEEP_SECONDS: Final = 7 * 86_400.0
+"""For so long an index that was found damaged is kept, for whoever wants to know why."""
 
 
 class IndexFile:
@@ -74,8 +77,23 @@ class IndexFile:
         self._catalog.abandon()
         self.open()
 
+    def clear_damaged(self) -> int:
+        """Removes indexes that were set aside long ago, and returns how many files that were; under the lock."""
+        removed = 0
+        with os.scandir(self._folder) as entries:
+            old = [
+                e.path for e in entries if e.name.startswith("damaged-") and e.stat().st_mtime < time() - KEEP_SECONDS
+            ]
+        for path in old:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+                removed += 1
+        return removed
+
     def _set_aside(self, path: str) -> None:
-        log.warning("the index %s was damaged: it is kept as damaged-*.db and made anew from the files", path)
+        log.warning(
+            "the index %s was damaged: it is kept as damaged-*.db for a week and made anew from the files", path
+        )
         self._catalog.abandon()
         folder, name = os.path.split(path)
         for suffix in ("", "-wal", "-shm"):

@@ -157,21 +157,20 @@ class MemoryStore(ObjectStore[T]):
         for key in self._shelf.list(folder):
             rest = key[len(folder) :]
             if "/" not in rest and rest.endswith(self._extension) and not rest.startswith("_"):
-                yield Put(self._shelf.get(key, collection))
+                record = self._shelf.get(key, collection)
+                if record is not None:
+                    yield Put(record)
 
     def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
         """The record with its body."""
         self._ready(collection)
-        try:
-            return self._shelf.get(self._key(collection, id), collection)
-        except StoreNotFoundError:
-            raise StoreNotFoundError(collection.name, id, backend=self.name) from None
+        record = self._shelf.get(self._key(collection, id), collection)
+        if record is None:
+            raise StoreNotFoundError(collection.name, id, backend=self.name)
+        return record
 
     def _read(self, collection: Collection[Any], location: Location) -> Record | None:
-        try:
-            return self._shelf.get(self._key(collection, location.id), collection)
-        except StoreNotFoundError:
-            return None
+        return self._shelf.get(self._key(collection, location.id), collection)
 
     def _settle(self, collection: Collection[Any], id: str) -> Record | None:
         with self._writing.lock:

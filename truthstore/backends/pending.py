@@ -125,11 +125,15 @@ class PendingWrites:
         except OSError as error:
             raise read_error(error, f"cannot list {self._folder}") from error
 
-    def roll_forward(self) -> None:
+    def roll_forward(self) -> int:
         """Finishes what crashed writers committed, and clears what they did not; under the store's lock.
 
         A file that cannot be moved is logged and stays: what it belongs to is read as damaged until it can be.
+
+        Returns:
+            How many files were moved to their places or removed.
         """
+        done = 0
         for name, path in self._entries():
             revision, _, rest = name.partition(".")
             deleted = rest.endswith(DELETED)
@@ -140,15 +144,18 @@ class PendingWrites:
                     os.rename(path, target.final)
                     if self._sync:
                         sync_folder(os.path.dirname(target.final))
-                elif target is not None and deleted:
+                elif (target is not None and deleted) or time.time_ns() - modified(path) > ORPHAN_SECONDS * 1e9:
+                    # Of a delete that was committed, or of a write that never was; a young one may belong to a writer.
                     os.unlink(path)
-                elif time.time_ns() - modified(path) > ORPHAN_SECONDS * 1e9:
-                    # Of a write that was never committed; a younger one may belong to a living writer.
-                    os.unlink(path)
+                else:
+                    continue
             except FileNotFoundError:
                 continue  # its writer took it back meanwhile
             except OSError as error:
                 log.warning("cannot finish the write %s: %s", path, error)
+                continue
+            done += 1
+        return done
 
 
 def modified(path: str) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
 from truthstore.backends.cloud import Trouble
 
-__all__ = ["MISSING", "OWN_ATTEMPT", "is_passing", "trouble_of", "unanswered"]
+__all__ = ["MISSING", "OWN_ATTEMPT", "REDIRECTED", "is_passing", "trouble_of", "unanswered"]
 
 FORBIDDEN: Final = 403
 SERVER_ERROR: Final = 500
@@ -15,6 +16,10 @@ NOT_IMPLEMENTED: Final = 501
 
 MISSING: Final = frozenset({"NoSuchKey", "404", "NotFound"})
 COLLISIONS: Final = frozenset({"ConditionalRequestConflict", "OperationAborted"})
+REDIRECTED: Final = frozenset({"PermanentRedirect", "TemporaryRedirect", "301", "AuthorizationHeaderMalformed"})
+"""The client asks again elsewhere after these, and the first attempt did nothing."""
+
+_HANDSHAKE: Final = re.compile("(?i)certificate|hand_?shake|hostname|wrong_version|(unknown|unsupported)_protocol")
 
 _PERMISSION: Final = Trouble(
     "no permission: the policy must allow s3:GetObject, s3:PutObject and s3:DeleteObject on the objects and s3:ListBucket on "
@@ -105,10 +110,10 @@ def unanswered(error: Exception) -> Trouble:
         return Trouble("there are no credentials: give a profile, set AWS_ACCESS_KEY_ID, or run with a role")
     if isinstance(error, exceptions.SSOError | exceptions.TokenRetrievalError | exceptions.CredentialRetrievalError):
         return Trouble(f"credentials could not be had ({error}): sign in anew")
-    if isinstance(error, exceptions.SSLError):
+    if isinstance(error, exceptions.SSLError) and _HANDSHAKE.search(str(error)):
         return Trouble(f"the encrypted connection failed ({error}): check endpoint_url and certificates")
     if isinstance(error, exceptions.ParamValidationError):
         return Trouble(str(error), kind="settings")
-    if isinstance(error, exceptions.HTTPClientError | exceptions.IncompleteReadError):
+    if isinstance(error, exceptions.ConnectionError | exceptions.HTTPClientError | exceptions.IncompleteReadError):
         return Trouble(f"the service did not answer ({error}): check network and endpoint", retryable=True)
     return Trouble(str(error))

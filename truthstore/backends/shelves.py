@@ -30,12 +30,9 @@ class Records:
     def open(self, form: Format) -> None:
         """Nothing to compare with: the store is new."""
 
-    def get(self, key: str, collection: Collection[Any]) -> Record:
-        """The record of a key."""
-        try:
-            return self._records[key]
-        except KeyError:
-            raise StoreNotFoundError(collection.name, key, backend="memory") from None
+    def get(self, key: str, collection: Collection[Any]) -> Record | None:
+        """The record of a key, or None."""
+        return self._records.get(key)
 
     def put(self, key: str, record: Record, collection: Collection[Any]) -> None:
         """Keeps a record."""
@@ -81,9 +78,13 @@ class Documents:
         else:
             form.check(stored, "this memory")
 
-    def get(self, key: str, collection: Collection[Any]) -> Record:
-        """The record of a key."""
-        return read_document(self._decompress(self._blobs.get(self._root + key)[0]), collection)
+    def get(self, key: str, collection: Collection[Any]) -> Record | None:
+        """The record of a key, or None."""
+        try:
+            data, _ = self._blobs.get(self._root + key)
+        except StoreNotFoundError:
+            return None
+        return read_document(self._decompress(data), collection)
 
     def put(self, key: str, record: Record, collection: Collection[Any]) -> None:
         """Keeps a record."""

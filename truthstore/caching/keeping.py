@@ -161,6 +161,8 @@ class Keeper:
 
     def _tell(self, session: Session, keys: Sequence[Key], heads: Sequence[Record]) -> None:
         """Makes known what a backend that announces nothing has written, or may have."""
+        if len(keys) == len(heads) == 1 and heads[0].revision in session.announced.get(keys[0], ()):
+            return  # the usual save
         revisions: dict[Key, Revision | None] = dict.fromkeys(keys)
         revisions.update(zip(keys, (head.revision for head in heads), strict=False))
         untold = [

@@ -12,9 +12,9 @@ from truthstore.caching.behind import WriteBehind
 from truthstore.caching.keeping import Keeper
 from truthstore.caching.memory import InMemoryCache
 from truthstore.caching.tiers import MISSING, Identity, LocalTier, SharedTier
-from truthstore.collection import check_id
 from truthstore.configuration import configure
 from truthstore.errors import StoreConfigError, StoreNotFoundError
+from truthstore.fields import check_id
 from truthstore.query import EVERYTHING
 from truthstore.record import ANY, NONE, Expect, Options, Record
 from truthstore.wrapper import WrapperStore
@@ -272,7 +272,7 @@ class CachedStore(WrapperStore[T], Generic[T]):
         collection = self._collection
         if not collection.is_users:
             return 0
-        found = partial(self.scan, query or EVERYTHING, collection=collection, bodies=True)
+        found = partial(self.scan, EVERYTHING if query is None else query, collection=collection, bodies=True)
         return self._keeper.warm(found, collection)
 
     def refresh(self, id: str) -> T:

@@ -70,25 +70,33 @@ def from_pandera(
         run_id: the id to store it under; a new one if None.
         tags: for queries.
         metadata: added to the result's own.
-        schema: the schema, or a model class. Needed to list what passed; `SchemaErrors` brings its own.
+        schema: the schema, or a model class. Needed to list what passed; `SchemaErrors` brings its own, and so does a
+            table that passed.
         lazy: whether validation ran with ``lazy=True``. If not, pandera stopped at the first failure, and nothing is
             known of the other checks. A `SchemaError` is never lazy.
         run_time: when the checks ran; now if None.
         execution_time_ms: how long validation took, in milliseconds; pandera does not say.
 
     Raises:
-        ValueError: `outcome` is a success, and `schema` is not given.
+        TypeError: `outcome` is none of these.
+        ValueError: `outcome` is a success that does not say what was checked, and `schema` is not given.
     """
     if callable(to_schema := getattr(schema, "to_schema", None)):
         schema = to_schema()
     errors: list[Any] = getattr(outcome, "schema_errors", None) or []
     if not errors and hasattr(outcome, "reason_code"):
         errors, lazy = [outcome], False
+    if not errors and isinstance(outcome, BaseException | Mapping | list | str | bytes | int | float):
+        raise TypeError(
+            f"expected what pandera's validate raised or returned (SchemaErrors, SchemaError, a table or None), "
+            f"not {type(outcome).__name__}"
+        )
     table = read(outcome, "data") if errors else outcome
-    if schema is None and hasattr(outcome, "schema_errors"):
-        schema = read(outcome, "schema")
+    if schema is None:
+        # A table that passed keeps the schema that it passed.
+        schema = read(outcome, "schema") if hasattr(outcome, "schema_errors") else read(read(outcome, "pandera"), "schema")
     if schema is None and not errors:
-        raise ValueError("a table that passed does not say what was checked: give schema")
+        raise ValueError("nothing says what was checked: give schema")
     rows, columns = _shape(table)
     failed = [_failure(error, rows) for error in errors]
     declared = [] if schema is None or (errors and not lazy) else declared_checks(schema, table)

@@ -93,8 +93,10 @@ class Chain:
 
     def _link(self, event: AuditEvent) -> AuditEvent:
         linked = msgspec.structs.replace(
-            event, chain=self.id, sequence=self._sequence, previous=self._previous
-        ).sealed()
+            event, chain=self.id, sequence=self._sequence, previous=self._previous, hash=""
+        )
+        # Nobody else has this copy yet: it need not be copied once more.
+        msgspec.structs.force_setattr(linked, "hash", linked.digest())
         self._sequence += 1
         self._previous = linked.hash
         return linked

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from truthstore.errors import StoreConfigError
+from truthstore.forking import watch_forks
 
 if TYPE_CHECKING:
     from truthstore.caching.base import CacheMetrics
@@ -157,6 +158,52 @@ class PrometheusMetrics:
         self._all.connections.labels(self._store).inc(change)
 
 
+class _Counts:
+    """Counters of one meter provider, by name and attributes; OpenTelemetry reads them when it collects.
+
+    A dict entry under a lock costs a tenth of a call of a synchronous instrument.
+    """
+
+    def __init__(self, observation: Callable[[int, dict[str, str]], Any]) -> None:
+        self._observation = observation
+        self._anew()
+        watch_forks(self)
+
+    def _anew(self) -> None:
+        self.lock = threading.Lock()
+
+    def make(self, meter: Any, name: str, labels: str, **told: str) -> dict[tuple[str, ...], int]:
+        """A counter, to be counted in under the lock.
+
+        Args:
+            meter: makes the instrument.
+            name: its name.
+            labels: names of the attributes whose values are the keys, separated by spaces.
+            told: unit and description.
+        """
+        names = tuple(labels.split())
+        counts: dict[tuple[str, ...], int] = {}
+
+        def observe(_: Any) -> list[Any]:
+            with self.lock:
+                known = list(counts.items())
+            return [self._observation(count, dict(zip(names, key, strict=True))) for key, count in known]
+
+        meter.create_observable_counter(name, [observe], **told)
+        return counts
+
+    def before_fork(self) -> None:
+        """Waits until no thread is counting."""
+        self.lock.acquire()
+
+    def after_fork(self, *, child: bool) -> None:
+        """A child goes on from where its parent was, as the instruments of the SDK do."""
+        if child:
+            self._anew()
+        else:
+            self.lock.release()
+
+
 class _Meters:
     """The instruments of one meter provider of OpenTelemetry."""
 
@@ -164,16 +211,23 @@ class _Meters:
         from opentelemetry import metrics
 
         meter = metrics.get_meter("truthstore", meter_provider=provider)
-        self.operations = meter.create_counter("store_operations_total", description="Operations of stores")
+        self.counts = counts = _Counts(metrics.Observation)
+        self.operations = counts.make(
+            meter, "store_operations_total", labels="store operation status", description="Operations of stores"
+        )
         self.duration = meter.create_histogram(
             "store_operation_duration_seconds", unit="s", description="How long operations of stores take"
         )
-        self.read = meter.create_counter("store_bytes_read_total", unit="By", description="Bytes of items read")
-        self.written = meter.create_counter(
-            "store_bytes_written_total", unit="By", description="Bytes of items written"
+        self.read = counts.make(
+            meter, "store_bytes_read_total", labels="store", unit="By", description="Bytes of items read"
+        )
+        self.written = counts.make(
+            meter, "store_bytes_written_total", labels="store", unit="By", description="Bytes of items written"
         )
         self.connections = meter.create_up_down_counter("store_connections_active", description="Stores that are open")
-        self.errors = meter.create_counter("store_errors_total", description="Errors of stores")
+        self.errors = counts.make(
+            meter, "store_errors_total", labels="store error_type", description="Errors of stores"
+        )
         self.caches = caches = _Caches()
 
         def hits(_: Any) -> list[Any]:
@@ -186,6 +240,19 @@ class _Meters:
         meter.create_observable_counter(
             "store_cache_misses_total", [misses], description="Reads that a cache did not answer"
         )
+
+    def count(self, operation: tuple[str, str, str], error_type: str | None, read: int, written: int) -> None:
+        """Adds what one operation adds to the counters."""
+        store = operation[:1]
+        with self.counts.lock:
+            self.operations[operation] = self.operations.get(operation, 0) + 1
+            if read:
+                self.read[store] = self.read.get(store, 0) + read
+            if written:
+                self.written[store] = self.written.get(store, 0) + written
+            if error_type is not None:
+                key = (operation[0], error_type)
+                self.errors[key] = self.errors.get(key, 0) + 1
 
 
 _meters: Final[weakref.WeakKeyDictionary[Any, _Meters]] = weakref.WeakKeyDictionary()
@@ -215,7 +282,7 @@ class OpenTelemetryMetrics:
             self._all = _meters[provider]
         self._store = store
         self._own = {"store": store}
-        self._known: dict[tuple[str, str | None], tuple[dict[str, str], dict[str, str]]] = {}
+        self._known: dict[tuple[str, str | None], tuple[tuple[str, str, str], dict[str, str]]] = {}
         for cached in caches:
             self._all.caches.add(store, cached)
 
@@ -223,17 +290,11 @@ class OpenTelemetryMetrics:
         """One operation ended."""
         known = self._known.get((operation, error_type))
         if known is None:
-            timed = {"store": self._store, "operation": operation}
-            known = ({**timed, "status": "success" if error_type is None else "error"}, timed)
+            counted = (self._store, operation, "success" if error_type is None else "error")
+            known = (counted, {"store": self._store, "operation": operation})
             self._known[operation, error_type] = known
-        self._all.operations.add(1, known[0])
+        self._all.count(known[0], error_type, read, written)
         self._all.duration.record(seconds, known[1])
-        if error_type is not None:
-            self._all.errors.add(1, {"store": self._store, "error_type": error_type})
-        if read:
-            self._all.read.add(read, self._own)
-        if written:
-            self._all.written.add(written, self._own)
 
     def opened(self, change: int) -> None:
         """A store was opened (1) or closed (-1)."""

@@ -7,14 +7,15 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from truthstore.errors import StoreBulkError, StoreConfigError, StoreError, StoreNotFoundError
+from truthstore.errors import StoreBulkError, StoreError, StoreNotFoundError
 from truthstore.observability.context import current_actor, current_correlation_id, system_user
 from truthstore.observability.events import AuditEvent, AuditEventType, AuditStatus
 
 if TYPE_CHECKING:
-    from truthstore.observability.config import ObservabilityConfig, TracingConfig
+    from truthstore.observability.config import ObservabilityConfig
     from truthstore.observability.logger import AuditLogger
     from truthstore.observability.metrics import Metrics
+    from truthstore.observability.spans import Spans
     from truthstore.record import Record
 
 __all__ = ["Observer"]
@@ -32,21 +33,6 @@ TYPES: Final = {
 }
 
 
-def tracer_of(config: TracingConfig) -> Any:
-    """The tracer that a configuration wants, or None.
-
-    Raises:
-        StoreConfigError: the package opentelemetry-api is not installed.
-    """
-    if not config.enabled:
-        return None
-    try:
-        from opentelemetry import trace
-    except ImportError as error:
-        raise StoreConfigError("traces need the extra 'tracing': pip install 'truthstore[tracing]'") from error
-    return trace.get_tracer("truthstore", tracer_provider=config.tracer_provider)
-
-
 class Observer:
     """Observes the operations of one store.
 
@@ -54,7 +40,7 @@ class Observer:
         store: name of the backend.
         config: labels and attributes.
         metrics: where figures are counted.
-        tracer: a tracer of OpenTelemetry, or None.
+        spans: makes spans, or None.
         audit: the audit trail, or None.
     """
 
@@ -63,15 +49,15 @@ class Observer:
         store: str,
         config: ObservabilityConfig,
         metrics: Sequence[Metrics],
-        tracer: Any,
+        spans: Spans | None,
         audit: AuditLogger | None,
     ) -> None:
         self._store = store
         self._environment = config.environment
         self._metrics = tuple(metrics)
-        self._tracer = tracer
+        self._spans = spans
         self._audit = audit
-        self._is_plain = tracer is None and not (
+        self._is_plain = spans is None and not (
             audit is not None and audit.wants(AuditEventType.READ, AuditStatus.SUCCESS)
         )
         self._actor = config.audit.actor
@@ -109,13 +95,12 @@ class Observer:
         read: Callable[[R], int] | None = None,
     ) -> R:
         """Runs an operation and observes it."""
-        if self._tracer is not None:
-            with self._tracer.start_as_current_span(
+        if self._spans is not None:
+            return self._spans.around(
                 f"{operation} {collection}",
-                kind=_client(),
-                attributes=self._described(operation, collection, item, items),
-            ) as span:
-                return self._run(operation, collection, call, item, items, written, kind, read, span)
+                self._described(operation, collection, item, items),
+                lambda span: self._run(operation, collection, call, item, items, written, kind, read, span),
+            )
         return self._run(operation, collection, call, item, items, written, kind, read, None)
 
     def _described(
@@ -150,8 +135,6 @@ class Observer:
         try:
             result = call()
         except Exception as error:
-            if span is not None:
-                span.set_attribute("error.type", type(error).__name__)
             self._ended(operation, collection, perf_counter() - start, item, items, kind, error, 0, 0, span)
             raise
         seconds = perf_counter() - start
@@ -163,10 +146,8 @@ class Observer:
     def found(self, operation: str, collection: str, records: Iterator[Record]) -> Iterator[Record]:
         """Observes a lazy operation, from its first record to its last, or to where the reader stops."""
         span = None
-        if self._tracer is not None:
-            span = self._tracer.start_span(
-                f"{operation} {collection}", kind=_client(), attributes=self._described(operation, collection)
-            )
+        if self._spans is not None:
+            span = self._spans.start(f"{operation} {collection}", self._described(operation, collection))
         return self._found(operation, collection, records, span)
 
     def _found(self, operation: str, collection: str, records: Iterator[Record], span: Any) -> Iterator[Record]:
@@ -189,10 +170,8 @@ class Observer:
                 yield record
         finally:
             if span is not None:
-                if failed is not None:
-                    span.record_exception(failed)
-                    span.set_attribute("error.type", type(failed).__name__)
-                    span.set_status(_error(failed))
+                if failed is not None and self._spans is not None:
+                    self._spans.failed(span, failed)
                 span.set_attribute("db.response.returned_rows", count)
             try:
                 self._ended(operation, collection, seconds, None, (), None, failed, read, 0, span, count)
@@ -201,12 +180,10 @@ class Observer:
                     span.end()
 
     def _next(self, records: Iterator[Record], span: Any) -> Record | None:
-        if span is None:
+        if self._spans is None:
             return next(records, None)
-        from opentelemetry import trace
-
         # The span is current only while the store works, not while the reader does.
-        with trace.use_span(span, end_on_exit=False, record_exception=False, set_status_on_exception=False):
+        with self._spans.current(span):
             return next(records, None)
 
     def _ended(
@@ -263,15 +240,3 @@ class Observer:
             audit.log(event)
         except StoreError as trouble:  # the operation's own error is what its caller must see
             error.add_note(f"its audit event could not be written: {trouble}")
-
-
-def _client() -> Any:
-    from opentelemetry.trace import SpanKind
-
-    return SpanKind.CLIENT
-
-
-def _error(error: Exception) -> Any:
-    from opentelemetry.trace import Status, StatusCode
-
-    return Status(StatusCode.ERROR, str(error))

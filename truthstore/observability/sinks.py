@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from truthstore.collection import to_microseconds
 from truthstore.errors import StoreConnectionError, StoreError, StoreWriteError
+from truthstore.fields import to_microseconds
 from truthstore.observability.chain import ChainVerification, verify_events
 from truthstore.observability.events import AuditEvent, AuditEventType, AuditStatus, decode_event, encode_event
 

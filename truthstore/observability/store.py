@@ -14,8 +14,9 @@ from truthstore.observability.context import correlation
 from truthstore.observability.events import AuditEventType
 from truthstore.observability.logger import AuditLogger
 from truthstore.observability.metrics import metrics_of
-from truthstore.observability.observer import Observer, tracer_of
+from truthstore.observability.observer import Observer
 from truthstore.observability.sinks import AuditBackend, FileAuditBackend, InMemoryAuditBackend
+from truthstore.observability.spans import spans_of
 from truthstore.observability.store_sink import StoreAuditBackend
 from truthstore.record import ABSENT, ANY, NONE, Condition, Expect, Options, Record
 from truthstore.wrapper import WrapperStore
@@ -53,11 +54,11 @@ class ObservableStore(WrapperStore[T], Generic[T]):
         label = settings.metrics.store_name or backend.name
         caches = [layer for layer in base.layers() if isinstance(layer, CachedStore)]
         metrics = metrics_of(label, settings.metrics, caches)
-        tracer = tracer_of(settings.tracing)
+        spans = spans_of(settings.tracing)
         self._owns_sink = not isinstance(settings.audit.backend, AuditBackend)
         self._audit = AuditLogger(self._sink(base), settings.audit) if settings.audit.enabled else None
-        is_on = metrics or tracer is not None or self._audit is not None
-        self._observer = Observer(backend.name, settings, metrics, tracer, self._audit) if is_on else None
+        is_on = metrics or spans is not None or self._audit is not None
+        self._observer = Observer(backend.name, settings, metrics, spans, self._audit) if is_on else None
         self._metrics = metrics
         for one in metrics:
             one.opened(1)

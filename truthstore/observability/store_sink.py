@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from truthstore.collection import Collection, to_microseconds
+from truthstore.collection import Collection
 from truthstore.errors import StoreCorruptError
+from truthstore.fields import to_microseconds
 from truthstore.observability.events import AuditEvent, encode_event
 from truthstore.observability.sinks import AuditBackend
 from truthstore.query import StoreQuery

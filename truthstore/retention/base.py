@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from truthstore.collection import to_microseconds
+from truthstore.fields import to_microseconds
 
 if TYPE_CHECKING:
     from truthstore.store import BaseStore
@@ -174,14 +174,19 @@ class PolicyEvaluator:
 
     def together(self, judges: Sequence[Decide]) -> Decide:
         """One judgement out of those of the policies, in their order."""
+        keeps_all = self.mode is PolicyMode.ALL
 
         def judge(item: ItemMetadata) -> tuple[RetentionPolicy, ...]:
             # Every judge sees every item: some of them count.
-            verdicts = [one(item) for one in judges]
-            against = [verdict for verdict in verdicts if verdict]
-            if self._keeps(len(against)):
-                return ()
-            return tuple(policy for verdict in against for policy in verdict)
+            against: tuple[RetentionPolicy, ...] = ()
+            kept = False
+            for one in judges:
+                verdict = one(item)
+                if verdict:
+                    against += verdict
+                else:
+                    kept = True
+            return against if keeps_all or not kept else ()
 
         return judge
 

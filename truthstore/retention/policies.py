@@ -1,21 +1,20 @@
-"""The policies: by age, number, size, status, tags, by several of these, and by what you write yourself."""
+"""The policies: by age, number, size, status, tags, and by what you write yourself."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 
-from truthstore.collection import to_microseconds
+from truthstore.fields import to_microseconds
 from truthstore.retention.base import (
     Decide,
     ItemMetadata,
-    PolicyEvaluator,
-    PolicyMode,
     RetentionAction,
     RetentionPolicy,
 )
+from truthstore.retention.composite import CompositePolicy
 
 __all__ = [
     "CompositePolicy",
@@ -228,6 +227,18 @@ class StatusBasedPolicy(RetentionPolicy):
             return None
         return item.created_at + self.max_age
 
+    def ready(self, items: Iterable[ItemMetadata]) -> Decide:
+        """Judges all items by one clock reading."""
+        oldest = None if self.max_age is None else datetime.now(UTC) - self.max_age
+        against = (self,)
+
+        def judge(item: ItemMetadata) -> tuple[RetentionPolicy, ...]:
+            if item.status != self.status or (self.retain and (oldest is None or item.created_at >= oldest)):
+                return ()
+            return against
+
+        return judge
+
 
 class TagBasedPolicy(RetentionPolicy):
     """Judges items by their tags.
@@ -291,81 +302,6 @@ class TagBasedPolicy(RetentionPolicy):
     def _match(self, wanted: Mapping[str, str], tags: Mapping[str, str]) -> bool:
         enough = any if self.any_match else all
         return enough(tags.get(key) == value for key, value in wanted.items())
-
-
-class CompositePolicy(RetentionPolicy):
-    """Several policies as one.
-
-    Args:
-        policies: the policies.
-        mode: ``ALL`` keeps what every policy keeps, ``ANY`` what one of them keeps.
-        action: what becomes of items that go; None leaves that to the policies.
-    """
-
-    def __init__(
-        self,
-        policies: Sequence[RetentionPolicy],
-        mode: PolicyMode = PolicyMode.ALL,
-        action: RetentionAction | None = None,
-    ) -> None:
-        if not policies:
-            raise ValueError("a composite policy is made of policies")
-        self._together = PolicyEvaluator(policies, mode)
-        self.action = _action(action)
-
-    @property
-    def policies(self) -> tuple[RetentionPolicy, ...]:
-        """The policies."""
-        return self._together.policies
-
-    @property
-    def mode(self) -> PolicyMode:
-        """How they decide."""
-        return self._together.mode
-
-    @property
-    def description(self) -> str:
-        """The policies and the mode."""
-        return f"{self.name}({self.mode}: {', '.join(policy.description for policy in self.policies)})"
-
-    @property
-    def actions(self) -> frozenset[RetentionAction]:
-        """What it or one of its policies may ask for."""
-        if self.action is not None:
-            return frozenset({self.action})
-        return frozenset[RetentionAction]().union(*(policy.actions for policy in self.policies))
-
-    def prepare_batch(self, items: Iterable[ItemMetadata]) -> None:
-        """Lets every policy look at all items."""
-        if isinstance(items, Iterator):
-            items = list(items)  # each of them goes through it
-        for policy in self.policies:
-            policy.prepare_batch(items)
-
-    def should_retain(self, item: ItemMetadata) -> bool:
-        """Whether the policies together keep the item."""
-        return self._together.evaluate(item)[0]
-
-    def get_expiry_time(self, item: ItemMetadata) -> datetime | None:
-        """When the policies together let the item go, if that is a matter of time."""
-        times = [policy.get_expiry_time(item) for policy in self.policies]
-        known = [time for time in times if time is not None]
-        if self.mode is PolicyMode.ALL:
-            return min(known, key=to_microseconds, default=None)
-        return max(known, key=to_microseconds) if len(known) == len(times) else None
-
-    def ready(self, items: Iterable[ItemMetadata]) -> Decide:
-        """Judges as its policies do."""
-        return self._whole(self._together.ready(items))
-
-    def judge(self, item: ItemMetadata) -> tuple[RetentionPolicy, ...]:
-        """The policies that let an item go."""
-        return self._whole(self._together.together([policy.judge for policy in self.policies]))(item)
-
-    def _whole(self, judge: Decide) -> Decide:
-        if self.action is None:
-            return judge
-        return lambda item: (self,) if judge(item) else ()
 
 
 class CustomPolicy(RetentionPolicy):

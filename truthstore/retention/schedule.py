@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from truthstore.collection import Collection, to_microseconds
+from truthstore.collection import Collection
 from truthstore.errors import StoreConflictError, StoreNotFoundError
+from truthstore.fields import to_microseconds
 from truthstore.query import from_microseconds
 from truthstore.record import ABSENT, Meta, Record
 

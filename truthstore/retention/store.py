@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
-from truthstore.collection import check_id
 from truthstore.configuration import configure
 from truthstore.errors import StoreConfigError, StoreError
+from truthstore.fields import check_id
 from truthstore.query import StoreQuery
 from truthstore.record import ANY, NONE, Expect, Options, Record
 from truthstore.retention.base import (

@@ -12,8 +12,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
-from truthstore.collection import EPOCH, to_microseconds
 from truthstore.errors import StoreConnectionError
+from truthstore.fields import EPOCH, to_microseconds
 from truthstore.record import ANY
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hypothesis import strategies as st
 
-from truthstore.collection import MAX_ID
+from truthstore.fields import MAX_ID
 from truthstore.query import StoreQuery
 from truthstore.results import ResultStatus, ValidationResult, ValidatorResult
 from truthstore.testing.sample import BASE_TIME, COUNTS, NAMES, NOTES, RATIOS, STATUSES, TAGS, Sample

@@ -55,11 +55,31 @@ class Past:
             return None
 
     def head(self, id: str, collection: Collection[Any]) -> Record | None:
-        """The same without its body."""
+        """The same without its body, also of an item that is damaged, as long as the index knows it."""
         try:
             return self._base.head_record(id, collection=collection)
         except StoreNotFoundError:
             return None
+        except StoreCorruptError as error:
+            return self._indexed(id, collection, error)
+
+    def current_or_head(self, id: str, collection: Collection[Any]) -> Record | None:
+        """The head with its body, or without it where that is damaged and the index knows the rest.
+
+        Raises:
+            StoreCorruptError: it is damaged, and the index does not know it.
+        """
+        try:
+            return self.current(id, collection)
+        except StoreCorruptError as error:
+            return self._indexed(id, collection, error)
+
+    def _indexed(self, id: str, collection: Collection[Any], error: StoreCorruptError) -> Record:
+        """What the index says of an item that is damaged; raises the error if that is nothing."""
+        found = next(self._base.scan(StoreQuery(ids=[id], include_deleted=True), collection=collection), None)
+        if found is None:
+            raise error
+        return found
 
     def stamp(self, head: Record, collection: Collection[Any]) -> Stamp:
         """What is known of a head as a version.
@@ -75,8 +95,16 @@ class Past:
         if newest is None:
             return known or first_stamp(head, self._first_number(head))
         before = self.copied_stamp(newest)
-        if before.uid == (known.uid if known is not None else head.revision):
+        uid = known.uid if known is not None else head.revision
+        if before.uid == uid:
             return before  # copied already, by a save that went no further
+        now = self.head(head.id, collection)
+        if now is None or now.revision != head.revision:
+            # It was replaced since it was read: the newest copy is of what came after it.
+            own = next(
+                (one for one in map(self.copied_stamp, self.copies(head.id, collection)) if one.uid == uid), None
+            )
+            return own or known or first_stamp(head, self._first_number(head))
         number = before.number + 2  # the tombstone had the one between
         if known is None:
             return msgspec.structs.replace(first_stamp(head, number), parent=before.number)
@@ -147,10 +175,16 @@ class Past:
         Raises:
             VersionNotFoundError: there is none with this number.
         """
-        head = self.current(id, collection, options)
+        damage: StoreCorruptError | None = None
+        try:
+            head = self.current(id, collection, options)
+        except StoreCorruptError as error:
+            head, damage = self.head(id, collection), error
         if head is not None:
             stamp = self.stamp(head, collection)
             if number == stamp.number and not head.meta.deleted:
+                if damage is not None:
+                    raise damage
                 return head, stamp
             if number >= stamp.number or number < stamp.since:
                 raise VersionNotFoundError(id, number, collection=collection.name)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import msgspec
 
-from truthstore.collection import check_id
 from truthstore.configuration import configure
 from truthstore.errors import StoreBulkError, StoreError, StoreNotFoundError
+from truthstore.fields import check_id
 from truthstore.query import EVERYTHING, StoreQuery
 from truthstore.record import ANY, NONE, Expect, Options, Record
 from truthstore.versioning.base import VersionDiff, VersionInfo, VersioningConfig, VersioningMode, VersionNotFoundError

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
+import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -11,14 +13,14 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_d
 
 from truthstore.errors import StoreWriteError, shown
 
-__all__ = ["MovedError", "Turns"]
+__all__ = ["LONGEST_PAUSE_SECONDS", "MovedError", "Turns"]
 
 R = TypeVar("R")
 
 STRIPES: Final = 64
 PATIENCE_SECONDS: Final = 120.0
 SHORTEST_PAUSE_SECONDS: Final = 0.001
-LONGEST_PAUSE_SECONDS: Final = 0.25
+LONGEST_PAUSE_SECONDS: Final = 1.0
 
 
 class MovedError(Exception):
@@ -42,16 +44,20 @@ class Turns:
         pid = os.getpid()
         locks = self._locks.get(pid) or self._locks.setdefault(pid, tuple(threading.RLock() for _ in range(STRIPES)))
         with locks[hash((collection, item_id)) % STRIPES]:
+            start = time.monotonic()
             try:
                 return attempt()
             except MovedError:
-                return self._insist(item_id, attempt, collection)
+                return self._insist(item_id, attempt, collection, time.monotonic() - start)
 
     @staticmethod
-    def _insist(item_id: str, attempt: Callable[[], R], collection: str) -> R:
+    def _insist(item_id: str, attempt: Callable[[], R], collection: str, seconds: float) -> R:
+        # Pauses grow from what an attempt takes here: microseconds in memory, many requests on object storage.
+        pause = max(seconds, SHORTEST_PAUSE_SECONDS)
+        time.sleep(random.uniform(0, min(pause, LONGEST_PAUSE_SECONDS)))  # noqa: S311  # no secret
         retrying = Retrying(
             retry=retry_if_exception_type(MovedError),
-            wait=wait_random_exponential(multiplier=SHORTEST_PAUSE_SECONDS, max=LONGEST_PAUSE_SECONDS),
+            wait=wait_random_exponential(multiplier=pause, max=LONGEST_PAUSE_SECONDS),
             stop=stop_after_delay(PATIENCE_SECONDS),
         )
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -39,7 +40,7 @@ from truthstore.versioning.history import (
     version_id,
     versions_of,
 )
-from truthstore.versioning.turns import MovedError
+from truthstore.versioning.turns import LONGEST_PAUSE_SECONDS, MovedError
 
 if TYPE_CHECKING:
     from truthstore.collection import Collection
@@ -85,8 +86,8 @@ class Writing:
         expected: int | None,
         options: Options,
     ) -> Record:
-        """Saves a new version."""
-        before = self._past.current(record.id, collection)
+        """Saves a new version. Of a head that is damaged nothing is left that could be kept."""
+        before = self._past.current_or_head(record.id, collection)
         live = before is not None and not before.meta.deleted
         _check_expect(record.id, collection, expect, before)
         known = self._past.stamp(before, collection) if before is not None else None
@@ -138,8 +139,8 @@ class Writing:
             parent = known.number if before is not None else known.parent
             since = known.number if known.purged else known.since
         body = record.body or b""
-        if before is not None and self._config.track_changes and _is_plain(before) and _is_plain(record):
-            changes = changed_parts(before.body or b"", body)
+        if before is not None and before.body is not None and self._config.track_changes:
+            changes = changed_parts(before.body, body) if _is_plain(before) and _is_plain(record) else ()
         return Stamp(
             number,
             now,
@@ -155,9 +156,12 @@ class Writing:
         )
 
     def _keep(self, head: Record, collection: Collection[Any], stamp: Stamp) -> Record | None:
-        """Copies the head aside; what was written, or None if it lies there already."""
+        """Copies the head aside; what was written, or None if it lies there already, or its body is lost."""
+        if head.body is None:
+            return None
         copy = copy_of(head, collection, stamp)
         aside = versions_of(collection)
+        start = time.monotonic()
         try:
             return self._base.put_record(copy, collection=aside, expect=ABSENT)
         except StoreConflictError:
@@ -167,6 +171,7 @@ class Writing:
         except StoreNotFoundError as error:
             raise MovedError from error
         if self._past.copied_stamp(there).uid == stamp.uid:
+            self._give_way(head, collection, time.monotonic() - start)
             return None  # a save that went no further left it
         # Left by somebody who was late, of a head that is long gone; unless it is we who are late.
         now = self._past.head(head.id, collection)
@@ -176,6 +181,16 @@ class Writing:
             return self._base.put_record(copy, collection=aside, expect=there.revision)
         except StoreConflictError as error:
             raise MovedError from error
+
+    def _give_way(self, head: Record, collection: Collection[Any], seconds: float) -> None:
+        """Waits about as long as the one who copied the head needs to replace it, unless that one is gone.
+
+        Going on at once would mostly be in vain, and on object storage it costs both of them several requests.
+        """
+        time.sleep(min(seconds * random.uniform(0.5, 2.0), LONGEST_PAUSE_SECONDS))  # noqa: S311  # no secret
+        now = self._past.head(head.id, collection)
+        if now is None or now.revision != head.revision:
+            raise MovedError
 
     def _replace(
         self,
@@ -224,7 +239,7 @@ class Writing:
 
     def delete(self, id: str, collection: Collection[Any], expect: Expect, options: Options) -> bool:
         """Removes the item and keeps its versions."""
-        before = self._past.current(id, collection)
+        before = self._past.current_or_head(id, collection)
         if before is None or before.meta.deleted:
             if isinstance(expect, str) and (before is None or before.revision != expect):
                 raise conflict(id, expect, None, backend=BACKEND, collection=collection.name)

@@ -1,0 +1,84 @@
+"""Where values lie in an item: dotted paths of attributes, through dicts and lists on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+from truthstore.configuration import nearest
+from truthstore.errors import StoreConfigError
+
+__all__ = ["attributes", "check_path", "follow", "getter", "strings"]
+
+
+def attributes(cls: type) -> frozenset[str]:
+    """Names of the attributes of a Struct, dataclass or attrs class.
+
+    Raises:
+        TypeError: the class is of none of the three kinds.
+    """
+    if issubclass(cls, msgspec.Struct):
+        names = set(cls.__struct_fields__)
+    elif dataclasses.is_dataclass(cls):
+        names = {field.name for field in dataclasses.fields(cls)}
+    elif hasattr(cls, "__attrs_attrs__"):
+        names = {attribute.name for attribute in cls.__attrs_attrs__}
+    else:
+        raise TypeError(f"{cls.__name__} is neither a msgspec Struct nor a dataclass nor an attrs class")
+    return frozenset(names)
+
+
+def check_path(collection: str, path: str, known: frozenset[str], cls: type) -> None:
+    """Whether a path can start in a class.
+
+    Raises:
+        StoreConfigError: the class has no such attribute.
+    """
+    first = path.split(".", maxsplit=1)[0]
+    if first not in known and not hasattr(cls, first):
+        raise StoreConfigError(f"{collection}: {cls.__name__} has no attribute {first!r}: {nearest(first, known)}")
+
+
+def getter(paths: Sequence[str]) -> Callable[[Any], Sequence[Any]]:
+    """Gets the values at all paths at once."""
+    if not paths:
+        return lambda _: ()
+    get = attrgetter(*paths)
+    return get if len(paths) > 1 else lambda item: (get(item),)
+
+
+def follow(item: Any, path: str) -> Any:
+    """The value at a path; None if something on the way is None."""
+    for step in path.split("."):
+        if item is None:
+            return None
+        item = item.get(step) if isinstance(item, Mapping) else getattr(item, step)
+    return item
+
+
+def strings(item: Any, path: Sequence[str]) -> Iterator[str]:
+    """The strings at a path, of all items of the lists on the way and below its end."""
+    if item is None:
+        return
+    if isinstance(item, enum.Enum):
+        item = item.value
+    if isinstance(item, str):
+        if not path:
+            yield item
+        return
+    if isinstance(item, Mapping):
+        inner: Iterable[Any] = [item.get(path[0])] if path else item.values()
+        for value in inner:
+            yield from strings(value, path[1:])
+    elif isinstance(item, Iterable):
+        for value in item:
+            yield from strings(value, path)
+    elif path:
+        yield from strings(getattr(item, path[0]), path[1:])
+    else:
+        yield str(item)
