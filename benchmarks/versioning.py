@@ -25,7 +25,9 @@ def figures(places: Places) -> Iterator[Figure]:
 def _first_save(places: Places, durability: Durability) -> Figure:
     with (
         FileSystemStore(base_path=places.path(f"plain-{durability}"), durability=durability) as plain,
-        VersionedStore(FileSystemStore(base_path=places.path(f"versioned-{durability}"), durability=durability)) as kept,
+        VersionedStore(
+            FileSystemStore(base_path=places.path(f"versioned-{durability}"), durability=durability)
+        ) as kept,
     ):
         found = race(kept.save, plain.save, rounds=places.rounds(60), calls=20, inputs=places.new_results)
     return Figure(

@@ -24,7 +24,8 @@ class Blobs(Protocol):
     """Named bytes. Keys are relative paths of plain ASCII, parts separated by ``/``.
 
     Every call is atomic: a reader sees the old bytes or the new ones, never a mixture, and of two conditional writes
-    with the same expectation one fails. A call that raised anything but a conflict may have happened.
+    with the same expectation one fails. A call that raised anything but a conflict, or a `StoreConnectionError` that is
+    not retryable, may have happened.
     """
 
     def get(self, key: str) -> tuple[bytes, Tag]:

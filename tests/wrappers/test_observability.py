@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -201,6 +201,39 @@ def test_opentelemetry_has_the_figures():
     }
     saves: Any = [p for p in found["store_operations_total"] if (p.attributes or {}).get("operation") == "save"]
     assert sorted(point.value for point in saves) == [1, 3]
+    provider.shutdown()
+
+
+def test_stores_of_one_name_and_provider_count_together_and_never_go_back():
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    config = MetricsConfig(exporter="opentelemetry", meter_provider=provider, store_name="shared")
+
+    def counted(name: str) -> dict[str, float]:
+        data = reader.get_metrics_data()
+        assert data is not None
+        return {
+            str((point.attributes or {}).get("error_type", (point.attributes or {})["store"])): point.value
+            for resource in data.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == name
+            for point in metric.data.data_points
+            if isinstance(point, NumberDataPoint)
+        }
+
+    first, second = (observed(MemoryStore(collection=SAMPLES), metrics=config) for _ in range(2))
+    sizes = 0
+    for number, store in enumerate((first, second, second)):
+        sizes += store.head(store.save(Sample(str(number)))).meta.size
+    with pytest.raises(StoreNotFoundError):
+        first.get("no")
+    assert counted("store_bytes_written_total") == {"shared": sizes}
+    assert counted("store_errors_total") == {"StoreNotFoundError": 1}
+    first.close()
+    second.close()
+    observed(MemoryStore(collection=SAMPLES), metrics=config).save(Sample("0"))
+    assert counted("store_bytes_written_total")["shared"] > sizes
     provider.shutdown()
 
 

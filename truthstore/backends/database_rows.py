@@ -112,8 +112,6 @@ class Rows:
         tags = insert(tables.tags).from_select(["item", "name", "value", "key"], rows)
         return select(made.c.item).add_cte(tags.cte("tagged"))
 
-    # Records to rows.
-
     def row(self, record: Record) -> dict[str, Any]:
         """The values of an insert or update.
 
@@ -177,8 +175,6 @@ class Rows:
             "tag_values": list(tags.values()),
             "tag_keys": [tag_key(name, value) for name, value in tags.items()],
         }
-
-    # Rows to records.
 
     def record(self, row: Sequence[Any]) -> Record:
         """A record from the columns of `heads` or `whole`."""
@@ -357,8 +353,6 @@ class Rows:
         rows = [{"which": item, "words": self.words(record.meta)} for item, record in records]
         if rows:
             connection.execute(self._update_words, rows)
-
-    # Fields that were declared later.
 
     def refill(self, connection: Connection, rows: Sequence[Any]) -> None:
         """Fills the declared fields, tags and words of rows (``item`` and ``shape``, then the columns of `whole`) anew."""

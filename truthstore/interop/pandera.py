@@ -94,7 +94,9 @@ def from_pandera(
     table = read(outcome, "data") if errors else outcome
     if schema is None:
         # A table that passed keeps the schema that it passed.
-        schema = read(outcome, "schema") if hasattr(outcome, "schema_errors") else read(read(outcome, "pandera"), "schema")
+        schema = (
+            read(outcome, "schema") if hasattr(outcome, "schema_errors") else read(read(outcome, "pandera"), "schema")
+        )
     if schema is None and not errors:
         raise ValueError("nothing says what was checked: give schema")
     rows, columns = _shape(table)
