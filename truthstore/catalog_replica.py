@@ -66,8 +66,6 @@ class Replica(Catalog):
         self._folder = folder
         self._inode = 0
 
-    # The file.
-
     def open_cached(self) -> None:
         """Opens the file in the cache folder; in memory if that cannot be."""
         if self._folder is not None:
@@ -151,8 +149,6 @@ class Replica(Catalog):
         with self._lock:
             return self._connection.execute(sql, parameters).fetchall()
 
-    # What is known.
-
     def applied(self, collection: Collection[Any]) -> set[str]:
         """The names of the index objects whose content is here."""
         return {row[0] for row in self._read("SELECT name FROM log_applied WHERE collection = ?", (collection.name,))}
@@ -199,8 +195,6 @@ class Replica(Catalog):
                     if removed.rowcount:
                         connection.execute(table.insert, table.row(Put(record_of(fact, fact.head))))
 
-    # Bodies that are about to be created.
-
     def creating(self, collection: Collection[Any], unlisted: Iterable[Unlisted]) -> None:
         """Remembers bodies that no entry tells of yet."""
         with self._transaction() as connection:
@@ -221,8 +215,6 @@ class Replica(Catalog):
         """The bodies that no entry told of when they were about to be created."""
         rows = self._read("SELECT id, revision, at FROM log_unlisted WHERE collection = ?", (collection.name,))
         return [Unlisted(*row) for row in rows]
-
-    # Following.
 
     def apply(
         self,

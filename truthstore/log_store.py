@@ -123,8 +123,6 @@ class LogStore(ObjectStore[T]):
         self._catalog = self._replica
         self._indexes = _Indexes()
 
-    # Opening.
-
     def _now(self) -> int:
         """This machine's clock in milliseconds."""
         return self._clock() // 1_000
@@ -214,8 +212,6 @@ class LogStore(ObjectStore[T]):
     def _follow(self, collection: Collection[Any]) -> None:
         self._guard(lambda: self._current(collection))
 
-    # Reading.
-
     def _read(self, collection: Collection[Any], location: Location) -> Record | None:
         body = self._index(collection).bodies.get(location.id)
         return None if body is None or body.removed else body.record
@@ -267,8 +263,6 @@ class LogStore(ObjectStore[T]):
     def _bodies(self, collection: Collection[Any], locations: Sequence[Location]) -> Iterator[Record]:
         found = self._side_by_side(lambda one: self._read_located(collection, one)[0], locations)
         return (record for record in found if record is not None)
-
-    # Writing.
 
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
@@ -359,8 +353,6 @@ class LogStore(ObjectStore[T]):
                 self._announce(changes)
         self._guard(lambda: index.fold_own(writing.entries))
         return writes
-
-    # Looking after it.
 
     def verify_records(self, collection: Collection[Any]) -> Verification:
         """Reads every body and compares it with the index."""

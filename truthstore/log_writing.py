@@ -338,8 +338,6 @@ class Writing:
         write.tell = tell
         write.must_tell = must
 
-    # Afterwards.
-
     def _tell(self, writes: Sequence[Write]) -> None:
         """Adds the entry that confirms what was written."""
         told = [write for write in writes if write.tell]
