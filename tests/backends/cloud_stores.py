@@ -18,26 +18,10 @@ from truthstore import RESULTS, BaseStore, StoreQuery
 from truthstore.errors import StoreBulkError, StoreConflictError, StoreConnectionError, StoreError
 from truthstore.record import ABSENT
 from truthstore.testing import SAMPLES, Sample
-from truthstore.testing.store_concurrency import ConcurrencyTests
-from truthstore.testing.store_ids import IdTests
-from truthstore.testing.store_items import ItemTests, a_result
-from truthstore.testing.store_life import LifeTests
-from truthstore.testing.store_queries import FigureTests, QueryTests
-from truthstore.testing.store_records import RecordTests
+from truthstore.testing.store_items import a_result
 
 PROCESSES = 4
 SAVES = 250
-
-
-class CloudSuite(ItemTests, LifeTests, IdTests, RecordTests, ConcurrencyTests):
-    """The parts of `StoreSuite` in which a service can go wrong in a way of its own: bytes, names, conditions, races."""
-
-
-class CloudQuerySuite(QueryTests, FigureTests):
-    """The rest of `StoreSuite`: what the local replica answers, without a word from the service.
-
-    It is the same replica for every service, and `TestMemoryLogStore` runs all of this each time.
-    """
 
 
 class CloudStoreCases:

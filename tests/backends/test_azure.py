@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from tests.backends.cloud_cases import DriverCases
-from tests.backends.cloud_stores import CloudQuerySuite, CloudStoreCases, CloudSuite
+from tests.backends.cloud_stores import CloudStoreCases
 from tests.services.azurite import Azurite, azurite
 from tests.services.process import started
 from tests.services.proxy import Answer
 from truthstore import RESULTS
 from truthstore.backends.azure_blob import AzureBlobConfig, AzureBlobs, AzureBlobStore
 from truthstore.errors import StoreConfigError, StoreConnectionError, StoreNotFoundError, StoreReadError
-from truthstore.testing import SAMPLES, BlobsSuite, store_machine
+from truthstore.testing import SAMPLES, BlobsSuite, StoreSuite, store_machine
 
 pytestmark = pytest.mark.xdist_group("azure")
 
@@ -221,8 +221,8 @@ def test_options_that_make_no_sense(options: dict[str, Any], words: str):
     assert "open-sesame" not in str(caught.value)
 
 
-class Place:
-    """Where the suite stores: a container for each test, because Azurite reads all of a container for every list."""
+class TestAzureBlobStore(StoreSuite):
+    """In a container for each test, because Azurite reads all of a container for every list."""
 
     @pytest.fixture
     def location(self, server: Azurite, tmp_path: Path) -> Any:
@@ -231,15 +231,6 @@ class Place:
 
     def make_store(self, location, *, collection=RESULTS, **options):
         return AzureBlobStore(collection=collection, **location, **options)
-
-
-class TestAzureBlobStore(Place, CloudSuite):
-    pass
-
-
-@pytest.mark.nightly
-class TestAzureBlobStoreQueries(Place, CloudQuerySuite):
-    pass
 
 
 places: dict[str, Any] = {}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.backends.cloud_cases import DriverCases
-from tests.backends.cloud_stores import CloudQuerySuite, CloudStoreCases, CloudSuite
+from tests.backends.cloud_stores import CloudStoreCases
 from tests.services.gcs import GCSServer, gcs
 from tests.services.process import started
 from tests.services.proxy import Answer
@@ -20,7 +20,7 @@ from truthstore.backends.gcs import GCSBlobs, GCSConfig, GCSStore
 from truthstore.blobs import Blobs
 from truthstore.errors import StoreConfigError, StoreConnectionError
 from truthstore.record import ABSENT
-from truthstore.testing import SAMPLES, BlobsSuite, store_machine
+from truthstore.testing import SAMPLES, BlobsSuite, StoreSuite, store_machine
 
 pytestmark = pytest.mark.xdist_group("gcs")
 
@@ -143,24 +143,13 @@ def test_options_that_make_no_sense(options: dict[str, Any], words: str):
         GCSBlobs(GCSConfig(**options))
 
 
-class Place:
-    """Where the suite stores."""
-
+class TestGCSStore(StoreSuite):
     @pytest.fixture
     def location(self, tmp_path: Path) -> Any:
         return {"bucket": "bucket", "prefix": f"store-{next(numbers)}/", "cache_dir": tmp_path}
 
     def make_store(self, location, *, collection=RESULTS, **options):
         return GCSStore(collection=collection, **location, **options)
-
-
-class TestGCSStore(Place, CloudSuite):
-    pass
-
-
-@pytest.mark.nightly
-class TestGCSStoreQueries(Place, CloudQuerySuite):
-    pass
 
 
 places: dict[str, Any] = {}

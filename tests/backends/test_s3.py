@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.backends.cloud_cases import DriverCases
-from tests.backends.cloud_stores import CloudQuerySuite, CloudStoreCases, CloudSuite
+from tests.backends.cloud_stores import CloudStoreCases
 from tests.services.process import started
 from tests.services.proxy import Answer
 from tests.services.rclone import rclone
@@ -21,7 +21,7 @@ from truthstore.backends.s3 import S3Blobs, S3Config, S3Store
 from truthstore.blobs import Blobs, probe_conditional_writes
 from truthstore.errors import StoreConfigError, StoreConflictError, StoreConnectionError, StoreError
 from truthstore.record import ABSENT
-from truthstore.testing import SAMPLES, BlobsSuite, store_machine
+from truthstore.testing import SAMPLES, BlobsSuite, StoreSuite, store_machine
 from truthstore.testing.store_items import a_result
 
 pytestmark = pytest.mark.xdist_group("s3")
@@ -303,24 +303,13 @@ def test_compression(options: dict[str, Any], algorithm: str | None):
     assert config.use_compression is (algorithm is not None)
 
 
-class Place:
-    """Where the suite stores."""
-
+class TestS3Store(StoreSuite):
     @pytest.fixture
     def location(self, ready: Any, bucket_name: str, tmp_path: Path) -> Any:
         return {"client": ready, "bucket": bucket_name, "prefix": f"store-{next(numbers)}/", "cache_dir": tmp_path}
 
     def make_store(self, location, *, collection=RESULTS, **options):
         return S3Store(collection=collection, **location, **options)
-
-
-class TestS3Store(Place, CloudSuite):
-    pass
-
-
-@pytest.mark.nightly
-class TestS3StoreQueries(Place, CloudQuerySuite):
-    pass
 
 
 places: dict[str, Any] = {}
