@@ -23,9 +23,6 @@ from truthstore.versioning.history import versions_of
 THREADS = 10
 PROCESSES = 4
 SAVES = 25
-# A save takes seven requests or more one after the other, and the test servers answer some hundreds a second on a machine
-# that has other work: 25 saves each would take minutes.
-SAVES_BY_REQUESTS = 25 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 5
 
 
 @pytest.fixture(scope="module", params=parameters())
@@ -41,7 +38,6 @@ def places(kind: str, tmp_path_factory: pytest.TempPathFactory):
 
 def test_threads_and_processes_that_save_one_id(kind: str, places: Backend):
     processes = 1 if kind == "memory" or not hasattr(os, "fork") else PROCESSES
-    saves = SAVES_BY_REQUESTS if kind in {"s3", "gcs", "azure"} else SAVES
     place = places()
     inherited = VersionedStore[Any](place())
     inherited.initialize()
@@ -53,7 +49,7 @@ def test_threads_and_processes_that_save_one_id(kind: str, places: Backend):
 
         def work(thread: int) -> list[tuple[int, str]]:
             told = []
-            for n in range(saves):
+            for n in range(SAVES):
                 words = f"{process} {thread} {n}"
                 told.append((store.save_version(Sample("a", name=words), message=words).version, words))
             return told
@@ -65,7 +61,7 @@ def test_threads_and_processes_that_save_one_id(kind: str, places: Backend):
     told = processes_at_once(save, processes) if processes > 1 else [save(0)]
     inherited.close()
     acknowledged = dict(one for part in told for one in part)
-    total = processes * THREADS * saves
+    total = processes * THREADS * SAVES
     assert sorted(acknowledged) == list(range(1, total + 1)), "no number twice, and no gap"
 
     def history() -> list[VersionInfo]:
