@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import median
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
@@ -19,9 +18,9 @@ Inputs = Callable[[int], Sequence[Any]]
 class Race(NamedTuple):
     """Seconds for one call of each, and how many times the second's time the first takes.
 
-    A turn counts by its median call, and the ratio is the median over the rounds of each round's own ratio: what
-    disturbs the machine for a while disturbs both, and what disturbs it for a moment (the disk's journal, a checkpoint
-    of SQLite) is left out on both sides.
+    A turn counts by its mean call, so that what is done once for many calls is counted. The ratio is the median over the
+    rounds of each round's own ratio: what disturbs the machine for a while disturbs both, and what disturbs it for a
+    moment is left out.
     """
 
     ours: float
@@ -62,11 +61,10 @@ def race(
         gc.collect()
         for place, operation, count, make in contestants if number % 2 else contestants[::-1]:
             given = make(count)
-            marks = [perf_counter()]
+            start = perf_counter()
             for one in given:
                 operation(one)
-                marks.append(perf_counter())
-            times[place] = median(later - earlier for earlier, later in pairwise(marks))
+            times[place] = (perf_counter() - start) / count
         if number:
             taken.append((times[0], times[1]))
     return Race(
