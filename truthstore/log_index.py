@@ -76,8 +76,6 @@ class LogIndex:
         self._own: list[Source] = []
         self._may_fold = True
 
-    # Following.
-
     def follow(self) -> list[str]:
         """Takes in what is new; the names that the log holds.
 
@@ -159,8 +157,6 @@ class LogIndex:
         facts = LogObject(tuple(write.fact for write in writes if write.fact is not None))
         told = [(write.id, write.revision) for write in created if not write.in_doubt]
         self._replica.apply(self._collection, [*entries, Source("", facts)], created=told)
-
-    # Folding.
 
     def _fold_a_little(self, names: Sequence[str]) -> None:
         """Folds a bounded amount; a reader that may not write leaves that to others."""

@@ -268,3 +268,17 @@ def test_a_naive_time_beside_aware_ones_is_ordered_by_where_it_was_saved(folder:
 
     in_zone("Asia/Tokyo", save)
     in_zone("America/New_York", look_elsewhere)
+
+
+def test_a_place_that_is_taken_is_named_with_its_cause(store: FileSystemStore[Sample], folder: Path):
+    """The error of the system stays the cause; an error that is raised again must not become its own."""
+    taken = Path(store.root) / "_samples" / "a.json"
+    taken.mkdir()
+    with pytest.raises(StoreWriteError, match="not stored") as caught:
+        store.save(Sample("a"))
+    assert caught.value.identifier == "a"
+    assert isinstance(caught.value.__cause__, OSError)
+    taken.rmdir()
+    assert contents(store, ["a"]) == {}
+    store.save(Sample("a"))
+    assert contents(store) == {"a": Sample("a")}

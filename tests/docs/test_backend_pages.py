@@ -14,39 +14,13 @@ from tests.docs.blocks import Block, python_blocks, run
 from tests.services.azurite import Azurite, azurite
 from tests.services.gcs import gcs
 from tests.services.process import started
-from tests.services.s3 import S3Server, moto
 from truthstore import BaseStore, StoreConfigError, get_store, open_store
 from truthstore.backends.s3 import S3Store
 from truthstore.results import ResultStatus, ValidationResult
 
-pytestmark = pytest.mark.xdist_group("s3")
+pytestmark = [pytest.mark.xdist_group("s3"), pytest.mark.usefixtures("nothing_of_the_user")]
 
 ROOT = Path(__file__).parents[2]
-BUCKETS = ("company-validation-results", "my-bucket", "my-validation-results", "validation-results")
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    for server in started(moto()):
-        for name in BUCKETS:
-            server.client().create_bucket(Bucket=name)
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def nothing_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder, an empty cache, and no credentials of this machine."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-
-
-@pytest.fixture
-def amazon(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Boto's own variables lead to the test server, so that snippets run without a change."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.url)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key_id)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_access_key)
 
 
 def blocks_of(page: str) -> list[Block]:
@@ -63,7 +37,7 @@ def test_the_page_of_s3():
 
 
 def test_the_page_of_gcs(monkeypatch: pytest.MonkeyPatch):
-    with gcs(*BUCKETS) as server:
+    with gcs("company-validation-results") as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
         names: dict[str, Any] = {}
         run(blocks_of("gcs.md"), Path("gcs.md"), names)

@@ -20,7 +20,6 @@ import pytest
 from tests.docs.blocks import Block, python_blocks, run
 from tests.services.postgresql import PostgreSQL, postgresql
 from tests.services.process import started
-from tests.services.s3 import S3Server, moto
 from truthstore import get_store
 from truthstore.backends.azure_blob import AzureBlobConfig
 from truthstore.backends.filesystem import FileSystemConfig
@@ -29,7 +28,6 @@ from truthstore.results import ValidationResult
 from truthstore.versioning import VersionedStore
 
 GUIDE = Path(__file__).parent / "guide" / "stores-guide.md"
-BUCKETS = ("company-validation-results", "my-bucket", "my-validation-results", "validation-results")
 RUN = "run-of-the-guide"
 NOW = datetime.now(UTC)
 
@@ -81,30 +79,6 @@ def result_of(number: int) -> ValidationResult:
     result = ValidationResult.from_report(REPORT, "customers.csv", run_id=RUN, metadata={"number": number})
     result.run_time = NOW
     return result
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    for server in started(moto()):
-        for name in BUCKETS:
-            server.client().create_bucket(Bucket=name)
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def nothing_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder, an empty cache, and no credentials of this machine."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-
-
-@pytest.fixture
-def amazon(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.url)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key_id)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_access_key)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +236,7 @@ def test_every_block_of_the_guide_is_run():
 
 
 @pytest.mark.xdist_group("s3")
-@pytest.mark.usefixtures("amazon", "postgres")
+@pytest.mark.usefixtures("nothing_of_the_user", "amazon", "postgres")
 @pytest.mark.parametrize("title", CHECKS)
 def test_the_block_runs_as_printed(title: str, monkeypatch: pytest.MonkeyPatch):
     checker = types.ModuleType("truthound")

@@ -15,13 +15,12 @@ from hypothesis.stateful import initialize, run_state_machine_as_test
 from prometheus_client import CollectorRegistry
 
 from tests.stacks.backends import Place, backend, parameters
-from truthstore import BaseStore, StoreQuery, ValidationStore, WrapperStore, get_store
+from truthstore import BaseStore, StoreQuery, ValidationStore, WrapperStore
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryStore
 from truthstore.caching import CachedStore, CacheMode, DiskCache, LRUCache
 from truthstore.caching.backends import TTLCache
 from truthstore.observability import AuditConfig, MetricsConfig, ObservabilityConfig, ObservableStore
-from truthstore.results import ResultStatus, ValidationResult
 from truthstore.retention import CountBasedPolicy, CustomPolicy, RetentionStore
 from truthstore.testing import SAMPLES, Sample, StoreMachine
 from truthstore.versioning import VersionedStore
@@ -184,44 +183,6 @@ def test_no_wrapper_lacks_an_operation(name: str):
             StoreQuery(order_by="id")
         ), operation
         wrapped.close()
-
-
-def test_workflow_2_of_the_guide(tmp_path, monkeypatch):
-    """As printed, with a memory store in the place of S3."""
-    from truthstore.observability.config import AuditConfig, MetricsConfig, ObservabilityConfig, TracingConfig
-    from truthstore.versioning import VersioningConfig
-
-    base = get_store("memory")
-    versioned = VersionedStore(base, VersioningConfig(max_versions=10))
-    cache = LRUCache[Any](max_size=1000, ttl_seconds=3600)
-    cached = CachedStore(versioned, cache, mode=CacheMode.READ_WRITE)
-    store = ObservableStore(
-        cached,
-        ObservabilityConfig(
-            audit=AuditConfig(enabled=True), metrics=MetricsConfig(enabled=True), tracing=TracingConfig(enabled=True)
-        ),
-    )
-    run_id = ""
-    for number in range(4):
-        result = ValidationResult.from_dict(
-            {
-                "run_id": "run",
-                "run_time": "2026-05-04T12:00:00Z",
-                "data_asset": f"asset {number}",
-                "status": ResultStatus.SUCCESS.value,
-            }
-        )
-        run_id = store.save(result, message=f"number {number}")
-    assert store.get(run_id).data_asset == "asset 3"
-    history = versioned.get_history(run_id, limit=5)
-    assert len(history) == 4
-    versioned.rollback(run_id, version=3)
-    assert store.get(run_id).data_asset == "asset 2"  # the cache is right at once
-    assert store.list_assets() == ["asset 2"]
-    assert store.get(run_id, version=1).data_asset == "asset 0"
-    assert len(store.audit.query(item=run_id, event_type="save")) == 4
-    assert store.audit.verify_chain()
-    store.close()
 
 
 def test_layers_of_a_yaml_file(tmp_path, monkeypatch):

@@ -118,8 +118,15 @@ class Commits:
             writes.append(Staged(stored, path, final, self._folder.write(stored, collection)))
         try:
             refused = self._put(writes, collection, expect)
-        except (OSError, sqlite3.Error, StoreError) as error:
-            raise self._failure(error, writes, collection) from error
+        except StoreError as error:
+            _named(error, writes, collection)
+            raise
+        except OSError as error:
+            what = f"cannot write {_what(collection, _ids(writes))} to {self._root}"
+            raise _named(write_error(error, what), writes, collection) from error
+        except sqlite3.Error as error:
+            failure = StoreReadError(f"the index could not be read: {error}", backend=BACKEND)
+            raise _named(failure, writes, collection) from error
         if not refused and not repeated and len(writes) == len(records):
             return [one.record.head() for one in writes], refused
         heads = {one.record.meta.id: one.record.head() for one in writes}
@@ -158,19 +165,6 @@ class Commits:
             if self._sync and writes:
                 sync_folder(self._folder.of(collection))
         return refused
-
-    def _failure(self, error: Exception, writes: Sequence[Staged], collection: Collection[Any]) -> StoreError:
-        """What a write that failed raises: it names the item, or says how many there were."""
-        if isinstance(error, OSError):
-            failure = write_error(error, f"cannot write {_what(collection, _ids(writes))} to {self._root}")
-        elif isinstance(error, StoreError):
-            failure = error
-        else:
-            failure = StoreReadError(f"the index could not be read: {error}", backend=BACKEND)
-        failure.collection = collection.name
-        if len(writes) == 1:
-            failure.identifier = writes[0].record.id
-        return failure
 
     def _finish(self, collection: Collection[Any], writes: Sequence[Staged], cause: OSError) -> None:
         """After a rename that failed: tries once more, or else says what became of the write.
@@ -314,6 +308,14 @@ def _check_pending(writes: Sequence[Staged]) -> None:
             raise NothingWrittenError(
                 f"{shown(one.record.id)}: nothing was stored, for a pending file was removed; repeat", retryable=True
             )
+
+
+def _named(error: StoreError, writes: Sequence[Staged], collection: Collection[Any]) -> StoreError:
+    """The error, which tells whom it concerns."""
+    error.collection = collection.name
+    if len(writes) == 1:
+        error.identifier = writes[0].record.id
+    return error
 
 
 def _ids(writes: Sequence[Staged]) -> list[str]:

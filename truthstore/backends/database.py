@@ -97,8 +97,6 @@ class DatabaseStore(BaseStore[T]):
     def __repr__(self) -> str:
         return f"DatabaseStore({self._database.shown!r}, {self._collection.name})"
 
-    # Opening.
-
     def initialize(self) -> None:
         """Connects, and makes the tables if they are not there."""
         super().initialize()
@@ -134,8 +132,6 @@ class DatabaseStore(BaseStore[T]):
         if isinstance(tables, PortableTables):
             return PortableRows(tables, definition, settings.space)
         return Rows(tables, definition, settings.space)
-
-    # Writing.
 
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
@@ -235,8 +231,6 @@ class DatabaseStore(BaseStore[T]):
             raise conflict
         return deleted
 
-    # Reading.
-
     def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
         """The record with its body: one SELECT."""
         rows = self._rows(collection)
@@ -335,8 +329,6 @@ class DatabaseStore(BaseStore[T]):
         rows = self._rows(self._collection)
         refill(self._database, rows, (rows.tables.space == rows.space,))
         return self.count_records(EVERYTHING, collection=self._collection)
-
-    # Looking after it.
 
     @property
     def is_healthy(self) -> bool:

@@ -108,8 +108,6 @@ class Database:
                 weakref.finalize(self, _dispose, self._engine, self._pid)
         return self._engine
 
-    # Doing things.
-
     @contextmanager
     def _connect(self) -> Generator[Connection]:
         with self._gate or nullcontext():
@@ -313,8 +311,6 @@ class Database:
         if self._pooling.enable_circuit_breaker:
             self.circuit.failed()
 
-    # What errors mean.
-
     def explained(self, error: Exception, kind: type[StoreError] = StoreReadError) -> StoreError:
         """The error of this library for one of SQLAlchemy's."""
         if isinstance(error, exc.StatementError) and isinstance(error.orig, StoreError):
@@ -339,8 +335,6 @@ class Database:
             return StoreConnectionError(NAME, message, retryable=passes(error, self.dialect))
         self._answered()
         return kind(message, backend=NAME, retryable=passes(error, self.dialect))
-
-    # Looking at it.
 
     @property
     def healthy(self) -> bool:

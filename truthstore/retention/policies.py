@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -95,8 +96,9 @@ class _NewestPolicy(RetentionPolicy):
         self._limit = limit
         self._last_kept: dict[str, tuple[int, str]] | None = None
 
+    @abstractmethod
     def _amount(self, item: ItemMetadata) -> int:
-        raise NotImplementedError
+        """How much of the limit an item takes."""
 
     @property
     def description(self) -> str:

@@ -45,8 +45,6 @@ METRICS = ("count", "min:name", "max:count", "sum:count", "min:moment", "max:rat
 class StoreMachine(StoreModel):
     """Drives stores of samples at one place; override `make_store`, or use `store_machine`."""
 
-    # Opening.
-
     @initialize()
     def open(self) -> None:
         """Opens the writers."""
@@ -59,8 +57,6 @@ class StoreMachine(StoreModel):
         if tidy or not self.independent:
             self._handles[index].store.close()
         self._handles[index] = self._open()
-
-    # Writing.
 
     @rule(writer=st.integers(0, 3), data=st.data())
     def save(self, writer: int, data: st.DataObject) -> None:
@@ -130,8 +126,6 @@ class StoreMachine(StoreModel):
         assert self._store(writer).clear(query) == len(found)
         self._forget(found)
 
-    # Reading.
-
     @rule(writer=st.integers(0, 3), query=queries(SAMPLES, known=IDS), page=st.integers(1, 3))
     def query(self, writer: int, query: StoreQuery, page: int) -> None:
         """Asks one query in every way."""
@@ -175,8 +169,6 @@ class StoreMachine(StoreModel):
                 self._check(reader)
             finally:
                 reader.close()
-
-    # Failing.
 
     @precondition(lambda self: self.can_fail)
     @rule(

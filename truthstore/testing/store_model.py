@@ -91,8 +91,6 @@ class StoreModel(RuleBasedStateMachine):
     def _store(self, writer: int) -> BaseStore[Sample]:
         return self._handles[writer % len(self._handles)].store
 
-    # What the model knows.
-
     def _learn(self, store: BaseStore[Sample], sample: Sample) -> None:
         """Takes over what a store says it holds for an item that must be there."""
         wanted = SAMPLES.encode(sample)
