@@ -7,11 +7,14 @@ import sys
 import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from tests.services.process import MissingServerError, free_port, running
 
 __all__ = ["S3Server", "moto"]
+
+SERVER: Final = str(Path(__file__).with_name("moto_server.py"))
 
 
 class S3Server(NamedTuple):
@@ -61,7 +64,7 @@ def moto() -> Generator[S3Server]:
     if importlib.util.find_spec("moto") is None or importlib.util.find_spec("flask") is None:
         raise MissingServerError("moto is not installed: pip install 'moto[server]'")
     port = free_port()
-    with running([sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], port):
+    with running([sys.executable, "-W", "ignore", SERVER, "-H", "127.0.0.1", "-p", str(port)], port):
         yield S3Server(port)
 
 
