@@ -47,7 +47,7 @@ class Places:
         self._next += count
         return [peer_result(number) for number in range(self._next - count, self._next)]
 
-    def store(self, count: int, durability: Durability = "fsync") -> FileSystemStore[Any]:
+    def store(self, count: int, durability: Durability = "fsync", *, pretty_print: bool = True) -> FileSystemStore[Any]:
         """A filesystem store with so many results in it, filled at the first call."""
         name = f"store-{count}-{durability}"
         if name not in self._filled:
@@ -55,7 +55,7 @@ class Places:
             with FileSystemStore(base_path=self.path(name), durability="os") as filling:
                 filling.save_many(map(result, range(count)))
             self._filled.add(name)
-        store = FileSystemStore(base_path=self.path(name), durability=durability)
+        store = FileSystemStore(base_path=self.path(name), durability=durability, pretty_print=pretty_print)
         store.initialize()
         return store
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from benchmarks.filesystem import TURN
 from benchmarks.measure import Figure, progress, race
 from benchmarks.places import Durability, Places
 from benchmarks.workload import result
@@ -29,7 +30,7 @@ def _first_save(places: Places, durability: Durability) -> Figure:
             FileSystemStore(base_path=places.path(f"versioned-{durability}"), durability=durability)
         ) as kept,
     ):
-        found = race(kept.save, plain.save, rounds=places.rounds(60), calls=20, inputs=places.new_results)
+        found = race(kept.save, plain.save, rounds=places.rounds(15), calls=TURN, inputs=places.new_results)
     return Figure(
         f'first version of an item, `durability="{durability}"`',
         "save without versions",

@@ -227,10 +227,22 @@ class ObjectStore(BaseStore[T]):
     def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
         """The record with its body: one object read, no catalog."""
         self._ready(collection)
-        record = self._read(collection, Location(id))
+        record = self._find(collection, id)
         if record is None:
             raise StoreNotFoundError(collection.name, id, backend=self.name)
         return record
+
+    def get_records(
+        self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
+    ) -> dict[str, Record]:
+        """The records that exist among these ids: one object read each, no catalog."""
+        self._ready(collection)
+        found = ((id, self._find(collection, id)) for id in ids)
+        return {id: record for id, record in found if record is not None}
+
+    def _find(self, collection: Collection[Any], id: str) -> Record | None:
+        """The record of an id; None if there is none."""
+        return self._read(collection, Location(id))
 
     def delete_record(
         self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE

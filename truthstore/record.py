@@ -187,20 +187,21 @@ class Meta:
 
     def replace(self, **changes: Any) -> Meta:
         """A copy with some attributes changed."""
-        values: dict[str, Any] = {
-            "fields": self._fields,
-            "tags": self._tags,
-            "text": self._text,
-            "size": self.size,
-            "encoding": self.encoding,
-            "encodings": self.encodings,
-            "stored_at": self.stored_at,
-            "deleted": self.deleted,
-            "annotations": self.annotations,
-            "derive": self._derive,
-        }
-        values.update(changes)
-        return Meta(values.pop("id", self.id), **values)
+        given = changes.get
+        derive = given("derive", self._derive)  # before what it gives: another thread may be deriving
+        return Meta(
+            given("id", self.id),
+            fields=given("fields", self._fields),
+            tags=given("tags", self._tags),
+            text=given("text", self._text),
+            size=given("size", self.size),
+            encoding=given("encoding", self.encoding),
+            encodings=given("encodings", self.encodings),
+            stored_at=given("stored_at", self.stored_at),
+            deleted=given("deleted", self.deleted),
+            annotations=given("annotations", self.annotations),
+            derive=derive,
+        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Meta):
@@ -237,7 +238,7 @@ class Meta:
         return f"Meta({self.id!r}, size={self.size}, deleted={self.deleted}, fields={dict(self._fields or {})!r})"
 
 
-class Record(msgspec.Struct, frozen=True, eq=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One item as layers see it.
 
     Attributes:
@@ -260,7 +261,7 @@ class Record(msgspec.Struct, frozen=True, eq=True):
         return self if self.body is None else Record(self.meta, None, self.revision)
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """What subscribers are told after a write is durable.
 
     Attributes:

@@ -95,7 +95,7 @@ class ResultStatus(StrEnum):
         return cls.WARNING if warned else cls.SUCCESS
 
 
-class ResultStatistics(msgspec.Struct, omit_defaults=True):
+class ResultStatistics(msgspec.Struct, omit_defaults=True, gc=False):
     """The figures of a run; they are indexed, so that lists and trends load no result.
 
     An issue is a check that failed, on one column: how many values failed is in `ValidatorResult.count`.

@@ -61,6 +61,9 @@ class WrapperStore(BaseStore[T], Generic[T]):
                 )
         super().__init__(base._collection)  # noqa: SLF001  # the same stack
         self._base = base
+        # Asked for at every save: not by way of all layers.
+        self._encoding: Encoding = base.encoding
+        self._indent = base.indent
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -136,12 +139,12 @@ class WrapperStore(BaseStore[T], Generic[T]):
     @property
     def encoding(self) -> Encoding:
         """What the store below wants."""
-        return self._base.encoding
+        return self._encoding
 
     @property
     def indent(self) -> bool:
         """What the store below wants."""
-        return self._base.indent
+        return self._indent
 
     def layers(self) -> Iterator[BaseStore[Any]]:
         """This layer and those below it, outermost first."""

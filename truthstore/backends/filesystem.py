@@ -27,7 +27,6 @@ from truthstore.errors import (
     StoreConflictError,
     StoreConnectionError,
     StoreCorruptError,
-    StoreNotFoundError,
     StoreReadError,
     StoreWriteError,
     shown,
@@ -261,9 +260,8 @@ class FileSystemStore(ObjectStore[T]):
     def _read(self, collection: Collection[Any], location: Location) -> Record | None:
         return self._folder.read(collection, location)
 
-    def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
-        """The record with its body: one file read; the index is asked only where a write may have been cut short."""
-        self._ready(collection)
+    def _find(self, collection: Collection[Any], id: str) -> Record | None:
+        """One file read; the index is asked only where a write may have been cut short."""
         record = self._folder.read(collection, Location(id))
         if record is not None and (self._access.readonly or self._pending.is_clean()):
             return record
@@ -276,9 +274,7 @@ class FileSystemStore(ObjectStore[T]):
             except StoreCorruptError as error:
                 if not isinstance(error, _FileGoneError):
                     raise
-                record = None
-        if record is None:
-            raise StoreNotFoundError(collection.name, id, backend=self.name)
+                return None
         return record
 
     def _settle(self, collection: Collection[Any], id: str) -> Record | None:

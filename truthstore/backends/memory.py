@@ -15,7 +15,7 @@ from truthstore.configuration import StoreConfig, configure
 from truthstore.errors import StoreBulkError, StoreConflictError, StoreError, StoreNotFoundError, StoreWriteError, shown
 from truthstore.expectations import SUITES, ExpectationSuite
 from truthstore.keys import path_of
-from truthstore.objects import Format, ObjectStore, folder_of
+from truthstore.objects import Format, ObjectStore
 from truthstore.query import StoreQuery
 from truthstore.record import ABSENT, ANY, NONE, Change, Condition, Expect, Options, Record, new_revision
 from truthstore.record_operations import conflict
@@ -142,7 +142,7 @@ class MemoryStore(ObjectStore[T]):
         else:
             root = path_of(self._settings.namespace, self._settings.prefix)
             kept = MemoryBlobs() if blobs is None else blobs
-            self._shelf = Documents(kept, f"{root}/", self._compress, self._decompress)
+            self._shelf = Documents(kept, f"{root}/", self._extension, self._compress, self._decompress)
         self._writing = _Writing()
 
     def _open(self) -> None:
@@ -153,24 +153,13 @@ class MemoryStore(ObjectStore[T]):
         self._writing.anew()
 
     def _load(self, collection: Collection[Any]) -> Iterable[Put]:
-        folder = folder_of(collection.name)
-        for key in self._shelf.list(folder):
-            rest = key[len(folder) :]
-            if "/" not in rest and rest.endswith(self._extension) and not rest.startswith("_"):
-                record = self._shelf.get(key, collection)
-                if record is not None:
-                    yield Put(record)
+        return map(Put, self._shelf.all(collection))
 
-    def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
-        """The record with its body."""
-        self._ready(collection)
-        record = self._shelf.get(self._key(collection, id), collection)
-        if record is None:
-            raise StoreNotFoundError(collection.name, id, backend=self.name)
-        return record
+    def _find(self, collection: Collection[Any], id: str) -> Record | None:
+        return self._shelf.get(id, collection)
 
     def _read(self, collection: Collection[Any], location: Location) -> Record | None:
-        return self._shelf.get(self._key(collection, location.id), collection)
+        return self._shelf.get(location.id, collection)
 
     def _settle(self, collection: Collection[Any], id: str) -> Record | None:
         with self._writing.lock:
@@ -221,11 +210,12 @@ class MemoryStore(ObjectStore[T]):
                 evicted = self._evict(collection)
         if self._lifecycle.subscribers and heads:
             changes = [Change.of(collection.name, head) for head in heads]
-            self._announce([*changes, *(Change(collection.name, id, None) for id in evicted)])
+            if evicted:
+                changes.extend(Change(collection.name, id, None) for id in evicted)
+            self._announce(changes)
         return heads, failed
 
     def _put(self, record: Record, collection: Collection[Any], expect: Expect) -> None:
-        key = self._key(collection, record.id)
         if expect is not ANY:
             known = self._read(collection, Location(record.id))
             actual = known.revision if known is not None else None
@@ -233,7 +223,7 @@ class MemoryStore(ObjectStore[T]):
             if live if isinstance(expect, Condition) else actual != expect:
                 raise conflict(record.id, expect, actual, backend=self.name, collection=collection.name)
         try:
-            self._shelf.put(key, record, collection)
+            self._shelf.put(record, collection)
         except StoreConflictError:
             raise
         except (StoreError, OSError) as error:
@@ -278,7 +268,7 @@ class MemoryStore(ObjectStore[T]):
                         continue
                     self._doubt(collection, id)
                     try:
-                        self._shelf.delete(self._key(collection, id))
+                        self._shelf.delete(id, collection)
                     except (StoreError, OSError) as error:
                         if not self._landed(collection, id, None):
                             raise StoreWriteError(
@@ -322,7 +312,7 @@ class MemoryStore(ObjectStore[T]):
             return []
         oldest = self._catalog.ids(StoreQuery(order_by="stored_at", ascending=True, limit=excess).bind(collection))
         for id in oldest:
-            self._shelf.delete(self._key(collection, id))
+            self._shelf.delete(id, collection)
         self._catalog.commit(collection, (), oldest, expect=ANY, backend=self.name)
         return oldest
 

@@ -8,7 +8,7 @@ from msgspec import json
 
 from truthstore.documents import read_document, write_document
 from truthstore.errors import StoreNotFoundError
-from truthstore.objects import FORMAT_KEY
+from truthstore.objects import FORMAT_KEY, folder_of, object_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,26 +25,26 @@ class Records:
     """Records as they are, for a store that nobody else opens."""
 
     def __init__(self) -> None:
-        self._records: dict[str, Record] = {}
+        self._records: dict[tuple[str, str], Record] = {}
 
     def open(self, form: Format) -> None:
         """Nothing to compare with: the store is new."""
 
-    def get(self, key: str, collection: Collection[Any]) -> Record | None:
-        """The record of a key, or None."""
-        return self._records.get(key)
+    def get(self, id: str, collection: Collection[Any]) -> Record | None:
+        """The record of an id, or None."""
+        return self._records.get((collection.name, id))
 
-    def put(self, key: str, record: Record, collection: Collection[Any]) -> None:
+    def put(self, record: Record, collection: Collection[Any]) -> None:
         """Keeps a record."""
-        self._records[key] = record
+        self._records[collection.name, record.meta.id] = record
 
-    def delete(self, key: str) -> bool:
+    def delete(self, id: str, collection: Collection[Any]) -> None:
         """Forgets a record."""
-        return self._records.pop(key, None) is not None
+        self._records.pop((collection.name, id), None)
 
-    def list(self, prefix: str) -> Iterator[str]:
-        """Keys that start with a prefix."""
-        return iter([key for key in self._records if key.startswith(prefix)])
+    def all(self, collection: Collection[Any]) -> Iterator[Record]:
+        """Every record of a collection."""
+        return iter([record for (name, _), record in self._records.items() if name == collection.name])
 
     def close(self) -> None:
         """Forgets every record."""
@@ -57,15 +57,22 @@ class Documents:
     Args:
         blobs: where they lie.
         root: what their keys start with.
+        extension: what their keys end with.
         compress: what is done to a document on its way down.
         decompress: and on its way up.
     """
 
     def __init__(
-        self, blobs: Blobs, root: str, compress: Callable[[bytes], bytes], decompress: Callable[[bytes], bytes]
+        self,
+        blobs: Blobs,
+        root: str,
+        extension: str,
+        compress: Callable[[bytes], bytes],
+        decompress: Callable[[bytes], bytes],
     ) -> None:
         self._blobs = blobs
         self._root = root
+        self._extension = extension
         self._compress = compress
         self._decompress = decompress
 
@@ -78,26 +85,37 @@ class Documents:
         else:
             form.check(stored, "this memory")
 
-    def get(self, key: str, collection: Collection[Any]) -> Record | None:
-        """The record of a key, or None."""
+    def _key(self, id: str, collection: Collection[Any]) -> str:
+        return self._root + object_key(collection.name, id, self._extension)
+
+    def get(self, id: str, collection: Collection[Any]) -> Record | None:
+        """The record of an id, or None."""
+        return self._read(self._key(id, collection), collection)
+
+    def _read(self, key: str, collection: Collection[Any]) -> Record | None:
         try:
-            data, _ = self._blobs.get(self._root + key)
+            data, _ = self._blobs.get(key)
         except StoreNotFoundError:
             return None
         return read_document(self._decompress(data), collection)
 
-    def put(self, key: str, record: Record, collection: Collection[Any]) -> None:
+    def put(self, record: Record, collection: Collection[Any]) -> None:
         """Keeps a record."""
-        self._blobs.put(self._root + key, self._compress(write_document(record, collection)))
+        self._blobs.put(self._key(record.id, collection), self._compress(write_document(record, collection)))
 
-    def delete(self, key: str) -> bool:
+    def delete(self, id: str, collection: Collection[Any]) -> None:
         """Removes a record."""
-        return self._blobs.delete(self._root + key)
+        self._blobs.delete(self._key(id, collection))
 
-    def list(self, prefix: str) -> Iterator[str]:
-        """Keys that start with a prefix."""
-        start = len(self._root)
-        return (key[start:] for key in self._blobs.list(self._root + prefix))
+    def all(self, collection: Collection[Any]) -> Iterator[Record]:
+        """Every record of a collection."""
+        folder = self._root + folder_of(collection.name)
+        for key in self._blobs.list(folder):
+            name = key[len(folder) :]
+            if "/" not in name and name.endswith(self._extension) and not name.startswith("_"):
+                record = self._read(key, collection)
+                if record is not None:
+                    yield record
 
     def close(self) -> None:
         """Closes the blobs."""

@@ -48,11 +48,10 @@ class Flight:
 class Session:
     """A write or a bulk read, and what was announced while it went on."""
 
-    __slots__ = ("announced", "thread")
+    __slots__ = ("announced",)
 
     def __init__(self) -> None:
         self.announced: dict[Key, list[Revision | None]] = {}
-        self.thread = threading.get_ident()
 
 
 class Coherence:
@@ -107,11 +106,11 @@ class Coherence:
     def changed(self, changes: Iterable[tuple[Key, Revision | None]]) -> None:
         """Ends loads of these keys and removes what is cached of them."""
         keys: list[Key] = []
+        flights = self._flights
         with self.lock:
             for key, revision in changes:
                 keys.append(key)
-                flight = self._flights.pop(key, None)
-                if flight is not None:
+                if flights and (flight := flights.pop(key, None)) is not None:
                     flight.is_stale = True
                 for session in self._sessions:
                     session.announced.setdefault(key, []).append(revision)

@@ -159,6 +159,32 @@ class Keeper:
             self.coherence.end(session)
         return heads
 
+    def write_one(
+        self, record: Record, collection: Collection[Any], write: Callable[[], Record], *, fill: bool
+    ) -> Record:
+        """Writes one record: the usual save, on the shortest way."""
+        tier = self._tier
+        if isinstance(tier, SharedTier):
+            return self.write((record,), collection, lambda: [write()], fill=fill)[0]
+        key = (collection.name, record.meta.id)
+        coherence = self.coherence
+        session = coherence.begin()
+        try:
+            head = write()
+            revision = head.revision
+            if revision not in session.announced.get(key, ()):
+                coherence.changed([(key, revision)])  # the backend announces nothing
+            if fill:
+                with coherence.lock:
+                    if session.announced[key] == [revision]:
+                        tier.keep(key, Record(head.meta, record.body, revision), b"", None)
+            return head
+        except BaseException:
+            coherence.changed([(key, None)])  # it may have been written all the same
+            raise
+        finally:
+            coherence.end(session)
+
     def _tell(self, session: Session, keys: Sequence[Key], heads: Sequence[Record]) -> None:
         """Makes known what a backend that announces nothing has written, or may have."""
         if len(keys) == len(heads) == 1 and heads[0].revision in session.announced.get(keys[0], ()):

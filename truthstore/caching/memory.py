@@ -68,6 +68,8 @@ class InMemoryCache(BaseCache[V], Generic[V]):
         if not isinstance(self._config, CacheConfig):
             raise TypeError(f"config is a CacheConfig, not {type(config).__name__}")
         self._ttl = self._config.ttl_seconds or math.inf
+        self._is_timed = self._config.policy is EvictionPolicy.TTL
+        self._max_size = self._config.max_size
         self._max_bytes = self._config.max_bytes or math.inf
         self._lock = threading.Lock()
         self._data = _POLICIES[self._config.policy](self._max_bytes)
@@ -104,19 +106,20 @@ class InMemoryCache(BaseCache[V], Generic[V]):
         with self._lock:
             data = self._data
             self._sets += 1
-            self._forget_expired()
-            data.pop(key, None)
+            if self._is_timed:
+                self._forget_expired()
+            if key in data:
+                del data[key]
             if ttl <= 0:
                 return
             if size > self._max_bytes:
                 self._evictions += 1
                 return
-            while len(data) >= self._config.max_size:
+            count = len(data)
+            if count >= self._max_size:
                 data.popitem()
-                self._evictions += 1
-            before = len(data)
             data[key] = entry
-            self._evictions += before + 1 - len(data)
+            self._evictions += count + 1 - len(data)
 
     def delete(self, key: Hashable) -> bool:
         """Forgets a key; False if it was not there."""

@@ -156,13 +156,20 @@ class CachedStore(WrapperStore[T], Generic[T]):
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> Record:
         """Writes below, or into the queue of write-behind, and keeps what was written as the mode says."""
-        return self._write(
-            (record,),
+        if self._behind is not None or "." in collection.name:
+            return self._write(
+                (record,),
+                collection,
+                expect,
+                options,
+                lambda: [self._base.put_record(record, collection=collection, expect=expect, options=options)],
+            )[0]
+        return self._keeper.write_one(
+            record,
             collection,
-            expect,
-            options,
-            lambda: [self._base.put_record(record, collection=collection, expect=expect, options=options)],
-        )[0]
+            lambda: self._base.put_record(record, collection=collection, expect=expect, options=options),
+            fill=self._fills_on_write and not options,
+        )
 
     def put_records(
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE

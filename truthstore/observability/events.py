@@ -33,7 +33,7 @@ class AuditStatus(enum.StrEnum):
     PARTIAL = "partial"
 
 
-class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One entry of the audit trail.
 
     Attributes:

@@ -77,8 +77,11 @@ class AuditLogger:
         Raises:
             StoreError: by the policy ``raise``, the sink failed now or since the last event.
         """
-        if not self.wants(event.event_type, event.status):
-            return
+        if self.wants(event.event_type, event.status):
+            self.add(event)
+
+    def add(self, event: AuditEvent) -> None:
+        """Takes an event that is wanted."""
         with self._lock:
             self._waiting.append(event)
             count = len(self._waiting)

@@ -73,14 +73,31 @@ class Observer:
         """Whether a read that succeeds is only counted: no span, no event."""
         return self._is_plain
 
+    @property
+    def is_traced(self) -> bool:
+        """Whether operations have spans."""
+        return self._spans is not None
+
     def counted(self, operation: str, seconds: float, read: int) -> None:
         """Counts a read that succeeded."""
         for metrics in self._metrics:
             metrics.count(operation, None, seconds, read, 0)
 
-    def failed(self, operation: str, collection: str, item: str, seconds: float, error: Exception) -> None:
-        """Tells of a read that failed, where no span does."""
-        self._ended(operation, collection, seconds, item, (), None, error, 0, 0, None)
+    def saved(self, collection: str, item: str, seconds: float, written: int, kind: AuditEventType) -> None:
+        """Tells of a save that succeeded, where no span does."""
+        self._ended("save", collection, seconds, item, (), kind, None, 0, written, None)
+
+    def failed(
+        self,
+        operation: str,
+        collection: str,
+        item: str,
+        seconds: float,
+        error: Exception,
+        kind: AuditEventType | None = None,
+    ) -> None:
+        """Tells of an operation on one item that failed, where no span does."""
+        self._ended(operation, collection, seconds, item, (), kind, error, 0, 0, None)
 
     def run(
         self,
@@ -201,15 +218,15 @@ class Observer:
         count: int = -1,
     ) -> None:
         # That nothing is there is an answer to the question whether it is.
-        is_answer = operation == "head" and isinstance(error, StoreNotFoundError)
-        error_type = None if error is None or is_answer else type(error).__name__
+        failed = error is not None and not (operation == "head" and isinstance(error, StoreNotFoundError))
+        error_type = type(error).__name__ if failed else None
         for metrics in self._metrics:
             metrics.count(operation, error_type, seconds, read, written)
         audit = self._audit
         if audit is None:
             return
         kind = kind or TYPES.get(operation, AuditEventType.QUERY)
-        status = AuditStatus.SUCCESS if error_type is None else AuditStatus.FAILURE
+        status = AuditStatus.FAILURE if failed else AuditStatus.SUCCESS
         if isinstance(error, StoreBulkError) and error.stored:
             status = AuditStatus.PARTIAL
         if not audit.wants(kind, status):
@@ -229,14 +246,14 @@ class Observer:
             trace_id=None if span is None else format(span.get_span_context().trace_id, "032x"),
             duration_ms=round(seconds * 1_000, 3),
             error_type=error_type,
-            error_message=None if error_type is None else str(error),
+            error_message=str(error) if failed else None,
             environment=self._environment,
             metadata=self._metadata,
         )
         if error is None:
-            audit.log(event)
+            audit.add(event)
             return
         try:
-            audit.log(event)
+            audit.add(event)
         except StoreError as trouble:  # the operation's own error is what its caller must see
             error.add_note(f"its audit event could not be written: {trouble}")

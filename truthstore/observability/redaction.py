@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -64,6 +65,8 @@ class DataRedactor:
             else None
         )
         self._replacement = replacement
+        # A few names act again and again.
+        self._redact_name = lru_cache(maxsize=64)(self.redact_text)
 
     def redact(self, data: Any) -> Any:
         """A copy without what is sensitive."""
@@ -88,7 +91,9 @@ class DataRedactor:
     def redact_event(self, event: AuditEvent) -> AuditEvent:
         """An event without what is sensitive."""
         changes: dict[str, Any] = {}
-        for name in ("item", "actor", "correlation_id", "error_message"):
+        if event.actor is not None and (actor := self._redact_name(event.actor)) != event.actor:
+            changes["actor"] = actor
+        for name in ("item", "correlation_id", "error_message"):
             value = getattr(event, name)
             if value is not None and (told := self.redact_text(value)) != value:
                 changes[name] = told

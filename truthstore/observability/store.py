@@ -106,14 +106,24 @@ class ObservableStore(WrapperStore[T], Generic[T]):
         observer = self._observer
         if observer is None or "." in collection.name:
             return self._base.put_record(record, collection=collection, expect=expect, options=options)
-        return observer.run(
-            "save",
-            collection.name,
-            lambda: self._base.put_record(record, collection=collection, expect=expect, options=options),
-            item=record.meta.id,
-            written=len(record.body or b""),
-            kind=_kind(expect),
-        )
+        id, kind = record.meta.id, _kind(expect)
+        if observer.is_traced:
+            return observer.run(
+                "save",
+                collection.name,
+                lambda: self._base.put_record(record, collection=collection, expect=expect, options=options),
+                item=id,
+                written=_size(record),
+                kind=kind,
+            )
+        start = perf_counter()  # the shortest way
+        try:
+            head = self._base.put_record(record, collection=collection, expect=expect, options=options)
+        except Exception as error:
+            observer.failed("save", collection.name, id, perf_counter() - start, error, kind)
+            raise
+        observer.saved(collection.name, id, perf_counter() - start, _size(record), kind)
+        return head
 
     def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
         """Gets, observed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -29,6 +30,7 @@ AUDIT: Final = Collection.of_records(
 )
 KNOWN: Final = 1_000
 
+_time: Final = attrgetter("timestamp")
 _decode: Final = msgspec.json.Decoder(list[AuditEvent]).decode
 
 
@@ -46,13 +48,13 @@ class StoreAuditBackend(AuditBackend):
         """Saves events of one chain as one record."""
         first, last = events[0], events[-1]
         body = b"[" + b",".join(map(encode_event, events)) + b"]"
-        end = to_microseconds(max(event.timestamp for event in events))
+        end = to_microseconds(max(map(_time, events)))
         fields: dict[str, FieldValue] = {
             "chain": last.chain,
             "first": first.sequence,
             "last": last.sequence,
             "hash": last.hash,
-            "start": to_microseconds(min(event.timestamp for event in events)),
+            "start": to_microseconds(min(map(_time, events))),
             "end": end,
         }
         meta = Meta(

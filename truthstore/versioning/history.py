@@ -50,7 +50,7 @@ LONGEST_PLAIN_ID: Final = 1_000
 LABEL_LENGTH: Final = 7
 
 
-class Stamp(msgspec.Struct, frozen=True, omit_defaults=True):
+class Stamp(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What is kept with each version.
 
     Attributes:

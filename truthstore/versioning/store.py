@@ -254,9 +254,10 @@ class VersionedStore(WrapperStore[T]):
         if not collection.is_users:
             return self._base.put_record(record, collection=collection, expect=expect, options=options)
         saying, rest = take_save(options, self._config)
-        expected = None if saying.expected is None else self._past.number(record.id, saying.expected, collection)
+        id = record.meta.id
+        expected = None if saying.expected is None else self._past.number(id, saying.expected, collection)
         return self._turns.take(
-            record.id,
+            id,
             lambda: self._writing.put(record, collection, expect, saying, expected, rest),
             collection=collection.name,
         )

@@ -87,19 +87,20 @@ class Writing:
         options: Options,
     ) -> Record:
         """Saves a new version. Of a head that is damaged nothing is left that could be kept."""
-        before = self._past.current_or_head(record.id, collection)
+        id = record.meta.id
+        before = self._past.current_or_head(id, collection)
         live = before is not None and not before.meta.deleted
-        _check_expect(record.id, collection, expect, before)
+        _check_expect(id, collection, expect, before)
         known = self._past.stamp(before, collection) if before is not None else None
         if expected is not None:
             actual = known.number if known is not None and live else None
             if expected != (actual or 0):
-                raise VersionConflictError(record.id, expected, actual, collection=collection.name)
+                raise VersionConflictError(id, expected, actual, collection=collection.name)
         stamp = self.next_stamp(record, saying, known, before if live else None)
         copied = self._keep(before, collection, known) if before is not None and known is not None and live else None
         stored = self._replace(stamped(record, stamp), collection, before, expect, copied, options)
         if known is not None and self._config.auto_cleanup:
-            self._prune_quietly(record.id, collection, stamp)
+            self._prune_quietly(id, collection, stamp)
         return stored
 
     def put_fresh(
@@ -129,7 +130,7 @@ class Writing:
             before: that head, if it is live.
         """
         latest = known.latest if known is not None else None
-        number = self._strategy.get_next_version(record.id, latest, saying.metadata)
+        number = self._strategy.get_next_version(record.meta.id, latest, saying.metadata)
         now = time.time_ns() // 1_000
         parent: int | None = None
         since = 0
