@@ -178,12 +178,12 @@ class Keeper:
                 with coherence.lock:
                     if session.announced[key] == [revision]:
                         tier.keep(key, Record(head.meta, record.body, revision), b"", None)
-            return head
         except BaseException:
             coherence.changed([(key, None)])  # it may have been written all the same
             raise
         finally:
             coherence.end(session)
+        return head
 
     def _tell(self, session: Session, keys: Sequence[Key], heads: Sequence[Record]) -> None:
         """Makes known what a backend that announces nothing has written, or may have."""
