@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -26,7 +26,40 @@ __all__ = [
     "RetentionPolicy",
     "RetentionResult",
     "RetentionSchedule",
+    "age_of",
+    "check_tags",
 ]
+
+
+def age_of(days: float = 0, hours: float = 0, minutes: float = 0) -> timedelta:
+    """An age of so many days, hours and minutes.
+
+    Raises:
+        ValueError: it is more than a timedelta can hold, or not a number.
+    """
+    try:
+        return timedelta(days=days, hours=hours, minutes=minutes)
+    except (ValueError, OverflowError):
+        raise ValueError("an age is a finite number of days, hours or minutes, at most 999,999,999 days") from None
+
+
+def check_tags(name: str, tags: Mapping[Any, Any], *, any_value: bool = False) -> None:
+    """Refuses tags that no item can have: of items, keys and values are strings.
+
+    Args:
+        name: of the option that they are.
+        tags: the tags.
+        any_value: a value may be None, which means any.
+
+    Raises:
+        TypeError: a key or a value is something else.
+    """
+    for key, value in tags.items():
+        if not isinstance(key, str):
+            raise TypeError(f"the tags of {name} are strings, not {key!r:.90}")
+        if not isinstance(value, str) and not (any_value and value is None):
+            wanted = "strings, or None for any" if any_value else "strings"
+            raise TypeError(f"the values of {name} are {wanted}, not {value!r:.90}: {key!r:.90}")
 
 
 class RetentionAction(StrEnum):
@@ -221,8 +254,13 @@ class RetentionSchedule:
     batch_size: int = 100
 
     def __post_init__(self) -> None:
-        if self.interval_hours <= 0 or self.max_duration_seconds <= 0 or self.batch_size < 1:
+        for name in ("batch_size", "run_at_hour"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, int):
+                raise TypeError(f"{name} is a whole number, not {value!r:.90}")
+        if not (self.interval_hours > 0 and self.max_duration_seconds > 0 and self.batch_size > 0):  # nan is not
             raise ValueError("interval_hours, max_duration_seconds and batch_size are greater than 0")
+        age_of(hours=self.interval_hours)
         if self.run_at_hour is not None and not 0 <= self.run_at_hour <= 23:  # noqa: PLR2004  # hours of a day
             raise ValueError("run_at_hour is an hour from 0 to 23")
         days = self.run_on_days
@@ -267,17 +305,29 @@ class RetentionConfig:
         for policy in self.policies:
             if not isinstance(policy, RetentionPolicy):
                 raise TypeError(f"a policy is a RetentionPolicy, not {type(policy).__name__}")
-        for name in ("excluded_tags", "excluded_assets"):
-            if isinstance(getattr(self, name), str):
-                raise TypeError(f"{name} holds several names, not one string")
-        if not isinstance(self.excluded_tags, Mapping):
-            object.__setattr__(self, "excluded_tags", dict.fromkeys(self.excluded_tags))
+        tags = self.excluded_tags
+        if isinstance(tags, Mapping):
+            # A value that no tag can have would hold nothing, and nobody would know.
+            check_tags("excluded_tags", tags, any_value=True)
+        else:
+            object.__setattr__(self, "excluded_tags", dict.fromkeys(_names("excluded_tags", tags)))
+        object.__setattr__(self, "excluded_assets", _names("excluded_assets", self.excluded_assets))
 
     @property
     def held_tags(self) -> Mapping[str, str | None]:
         """`excluded_tags` as a dict."""
         assert isinstance(self.excluded_tags, Mapping)
         return self.excluded_tags
+
+
+def _names(option: str, names: object) -> tuple[str, ...]:
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise TypeError(f"{option} holds several names, not {names!r:.90}")
+    found = tuple(names)
+    for name in found:
+        if not isinstance(name, str):
+            raise TypeError(f"{option} holds names, which are strings, not {name!r:.90}")
+    return found
 
 
 @dataclass(frozen=True, slots=True)

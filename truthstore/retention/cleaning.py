@@ -5,14 +5,24 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from truthstore.collection import Collection, Derivation
-from truthstore.errors import StoreConflictError, StoreCorruptError, StoreError, StoreNotFoundError, shown
+from truthstore.errors import (
+    StoreConflictError,
+    StoreCorruptError,
+    StoreError,
+    StoreNotFoundError,
+    StoreWriteError,
+    shown,
+)
 from truthstore.query import StoreQuery
-from truthstore.record import ABSENT, Meta, Record
+from truthstore.record import ABSENT, NONE, Meta, Options, Record
 from truthstore.retention.base import RetentionAction, RetentionResult
 from truthstore.versioning.history import ITEM, versions_of
 
@@ -93,36 +103,52 @@ class Cleaning:
         )
 
     def _carry_out(self, item: PlannedItem, collection: Collection[Any]) -> None:
+        copies: _Copies | None = None
         if item.action is RetentionAction.ARCHIVE:
             assert self._archive is not None
-            self._copy(item, collection, self._archive, collection)
+            copies = _Copies(self._archive)
+            self._copy(item, collection, copies, collection)
         elif item.action is RetentionAction.QUARANTINE:
-            self._copy(item, collection, self._base, quarantine_of(collection))
+            copies = _Copies(self._base)
+            self._copy(item, collection, copies, quarantine_of(collection))
         options = {"delete_all_versions": True} if self._versioned else {}
         if item.action is RetentionAction.QUARANTINE:
             options = {}  # what comes back comes back with its history
-        self._base.delete_record(item.item_id, collection=collection, expect=item.revision, options=options)
+        try:
+            self._base.delete_record(item.item_id, collection=collection, expect=item.revision, options=options)
+        except StoreConflictError:
+            # Of an item that is gone the copy stays: it may be the only one.
+            if copies is not None and self._is_there(item.item_id, collection):
+                copies.take_back()
+            raise
 
-    def _copy(
-        self, item: PlannedItem, collection: Collection[Any], target: BaseStore[Any], into: Collection[Any]
-    ) -> None:
-        """Copies an item as it was planned, and reads the copy back.
+    def _is_there(self, id: str, collection: Collection[Any]) -> bool:
+        try:
+            self._base.head_record(id, collection=collection)
+        except StoreNotFoundError:
+            return False
+        return True
+
+    def _copy(self, item: PlannedItem, collection: Collection[Any], copies: _Copies, into: Collection[Any]) -> None:
+        """Copies an item as it was planned, with its history if it leaves the store, and reads the copies back.
 
         Raises:
             StoreConflictError: it is another one by now.
+            StoreWriteError: another one was copied there before.
             StoreCorruptError: the copy is not the item.
         """
         record = self._base.get_record(item.item_id, collection=collection)
         if record.revision != item.revision:
             raise StoreConflictError(f"{collection.name} {shown(item.item_id)} changed", identifier=item.item_id)
-        if self._versioned and into is collection:
-            self._copy_versions(item.item_id, collection, target)
-        _copy_record(record, target, into)
-
-    def _copy_versions(self, id: str, collection: Collection[Any], target: BaseStore[Any]) -> None:
-        aside = versions_of(collection)
-        for head in self._base.scan(StoreQuery(where={ITEM: id}), collection=aside):
-            _copy_record(self._base.get_record(head.id, collection=aside), target, aside)
+        try:
+            if self._versioned and into is collection:
+                aside = versions_of(collection)
+                for head in self._base.scan(StoreQuery(where={ITEM: item.item_id}), collection=aside):
+                    copies.add(self._base.get_record(head.id, collection=aside), aside)
+            copies.add(record, into)
+        except StoreError:
+            copies.take_back()
+            raise
 
     def release(self, id: str, collection: Collection[Any]) -> None:
         """Brings back what was set aside; see `RetentionStore.release`."""
@@ -132,17 +158,68 @@ class Cleaning:
         if meta.encoding == "json" and not meta.encodings:
             derive = Derivation(collection, record.body or b"", "json", collection.times(meta.fields))
             meta = Meta(id, size=meta.size, derive=derive, stored_at=meta.stored_at, annotations=meta.annotations)
-        self._base.put_record(Record(meta, record.body), collection=collection, expect=ABSENT)
+        options = _said(self._base, "released from quarantine")
+        self._base.put_record(Record(meta, record.body), collection=collection, expect=ABSENT, options=options)
         self._base.delete_record(id, collection=aside, expect=record.revision)
 
 
-def _copy_record(record: Record, target: BaseStore[Any], into: Collection[Any]) -> None:
-    meta = record.meta.replace(fields=dict(record.meta.fields), tags=dict(record.meta.tags))
-    target.put_record(Record(meta, record.body), collection=into)
-    copied = target.get_record(record.id, collection=into)
-    same = dict(copied.meta.fields) == dict(meta.fields) and dict(copied.meta.tags) == dict(meta.tags)
-    if copied.body != record.body or not same:
-        raise StoreCorruptError(
-            f"the copy of {shown(record.id)} in {target!r} is not what was copied: the item is kept where it is",
-            identifier=record.id,
-        )
+class _Copies:
+    """The copies of one item. Nothing that was there before is lost.
+
+    Args:
+        target: where they are put.
+    """
+
+    def __init__(self, target: BaseStore[Any]) -> None:
+        self._target = target
+        self._versioned = any(layer.name == "versioning" for layer in target.layers())
+        self._new: list[tuple[Record, Collection[Any]]] = []
+
+    def add(self, record: Record, into: Collection[Any]) -> None:
+        """Copies a record, unless it is there already, and reads the copy back."""
+        target = self._target
+        meta = record.meta.replace(fields=dict(record.meta.fields), tags=dict(record.meta.tags))
+        wanted = Record(meta, record.body)
+        options = _said(target, "archived") if into.is_users else NONE
+        try:
+            stored = target.put_record(wanted, collection=into, expect=ABSENT, options=options)
+        except StoreConflictError:
+            there = target.get_record(record.id, collection=into)
+            # Versions above a store keep what is replaced.
+            if not (self._versioned and into.is_users) and not _is_copy(there, wanted, annotations=True):
+                raise StoreWriteError(
+                    f"{target!r} holds another {into.name} {shown(record.id)} already: this one is kept where it is",
+                    identifier=record.id,
+                ) from None
+            # The same, of a clean-up that was cut short or that goes on elsewhere: under a revision of ours it is not
+            # taken back from there.
+            target.put_record(wanted, collection=into, expect=there.revision, options=options)
+        else:
+            self._new.append((stored, into))
+        if not _is_copy(target.get_record(record.id, collection=into), wanted):
+            raise StoreCorruptError(
+                f"the copy of {shown(record.id)} in {target!r} is not what was copied: the item is kept where it is",
+                identifier=record.id,
+            )
+
+    def take_back(self) -> None:
+        """Removes what was put where nothing was, unless another clean-up relies on it by now."""
+        for stored, into in reversed(self._new):
+            with suppress(StoreError):  # the copy stays, and will do for the next clean-up
+                self._target.delete_record(stored.id, collection=into, expect=stored.revision)
+
+
+def _is_copy(one: Record, other: Record, *, annotations: bool = False) -> bool:
+    same = one.body == other.body and dict(one.meta.fields) == dict(other.meta.fields)
+    same = same and dict(one.meta.tags) == dict(other.meta.tags)
+    return same and (not annotations or _annotated(one) == _annotated(other))
+
+
+def _annotated(record: Record) -> bytes:
+    # As JSON: what was stored meanwhile has lists where there were tuples.
+    return msgspec.json.encode(dict(record.meta.annotations), order="deterministic")
+
+
+def _said(store: BaseStore[Any], message: str) -> Options:
+    """What is said about a save, where a layer takes that."""
+    return {"message": message} if any("message" in layer.OPTIONS.get("save", ()) for layer in store.layers()) else NONE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +15,8 @@ from truthstore.retention.base import (
     ItemMetadata,
     RetentionAction,
     RetentionPolicy,
+    age_of,
+    check_tags,
 )
 from truthstore.retention.composite import CompositePolicy
 
@@ -32,7 +35,22 @@ KILO = 1_024
 
 
 def _is_older(item: ItemMetadata, age: timedelta) -> bool:
-    return to_microseconds(item.created_at) < to_microseconds(datetime.now(UTC) - age)
+    return to_microseconds(item.created_at) < to_microseconds(_oldest(age))
+
+
+def _oldest(age: timedelta) -> datetime:
+    """The time before which items are older than an age; nothing is older than the calendar."""
+    try:
+        return datetime.now(UTC) - age
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
+
+
+def _expiry(item: ItemMetadata, age: timedelta) -> datetime | None:
+    try:
+        return item.created_at + age
+    except OverflowError:
+        return None  # not before the calendar ends
 
 
 class TimeBasedPolicy(RetentionPolicy):
@@ -55,7 +73,9 @@ class TimeBasedPolicy(RetentionPolicy):
         *,
         max_age: timedelta | None = None,
     ) -> None:
-        told = timedelta(days=max_age_days, hours=max_age_hours, minutes=max_age_minutes)
+        if max_age is not None and not isinstance(max_age, timedelta):
+            raise TypeError(f"max_age is a timedelta, not {max_age!r:.90}: give days as max_age_days")
+        told = age_of(max_age_days, max_age_hours, max_age_minutes)
         if max_age is not None and told:
             raise ValueError("give either max_age or max_age_days, max_age_hours and max_age_minutes, not both")
         self.max_age = told if max_age is None else max_age
@@ -72,13 +92,13 @@ class TimeBasedPolicy(RetentionPolicy):
         """Whether the item is not too old."""
         return not _is_older(item, self.max_age)
 
-    def get_expiry_time(self, item: ItemMetadata) -> datetime:
-        """When the item is too old."""
-        return item.created_at + self.max_age
+    def get_expiry_time(self, item: ItemMetadata) -> datetime | None:
+        """When the item is too old; None if the calendar ends before that."""
+        return _expiry(item, self.max_age)
 
     def ready(self, items: Iterable[ItemMetadata]) -> Decide:
         """Judges all items by one clock reading."""
-        oldest = datetime.now(UTC) - self.max_age
+        oldest = _oldest(self.max_age)
         against = (self,)
 
         def judge(item: ItemMetadata) -> tuple[RetentionPolicy, ...]:
@@ -147,6 +167,8 @@ class CountBasedPolicy(_NewestPolicy):
     """
 
     def __init__(self, max_count: int, per_asset: bool = False, action: RetentionAction | None = None) -> None:  # noqa: FBT001, FBT002
+        if not isinstance(max_count, int):
+            raise TypeError(f"max_count is a whole number, not {max_count!r:.90}")
         if max_count < 1:
             raise ValueError("max_count is at least 1")
         super().__init__(max_count, per_asset=per_asset, action=action)
@@ -177,9 +199,10 @@ class SizeBasedPolicy(_NewestPolicy):
         per_asset: bool = False,  # noqa: FBT001, FBT002  # as users of the first system know it
         action: RetentionAction | None = None,
     ) -> None:
-        size = int(max_size_bytes + KILO * (max_size_kb + KILO * (max_size_mb + KILO * max_size_gb)))
-        if size < 1:
-            raise ValueError("the size is greater than 0: give max_size_bytes, _kb, _mb or _gb")
+        told = max_size_bytes + KILO * (max_size_kb + KILO * (max_size_mb + KILO * max_size_gb))
+        if not 1 <= told < math.inf:
+            raise ValueError("the size is finite and greater than 0: give max_size_bytes, _kb, _mb or _gb")
+        size = int(told)
         super().__init__(size, per_asset=per_asset, action=action)
         self.max_size = size
 
@@ -206,8 +229,11 @@ class StatusBasedPolicy(RetentionPolicy):
     ) -> None:
         if max_age_days is not None and max_age_days <= 0:
             raise ValueError("max_age_days is greater than 0; retain=False lets items go at once")
-        self.status = str(status.value if isinstance(status, Enum) else status)
-        self.max_age = None if max_age_days is None else timedelta(days=max_age_days)
+        told = status.value if isinstance(status, Enum) else status
+        if not isinstance(told, str):
+            raise TypeError(f"a status is a string, not {status!r:.90}")
+        self.status = told
+        self.max_age = None if max_age_days is None else age_of(max_age_days)
         self.retain = retain
         self.action = _action(action)
 
@@ -227,11 +253,11 @@ class StatusBasedPolicy(RetentionPolicy):
         """When an item of this status is too old."""
         if item.status != self.status or not self.retain or self.max_age is None:
             return None
-        return item.created_at + self.max_age
+        return _expiry(item, self.max_age)
 
     def ready(self, items: Iterable[ItemMetadata]) -> Decide:
         """Judges all items by one clock reading."""
-        oldest = None if self.max_age is None else datetime.now(UTC) - self.max_age
+        oldest = None if self.max_age is None else _oldest(self.max_age)
         against = (self,)
 
         def judge(item: ItemMetadata) -> tuple[RetentionPolicy, ...]:
@@ -266,18 +292,28 @@ class TagBasedPolicy(RetentionPolicy):
         tag_value: str | None = None,
         max_age_days: float | None = None,
     ) -> None:
+        for name, tags in (("required_tags", required_tags), ("delete_tags", delete_tags)):
+            if tags is not None and not isinstance(tags, Mapping):
+                raise TypeError(f"{name} is a dict of tags and their values, not {tags!r:.90}")
+            # A value that no tag can have would match nothing: all would go, or none.
+            check_tags(name, tags or {})
+        for name, value in (("tag_key", tag_key), ("tag_value", tag_value)):
+            if value is not None and not isinstance(value, str):
+                raise TypeError(f"{name} is a string, not {value!r:.90}")
         if not required_tags and not delete_tags and tag_key is None:
             raise ValueError("give required_tags, delete_tags or tag_key")
         if tag_key is not None and max_age_days is None:
             raise ValueError("tag_key needs max_age_days; to let such items go at once, give delete_tags")
         if tag_key is None and (tag_value is not None or max_age_days is not None):
             raise ValueError("tag_value and max_age_days belong to tag_key")
+        if max_age_days is not None and max_age_days <= 0:
+            raise ValueError("max_age_days is greater than 0; to let such items go at once, give delete_tags")
         self.required_tags = dict(required_tags or {})
         self.delete_tags = dict(delete_tags or {})
         self.any_match = any_match
         self.tag_key = tag_key
         self.tag_value = tag_value
-        self.max_age = None if max_age_days is None else timedelta(days=max_age_days)
+        self.max_age = None if max_age_days is None else age_of(max_age_days)
         self.action = _action(action)
 
     @property

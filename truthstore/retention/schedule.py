@@ -75,11 +75,8 @@ class Timetable:
     def last(self, collection_name: str) -> tuple[datetime, dict[str, Any]] | None:
         """When a collection was cleaned up last, and what that did."""
         record = self._record(collection_name)
-        if record is None:
-            return None
-        ran_at = record.meta.fields.get("ran_at")
-        assert isinstance(ran_at, int)
-        return from_microseconds(ran_at), msgspec.json.decode(record.body or b"{}")
+        ran_at = _ran_at(record)
+        return None if record is None or ran_at is None else (ran_at, _told(record))
 
     def _record(self, name: str) -> Record | None:
         try:
@@ -88,20 +85,27 @@ class Timetable:
             return None
 
     def claim(self, collection_name: str) -> bool:
-        """Whether clean-up is due and this caller is the one to do it: the time is written down before it begins."""
+        """Whether clean-up is due and this caller is the one to do it.
+
+        That is written down before it begins, and counts for as long as it may take: should the process be killed,
+        another one does it after that.
+        """
         now = self._clock()
         if now < self._look_again.get(collection_name, now):
             return False
         self._look_again[collection_name] = now + min(LOOK_AGAIN, timedelta(hours=self._schedule.interval_hours))
         record = self._record(collection_name)
-        last = None
-        if record is not None:
-            ran_at = record.meta.fields.get("ran_at")
-            last = from_microseconds(ran_at) if isinstance(ran_at, int) else None
-        if not is_due(self._schedule, last, now):
+        last = _ran_at(record)
+        told = _told(record)
+        claimed_until = told.get("claimed_until", 0)
+        if to_microseconds(now) < claimed_until or not is_due(self._schedule, last, now):
             return False
+        schedule = self._schedule
+        until = now + timedelta(seconds=min(schedule.max_duration_seconds, schedule.interval_hours * 3_600))
+        result = told.get("result", {})
+        expect = ABSENT if record is None else record.revision
         try:
-            self._write(collection_name, now, {}, ABSENT if record is None else record.revision)
+            self._write(collection_name, last, result, expect, claimed_until=to_microseconds(until))
         except StoreConflictError:
             return False  # another one was faster
         return True
@@ -114,14 +118,24 @@ class Timetable:
         except StoreConflictError:
             return  # another one did the same at the same time, and has said so
 
-    def _write(self, name: str, ran_at: datetime, result: dict[str, Any], expect: Expect) -> None:
-        body = msgspec.json.encode({"ran_at": ran_at.astimezone(UTC), "result": result})
+    def _write(self, name: str, ran_at: datetime | None, result: dict[str, Any], expect: Expect, **more: int) -> None:
+        told = {"ran_at": None if ran_at is None else ran_at.astimezone(UTC), "result": result, **more}
+        body = msgspec.json.encode(told)
         meta = Meta(
             name,
-            fields={"ran_at": to_microseconds(ran_at)},
+            fields={"ran_at": None if ran_at is None else to_microseconds(ran_at)},
             tags={},
             text="",
             size=len(body),
             stored_at=time.time_ns() // 1_000,
         )
         self._base.put_record(Record(meta, body), collection=RUNS, expect=expect)
+
+
+def _ran_at(record: Record | None) -> datetime | None:
+    ran_at = None if record is None else record.meta.fields.get("ran_at")
+    return from_microseconds(ran_at) if isinstance(ran_at, int) else None
+
+
+def _told(record: Record | None) -> dict[str, Any]:
+    return {} if record is None else msgspec.json.decode(record.body or b"{}")

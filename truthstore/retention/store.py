@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from truthstore.configuration import configure
-from truthstore.errors import StoreConfigError, StoreError
+from truthstore.errors import StoreConfigError
 from truthstore.fields import check_id
 from truthstore.query import StoreQuery
 from truthstore.record import ANY, NONE, Expect, Options, Record
@@ -154,7 +154,7 @@ class RetentionStore(WrapperStore[T]):
 
         Raises:
             StoreNotFoundError: it is not set aside.
-            StoreConflictError: there is another item with its id by now.
+            StoreConflictError: there is another item with its id by now; remove that first.
         """
         self._check()
         self._cleaning.release(check_id(id), self._collection)
@@ -182,8 +182,8 @@ class RetentionStore(WrapperStore[T]):
         try:
             if self._timetable.claim(collection.name):
                 self._clean(collection, schedule.max_duration_seconds)
-        except StoreError:
-            # What was saved is durable already; the next clean-up is due at its time.
+        except Exception:  # a policy, which users write, may raise anything
+            # What was saved is durable already; the clean-up is tried again when its claim has run out.
             log.exception("the clean-up of %s failed", collection.name)
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
