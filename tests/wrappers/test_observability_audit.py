@@ -214,7 +214,7 @@ def test_a_failing_sink_raises():
     logger.log(event("b"))
     assert [e.item for e in logger.query(event_type="save", ascending=True)] == ["before", "a", "b"]
     assert logger.verify_chain()
-    assert logger.stats == {"written": 4, "failed": 1, "spooled": 0, "dropped": 0}
+    assert logger.stats == {"written": 4, "failed": 1, "spooled": 0, "dropped": 0, "altered": 0}
 
 
 def test_a_failing_sink_raises_later_when_events_are_batched():

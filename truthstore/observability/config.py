@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import msgspec
+
 from truthstore.errors import StoreConfigError
+from truthstore.observability.context import check_actor
 
 if TYPE_CHECKING:
     import os
@@ -46,7 +49,7 @@ class AuditConfig:
         flush_interval_seconds: no event waits longer.
         on_error: when the sink fails: ``spool`` keeps events in a local queue until it works again, ``raise`` fails the
             operation (which is done by then), ``drop`` gives them up. Each is counted.
-        spool_path: the local queue.
+        spool_path: the local queue; several stores may share it.
         redact_sensitive: whether values of sensitive names and patterns are replaced before anything is written.
         sensitive_fields: the names.
         redactor: a redactor of one's own instead.
@@ -54,7 +57,8 @@ class AuditConfig:
 
     Raises:
         StoreConfigError: an unknown level, mode, backend or policy.
-        ValueError: a number that makes no sense.
+        ValueError: a number that makes no sense; an actor or `extra_context` that UTF-8 cannot encode.
+        TypeError: an actor that is not a string; `extra_context` holds what JSON cannot.
     """
 
     enabled: bool = True
@@ -87,6 +91,13 @@ class AuditConfig:
             raise StoreConfigError(f"backend={self.backend!r} needs a file_path")
         if self.batch_size < 1 or self.flush_interval_seconds <= 0:
             raise ValueError("batch_size and flush_interval_seconds must be positive")
+        if self.actor is not None:
+            check_actor(self.actor)
+        try:
+            msgspec.json.encode(dict(self.extra_context))
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"extra_context cannot be written as JSON: {error}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,12 +29,33 @@ def correlation(id: str | None = None) -> Generator[str]:
 
 @contextlib.contextmanager
 def acting_as(actor: str) -> Generator[None]:
-    """Everything inside is done by this actor."""
-    token = _actor.set(actor)
+    """Everything inside is done by this actor.
+
+    Raises:
+        TypeError: the actor is not a string.
+        ValueError: it holds what UTF-8 cannot encode.
+    """
+    token = _actor.set(check_actor(actor))
     try:
         yield
     finally:
         _actor.reset(token)
+
+
+def check_actor(actor: object) -> str:
+    """The name of an actor, if it can be written down.
+
+    Raises:
+        TypeError: it is not a string.
+        ValueError: it holds what UTF-8 cannot encode.
+    """
+    if not isinstance(actor, str):
+        raise TypeError(f"an actor is a string, not {type(actor).__name__}")
+    try:
+        actor.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the actor {actor!a} holds what UTF-8 cannot encode") from error
+    return actor
 
 
 def current_correlation_id() -> str | None:

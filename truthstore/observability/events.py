@@ -108,3 +108,59 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
 encode_event: Final = msgspec.json.Encoder().encode
 decode_event: Final = msgspec.json.Decoder(AuditEvent).decode
+
+TEXTS: Final = (
+    *("operation", "store", "collection", "item", "actor", "correlation_id", "trace_id", "error_type"),
+    *("error_message", "environment"),
+)
+DAMAGED: Final = "damaged"
+"""The chain of what stands for events that cannot be read."""
+
+
+def encodable(event: AuditEvent, error: Exception) -> AuditEvent:
+    """What is told instead of an event that cannot be encoded: the same as far as possible, and why it was altered."""
+    try:
+        encode_event(event.metadata)
+        metadata = event.metadata
+    except Exception:  # noqa: BLE001  # whatever it holds
+        metadata = {}
+    changes: dict[str, Any] = {name: _escaped(getattr(event, name)) for name in TEXTS}
+    changes["items"] = tuple(_escaped(str(item)) for item in event.items)
+    changes["metadata"] = {**metadata, "altered": _escaped(f"{type(error).__name__}: {error}")}
+    return msgspec.structs.replace(event, **changes)
+
+
+def without_texts(event: AuditEvent, error: Exception) -> AuditEvent:
+    """What is told instead of an event that cannot be redacted: nothing that might be sensitive, and why."""
+    return msgspec.structs.replace(
+        event,
+        item=None,
+        items=(),
+        actor=None,
+        correlation_id=None,
+        error_message=None,
+        metadata={"altered": f"it could not be redacted: {type(error).__name__}"},
+    )
+
+
+def damaged(name: str, error: Exception) -> AuditEvent:
+    """What stands for events that cannot be read: no verification lets it pass.
+
+    Args:
+        name: of the line or the record.
+        error: why it cannot be read.
+    """
+    return AuditEvent(
+        event_type=AuditEventType.READ,
+        operation=DAMAGED,
+        timestamp=datetime.fromtimestamp(0, UTC),
+        status=AuditStatus.FAILURE,
+        item=name,
+        error_type=type(error).__name__,
+        error_message=_escaped(str(error)),
+        chain=DAMAGED,
+    )
+
+
+def _escaped(text: object) -> str | None:
+    return None if text is None else str(text).encode(errors="backslashreplace").decode()

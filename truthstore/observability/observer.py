@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from truthstore.errors import StoreBulkError, StoreError, StoreNotFoundError
 from truthstore.observability.context import current_actor, current_correlation_id, system_user
 from truthstore.observability.events import AuditEvent, AuditEventType, AuditStatus
+from truthstore.observability.redaction import redactor_of
 
 if TYPE_CHECKING:
     from truthstore.observability.config import ObservabilityConfig
@@ -56,6 +57,7 @@ class Observer:
         self._environment = config.environment
         self._metrics = tuple(metrics)
         self._spans = spans
+        self._redactor = None if spans is None else redactor_of(config.audit)
         self._audit = audit
         self._is_plain = spans is None and not (
             audit is not None and audit.wants(AuditEventType.READ, AuditStatus.SUCCESS)
@@ -93,7 +95,7 @@ class Observer:
         collection: str,
         item: str,
         seconds: float,
-        error: Exception,
+        error: BaseException,
         kind: AuditEventType | None = None,
     ) -> None:
         """Tells of an operation on one item that failed, where no span does."""
@@ -129,11 +131,13 @@ class Observer:
             "db.collection.name": collection,
         }
         if item is not None:
-            found["truthstore.item.id"] = item
+            found["truthstore.item.id"] = item if self._redactor is None else self._redactor.redact_text(item)
         if len(items) > 1:
             found["db.operation.batch.size"] = len(items)
         if correlation := current_correlation_id():
-            found["truthstore.correlation_id"] = correlation
+            found["truthstore.correlation_id"] = (
+                correlation if self._redactor is None else self._redactor.redact_text(correlation)
+            )
         return found
 
     def _run(
@@ -151,7 +155,7 @@ class Observer:
         start = perf_counter()
         try:
             result = call()
-        except Exception as error:
+        except BaseException as error:  # an interrupt may come when the store is done
             self._ended(operation, collection, perf_counter() - start, item, items, kind, error, 0, 0, span)
             raise
         seconds = perf_counter() - start
@@ -169,13 +173,13 @@ class Observer:
 
     def _found(self, operation: str, collection: str, records: Iterator[Record], span: Any) -> Iterator[Record]:
         seconds, count, read = 0.0, 0, 0
-        failed: Exception | None = None
+        failed: BaseException | None = None
         try:
             while True:
                 start = perf_counter()
                 try:
                     record = self._next(records, span)
-                except Exception as error:
+                except BaseException as error:
                     failed = error
                     raise
                 finally:
@@ -211,7 +215,7 @@ class Observer:
         item: str | None,
         items: Sequence[str],
         kind: AuditEventType | None,
-        error: Exception | None,
+        error: BaseException | None,
         read: int,
         written: int,
         span: Any,

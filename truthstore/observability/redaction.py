@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from truthstore.errors import StoreConfigError
-from truthstore.observability.config import SENSITIVE
+from truthstore.observability.config import SENSITIVE, AuditConfig
 
 if TYPE_CHECKING:
     from truthstore.observability.events import AuditEvent
 
-__all__ = ["DataRedactor"]
+__all__ = ["DataRedactor", "redactor_of"]
 
 PATTERNS: Final = (
     r"\b[3-6]\d{3}(?P<gap>[ -]?)\d{4}(?P=gap)\d{4}(?P=gap)\d{4}\b",  # numbers of payment cards
@@ -26,6 +25,8 @@ PATTERNS: Final = (
     r"(?<=://)[^\s/@:]+:[^\s/@]+(?=@)",  # user and password in a URL
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
 )
+
+KNOWN: Final = 64
 
 
 class DataRedactor:
@@ -65,8 +66,10 @@ class DataRedactor:
             else None
         )
         self._replacement = replacement
-        # A few names act again and again.
-        self._redact_name = lru_cache(maxsize=64)(self.redact_text)
+        self._actors: dict[str, str] = {}  # a few names act again and again
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_actors": {}}
 
     def redact(self, data: Any) -> Any:
         """A copy without what is sensitive."""
@@ -91,8 +94,12 @@ class DataRedactor:
     def redact_event(self, event: AuditEvent) -> AuditEvent:
         """An event without what is sensitive."""
         changes: dict[str, Any] = {}
-        if event.actor is not None and (actor := self._redact_name(event.actor)) != event.actor:
-            changes["actor"] = actor
+        if event.actor is not None:
+            actor = self._actors.get(event.actor)
+            if actor is None:
+                actor = self._learn(event.actor)
+            if actor != event.actor:
+                changes["actor"] = actor
         for name in ("item", "correlation_id", "error_message"):
             value = getattr(event, name)
             if value is not None and (told := self.redact_text(value)) != value:
@@ -103,5 +110,17 @@ class DataRedactor:
             changes["metadata"] = self.redact(event.metadata)
         return msgspec.structs.replace(event, **changes) if changes else event
 
+    def _learn(self, actor: str) -> str:
+        if len(self._actors) >= KNOWN:
+            self._actors.clear()
+        return self._actors.setdefault(actor, self.redact_text(actor))
+
     def _is_sensitive(self, name: object) -> bool:
         return self._names is not None and isinstance(name, str) and self._names.search(name) is not None
+
+
+def redactor_of(config: AuditConfig) -> DataRedactor | None:
+    """The redactor that a configuration wants, if any."""
+    if not config.redact_sensitive:
+        return None
+    return config.redactor or DataRedactor(fields_to_redact=config.sensitive_fields)

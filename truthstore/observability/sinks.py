@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import secrets
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
-
-import msgspec
+from typing import Any, Final
 
 from truthstore.errors import StoreConnectionError, StoreError, StoreWriteError
 from truthstore.fields import to_microseconds
 from truthstore.observability.chain import ChainVerification, verify_events
-from truthstore.observability.events import AuditEvent, AuditEventType, AuditStatus, decode_event, encode_event
+from truthstore.observability.events import AuditEvent, AuditEventType, AuditStatus, damaged, decode_event, encode_event
 
 # Without it, on Windows, several processes must not share a file.
 fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
@@ -27,7 +26,10 @@ __all__ = [
     "FileAuditBackend",
     "InMemoryAuditBackend",
     "JsonAuditBackend",
+    "as_store_error",
 ]
+
+KNOWN: Final = 1_000
 
 
 class AuditBackend(ABC):
@@ -36,6 +38,14 @@ class AuditBackend(ABC):
     in_order = False
     """Whether `read` gives events in the order in which they were written."""
 
+    @property
+    def identity(self) -> str:
+        """Where events go, the same in every process: what waits in a local queue waits for this sink only.
+
+        By default the name of the class. A class with sinks for several places tells them apart here; no secrets.
+        """
+        return f"{type(self).__module__}.{type(self).__qualname__}"
+
     @abstractmethod
     def write(self, events: Sequence[AuditEvent]) -> None:
         """Keeps events, all or none.
@@ -43,6 +53,13 @@ class AuditBackend(ABC):
         Raises:
             StoreError: it could not.
         """
+
+    def take_back(self, chain: str) -> list[AuditEvent]:
+        """The events of a chain that `write` took and that could not be written then: they are the caller's again.
+
+        Only a sink that writes later has any.
+        """
+        return []
 
     @abstractmethod
     def read(self) -> Iterator[AuditEvent]:
@@ -114,7 +131,9 @@ class AuditBackend(ABC):
             and (first is None or to_microseconds(event.timestamp) >= first)
             and (last is None or to_microseconds(event.timestamp) <= last)
         ]
-        found.sort(key=lambda event: (event.timestamp, event.chain, event.sequence), reverse=not ascending)
+        found.sort(
+            key=lambda event: (to_microseconds(event.timestamp), event.chain, event.sequence), reverse=not ascending
+        )
         return found if limit is None else found[:limit]
 
     def verify_chain(self) -> ChainVerification:
@@ -135,6 +154,12 @@ class InMemoryAuditBackend(AuditBackend):
 
     def __init__(self) -> None:
         self._events: list[AuditEvent] = []
+        self._name = f"memory:{secrets.token_hex(8)}"
+
+    @property
+    def identity(self) -> str:
+        """This very object."""
+        return self._name
 
     @property
     def events(self) -> list[AuditEvent]:
@@ -174,6 +199,12 @@ class FileAuditBackend(AuditBackend):
         self._max_bytes = max_bytes
         self._fsync = durability == "fsync"
         self._lock = threading.Lock()
+        self._name = f"file:{os.path.realpath(self._path)}"
+
+    @property
+    def identity(self) -> str:
+        """The file."""
+        return self._name
 
     @contextlib.contextmanager
     def _alone(self) -> Generator[None]:
@@ -235,8 +266,12 @@ class FileAuditBackend(AuditBackend):
         for path in (*(f"{self._path}.{number}" for number in self._numbers()), self._path):
             try:
                 with open(path, "rb") as lines:
-                    for line in lines:
-                        yield _decoded(line)
+                    for number, line in enumerate(lines, 1):
+                        try:
+                            event = decode_event(line)
+                        except (ValueError, RecursionError) as error:
+                            event = damaged(f"{os.path.basename(path)} line {number}", error)
+                        yield event
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -247,19 +282,13 @@ class JsonAuditBackend(FileAuditBackend):
     """`FileAuditBackend` by its other name: the file holds JSON lines."""
 
 
-def _decoded(line: bytes) -> AuditEvent:
-    """The event of a line; for a damaged one an event that no verification lets pass."""
-    try:
-        return decode_event(line)
-    except msgspec.MsgspecError as error:
-        return AuditEvent(
-            event_type=AuditEventType.READ,
-            operation="damaged",
-            timestamp=datetime.fromtimestamp(0).astimezone(),
-            status=AuditStatus.FAILURE,
-            error_message=str(error),
-            chain="damaged",
-        )
+def as_store_error(error: BaseException) -> StoreError:
+    """What a sink raised, as an error that its callers expect."""
+    if isinstance(error, StoreError):
+        return error
+    wrapped = StoreWriteError(f"the audit sink failed: {type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 class CompositeAuditBackend(AuditBackend):
@@ -274,18 +303,61 @@ class CompositeAuditBackend(AuditBackend):
         if not self._backends:
             raise ValueError("a composite sink needs at least one sink")
         self.in_order = self._backends[0].in_order
+        # What each sink has of a chain, where another one failed: it is not written there twice.
+        self._ahead: tuple[dict[str, int], ...] = tuple({} for _ in self._backends)
+
+    @property
+    def identity(self) -> str:
+        """All sinks."""
+        return f"composite:{' '.join(backend.identity for backend in self._backends)}"
 
     def write(self, events: Sequence[AuditEvent]) -> None:
-        """Writes everywhere; if a sink fails, the others are written all the same."""
-        self._each("write", events)
+        """Writes everywhere; if a sink fails, the others are written all the same.
+
+        The events are then to be written again, and only sinks that lack them get them.
+        """
+        failed: StoreError | None = None
+        done: list[dict[str, int]] = []
+        for backend, ahead in zip(self._backends, self._ahead, strict=True):
+            lacking = [e for e in events if e.sequence > ahead.get(e.chain, -1)] if ahead else events
+            try:
+                if lacking:
+                    backend.write(lacking)
+                done.append(ahead)
+            except Exception as error:  # noqa: BLE001  # whatever it is, the others are written
+                failed = failed or as_store_error(error)
+        if failed is None:
+            self._forget(events)
+            return
+        for ahead in done:
+            ahead.update({e.chain: max(e.sequence, ahead.get(e.chain, -1)) for e in events if e.chain})
+            if len(ahead) > KNOWN:
+                ahead.pop(next(iter(ahead)), None)  # chains that were given up
+        raise failed
+
+    def _forget(self, events: Sequence[AuditEvent]) -> None:
+        for ahead in self._ahead:
+            if ahead:
+                for event in events:
+                    if event.sequence >= ahead.get(event.chain, event.sequence + 1):
+                        ahead.pop(event.chain, None)
+
+    def take_back(self, chain: str) -> list[AuditEvent]:
+        """What a sink could not write; the others will not get it again."""
+        back = [backend.take_back(chain) for backend in self._backends]
+        found = {event.sequence: event for events in back for event in events}
+        if found:
+            for ahead, events in zip(self._ahead, back, strict=True):
+                ahead[chain] = events[0].sequence - 1 if events else max(*found, ahead.get(chain, -1))
+        return [found[sequence] for sequence in sorted(found)]
 
     def _each(self, method: str, *arguments: Any) -> None:
         failed: StoreError | None = None
         for backend in self._backends:
             try:
                 getattr(backend, method)(*arguments)
-            except StoreError as error:
-                failed = failed or error
+            except Exception as error:  # noqa: BLE001  # as in `write`
+                failed = failed or as_store_error(error)
         if failed is not None:
             raise failed
 

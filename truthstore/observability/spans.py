@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,6 +11,7 @@ from truthstore.errors import StoreConfigError
 
 if TYPE_CHECKING:
     from truthstore.observability.config import TracingConfig
+    from truthstore.observability.redaction import DataRedactor
 
 __all__ = ["Spans", "spans_of"]
 
@@ -21,12 +23,13 @@ class Spans:
 
     Args:
         config: the provider.
+        redactor: what must not leave in a message.
 
     Raises:
         StoreConfigError: the package opentelemetry-api is not installed.
     """
 
-    def __init__(self, config: TracingConfig) -> None:
+    def __init__(self, config: TracingConfig, redactor: DataRedactor | None = None) -> None:
         try:
             from opentelemetry import context, trace
         except ImportError as error:
@@ -34,6 +37,7 @@ class Spans:
         self._tracer = trace.get_tracer("truthstore", tracer_provider=config.tracer_provider)
         self._context = context
         self._trace = trace
+        self._redactor = redactor
 
     def start(self, name: str, attributes: Mapping[str, Any]) -> Any:
         """A span that is not current yet."""
@@ -48,7 +52,7 @@ class Spans:
         token = self._context.attach(self._trace.set_span_in_context(span))
         try:
             return call(span)
-        except Exception as error:
+        except BaseException as error:
             self.failed(span, error)
             raise
         finally:
@@ -60,15 +64,27 @@ class Spans:
         # What is raised meanwhile is told once, at the end of the span.
         return self._trace.use_span(span, end_on_exit=False, record_exception=False, set_status_on_exception=False)
 
-    def failed(self, span: Any, error: Exception) -> None:
+    def failed(self, span: Any, error: BaseException) -> None:
         """Tells of an error."""
-        if span.is_recording():
+        if not span.is_recording():
+            return
+        kind = type(error)
+        message = str(error)
+        if self._redactor is None:
             span.record_exception(error)
-            span.set_attribute("error.type", type(error).__name__)
-            status = self._trace.Status(self._trace.StatusCode.ERROR, f"{type(error).__name__}: {error}")
-            span.set_status(status)
+        else:
+            message = self._redactor.redact_text(message)
+            # As `record_exception` does, whose texts would tell everything.
+            told = {
+                "exception.type": f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."),
+                "exception.message": message,
+                "exception.stacktrace": self._redactor.redact_text("".join(traceback.format_exception(error))),
+            }
+            span.add_event("exception", told)
+        span.set_attribute("error.type", kind.__name__)
+        span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, f"{kind.__name__}: {message}"))
 
 
-def spans_of(config: TracingConfig) -> Spans | None:
+def spans_of(config: TracingConfig, redactor: DataRedactor | None = None) -> Spans | None:
     """The spans that a configuration wants."""
-    return Spans(config) if config.enabled else None
+    return Spans(config, redactor) if config.enabled else None

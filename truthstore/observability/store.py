@@ -15,6 +15,7 @@ from truthstore.observability.events import AuditEventType
 from truthstore.observability.logger import AuditLogger
 from truthstore.observability.metrics import metrics_of
 from truthstore.observability.observer import Observer
+from truthstore.observability.redaction import redactor_of
 from truthstore.observability.sinks import AuditBackend, FileAuditBackend, InMemoryAuditBackend
 from truthstore.observability.spans import spans_of
 from truthstore.observability.store_sink import StoreAuditBackend
@@ -54,7 +55,7 @@ class ObservableStore(WrapperStore[T], Generic[T]):
         label = settings.metrics.store_name or backend.name
         caches = [layer for layer in base.layers() if isinstance(layer, CachedStore)]
         metrics = metrics_of(label, settings.metrics, caches)
-        spans = spans_of(settings.tracing)
+        spans = spans_of(settings.tracing, redactor_of(settings.audit))
         self._owns_sink = not isinstance(settings.audit.backend, AuditBackend)
         self._audit = AuditLogger(self._sink(base), settings.audit) if settings.audit.enabled else None
         is_on = metrics or spans is not None or self._audit is not None
@@ -119,7 +120,7 @@ class ObservableStore(WrapperStore[T], Generic[T]):
         start = perf_counter()  # the shortest way
         try:
             head = self._base.put_record(record, collection=collection, expect=expect, options=options)
-        except Exception as error:
+        except BaseException as error:
             observer.failed("save", collection.name, id, perf_counter() - start, error, kind)
             raise
         observer.saved(collection.name, id, perf_counter() - start, _size(record), kind)
@@ -134,7 +135,7 @@ class ObservableStore(WrapperStore[T], Generic[T]):
             start = perf_counter()  # the shortest way
             try:
                 record = self._base.get_record(id, collection=collection, options=options)
-            except Exception as error:
+            except BaseException as error:
                 observer.failed("get", collection.name, id, perf_counter() - start, error)
                 raise
             observer.counted("get", perf_counter() - start, _size(record))

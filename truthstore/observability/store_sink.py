@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from operator import attrgetter
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from truthstore.collection import Collection
-from truthstore.errors import StoreCorruptError
+from truthstore.errors import StoreCorruptError, StoreNotFoundError
 from truthstore.fields import to_microseconds
-from truthstore.observability.events import AuditEvent, encode_event
+from truthstore.observability.events import AuditEvent, damaged, encode_event
 from truthstore.observability.sinks import AuditBackend
 from truthstore.query import StoreQuery
 from truthstore.record import FieldValue, Meta, Record
@@ -43,6 +44,15 @@ class StoreAuditBackend(AuditBackend):
 
     def __init__(self, store: BaseStore[Any]) -> None:
         self._store = store
+        *_, base = store.layers()
+        self._name = f"store:{base!r}"
+        if base.name == "memory" or ":memory:" in self._name:
+            self._name += secrets.token_hex(8)  # all of these look the same
+
+    @property
+    def identity(self) -> str:
+        """The store behind all layers, as it shows itself."""
+        return self._name
 
     def write(self, events: Sequence[AuditEvent]) -> None:
         """Saves events of one chain as one record."""
@@ -67,19 +77,24 @@ class StoreAuditBackend(AuditBackend):
         return self.recent()
 
     def recent(self, since: datetime | None = None) -> Iterator[AuditEvent]:
-        """Events since a time, in the order of their chains.
-
-        Raises:
-            StoreCorruptError: a record is damaged.
-        """
+        """Events since a time, in the order of their chains; for a damaged record an event that says so."""
         query = StoreQuery(start_time=since, order_by="id", ascending=True)
-        for record in self._store.scan(query, collection=AUDIT, bodies=True):
-            try:
-                yield from _decode(record.body or b"")
-            except msgspec.MsgspecError as error:
-                raise StoreCorruptError(
-                    f"audit events {record.id} are damaged: {error}", collection=AUDIT.name, identifier=record.id
-                ) from error
+        last = ""
+        try:
+            for record in self._store.scan(query, collection=AUDIT, bodies=True):
+                last = record.id
+                yield from _events(record.id, record.body)
+        except StoreCorruptError:
+            # One by one: a damaged record must not hide the others.
+            for id in self._store.scan_ids(query, collection=AUDIT):
+                if id > last:
+                    yield from self._one(id)
+
+    def _one(self, id: str) -> list[AuditEvent]:
+        try:
+            return _events(id, self._store.get_record(id, collection=AUDIT).body)
+        except (StoreCorruptError, StoreNotFoundError) as error:
+            return [damaged(id, error)]
 
     def heads(self) -> dict[str, str]:
         """The newest hash of each chain that wrote lately, from the index."""
@@ -89,3 +104,10 @@ class StoreAuditBackend(AuditBackend):
             chain, last, hash = str(fields["chain"]), int(fields["last"] or 0), str(fields["hash"])
             newest[chain] = max(newest.get(chain, (-1, "")), (last, hash))
         return {chain: hash for chain, (_, hash) in newest.items()}
+
+
+def _events(id: str, body: bytes | None) -> list[AuditEvent]:
+    try:
+        return _decode(body or b"")
+    except (ValueError, RecursionError) as error:
+        return [damaged(id, error)]
