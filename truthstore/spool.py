@@ -138,6 +138,36 @@ class Spool:
             ).fetchone()
         return None if row is None else Entry(*row)
 
+    def entries(self, topic: str, key: str) -> list[Entry]:
+        """All entries of a key that wait, oldest first."""
+        if self._is_new():
+            return []
+        with self._using("be read") as connection:
+            rows = connection.execute(
+                "SELECT number, topic, key, payload, tried FROM queue WHERE topic = ? AND key = ? ORDER BY number",
+                (topic, key),
+            ).fetchall()
+        return [Entry(*row) for row in rows]
+
+    def keys(self, topic: str) -> list[str]:
+        """Of what entries of a topic wait, each once."""
+        if self._is_new():
+            return []
+        with self._using("be read") as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT key FROM queue WHERE topic = ? ORDER BY key", (topic,)
+            ).fetchall()
+        return [str(row[0]) for row in rows]
+
+    def move(self, numbers: Collection[int], topic: str) -> None:
+        """Puts entries into another topic, in which they keep their order."""
+        with self._using("move an entry") as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(
+                "UPDATE queue SET topic = ?, tried = 0 WHERE number = ?", [(topic, number) for number in numbers]
+            )
+            connection.execute("COMMIT")
+
     def waiting(self, topic: str, *, after: int = 0, limit: int = BATCH) -> list[Entry]:
         """The oldest entries of a topic behind a number."""
         if self._is_new():

@@ -13,8 +13,10 @@ import pytest
 from tests.services.process import started
 from tests.services.valkey import run_valkey
 from truthstore import StoreConfigError
-from truthstore.caching import CacheConfig, CacheMetrics, EvictionPolicy
+from truthstore.backends.filesystem import FileSystemStore
+from truthstore.caching import CacheConfig, CachedStore, CacheMetrics, EvictionPolicy
 from truthstore.caching.backends import DiskCache, InMemoryCache, LFUCache, LRUCache, RedisCache, SharedCache, TTLCache
+from truthstore.testing import SAMPLES, Sample
 
 POLICIES = list(EvictionPolicy)
 
@@ -224,3 +226,41 @@ def test_what_could_not_be_removed_is_removed_before_anything_is_answered():
         cache._client = client
         assert cache.get_many(["a", "b"]) == {"b": b"kept"}
         cache.close()
+
+
+def test_closing_removes_what_could_not_be_removed_before(tmp_path, caplog):
+    """Nobody else knows of it when this process ends."""
+
+    class Flaky(DiskCache):
+        is_down = False
+
+        def _fail(self) -> None:
+            if self.is_down:
+                raise OSError("away")
+
+        def _take(self, values, *, force):
+            self._fail()
+            return super()._take(values, force=force)
+
+        def _remove(self, keys):
+            self._fail()
+            return super()._remove(keys)
+
+    for closing in ("store", "cache"):
+        here, elsewhere = Flaky(tmp_path / "c", retry_seconds=60), DiskCache(tmp_path / "c")
+        store, other = (
+            CachedStore(FileSystemStore(base_path=tmp_path / "s", durability="os", collection=SAMPLES), cache)
+            for cache in (here, elsewhere)
+        )
+        store.save(Sample("a", note="old"))
+        assert other.get("a").note == "old"
+        here.is_down = True
+        store.save(Sample("a", note="new"))
+        assert not here.settle()
+        assert "may be served to others" in caplog.text
+        here.is_down = False
+        store.close() if closing == "store" else here.close()
+        assert other.get("a").note == "new"
+        assert here.settle()
+        other.close()
+        elsewhere.close()

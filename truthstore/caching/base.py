@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -55,14 +56,15 @@ class CacheConfig:
         negative_ttl_seconds: how long it is remembered that an id does not exist; 0 means not at all.
         revalidate: ask the store for the revision before each answer from the cache, which then needs no body and is
             right across processes.
-        spool_path: where write-behind keeps what is not stored yet; by default a file in ``.truthstore/spool`` that is
-            named after the store.
+        spool_path: where write-behind keeps what is not stored yet; by default a file in ``.truthstore/spool``, below
+            the folder in which the program was when it made the store, that is named after the store.
         spool_durability: ``fsync``: what was acknowledged survives a power cut; ``os``: the death of the process.
         flush_interval_seconds: how often write-behind stores what waits, in a thread of its own; None means only at
             `flush()`, `maintain()`, `close()`, and before a query.
 
     Raises:
         ValueError: a number that makes no sense.
+        TypeError: something else instead of a number.
         StoreConfigError: an unknown policy or durability.
     """
 
@@ -77,6 +79,10 @@ class CacheConfig:
     flush_interval_seconds: float | None = 1.0
 
     def __post_init__(self) -> None:
+        if isinstance(self.max_size, bool) or not isinstance(self.max_size, int):
+            raise TypeError(f"max_size is a whole number, not {self.max_size!r}")
+        for name in ("max_memory_mb", "ttl_seconds", "negative_ttl_seconds", "flush_interval_seconds"):
+            _check_number(name, getattr(self, name))
         if self.max_size <= 0:
             raise ValueError("max_size must be positive")
         if self.max_memory_mb is not None and self.max_memory_mb <= 0:
@@ -103,6 +109,15 @@ class CacheConfig:
     def max_bytes(self) -> float | None:
         """The limit of memory in bytes."""
         return None if self.max_memory_mb is None else self.max_memory_mb * 1e6
+
+
+def _check_number(name: str, value: object) -> None:
+    if value is None and name != "negative_ttl_seconds":
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is a number, not {value!r}")
+    if math.isnan(value) or (math.isinf(value) and name in {"negative_ttl_seconds", "flush_interval_seconds"}):
+        raise ValueError(f"{name} cannot be {value}")
 
 
 def mode_of(mode: CacheMode | str) -> CacheMode:
@@ -232,6 +247,10 @@ class SharedCache(BaseCache[bytes]):
     Who wants to fill a key after reading elsewhere takes a lease on it first. Whatever happens to the key meanwhile ends
     the lease, so that an old value cannot be put where a newer one was removed.
     """
+
+    def settle(self) -> bool:
+        """Tries once more to remove what could not be removed; False if others may still be served from it."""
+        return True
 
     @abstractmethod
     def lease(self, keys: Iterable[str], *, force: bool = False) -> dict[str, bytes]:

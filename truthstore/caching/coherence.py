@@ -41,7 +41,7 @@ class Flight:
         """What the load found; None if it was given up. Raises its error, a copy for each that waits."""
         self._done.wait()
         if isinstance(self.error, Exception):
-            raise copy.copy(self.error) from self.error
+            raise _copied(self.error) from self.error
         return self.record
 
 
@@ -116,6 +116,16 @@ class Coherence:
                     session.announced.setdefault(key, []).append(revision)
         self._forget(keys)
 
+    def saw(self, key: Key, revision: Revision) -> None:
+        """Somebody was told of a revision that may not have been announced yet; called with the lock held.
+
+        Whoever has written an earlier one must not keep it now: that somebody would go back in time.
+        """
+        for session in self._sessions:
+            announced = session.announced.setdefault(key, [])
+            if revision not in announced:
+                announced.append(revision)
+
     def before_fork(self) -> None:
         """Waits until no thread is in the middle of a change."""
         self.lock.acquire()
@@ -126,6 +136,14 @@ class Coherence:
             self._anew()
         else:
             self.lock.release()
+
+
+def _copied(error: Exception) -> Exception:
+    try:
+        copied = copy.copy(error)
+    except Exception:  # noqa: BLE001  # a class whose constructor wants more than its arguments
+        return error
+    return copied if isinstance(copied, Exception) else error
 
 
 def untouched(session: Session, key: Key, revision: Any) -> bool:

@@ -96,7 +96,8 @@ class DiskCache(GuardedCache):
         return int(self._attempt(self._cache.expire, 0))
 
     def close(self) -> None:
-        """Closes the folder."""
+        """Removes what is still to be removed, and closes the folder."""
+        self.settle()
         self._cache.close()
 
 

@@ -62,6 +62,18 @@ class Keeper:
         self.coherence.changed([((collection.name, id), None)])
         return None
 
+    def head(self, id: str, collection: Collection[Any]) -> Record:
+        """The head from below; what is older than it is not served afterwards."""
+        head = self._base.head_record(id, collection=collection)
+        tier = self._tier
+        if isinstance(tier, LocalTier):
+            key = (collection.name, id)
+            with self.coherence.lock:
+                self.coherence.saw(key, head.revision)
+                if tier.holds(key):
+                    tier.forget([key])  # kept meanwhile: perhaps what was there before
+        return head
+
     def load(self, id: str, collection: Collection[Any]) -> Record:
         """The record from below, `MISSING` if there is none: one load for all who ask at the same time."""
         key = (collection.name, id)
@@ -152,7 +164,7 @@ class Keeper:
             kept: set[Key] = set()
             for key, record, head in zip(keys, records, heads, strict=False):
                 written = Record(head.meta, record.body, head.revision)
-                if self._keep(key, written, claims.get(key), partial(untouched, session, key, head.revision)):
+                if self._keep(key, written, claims.get(key), partial(self._is_latest, session, key, head.revision)):
                     kept.add(key)
             if lost := [key for key in keys if key not in kept]:
                 self._tier.forget(lost)
@@ -176,7 +188,7 @@ class Keeper:
                 coherence.changed([(key, revision)])  # the backend announces nothing
             if fill:
                 with coherence.lock:
-                    if session.announced[key] == [revision]:
+                    if self._is_latest(session, key, revision):
                         tier.keep(key, Record(head.meta, record.body, revision), b"", None)
         except BaseException:
             coherence.changed([(key, None)])  # it may have been written all the same
@@ -184,6 +196,10 @@ class Keeper:
         finally:
             coherence.end(session)
         return head
+
+    def _is_latest(self, session: Session, key: Key, revision: Revision) -> bool:
+        """Whether nothing newer than what a session has written was announced, or read and kept, meanwhile."""
+        return untouched(session, key, revision) and not (isinstance(self._tier, LocalTier) and self._tier.holds(key))
 
     def _tell(self, session: Session, keys: Sequence[Key], heads: Sequence[Record]) -> None:
         """Makes known what a backend that announces nothing has written, or may have."""

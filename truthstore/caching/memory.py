@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 import sys
 import threading
 from collections.abc import Hashable
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
@@ -43,12 +45,12 @@ def _size(entry: _Entry) -> int:
 
 Data: TypeAlias = "cachetools.Cache[Hashable, _Entry]"
 
-_POLICIES: Final[dict[EvictionPolicy, Callable[[float], Data]]] = {
-    EvictionPolicy.LRU: lambda limit: cachetools.LRUCache(limit, getsizeof=_size),
-    EvictionPolicy.LFU: lambda limit: cachetools.LFUCache(limit, getsizeof=_size),
-    EvictionPolicy.FIFO: lambda limit: cachetools.FIFOCache(limit, getsizeof=_size),
-    EvictionPolicy.RANDOM: lambda limit: cachetools.RRCache(limit, getsizeof=_size),
-    EvictionPolicy.TTL: lambda limit: cachetools.TLRUCache(limit, ttu=_expires, timer=monotonic, getsizeof=_size),
+_POLICIES: Final[dict[EvictionPolicy, Callable[[float, Callable[[], float]], Data]]] = {
+    EvictionPolicy.LRU: lambda limit, _: cachetools.LRUCache(limit, getsizeof=_size),
+    EvictionPolicy.LFU: lambda limit, _: cachetools.LFUCache(limit, getsizeof=_size),
+    EvictionPolicy.FIFO: lambda limit, _: cachetools.FIFOCache(limit, getsizeof=_size),
+    EvictionPolicy.RANDOM: lambda limit, _: cachetools.RRCache(limit, getsizeof=_size),
+    EvictionPolicy.TTL: lambda limit, now: cachetools.TLRUCache(limit, ttu=_expires, timer=now, getsizeof=_size),
 }
 
 
@@ -72,9 +74,14 @@ class InMemoryCache(BaseCache[V], Generic[V]):
         self._max_size = self._config.max_size
         self._max_bytes = self._config.max_bytes or math.inf
         self._lock = threading.Lock()
-        self._data = _POLICIES[self._config.policy](self._max_bytes)
+        # The clock is read once per call, so that nothing expires in the middle of one.
+        self._now = [monotonic()]
+        self._data = self._make()
         self._hits = self._misses = self._sets = self._deletes = self._expirations = self._evictions = 0
         watch_forks(self)
+
+    def _make(self) -> Data:
+        return _POLICIES[self._config.policy](self._max_bytes, partial(operator.itemgetter(0), self._now))
 
     @property
     def config(self) -> CacheConfig:
@@ -84,13 +91,14 @@ class InMemoryCache(BaseCache[V], Generic[V]):
     def get(self, key: Hashable) -> V | None:
         """The value, or None if there is none or it is too old."""
         with self._lock:
+            now = self._now[0] = monotonic()
             try:
                 value, expires, _ = self._data[key]
             except KeyError:
                 self._misses += 1
                 self._forget_expired()
                 return None
-            if expires <= monotonic():
+            if expires <= now:
                 del self._data[key]
                 self._expirations += 1
                 self._misses += 1
@@ -102,15 +110,15 @@ class InMemoryCache(BaseCache[V], Generic[V]):
         """Keeps a value; one that is larger than the whole cache is not kept, and counted as an eviction."""
         size = _size_of(value)
         ttl = self._ttl if ttl_seconds is None else ttl_seconds
-        entry = _Entry(value, monotonic() + ttl, size)
         with self._lock:
+            now = self._now[0] = monotonic()
             data = self._data
             self._sets += 1
             if self._is_timed:
                 self._forget_expired()
             if key in data:
                 del data[key]
-            if ttl <= 0:
+            if not ttl > 0:  # nor what is no number
                 return
             if size > self._max_bytes:
                 self._evictions += 1
@@ -118,12 +126,13 @@ class InMemoryCache(BaseCache[V], Generic[V]):
             count = len(data)
             if count >= self._max_size:
                 data.popitem()
-            data[key] = entry
+            data[key] = _Entry(value, now + ttl, size)
             self._evictions += count + 1 - len(data)
 
     def delete(self, key: Hashable) -> bool:
         """Forgets a key; False if it was not there."""
         with self._lock:
+            self._now[0] = monotonic()
             if self._data.pop(key, None) is None:
                 return False
             self._deletes += 1
@@ -132,24 +141,27 @@ class InMemoryCache(BaseCache[V], Generic[V]):
     def exists(self, key: Hashable) -> bool:
         """Whether `get` would find something."""
         with self._lock:
+            now = self._now[0] = monotonic()
             # Not by `in` and subscription, which would count as a use.
             entry = cachetools.Cache.__getitem__(self._data, key) if key in self._data else None
-            return entry is not None and entry.expires > monotonic()
+            return entry is not None and entry.expires > now
 
     def clear(self) -> int:
         """Forgets everything and returns how much that was."""
         with self._lock:
+            self._now[0] = monotonic()
             count = len(self._data)
-            self._data = _POLICIES[self._config.policy](self._max_bytes)
+            self._data = self._make()
             self._deletes += count
             return count
 
     def cleanup_expired(self) -> int:
         """Forgets what is too old and returns how much that was."""
         with self._lock:
+            now = self._now[0] = monotonic()
             if isinstance(self._data, cachetools.TLRUCache):
                 return self._forget_expired()
-            now, data = monotonic(), self._data
+            data = self._data
             old = [key for key in data if cachetools.Cache.__getitem__(data, key).expires <= now]
             for key in old:
                 del data[key]
@@ -170,12 +182,15 @@ class InMemoryCache(BaseCache[V], Generic[V]):
     @property
     def size(self) -> int:
         """Number of entries."""
-        return len(self._data)
+        with self._lock:
+            self._now[0] = monotonic()
+            return len(self._data)
 
     @property
     def metrics(self) -> CacheMetrics:
         """The figures as they are now."""
         with self._lock:
+            self._now[0] = monotonic()
             return CacheMetrics(
                 hits=self._hits,
                 misses=self._misses,
@@ -204,7 +219,7 @@ class InMemoryCache(BaseCache[V], Generic[V]):
     def after_fork(self, *, child: bool) -> None:
         """A child hears nothing of its parent's writes: it starts anew."""
         if child:
-            self._data = _POLICIES[self._config.policy](self._max_bytes)
+            self._data = self._make()
         self._lock.release()
 
 

@@ -114,7 +114,8 @@ class RedisCache(GuardedCache):
         return 0
 
     def close(self) -> None:
-        """Closes the connections, if they are its own."""
+        """Removes what is still to be removed, and closes the connections if they are its own."""
+        self.settle()
         if self._is_own:
             self._client.close()
 

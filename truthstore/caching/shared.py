@@ -27,7 +27,9 @@ OWED: Final = 10_000
 class GuardedCache(SharedCache):
     """A cache of bytes whose failures are counted and otherwise answered as if it held nothing.
 
-    What could not be removed is remembered and removed before anything else when the cache can be reached again.
+    What could not be removed is remembered, and removed before this object does anything else when the cache can be
+    reached again; other processes are served from it until then. Only the memory of this process knows of it: `settle`
+    and `close` try once more, and what they cannot remove stays until it expires.
 
     Args:
         ttl_seconds: how long an entry may be served; None means for ever.
@@ -98,6 +100,22 @@ class GuardedCache(SharedCache):
         with self._lock:
             self._owed -= owed
             self._owes_all = self._owes_all and not everything
+
+    def settle(self) -> bool:
+        """Tries once more to remove what could not be removed; False if others may still be served from it."""
+        if not (self._owed or self._owes_all):
+            return True
+        try:
+            self._settle()
+        except self._failures as error:
+            log.warning(
+                "%s could not be removed from the %s cache, and may be served to others until they expire: %s",
+                "keys" if self._owes_all else f"{len(self._owed)} keys",
+                self.name,
+                error,
+            )
+            return False
+        return True
 
     def _owe(self, keys: Iterable[str]) -> None:
         with self._lock:

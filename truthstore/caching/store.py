@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 
@@ -30,6 +30,7 @@ __all__ = ["CachedStore"]
 
 T = TypeVar("T")
 
+OF_OWN_CACHE: Final = ("eviction_policy", "max_memory_mb", "max_size", "ttl_seconds")
 FILLS_ON_WRITE: Final = frozenset({CacheMode.WRITE_THROUGH, CacheMode.READ_WRITE, CacheMode.WRITE_BEHIND})
 
 
@@ -46,6 +47,9 @@ class CachedStore(WrapperStore[T], Generic[T]):
         mode: how reads and writes use it.
         config: the options, or
         options: the same as keywords. Limits, life span and policy are those of `cache` if that is given.
+
+    Raises:
+        StoreConfigError: options that only a cache of its own would heed, beside `cache`, or a stack that cannot be.
     """
 
     name: ClassVar[str] = "cached"
@@ -67,6 +71,8 @@ class CachedStore(WrapperStore[T], Generic[T]):
         if cache is not None and not isinstance(cache, BaseCache):
             raise TypeError(f"cache is a cache of truthstore.caching, not {type(cache).__name__}")
         self._settings = configure(CacheConfig, config, options, "CachedStore")
+        if cache is not None:
+            _check_beside(cache, self._settings, options)
         self._mode = mode_of(mode)
         self._owns_cache = cache is None
         self._cache: BaseCache[Any] = InMemoryCache(self._settings) if cache is None else cache
@@ -122,7 +128,7 @@ class CachedStore(WrapperStore[T], Generic[T]):
             return self._base.head_record(id, collection=collection, options=options)
         record = self._keeper.find(id, collection)
         if record is None:
-            return self._base.head_record(id, collection=collection)
+            return self._keeper.head(id, collection)
         if record is MISSING:
             raise StoreNotFoundError(collection.name, id, backend=self.name)
         meta = record.meta
@@ -150,7 +156,12 @@ class CachedStore(WrapperStore[T], Generic[T]):
 
     def _load(self, id: str, collection: Collection[Any]) -> Record:
         waiting = self._behind.find(id, collection) if self._behind is not None else None
-        return self._base.get_record(id, collection=collection) if waiting is None else waiting
+        if waiting is not None:
+            return waiting
+        record = self._base.get_record(id, collection=collection)
+        if self._behind is not None:
+            self._behind.saw(record)
+        return record
 
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
@@ -266,12 +277,30 @@ class CachedStore(WrapperStore[T], Generic[T]):
         """Stores what write-behind still has.
 
         Raises:
-            StoreWriteError: something could not be stored; it is kept.
+            StoreWriteError: something could not be stored, and waits, or was refused for good, which is said once.
         """
         self._check()
         if self._behind is not None:
             self._behind.drain(self._collection)
             self._behind.flush()
+
+    def refused(self) -> list[T]:
+        """What write-behind took and the store then refused for good, in the order in which it was saved."""
+        self._check()
+        if self._behind is None:
+            return []
+        return [self._collection.decode(record) for record in self._behind.find_refused(self._collection)]
+
+    def discard_refused(self, ids: Iterable[str] | None = None) -> int:
+        """Gives up what was refused, of these ids or of all, and returns how many writes that were."""
+        self._check()
+        wanted = None if ids is None else set(ids)
+        return 0 if self._behind is None else self._behind.discard(self._collection, wanted)
+
+    def retry_refused(self) -> int:
+        """Lets what was refused wait for the store again, and returns how many writes that are."""
+        self._check()
+        return 0 if self._behind is None else self._behind.retry(self._collection)
 
     def warm(self, query: StoreQuery | None = None) -> int:
         """Fills the cache with what a query finds, and returns how many items that were."""
@@ -309,7 +338,8 @@ class CachedStore(WrapperStore[T], Generic[T]):
         """The figures of the cache, ready for JSON."""
         stats = {**self._cache.get_stats(), "mode": self._mode.value}
         if self._behind is not None:
-            stats["write_behind"] = {"waiting": self._behind.waiting, "errors": self._behind.errors}
+            behind = self._behind
+            stats["write_behind"] = {"waiting": behind.waiting, "errors": behind.errors, "refused": behind.refused}
         return stats
 
     def stats(self) -> dict[str, Any]:
@@ -340,5 +370,21 @@ class CachedStore(WrapperStore[T], Generic[T]):
                 self._behind.close()
         finally:
             super().close()
+            if isinstance(self._cache, SharedCache):
+                self._cache.settle()
             if self._owns_cache:
                 self._cache.clear()
+
+
+def _check_beside(cache: BaseCache[Any], config: CacheConfig, options: Mapping[str, Any]) -> None:
+    """Whether a configuration beside a cache says nothing that this cache does not heed."""
+    usual, heeded = CacheConfig(), getattr(cache, "config", None)
+    unheeded = [
+        name
+        for name in OF_OWN_CACHE
+        if name in options or getattr(config, name) not in {getattr(usual, name), getattr(heeded, name, None)}
+    ]
+    if unheeded:
+        raise StoreConfigError(
+            f"{', '.join(unheeded)}: the cache that was given has its own: tell {type(cache).__name__} instead"
+        )

@@ -98,6 +98,10 @@ class LocalTier:
         found: Record | None = self._cache.get((self.token, collection.name, id))
         return found
 
+    def holds(self, key: Key) -> bool:
+        """Whether a key is there."""
+        return self._cache.exists((self.token, *key))
+
     def claim(self, keys: Iterable[Key], *, force: bool = False) -> dict[Key, bytes]:
         """Permits without further ado."""
         return dict.fromkeys(keys, b"")
