@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self, TypeVar, cast
@@ -10,7 +11,7 @@ from typing import Any, Final, Self, TypeVar, cast
 from truthstore.encoding import ENCODINGS, Encoding
 from truthstore.errors import StoreConfigError
 
-__all__ = ["COMPRESSIONS", "StoreConfig", "WrittenNumber", "configure", "nearest"]
+__all__ = ["COMPRESSIONS", "StoreConfig", "WrittenFlag", "WrittenNumber", "as_declared", "configure", "nearest"]
 
 C = TypeVar("C")
 
@@ -33,6 +34,22 @@ class WrittenNumber(int):
         number = super().__new__(cls, text)
         number.text = text
         return number
+
+
+class WrittenFlag(int):
+    """The same for true and false: nothing can inherit from bool, so `as_declared` makes one where none takes the text.
+
+    Attributes:
+        text: as it was written.
+    """
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        """The flag that a text says."""
+        flag = super().__new__(cls, text.lower() == "true")
+        flag.text = text
+        return flag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +132,8 @@ def configure(kind: type[C], config: C | None, options: Mapping[str, Any], owner
     for name in options:
         if name not in known:
             raise TypeError(f"{owner} has no option {name!r}: {nearest(name, known)}")
-    options = {name: _as_wanted(kind, name, value) for name, value in options.items()}
+    declared = {option.name: str(option.type) for option in dataclasses.fields(cast("Any", kind))}
+    options = {name: as_declared(declared[name], value) for name, value in options.items()}
     for option in dataclasses.fields(cast("Any", kind)):
         wanted = _PLAIN_TYPES.get(str(option.type))
         value = options.get(option.name)
@@ -126,10 +144,19 @@ def configure(kind: type[C], config: C | None, options: Mapping[str, Any], owner
     return kind(**options)
 
 
-def _as_wanted(kind: type[Any], name: str, value: Any) -> Any:
-    """The text of a number, for an option that takes text."""
-    wanted = str(next(option.type for option in dataclasses.fields(kind) if option.name == name))
-    return value.text if isinstance(value, WrittenNumber) and wanted.startswith("str") else value
+def as_declared(declared: str, value: Any) -> Any:
+    """What was written in a URL or an environment variable, for an option: its text where the option takes text.
+
+    Args:
+        declared: the option's annotation.
+        value: any value; those that were not written there stay as they are.
+    """
+    kinds = set(re.findall(r"\w+", declared))
+    if isinstance(value, WrittenFlag):
+        return value.text if "str" in kinds and "bool" not in kinds else bool(value)
+    if isinstance(value, WrittenNumber):
+        return value.text if "str" in kinds and kinds.isdisjoint({"int", "float"}) else int(value)
+    return value
 
 
 def nearest(name: str, known: set[str] | frozenset[str]) -> str:

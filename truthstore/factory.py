@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, overload
 import yaml
 
 from truthstore.collection import Collection
-from truthstore.configuration import WrittenNumber, nearest
+from truthstore.configuration import as_declared, nearest
+from truthstore.described import from_text, interpolated_options, layer_of, settled
 from truthstore.errors import StoreConfigError
 from truthstore.results import RESULTS, ValidationResult
 from truthstore.store import BaseStore
@@ -59,6 +60,9 @@ _BACKENDS: Final[Mapping[str, _Backend]] = {
 _ALIASES: Final = {"azure_blob": "azure", "db": "database", "file": "filesystem", "sql": "database"}
 _BUCKETS: Final = {"az": ("azure", "container"), "gs": ("gcs", "bucket"), "s3": ("s3", "bucket")}
 """By scheme: the backend, and the option that the URL's host gives. The path is the prefix."""
+
+_PLANNED: Final = {"git": "git", "mongodb": "mongodb", "redis": "redis", "rediss": "redis"}
+"""Backends that are yet to come, by name and scheme: nobody should take them for misspelt, or for databases."""
 
 _DATABASES: Final = frozenset(
     {
@@ -161,6 +165,10 @@ def _factory(name: str) -> Factory:
                 f"the {name} store of {point.value} cannot be loaded: {error}", backend=name
             ) from error
         return loaded
+    planned = _PLANNED.get(name.partition("+")[0])
+    if planned is not None:
+        there = ", ".join(sorted(_known_names()))
+        raise StoreConfigError(f"this version has no {planned} backend yet: there are {there}", backend=planned)
     known = _known_names() | set(_ALIASES)
     raise StoreConfigError(f"there is no store {name!r}: {nearest(name, known).replace('it takes', 'there are')}")
 
@@ -200,17 +208,20 @@ def get_store(
     if ":" in backend:
         backend, given = _from_url(backend)
         options = {**given, **options}
-    return stack(_factory(backend)(collection=collection, **options), *layers)
+    factory = _factory(backend)
+    return stack(factory(collection=collection, **settled(factory, options)), *layers)
 
 
 def stack(base: BaseStore[T], *layers: Layer) -> BaseStore[T]:
     """Puts layers on a store, innermost first.
 
     Raises:
-        TypeError: a layer does not return a store.
+        TypeError: a layer is no function, or does not return a store.
     """
     store: BaseStore[Any] = base
     for layer in layers:
+        if not callable(layer):
+            raise TypeError(f"a layer is a class, or a function from a store to a store, not {layer!r:.80}")
         store = layer(store)
         if not isinstance(store, BaseStore):
             raise TypeError(f"a layer takes a store and returns one; {layer!r} returned a {type(store).__name__}")
@@ -224,10 +235,13 @@ def _from_url(url: str) -> tuple[str, dict[str, Any]]:
         raise StoreConfigError(f"{_without_password(url)!r} is neither the name of a store nor a URL")
     from urllib.parse import parse_qsl, unquote, urlsplit
 
+    is_planned = scheme.partition("+")[0] in _PLANNED
+    if scheme not in _known_names() and not is_planned and (scheme in _DATABASES or "+" in scheme):
+        return "database", _database_options(url)
+    if "#" in url:
+        raise StoreConfigError(f"{_without_password(url)!r}: a # would cut off what follows it: write %23")
     parts = urlsplit(url)
-    options: dict[str, Any] = {
-        name: _from_text(value) for name, value in parse_qsl(parts.query, keep_blank_values=True)
-    }
+    options: dict[str, Any] = {name: from_text(value) for name, value in parse_qsl(parts.query, keep_blank_values=True)}
     if scheme == "file":
         if parts.netloc not in {"", "localhost"}:
             raise StoreConfigError(
@@ -247,8 +261,6 @@ def _from_url(url: str) -> tuple[str, dict[str, Any]]:
         if parts.path.strip("/"):
             options.setdefault("prefix", unquote(parts.path).strip("/"))
         return name, options
-    if scheme not in _known_names() and (scheme in _DATABASES or "+" in scheme):
-        return "database", _database_options(url)
     # Registered stores read their own URLs.
     return scheme, {**options, "url": url.partition("?")[0]}
 
@@ -262,7 +274,7 @@ def _database_options(url: str) -> dict[str, Any]:
     known = {option.name for option in dataclasses.fields(DatabaseConfig)}
     address, _, query = url.partition("?")
     given = parse_qsl(query, keep_blank_values=True)
-    options = {name: _from_text(value) for name, value in given if name in known}
+    options = {name: from_text(value) for name, value in given if name in known}
     rest = urlencode([(name, value) for name, value in given if name not in known])
     return {"connection_url": f"{address}?{rest}" if rest else address, **options}
 
@@ -271,13 +283,6 @@ def _without_password(url: str) -> str:
     """A URL or what was meant as one, for a message: without all that stands before the last ``@``."""
     before, at, after = url.rpartition("@")
     return f"{before.partition(':')[0]}:…@{after}" if at else url
-
-
-def _from_text(value: str) -> Any:
-    """A value in a URL's query, or in the environment: true, false and numbers as themselves."""
-    if value.lower() in {"true", "false"}:
-        return value.lower() == "true"
-    return WrittenNumber(value) if re.fullmatch(r"-?\d{1,18}", value) else value
 
 
 def open_store(
@@ -289,7 +294,10 @@ def open_store(
     """A store by URL, or as a YAML file describes it.
 
     The file has the key ``backend`` (a name or a URL), the backend's options beside it, and ``layers``, a list with the
-    innermost first: each an ``import.path:Class``, or a mapping with ``layer`` and the layer's options. ``${NAME}`` is replaced from the environment, ``${NAME:-default}`` with a default.
+    innermost first: each ``versioning``, ``retention``, ``caching``, ``observability`` or an ``import.path:Class``, or a
+    mapping with ``layer`` and the layer's options, in which a mapping with ``type: import.path:Class`` makes an object of
+    that class. ``${NAME}`` is replaced from the environment, ``${NAME:-default}`` with a default if the variable is not
+    set or empty; ``$$`` is a dollar sign. Options that take text get the variable's text, whatever it looks like.
 
     Args:
         source: a URL, or the path of a YAML file.
@@ -297,7 +305,8 @@ def open_store(
         environment: where ``${NAME}`` is looked up; the process's own by default.
 
     Raises:
-        StoreConfigError: the file does not exist or does not describe a store, or a variable is not set.
+        StoreConfigError: the file does not exist or does not describe a store, a variable is not set, or a ``${`` begins
+            no reference to one.
     """
     text = os.fspath(source)
     if "://" in text:
@@ -313,67 +322,16 @@ def open_store(
         raise StoreConfigError(f"{text} is not YAML: {error}") from error
     if not isinstance(described, dict) or not isinstance(described.get("backend"), str):
         raise StoreConfigError(f"{text} must hold a mapping with the key 'backend'")
-    settings = _interpolated(described, os.environ if environment is None else environment, text)
-    layers = settings.pop("layers", None) or []
+    variables = os.environ if environment is None else environment
+    layers = described.pop("layers", None) or []
     if not isinstance(layers, list):
         raise StoreConfigError(f"{text}: layers is a list, innermost first")
-    backend = settings.pop("backend")
+    settings = interpolated_options(described, variables, text)
+    backend = as_declared("str", settings.pop("backend"))
     if "collection" in settings:
         raise StoreConfigError(f"{text}: a collection is declared in code: open_store(…, collection=…)")
     try:
-        return get_store(backend, collection=collection, layers=[_layer(entry, text) for entry in layers], **settings)
+        wrappers = [layer_of(entry, variables, text) for entry in layers]
+        return get_store(backend, collection=collection, layers=wrappers, **settings)
     except (TypeError, ValueError) as error:
         raise StoreConfigError(f"{text}: {error}") from error
-
-
-_VARIABLE: Final = re.compile(r"\$(\$)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-
-
-def _interpolated(value: Any, environment: Mapping[str, str], source: str) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _interpolated(inner, environment, source) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_interpolated(inner, environment, source) for inner in value]
-    if not isinstance(value, str):
-        return value
-
-    def replace(found: re.Match[str]) -> str:
-        dollar, name, default = found.groups()
-        if dollar:
-            return "$"
-        result = environment.get(name, default)
-        if result is None:
-            raise StoreConfigError(f"{source}: the environment variable {name} is not set")
-        return result
-
-    result = _VARIABLE.sub(replace, value)
-    # A value that is one variable means what it would mean in its place: a number, true or false.
-    whole = _VARIABLE.fullmatch(value)
-    return _from_text(result) if whole is not None and not whole[1] else result
-
-
-def _layer(entry: Any, source: str) -> Layer:
-    options: dict[str, Any] = {}
-    if isinstance(entry, dict):
-        options = dict(entry)
-        entry = options.pop("layer", None)
-    if not isinstance(entry, str):
-        raise StoreConfigError(f"{source}: a layer is 'import.path:Class', or a mapping with the key 'layer'")
-    wrapper = _imported(entry, source)
-
-    def apply(store: BaseStore[Any]) -> BaseStore[Any]:
-        result: BaseStore[Any] = wrapper(store, **options)
-        return result
-
-    return apply
-
-
-def _imported(name: str, source: str) -> Callable[..., Any]:
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        raise StoreConfigError(f"{source}: there is no layer {name!r}: write it as 'import.path:Class'")
-    try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise StoreConfigError(f"{source}: the layer {name!r} cannot be loaded: {error}") from error
-    return found

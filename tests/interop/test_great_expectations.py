@@ -249,9 +249,52 @@ def test_checkpoint(gx):
         from_great_expectations(run)
 
 
-@pytest.mark.parametrize("other", [None, {}, 3, "text"])
+@pytest.mark.parametrize("form", ["BOOLEAN_ONLY", "BASIC", "SUMMARY", "COMPLETE"])
+@pytest.mark.parametrize("as_json", [False, True], ids=["objects", "json"])
+def test_every_result_format(gx, form, as_json):
+    suite = gx.module.ExpectationSuite(name="formats")
+    suite.add_expectation(gx.expect.ExpectColumnValuesToNotBeNull(column="city"))
+    suite.add_expectation(gx.expect.ExpectColumnValuesToNotBeNull(column="altitude"))
+    outcome = gx.batch.validate(suite, result_format=form)
+    result = from_great_expectations(outcome.to_json_dict() if as_json else outcome, "airports")
+    assert {(r.column, r.success, r.errored) for r in result.results} == {
+        ("city", False, False),
+        ("altitude", False, True),
+    }
+    alone = gx.batch.validate(gx.expect.ExpectColumnToExist(column="iata"), result_format=form)
+    assert from_great_expectations(alone.to_json_dict() if as_json else alone, "airports").success
+
+
+def test_a_suite_without_expectations(gx):
+    outcome = gx.batch.validate(gx.module.ExpectationSuite(name="empty"))
+    assert from_great_expectations(outcome, "airports").results == []
+
+
+CONFIG = {"type": "expect_column_to_exist", "kwargs": {"column": "id"}}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        None,
+        {},
+        3,
+        "text",
+        {"metadata": {}, "results": [{"status": "pass", "unique_id": "t"}]},
+        {"metadata": {}, "results": []},
+        {"success": True, "results": "abc"},
+        {"success": True, "results": {"expectation_config": CONFIG, "success": True}},
+        {"success": True, "results": [None]},
+        {"success": True, "results": [{"success": True}]},
+        {"success": True, "results": [{"success": True, "expectation_config": "x"}]},
+        {"success": True, "results": [{"success": True, "expectation_config": {"kwargs": {}}}]},
+        {"success": True, "results": [{"success": True, "expectation_config": CONFIG, "result": "x"}]},
+        {"success": True, "results": [{"expectation_config": CONFIG}]},
+        {"expectation_config": CONFIG},
+    ],
+)
 def test_anything_else_is_refused(other):
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="expected a result of Great Expectations"):
         from_great_expectations(other, "x")
     with pytest.raises(TypeError):
         from_great_expectations_checkpoint(other)

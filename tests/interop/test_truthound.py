@@ -187,7 +187,24 @@ def test_a_subclass_makes_its_own_kind():
     assert (result.team, result.issue_count) == ("data", 3)
 
 
-@pytest.mark.parametrize("other", [None, {}, 3, "text", {"issues": []}])
+@pytest.mark.parametrize(
+    "other",
+    [
+        None,
+        {},
+        3,
+        "text",
+        {"issues": []},
+        {"source": "a", "issues": [None]},
+        {"source": "a", "issues": "abc"},
+        {"source": "a", "issues": ISSUES[0]},
+        {"source": "a", "issues": [{"column": "age", "count": 1}]},
+        {"source": "a", "issues": [], "checks": "abc"},
+        {"source": "a", "issues": [], "checks": [None]},
+        {"source": "a", "issues": [], "checks": [{"name": "null", "issues": [None]}]},
+        {"source": "a", "issues": [], "checks": [{"name": "null", "issues": "abc"}]},
+    ],
+)
 def test_anything_else_is_refused(other):
     with pytest.raises(TypeError, match="expected a Truthound Report or run result"):
         ValidationResult.from_report(other, "x")

@@ -50,10 +50,13 @@ def from_great_expectations(
         ValueError: it does not name its data asset, and `data_asset` is not given.
     """
     if read(result, "expectation_config") is not None:
-        found: Iterable[Any] = [result]
+        found: Any = [result]
     elif read(result, "run_results") is not None:
         raise TypeError("a checkpoint has one result per suite: use from_great_expectations_checkpoint()")
-    elif (found := read(result, "results")) is None:
+    else:
+        found = read(result, "results")
+    # Other tools' reports have `results` too.
+    if not _says_success(result) or not isinstance(found, list | tuple) or not all(map(_is_outcome, found)):
         raise TypeError(f"expected a result of Great Expectations, not {type(result).__name__}")
     results = [_expectation(outcome) for outcome in found]
     notes = read(result, "meta", {})
@@ -121,10 +124,24 @@ def from_great_expectations_checkpoint(
     ]
 
 
+def _says_success(result: Any) -> bool:
+    return "success" in result if isinstance(result, Mapping) else hasattr(result, "success")
+
+
+def _is_outcome(outcome: Any) -> bool:
+    """Whether this is what became of one expectation."""
+    config = read(outcome, "expectation_config")
+    return (
+        _says_success(outcome)
+        and isinstance(read(config, "type") or read(config, "expectation_type"), str)
+        and all(isinstance(part, Mapping) for part in (read(config, "kwargs", {}), read(outcome, "result", {})))
+    )
+
+
 def _expectation(outcome: Any) -> ValidatorResult:
     config, measured = read(outcome, "expectation_config", {}), read(outcome, "result", {})
     parameters = {name: value for name, value in read(config, "kwargs", {}).items() if name != "batch_id"}
-    name = text_of(read(config, "type") or read(config, "expectation_type", "expectation"))
+    name = text_of(read(config, "type") or read(config, "expectation_type"))
     columns = _columns(parameters)
     success = bool(read(outcome, "success", default=False))
     result = ValidatorResult(

@@ -45,7 +45,8 @@ def from_truthound(
         ValueError: it does not name its source, and `data_asset` is not given.
     """
     checks, issues = read(report, "checks"), read(report, "issues")
-    if issues is None or read(report, "source") is None:
+    is_report = _are_issues(issues) and read(report, "source") is not None
+    if not is_report or not (checks is None or _are_checks(checks)):
         raise TypeError(f"expected a Truthound Report or run result, not {type(report).__name__}")
     rows, columns = int(read(report, "row_count", 0)), int(read(report, "column_count", 0))
     if checks is None:
@@ -82,6 +83,16 @@ def from_truthound(
     )
 
 
+def _are_issues(found: Any) -> bool:
+    return isinstance(found, list | tuple) and all(read(issue, "issue_type") is not None for issue in found)
+
+
+def _are_checks(found: Any) -> bool:
+    return isinstance(found, list | tuple) and all(
+        read(check, "name") is not None and _are_issues(read(check, "issues", ())) for check in found
+    )
+
+
 def _check(check: Any, errors: Mapping[str, Any]) -> list[ValidatorResult]:
     """One entry per issue of a check, or a single one if it has none."""
     name = text_of(read(check, "name"))
@@ -98,7 +109,7 @@ def _check(check: Any, errors: Mapping[str, Any]) -> list[ValidatorResult]:
 
 
 def _issue(issue: Any, check_name: str | None = None) -> ValidatorResult:
-    issue_type = text_of(read(issue, "issue_type", "issue"))
+    issue_type = text_of(read(issue, "issue_type"))
     name = text_of(read(issue, "validator_name", check_name or issue_type))
     message = read(issue, "details")
     if exception := read(issue, "exception_info"):

@@ -1,0 +1,152 @@
+"""What a YAML file and the environment say, as the options of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from truthstore import (
+    BaseStore,
+    ResultStatus,
+    StoreConfigError,
+    ValidationResult,
+    WrapperStore,
+    factory,
+    open_store,
+    register_store,
+)
+from truthstore.backends.filesystem import FileSystemStore
+from truthstore.backends.memory import MemoryStore
+
+Opened = Callable[..., BaseStore[ValidationResult]]
+
+
+class Labelled(WrapperStore[ValidationResult]):
+    """A layer with options of its own."""
+
+    def __init__(self, base, label: str = "", loud: bool = False, volume: int = 1):
+        super().__init__(base)
+        self.label = label
+        self.loud = loud
+        self.volume = volume
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Opened:
+    """Opens what a text describes, with the given environment."""
+
+    def opened(text: str, **environment: str) -> BaseStore[ValidationResult]:
+        path = tmp_path / "store.yaml"
+        path.write_text(text, encoding="utf-8")
+        return open_store(path, environment=environment)
+
+    return opened
+
+
+class TestDefaults:
+    @pytest.mark.parametrize("environment", [{}, {"STAGE": ""}])
+    def test_they_stand_for_what_is_not_set_and_for_what_is_empty(self, opened: Opened, environment: dict[str, str]):
+        store = opened("backend: memory\nmetadata: {a: '${STAGE:-dev}', b: 'x-${STAGE:-dev}'}\n", **environment)
+        assert store.stats()["metadata"] == {"a": "dev", "b": "x-dev"}
+
+    def test_without_one_a_variable_may_be_empty(self, opened: Opened):
+        assert opened("backend: memory\nmetadata: {a: '${STAGE}'}\n", STAGE="").stats()["metadata"] == {"a": ""}
+
+    def test_they_may_be_empty(self, opened: Opened):
+        assert opened("backend: memory\nmetadata: {a: '${STAGE:-}'}\n").stats()["metadata"] == {"a": ""}
+
+
+class TestReferences:
+    @pytest.mark.parametrize(
+        "written",
+        ["${D.x}", "${D-secret}", "${D:secret}", "${}", "${ D }", "a/${D", "${D:-secret", "${D:-${E}}", "${1}"],
+    )
+    def test_what_is_none_is_refused(self, opened: Opened, written: str):
+        with pytest.raises(
+            StoreConfigError, match=r"store\.yaml: .* write \$\{NAME\} or \$\{NAME:-default\}"
+        ) as caught:
+            opened(f"backend: memory\nnamespace: '{written}'\n", D="d", E="e")
+        assert "secret" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("written", "meant"), [("$${D.x}", "${D.x}"), ("$$${D}", "$d"), ("$D", "$D"), ("a$", "a$"), ("{D}", "{D}")]
+    )
+    def test_dollars_that_begin_none(self, opened: Opened, written: str, meant: str):
+        store = opened(f"backend: memory\nmetadata:\n  label: '{written}'\n", D="d")
+        assert store.stats()["metadata"] == {"label": meant}
+
+    def test_what_a_variable_holds_is_not_read_again(self, opened: Opened):
+        store = opened("backend: memory\nmetadata: {label: '${D}'}\n", D="${E.x}")
+        assert store.stats()["metadata"] == {"label": "${E.x}"}
+
+
+class TestWordsThatLookLikeValues:
+    """Nobody can put quotes into an environment variable: what a word means follows from the option's type."""
+
+    @pytest.mark.parametrize("word", ["true", "false", "null", "none", "007"])
+    def test_options_that_take_text(self, opened: Opened, tmp_path: Path, word: str):
+        for written in ("${WORD}", f"${{NO:-{word}}}"):
+            store = opened(f"backend: filesystem\nbase_path: {tmp_path}\nnamespace: {written}\n", WORD=word)
+            assert Path(store.layer(FileSystemStore).root) == tmp_path / word / "validations"
+        with open_store(f"file://{tmp_path}/b?namespace={word}") as store:
+            assert Path(store.layer(FileSystemStore).root) == tmp_path / "b" / word / "validations"
+
+    def test_a_path(self, opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.chdir(tmp_path)
+        store = opened("backend: filesystem\nbase_path: ${WORD}\n", WORD="true")
+        assert Path(store.layer(FileSystemStore).root).absolute() == tmp_path / "true/default/validations"
+
+    @pytest.mark.parametrize(("word", "ending"), [("true", ".gz"), ("false", ""), ("gzip", ".gz")])
+    def test_options_that_take_text_or_a_bool(self, opened: Opened, tmp_path: Path, word: str, ending: str):
+        store = opened(f"backend: filesystem\nbase_path: {tmp_path}\ncompression: ${{WORD}}\n", WORD=word)
+        store.save(ValidationResult("r", datetime(2026, 1, 1, tzinfo=UTC), "a", ResultStatus.SUCCESS))
+        (file,) = (tmp_path / "default/validations").glob("r.*")
+        assert file.name == f"r.json{ending}"
+
+    def test_options_that_take_a_bool(self, opened: Opened, tmp_path: Path):
+        store = opened(f"backend: filesystem\nbase_path: {tmp_path}\npretty_print: ${{WORD}}\n", WORD="false")
+        assert store.layer(FileSystemStore).indent is False
+        with pytest.raises(StoreConfigError, match="max_items of MemoryStore is int, not bool"):
+            opened("backend: memory\nmax_items: ${WORD}\n", WORD="true")
+
+    def test_values_within_an_option_mean_what_they_look_like(self, opened: Opened):
+        store = opened("backend: memory\nmetadata: {flag: '${ON}', all: ['${ON}', '${N}']}\n", ON="true", N="7")
+        metadata = store.stats()["metadata"]
+        assert metadata == {"flag": True, "all": [True, 7]}
+        assert (type(metadata["flag"]), type(metadata["all"][0]), type(metadata["all"][1])) == (bool, bool, int)
+
+    def test_options_of_layers(self, opened: Opened):
+        described = (
+            f"backend: memory\nlayers:\n  - layer: {__name__}:Labelled\n    label: ${{WORD}}\n    loud: ${{WORD}}\n"
+        )
+        layer = opened(described, WORD="true").layer(Labelled)
+        assert (layer.label, layer.loud) == ("true", True)
+        assert isinstance(layer.loud, bool)
+        layer = opened(described.replace("loud", "volume"), WORD="007").layer(Labelled)
+        assert (layer.label, layer.volume) == ("007", 7)
+
+    def test_a_registered_store_gets_what_they_look_like(self, opened: Opened, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(factory, "_registered", {})
+        seen: dict[str, object] = {}
+
+        @register_store("mine")
+        def mine(collection, label: str, **options):
+            seen.update(options, label=label)
+            return MemoryStore(collection=collection)
+
+        opened("backend: mine\nlabel: ${ON}\nloud: ${ON}\nvolume: ${N}\n", ON="true", N="7")
+        assert seen == {"label": "true", "loud": True, "volume": 7}
+        assert isinstance(seen["loud"], bool)
+
+    def test_the_name_of_the_backend_is_a_name(self, opened: Opened):
+        with pytest.raises(StoreConfigError, match="there is no store 'true'"):
+            opened("backend: ${WORD}\n", WORD="true")
+
+
+@pytest.mark.parametrize("described", ["base_path: ''", "base_path: ${EMPTY}", "base_path: ${NO:-}"])
+def test_an_empty_path_does_not_mean_the_current_folder(opened: Opened, described: str):
+    with pytest.raises(StoreConfigError, match="base_path is empty"):
+        opened(f"backend: filesystem\n{described}\n", EMPTY="")
