@@ -11,7 +11,7 @@ import gzip
 import hashlib
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["FORMAT", "Lineage", "compressor", "lineage_of", "read_document", "unpacked", "write_document"]
+
+T = TypeVar("T")
 
 FORMAT: Final = 1
 MAGIC: Final = b"\x89TST"
@@ -103,6 +105,7 @@ _decode_tail: Final = msgspec.json.Decoder(_Tail).decode
 _decode_head: Final = msgspec.json.Decoder(_Head).decode
 _decode_versioned: Final = msgspec.json.Decoder(_Versioned).decode
 _decode_edited: Final = msgspec.json.Decoder(_Edited).decode
+_decode_members: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def write_document(record: Record, collection: Collection[Any], lineage: Lineage | None = None) -> bytes:
@@ -157,19 +160,22 @@ def _plain_fields(meta: Meta) -> dict[str, FieldValue]:
     return {name: finite(value) if isinstance(value, float) else value for name, value in meta.fields.items()}
 
 
-def read_document(data: bytes, collection: Collection[Any], id: str | None = None) -> Record:
+def read_document(
+    data: bytes, collection: Collection[Any], id: str | None = None, *, file: str | None = None
+) -> Record:
     """The record that one object holds.
 
     Args:
         data: the object's bytes.
         collection: what it belongs to.
         id: the id it should have, for messages and for documents that this library did not write.
+        file: names the object in messages where the id is not known.
 
     Raises:
         StoreCorruptError: the bytes are damaged, or hold another item.
         StoreConfigError: a newer version of this library wrote them.
     """
-    record = _read(data, collection, id)
+    record = _read(data, collection, id, file)
     if id is not None and record.meta.id != id:
         raise StoreCorruptError(
             f"where {collection.name} {shown(id)} should be, {shown(record.meta.id)} was put: remove the copy",
@@ -179,9 +185,9 @@ def read_document(data: bytes, collection: Collection[Any], id: str | None = Non
     return record
 
 
-def _read(data: bytes, collection: Collection[Any], id: str | None) -> Record:
+def _read(data: bytes, collection: Collection[Any], id: str | None, file: str | None) -> Record:
     if data[:4] == MAGIC:
-        return _read_envelope(data, collection, id)
+        return _read_envelope(data, collection, id, file)
     if data[-3:] == b"\n}\n":
         before, end, closing, space = 4, -3, b"\n}", b",\n  "
     else:
@@ -195,9 +201,12 @@ def _read(data: bytes, collection: Collection[Any], id: str | None) -> Record:
             if tail is not None and tail.size == start + len(closing):
                 if tail.format > FORMAT:
                     raise _newer(tail.format, collection, tail.id)
-                return _from_tail(tail, data[:start] + closing, collection)
+                body = data[:start] + closing
+                if _may_hold_bare_number(body) and zlib.crc32(body) != tail.checksum:
+                    break  # an edit that left the size as it was
+                return _from_tail(tail, body, collection)
         position = data.rfind(_MEMBER, 0, position)
-    return _read_edited(data, collection, id)
+    return _read_edited(data, collection, id, file)
 
 
 def _tail(data: bytes) -> _Tail | None:
@@ -241,7 +250,7 @@ def lineage_of(data: bytes) -> Lineage:
     try:
         tail: _Versioned | None = _decode_versioned(data[position + 14 :].rstrip()[:-1].rstrip())
     except msgspec.DecodeError:
-        tail = _decode_edited(data).tail
+        tail = _parsed(data, _decode_edited).tail
     return (tail.lineage if tail is not None else None) or Lineage()
 
 
@@ -262,18 +271,18 @@ def is_changed(data: bytes, record: Record) -> bool:
     return tail.checksum != zlib.crc32(record.body)
 
 
-def _read_envelope(data: bytes, collection: Collection[Any], id: str | None) -> Record:
+def _read_envelope(data: bytes, collection: Collection[Any], id: str | None, file: str | None) -> Record:
     try:
         _, version, length = _PREFIX.unpack_from(data)
         if version > FORMAT:
-            raise _newer(version, collection, id)
+            raise _newer(version, collection, id, file)
         head = _decode_head(data[_PREFIX.size : _PREFIX.size + length])
     except (struct.error, msgspec.DecodeError) as error:
-        raise _corrupt(collection, id, f"damaged head: {error}") from error
+        raise _corrupt(collection, id, f"damaged head: {error}", file) from error
     body = data[_PREFIX.size + length :]
     if len(body) != head.size or zlib.crc32(body) != head.checksum:
         raise _corrupt(
-            collection, id, f"body of {len(body)} bytes is not the one of {head.size} bytes that was written"
+            collection, id, f"body of {len(body)} bytes is not the one of {head.size} bytes that was written", file
         )
     fields = {name: _field_value(collection, name, value) for name, value in head.fields.items()}
     # Fields that were declared after the document was written are in the body, if it can be read.
@@ -303,13 +312,13 @@ def _field_value(collection: Collection[Any], name: str, value: FieldValue) -> F
     return float(value) if isinstance(value, str) and field is not None and field.type is float else value
 
 
-def _read_edited(data: bytes, collection: Collection[Any], id: str | None) -> Record:
+def _read_edited(data: bytes, collection: Collection[Any], id: str | None, file: str | None) -> Record:
     """A document that another program wrote, or rewrote: parsed whole, and put together again."""
     try:
-        members = msgspec.json.decode(data, type=dict[str, Any])
+        members = _parsed(data, _decode_members)
         tail = msgspec.convert(members.pop("_truthstore", None), _Tail | None)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise _corrupt(collection, id, str(error)) from error
+        raise _corrupt(collection, id, str(error), file) from error
     if tail is not None and tail.format > FORMAT:
         raise _newer(tail.format, collection, tail.id)
     body = msgspec.json.encode(members)
@@ -319,7 +328,7 @@ def _read_edited(data: bytes, collection: Collection[Any], id: str | None) -> Re
         item = collection.decode(Record(Meta(id or "?", size=len(body)), body))
         own_id = check_id(collection.id_of(item))
     except (StoreCorruptError, StoreKeyError, TypeError) as error:
-        raise _corrupt(collection, id, str(error)) from error
+        raise _corrupt(collection, id, str(error), file) from error
     # Without a write id of its own, a document is named by its content: the same for every reader.
     revision = "content-" + hashlib.sha256(body).hexdigest()[:24]
     times = collection.times(collection.fields_of(item))
@@ -328,35 +337,76 @@ def _read_edited(data: bytes, collection: Collection[Any], id: str | None) -> Re
     return Record(meta, body, revision)
 
 
-def _corrupt(collection: Collection[Any], id: str | None, detail: str) -> StoreCorruptError:
-    name = shown(id) if id is not None else "a document"
+def _parsed(data: bytes, decode: Callable[[bytes], T]) -> T:
+    """Decodes JSON, or what Python's own encoder and some editors make of it.
+
+    Python writes NaN and infinities as bare words: here they become the strings that a `Codec` knows. Editors may put a
+    byte order mark before the text.
+    """
+    try:
+        return decode(data)
+    except msgspec.ValidationError:
+        raise  # it is JSON
+    except msgspec.DecodeError as error:
+        import json  # few programs meet such a document
+
+        try:
+            members = json.loads(data.decode("utf-8-sig"), parse_constant=str, parse_float=_finite_number)
+            strict = _encode(members)
+        except (ValueError, RecursionError):
+            raise error from None
+        return decode(strict)
+
+
+def _finite_number(text: str) -> float | str:
+    return finite(float(text))
+
+
+def _may_hold_bare_number(body: bytes) -> bool:
+    """Whether the words for NaN and infinity occur in a body, in a string or by themselves."""
+    return b"NaN" in body or b"Infinity" in body
+
+
+def _called(collection: Collection[Any], id: str | None, file: str | None) -> str:
+    """What messages call a document."""
+    if id is not None:
+        return f"{collection.name} {shown(id)}"
+    return f"the file {shown(file)} of {collection.name}" if file is not None else f"a document of {collection.name}"
+
+
+def _corrupt(collection: Collection[Any], id: str | None, detail: str, file: str | None = None) -> StoreCorruptError:
     return StoreCorruptError(
-        f"{collection.name} {name} is damaged ({detail}): restore it from a backup, or delete it",
+        f"{_called(collection, id, file)} is damaged ({detail}): restore it from a backup, or delete it",
         collection=collection.name,
         identifier=id,
     )
 
 
-def _newer(version: int, collection: Collection[Any], id: str | None) -> StoreConfigError:
+def _newer(version: int, collection: Collection[Any], id: str | None, file: str | None = None) -> StoreConfigError:
     return StoreConfigError(
-        f"{collection.name} {id!r:.90} has format {version}, this library reads up to {FORMAT}: upgrade truthstore",
+        f"{_called(collection, id, file)} has format {version}, this library reads up to {FORMAT}: upgrade truthstore",
         collection=collection.name,
         identifier=id,
     )
 
 
 def unpacked(
-    data: bytes, decompress: Callable[[bytes], bytes], collection: Collection[Any], id: str | None = None
+    data: bytes,
+    decompress: Callable[[bytes], bytes],
+    collection: Collection[Any],
+    id: str | None = None,
+    *,
+    file: str | None = None,
 ) -> bytes:
     """The document in an object's bytes.
 
     Raises:
-        StoreCorruptError: the bytes are damaged; it names the item.
+        StoreCorruptError: the bytes are damaged; it names the item, or the file where its id is not known.
     """
     try:
         return decompress(data)
     except StoreCorruptError as error:
-        raise _corrupt(collection, id, str(error)) from error
+        raise _corrupt(collection, id, str(error), file) from error
 
 
 def compressor(algorithm: str | None) -> tuple[str, Callable[[bytes], bytes], Callable[[bytes], bytes]]:

@@ -262,6 +262,20 @@ def test_two_names_for_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert sorted(two.list_ids()) == ["a", "b"]
 
 
+@pytest.mark.parametrize("index", ["sqlite", "log"])
+@pytest.mark.parametrize("path", ["~/data", Path("~/data")], ids=["str", "Path"])
+def test_a_tilde_is_the_home_of_the_user(path: Any, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    home, here = tmp_path / "home", tmp_path / "here"
+    here.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(here)
+    options: dict[str, Any] = {"cache_dir": tmp_path / "cache"} if index == "log" else {}
+    with get_store("filesystem", base_path=path, index=index, **options) as store:
+        store.save(a_result("run_1"))
+    assert (home / "data" / "default" / "validations" / "run_1.json").is_file()
+    assert not list(here.iterdir())
+
+
 def test_files_are_where_they_are_promised(tmp_path: Path):
     with get_store("filesystem", base_path=tmp_path) as store:
         store.save(a_result("run_1"))

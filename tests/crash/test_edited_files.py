@@ -13,8 +13,9 @@ from tests.crash.agreement import contents
 from tests.crash.conftest import OpenFolder
 from tests.crash.processes import Child
 from truthstore.backends.filesystem import FileSystemStore
-from truthstore.errors import StoreConfigError, StoreCorruptError
+from truthstore.errors import StoreBulkError, StoreConfigError, StoreConflictError, StoreCorruptError
 from truthstore.query import StoreQuery
+from truthstore.record import ABSENT
 from truthstore.testing.sample import SAMPLES, Sample
 
 
@@ -54,6 +55,57 @@ def test_a_file_that_was_added(filled: FileSystemStore[Sample], folder: Path):
     assert filled.rebuild_index() == 5
     assert contents(filled)["e"] == Sample("e", count=5, note="note 0")
     assert filled.verify().ok
+
+
+def added(folder: Path, id: str, **values: Any) -> Path:
+    """A file that somebody put there without asking the store."""
+    path = file_of(folder, "a").with_name(f"{id}.json")
+    path.write_text(json.dumps({"id": id, **values}))
+    return path
+
+
+def test_a_file_that_was_added_counts_as_an_item_where_there_must_be_none(
+    filled: FileSystemStore[Sample], folder: Path
+):
+    added(folder, "e", count=5)
+    with pytest.raises(StoreConflictError, match="exists already"):
+        filled.save(Sample("e", count=6), expect=ABSENT)
+    added(folder, "f", count=5)
+    with pytest.raises(StoreBulkError) as caught:
+        filled.save_many([Sample("f", count=6), Sample("g", count=6)], expect=ABSENT)
+    assert caught.value.stored == ("g",)
+    assert isinstance(caught.value.failed["f"], StoreConflictError)
+    assert {id: filled.get(id).count for id in "efg"} == {"e": 5, "f": 5, "g": 6}
+    assert filled.verify().ok
+
+
+def test_a_damaged_file_counts_as_an_item_where_there_must_be_none(filled: FileSystemStore[Sample], folder: Path):
+    path = file_of(folder, "a")
+    path.write_bytes(path.read_bytes()[:20])
+    filled.rebuild_index()
+    with pytest.raises(StoreConflictError, match="its file is damaged"):
+        filled.save(Sample("a", count=6), expect=ABSENT)
+    assert len(path.read_bytes()) == 20
+    filled.save(Sample("a", count=6))
+    assert filled.get("a").count == 6
+    assert filled.verify().ok
+
+
+@pytest.mark.parametrize("of", ["added", "edited"])
+def test_the_revision_of_such_a_file_can_be_expected(of: str, filled: FileSystemStore[Sample], folder: Path):
+    id = "e" if of == "added" else "a"
+    for count in (1, 2):
+        added(folder, id, count=count)
+        revision = filled.head(id).revision
+        with pytest.raises(StoreConflictError):
+            filled.save(Sample(id, count=9), expect="another")
+        if count == 1:
+            filled.save(Sample(id, count=9), expect=revision)
+            assert filled.get(id).count == 9
+        else:
+            assert filled.delete(id, expect=revision)
+            assert not filled.exists(id)
+        assert filled.verify().ok
 
 
 def test_a_file_of_another_store(filled: FileSystemStore[Sample], folder: Path, tmp_path: Path):

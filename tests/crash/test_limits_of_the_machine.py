@@ -19,7 +19,7 @@ from tests.crash.agreement import contents
 from tests.crash.conftest import OpenFolder
 from tests.crash.processes import Child
 from truthstore.backends.filesystem import FileSystemStore
-from truthstore.errors import StoreBulkError, StoreConnectionError, StoreError, StoreWriteError
+from truthstore.errors import StoreBulkError, StoreClosedError, StoreConnectionError, StoreError, StoreWriteError
 from truthstore.query import StoreQuery
 from truthstore.testing.sample import SAMPLES, Sample
 
@@ -282,3 +282,21 @@ def test_a_place_that_is_taken_is_named_with_its_cause(store: FileSystemStore[Sa
     assert contents(store, ["a"]) == {}
     store.save(Sample("a"))
     assert contents(store) == {"a": Sample("a")}
+
+
+def test_a_store_that_is_closed_while_a_thread_writes(open_store: OpenFolder, monkeypatch: pytest.MonkeyPatch):
+    store = open_store()
+    commits = store._commits
+    follow = commits._follow_index
+
+    def follow_and_close() -> None:
+        follow()
+        store.close()
+
+    monkeypatch.setattr(commits, "_follow_index", follow_and_close)
+    with pytest.raises(StoreClosedError, match="was closed"):
+        store.save(Sample("a"))
+    again = open_store()
+    assert again.list_ids() == []
+    assert again.verify().ok
+    assert list(Path(again.root).rglob("*.samples")) == [], "what was staged is gone"

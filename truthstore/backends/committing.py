@@ -19,6 +19,7 @@ from truthstore.backends.files import explained, read_file, sync_folder, write_e
 from truthstore.backends.pending import PendingWrites, Staged, Target
 from truthstore.catalog import Committed, Location, Put
 from truthstore.errors import (
+    StoreClosedError,
     StoreConfigError,
     StoreConflictError,
     StoreConnectionError,
@@ -33,7 +34,7 @@ from truthstore.record import ABSENT, ANY, Expect, Record, new_revision
 from truthstore.record_operations import conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from truthstore.backends.files import FileBlobs
     from truthstore.backends.folder import Folder
@@ -62,6 +63,7 @@ class Commits:
         follow_index: opens the index that is in the folder now, if another one is open; under the lock.
         prepare_again: prepares all collections, after the index was opened anew; under the lock.
         collections: what was prepared, by name.
+        check: raises if the store was closed.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Commits:
         follow_index: Callable[[], None],
         prepare_again: Callable[[], None],
         collections: Mapping[str, Collection[Any]],
+        check: Callable[[], None],
     ) -> None:
         self.pending = PendingWrites(blobs.pending, sync=blobs.sync, target=self._target)
         self._root = blobs.root
@@ -84,6 +87,7 @@ class Commits:
         self._follow_index = follow_index
         self._prepare_again = prepare_again
         self._collections = collections
+        self._check = check
 
     def _target(self, path: str, collection_name: str, revision: str) -> Target | None:
         """Where a pending file belongs."""
@@ -142,8 +146,13 @@ class Commits:
             try:
                 if abs(time() - staged_at) > PAUSE_SECONDS:
                     _check_pending(writes)
-                before, refused = self._commit_rows(collection, [Put(one.record) for one in writes], (), expect)
-            except NothingWrittenError:
+                damaged = self._take_in_strangers(writes, collection) if expect is ABSENT else {}
+                puts = [Put(one.record) for one in writes if one.record.meta.id not in damaged]
+                before, refused = self._commit_rows(collection, puts, (), expect)
+                if refused and isinstance(expect, str) and self._take_in_expected(refused, collection, expect):
+                    before, refused = self._commit_rows(collection, puts, (), expect)
+                refused = {**refused, **damaged} if damaged else refused
+            except (NothingWrittenError, StoreClosedError):
                 self.pending.remove(writes)
                 raise
             if refused:
@@ -165,6 +174,52 @@ class Commits:
             if self._sync and writes:
                 sync_folder(self._folder.of(collection))
         return refused
+
+    def _take_in_strangers(
+        self, writes: Sequence[Staged], collection: Collection[Any]
+    ) -> dict[str, StoreConflictError]:
+        """Indexes files that lie where new items are to be, and that the index does not know.
+
+        Returns:
+            What speaks against those items whose file is damaged: it may be worth more than what would take its place.
+        """
+        damaged: dict[str, StoreConflictError] = {}
+        for one in writes:
+            id = one.record.meta.id
+            if not os.path.isfile(one.final) or self._catalog.find(collection, id) is not None:
+                continue
+            try:
+                self._take_in(collection, id)
+            except StoreCorruptError as error:
+                damaged[id] = StoreConflictError(
+                    f"{_what(collection, [id])} exists already, though its file is damaged: restore it from a backup, "
+                    "or use expect=ANY to overwrite it",
+                    backend=BACKEND,
+                    collection=collection.name,
+                    identifier=id,
+                )
+                damaged[id].__cause__ = error
+        return damaged
+
+    def _take_in_expected(self, ids: Iterable[str], collection: Collection[Any], expect: str) -> bool:
+        """Indexes files that were put there or edited by hand and have the revision that a caller expects; if any."""
+        found = False
+        for id in ids:
+            with suppress(StoreCorruptError):
+                there = self._take_in(collection, id)
+                found = found or (there is not None and there.revision == expect)
+        return found
+
+    def _take_in(self, collection: Collection[Any], id: str) -> Record | None:
+        """Lets the index follow the file of an item; its record."""
+        location = self._catalog.find(collection, id)
+        if location is not None and os.path.exists(self.pending.path(location.revision, collection.name)):
+            self.pending.roll_forward()
+        there = self._folder.read(collection, location or Location(id))
+        if there is not None and (location is None or location.revision != there.revision):
+            name = location.name if location is not None else None
+            self._catalog.commit(collection, [Put(there, name)], expect=ANY, backend=BACKEND)
+        return there
 
     def _finish(self, collection: Collection[Any], writes: Sequence[Staged], cause: OSError) -> None:
         """After a rename that failed: tries once more, or else says what became of the write.
@@ -214,6 +269,7 @@ class Commits:
         try:
             return self._catalog.commit(collection, puts, deletes, expect=expect, backend=BACKEND)
         except sqlite3.Error as error:
+            self._check()
             ids = [*(put.record.id for put in puts), *deletes]
             try:
                 if is_damage(error):
@@ -253,6 +309,9 @@ class Commits:
             if location is not None and os.path.exists(self.pending.path(location.revision, collection.name)):
                 self.pending.roll_forward()
             actual = location.revision if location is not None else None
+            if isinstance(expect, str) and actual != expect and self._take_in_expected([id], collection, expect):
+                location = self._catalog.find(collection, id)
+                actual = location.revision if location is not None else None
             if isinstance(expect, str) and actual != expect:
                 raise conflict(id, expect, actual, backend=BACKEND, collection=collection.name)
             final = self._folder.path_of(collection, location or Location(id))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import BigInteger, Boolean, DateTime, Double, Integer, LargeBinary, String, Text, TypeDecorator
 from sqlalchemy.dialects import mysql, postgresql
 
-from truthstore.errors import StoreWriteError
 from truthstore.fields import EPOCH, MICROSECOND
 from truthstore.query import from_microseconds
 
@@ -46,7 +45,7 @@ class Moment(TypeDecorator[int]):
             return None
         if dialect.name == "sqlite":
             return self.as_text(value)
-        moment = _moment(value)
+        moment = from_microseconds(value)
         return moment if dialect.name == "postgresql" else moment.replace(tzinfo=None)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
@@ -56,20 +55,13 @@ class Moment(TypeDecorator[int]):
     @staticmethod
     def as_text(value: int) -> str:
         """Microseconds as SQLite keeps them: text of one length, which sorts as the times do."""
-        return _moment(value).isoformat(" ", "microseconds")[:26]
+        return from_microseconds(value).isoformat(" ", "microseconds")[:26]
 
     @staticmethod
     def as_number(value: str | datetime) -> int:
         """What a database gave as microseconds."""
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
         return ((moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)) - EPOCH) // MICROSECOND
-
-
-def _moment(value: int) -> datetime:
-    try:
-        return from_microseconds(value)
-    except OverflowError as error:
-        raise StoreWriteError("a time is outside the years 1 to 9999 in UTC, which no database keeps") from error
 
 
 class Real(TypeDecorator[float]):

@@ -55,6 +55,11 @@ def write_error(error: OSError, what: str) -> StoreError:
     return StoreWriteError(f"{what}: {explained(error)}", backend="filesystem", retryable=error.errno in _RETRYABLE)
 
 
+def open_error(error: OSError, what: str) -> StoreError:
+    """The error for a folder that the operating system would not open."""
+    return StoreConnectionError("filesystem", f"{what}: {explained(error)}", retryable=error.errno in _RETRYABLE)
+
+
 def read_error(error: OSError, what: str) -> StoreError:
     """The error for a read that the operating system refused."""
     return StoreReadError(f"{what}: {explained(error)}", backend="filesystem", retryable=error.errno in _RETRYABLE)
@@ -223,14 +228,14 @@ class FileBlobs:
     """The files below a folder as named bytes. Names that start with a dot are not listed.
 
     Args:
-        root: the folder; made when something is written.
+        root: the folder; made when something is written. `~` is the home of the user.
         durability: ``fsync`` waits for the disk, ``os`` leaves that to the operating system.
     """
 
     def __init__(self, root: str | os.PathLike[str], *, durability: str = "fsync") -> None:
         if durability not in {"fsync", "os"}:
             raise ValueError(f"durability is 'fsync' or 'os', not {durability!r}")
-        self.root = os.path.abspath(os.fspath(root))
+        self.root = os.path.abspath(os.path.expanduser(os.fspath(root)))
         self.sync = durability == "fsync"
         self.lock = FolderLock(self.root)
         self.pending = os.path.join(self.root, PENDING)

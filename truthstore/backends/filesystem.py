@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 
 from truthstore.backends.committing import Commits
-from truthstore.backends.files import FileBlobs, explained, is_writable, read_file, write_error
+from truthstore.backends.files import FileBlobs, explained, is_writable, open_error, read_error, read_file, write_error
 from truthstore.backends.filesystem_config import FileSystemConfig
 from truthstore.backends.folder import Folder
 from truthstore.backends.index_file import IndexFile
@@ -27,6 +27,7 @@ from truthstore.errors import (
     StoreConflictError,
     StoreConnectionError,
     StoreCorruptError,
+    StoreError,
     StoreReadError,
     StoreWriteError,
     shown,
@@ -126,6 +127,7 @@ class FileSystemStore(ObjectStore[T]):
             self._follow_index,
             self._prepare_again,
             self._access.collections,
+            self._check,
         )
         self._pending = self._commits.pending
 
@@ -180,7 +182,7 @@ class FileSystemStore(ObjectStore[T]):
             self._access.seen[collection.name] = modified(folder)
             super()._prepare(collection)
             return
-        with self._locked("open"):
+        with self._locked("open", open_error):
             os.makedirs(folder, exist_ok=True)
             super()._prepare(collection)
             self._access.collections[collection.name] = collection
@@ -194,8 +196,13 @@ class FileSystemStore(ObjectStore[T]):
         self._pending.forget()
 
     @contextmanager
-    def _locked(self, what: str) -> Generator[None]:
-        """Keeps every other writer out; errors of the operating system become errors of the store."""
+    def _locked(self, what: str, failed: Callable[[OSError, str], StoreError] = read_error) -> Generator[None]:
+        """Keeps every other writer out; errors of the operating system become errors of the store.
+
+        Args:
+            what: what is done under the lock.
+            failed: makes the error of the store.
+        """
         try:
             if self._access.readonly:
                 yield
@@ -204,7 +211,13 @@ class FileSystemStore(ObjectStore[T]):
                 self._follow_index()
                 yield
         except OSError as error:
-            raise write_error(error, f"cannot {what} {self._root}") from error
+            if isinstance(error, FileNotFoundError) and not os.path.isdir(self._root):
+                raise StoreConnectionError(
+                    self.name,
+                    f"cannot {what} {self._root}: the folder was removed: restore it, or save to make it anew",
+                    retryable=False,
+                ) from error
+            raise failed(error, f"cannot {what} {self._root}") from error
         except sqlite3.Error as error:
             if is_damage(error):
                 raise  # to whoever can have the index made anew
@@ -217,7 +230,7 @@ class FileSystemStore(ObjectStore[T]):
 
     def _guard(self, operation: Callable[[], U]) -> U:
         if self._opening.ready and self._is_stale():
-            with self._opening.lock, self._locked("open"):
+            with self._opening.lock, self._locked("open", open_error):
                 if self._access.readonly:
                     self._reopen()
         return super()._guard(operation)
@@ -232,6 +245,7 @@ class FileSystemStore(ObjectStore[T]):
         """Follows an index that was removed or replaced; under the lock."""
         self._pending.forget()
         if self._access.readonly:
+            os.stat(self._root)  # one that was removed is not an empty one
             self._catalog.abandon()
             self._catalog.open(None)
         else:
@@ -247,7 +261,7 @@ class FileSystemStore(ObjectStore[T]):
 
     def _recover_catalog(self, error: sqlite3.Error) -> None:
         super()._recover_catalog(error)
-        with self._locked("open"):
+        with self._locked("open", open_error):
             return  # whoever was replacing the index has done so now
 
     def _replace_catalog(self, error: sqlite3.Error) -> None:
@@ -361,7 +375,7 @@ class FileSystemStore(ObjectStore[T]):
 
     def _delete_locked(self, collection: Collection[Any], ids: Sequence[str], expect: Expect) -> list[str]:
         what = f"{collection.name} {shown(ids[0])}" if len(ids) == 1 else f"{len(ids)} {collection.name}"
-        with self._locked(f"remove {what} from"):
+        with self._locked(f"remove {what} from", write_error):
             return self._commits.delete(ids, collection, expect)
 
     def verify_records(self, collection: Collection[Any]) -> Verification:
@@ -380,7 +394,7 @@ class FileSystemStore(ObjectStore[T]):
         done = super().maintain(budget)
         if self._access.readonly:
             return done
-        with self._locked("look after"):
+        with self._locked("look after", write_error):
             return {
                 **done,
                 "writes_settled": self._pending.roll_forward(),
@@ -403,9 +417,9 @@ class FileSystemStore(ObjectStore[T]):
         return self.count_records(EVERYTHING, collection=collection)
 
     def _index_files(self, collection: Collection[Any]) -> list[Record]:
-        with self._locked("index"):
+        with self._locked("index", write_error):
             self._pending.roll_forward()
-        return index_files(self._folder, self._catalog, collection, lambda: self._locked("index"))
+        return index_files(self._folder, self._catalog, collection, lambda: self._locked("index", write_error))
 
     def close(self) -> None:
         """Closes the index and the folder."""

@@ -41,6 +41,8 @@ class FileSystemConfig(StoreConfig):
         StoreConfig.__post_init__(self)
         if not isinstance(self.base_path, str | os.PathLike):
             raise TypeError(f"base_path is a path, not {type(self.base_path).__name__}")
+        if not os.fspath(self.base_path):
+            raise StoreConfigError("base_path is empty: name a folder; '.' is the current one")
         if self.durability not in {"fsync", "os"}:
             raise StoreConfigError(f"durability is 'fsync' or 'os', not {self.durability!r}")
         if self.index not in {"sqlite", "log"}:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["FileEntry", "Folder"]
 
 log: Final = logging.getLogger("truthstore")
+FIRST_INDEX: Final = "_index.json"
+"""What the first system kept beside its documents."""
+
 _ALGORITHMS: Final = {".gz": "gzip", ".zst": "zstd"}
 
 
@@ -113,15 +116,17 @@ class Folder:
         endings = (self._extension, *(self._plain_extension + end for end in ("", *_ALGORITHMS)))
         try:
             with os.scandir(self.of(collection)) as entries:
-                return sorted(
+                names = {
                     entry.name
                     for entry in entries
-                    if entry.name.endswith(endings) and entry.name[0] not in "_." and entry.is_file()
-                )
+                    if entry.name.endswith(endings) and entry.name != FIRST_INDEX and entry.is_file()
+                }
         except FileNotFoundError:
             return []
         except OSError as error:
             raise read_error(error, f"cannot list {self.of(collection)}") from error
+        # On foreign disks macOS puts a file ._x beside each file x.
+        return sorted(name for name in names if not (name.startswith("._") and name[2:] in names))
 
     def entry(self, collection: Collection[Any], name: str) -> FileEntry:
         """What is in a file.
@@ -131,8 +136,8 @@ class Folder:
             StoreCorruptError: it is damaged.
         """
         path = f"{self.of(collection)}/{name}"
-        data = unpacked(read_file(path), _decompressor(name), collection)
-        record = read_document(data, collection)
+        data = unpacked(read_file(path), _decompressor(name), collection, file=name)
+        record = read_document(data, collection, file=name)
         usual = self.path(collection, record.id) == path
         return FileEntry(record, None if usual else name, is_changed(data, record))
 
