@@ -30,7 +30,7 @@ def _first_save(places: Places, durability: Durability) -> Figure:
             FileSystemStore(base_path=places.path(f"versioned-{durability}"), durability=durability)
         ) as kept,
     ):
-        found = race(kept.save, plain.save, rounds=places.rounds(15), calls=TURN, inputs=places.new_results)
+        found = race(kept.save, plain.save, rounds=places.rounds(5), calls=TURN, inputs=places.new_results)
     return Figure(
         f'first version of an item, `durability="{durability}"`',
         "save without versions",

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from truthstore.errors import StoreQueryError
-from truthstore.fields import EPOCH
+from truthstore.fields import FIRST_MOMENT, LAST_MOMENT, to_microseconds
 from truthstore.query import BoundQuery, StoreQuery, from_microseconds
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ FUNCTIONS: Final = ("sum", "avg", "min", "max")
 BUCKETS: Final = ("hour", "day", "week", "month", "year")
 HOUR: Final = 3_600_000_000
 DAY: Final = 24 * HOUR
+FIRST: Final = to_microseconds(FIRST_MOMENT)
+LAST: Final = to_microseconds(LAST_MOMENT)
 
 
 class Partial:
@@ -145,10 +147,13 @@ class Aggregation:
         Groups may be finer than the buckets: they are merged here.
         """
         merged: dict[tuple[Any, ...], Partial] = {}
+        times = [place for place, name in enumerate(self.by) if self._is_time(name)]
         for fine, partial in groups:
             key = fine
             if self.bucket is not None:
                 key = (*fine[:-1], None if fine[-1] is None else floor(fine[-1], self.bucket))
+            if times:
+                key = tuple(_shown_time(part) if place in times else part for place, part in enumerate(key))
             known = merged.get(key)
             if known is None:
                 merged[key] = partial
@@ -177,18 +182,25 @@ class Aggregation:
         return row
 
     def _shown(self, name: str, value: FieldValue) -> Any:
-        bound_type = datetime if name == "stored_at" else getattr(self.collection.fields.get(name), "type", None)
-        if bound_type is datetime and isinstance(value, int):
-            return from_microseconds(value)
-        return value
+        return from_microseconds(value) if isinstance(value, int) and self._is_time(name) else value
+
+    def _is_time(self, name: str) -> bool:
+        return name == "stored_at" or getattr(self.collection.fields.get(name), "type", None) is datetime
+
+
+def _shown_time(value: int | None) -> int | None:
+    """Times that are shown alike, as the calendar's end, are one group."""
+    return None if value is None else min(max(value, FIRST), LAST)
 
 
 def _summand(value: Any) -> Any:
-    return value if isinstance(value, int | float) else None
+    return +value if isinstance(value, int | float) else None  # + makes an integer of a bool
 
 
 def floor(microseconds: int, bucket: str) -> int:
     """Start of the UTC hour, day, week, month or year that holds a time, in microseconds."""
+    if not FIRST <= microseconds <= LAST:
+        microseconds = FIRST if microseconds < FIRST else LAST
     if bucket == "hour":
         return microseconds - microseconds % HOUR
     day = microseconds - microseconds % DAY
@@ -199,4 +211,4 @@ def floor(microseconds: int, bucket: str) -> int:
         moment -= timedelta(days=moment.weekday())
     else:
         moment = moment.replace(day=1) if bucket == "month" else moment.replace(month=1, day=1)
-    return (moment - EPOCH) // timedelta(microseconds=1)
+    return to_microseconds(moment)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -46,6 +46,8 @@ class BulkOperations(RecordOperations, Generic[T]):
     def save_many(self, items: Iterable[T], *, expect: Expect = ANY, **options: Any) -> list[str]:
         """Stores many items and returns their ids in order. Reads and writes 1,000 at a time.
 
+        If `items` itself raises, so does this; what was written before stays, and a note on the error says how much.
+
         Raises:
             StoreBulkError: something failed; it says what was stored and what was not.
         """
@@ -53,8 +55,7 @@ class BulkOperations(RecordOperations, Generic[T]):
         check_expect(expect)
         collection, encoding, indent = self._collection, self.encoding, self.indent
         stored: list[str] = []
-        source = iter(items)
-        while chunk := list(islice(source, CHUNK)):
+        for chunk in _chunks(items, stored):
             try:
                 records = [collection.encode(item, encoding, indent=indent) for item in chunk]
                 heads = self.put_records(records, collection=collection, expect=expect, options=options or NONE)
@@ -82,7 +83,7 @@ class BulkOperations(RecordOperations, Generic[T]):
                 yield f"item {place}"
 
     def get_many(self, ids: Iterable[str], missing: str = "raise", **options: Any) -> dict[str, T]:
-        """The items with these ids, by id, in the order of the ids.
+        """The items with these ids, by id, in the order of the ids. All ids are read first.
 
         Args:
             ids: the ids.
@@ -106,7 +107,7 @@ class BulkOperations(RecordOperations, Generic[T]):
         return found
 
     def delete_many(self, ids: Iterable[str], **options: Any) -> int:
-        """Removes many items and returns how many there were."""
+        """Removes many items and returns how many there were. All ids are read before the first item is removed."""
         self._check("delete", options)
         source = iter(dict.fromkeys(check_id(id) for id in _not_a_string(ids)))
         deleted: list[str] = []
@@ -124,6 +125,21 @@ class BulkOperations(RecordOperations, Generic[T]):
                     deleted, dict.fromkeys(chunk, error), backend=self.name, collection=self._collection.name
                 ) from error
         return len(deleted)
+
+
+def _chunks(items: Iterable[T], stored: Sized) -> Iterator[list[T]]:
+    source = iter(items)
+    while True:
+        try:
+            chunk = list(islice(source, CHUNK))
+        except Exception as error:
+            error.add_note(
+                f"save_many: the first {len(stored):,} items were stored before this, and stay; no other was."
+            )
+            raise
+        if not chunk:
+            return
+        yield chunk
 
 
 def _not_a_string(ids: Iterable[str]) -> Iterable[str]:

@@ -9,14 +9,14 @@ from datetime import datetime
 from operator import attrgetter
 from time import time_ns
 from types import MappingProxyType
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, NoReturn, Self, TypeVar, cast
 
 import msgspec
 
 from truthstore.encoding import Codec, Encoding, pretty
 from truthstore.errors import StoreConfigError, StoreCorruptError, StoreWriteError, shown
 from truthstore.fields import CONVERT, FIELD_TYPES, FIGURES, OTHER, Field, check_id, check_tags
-from truthstore.paths import attributes, check_path, follow, getter, strings
+from truthstore.paths import attributes, check_path, follow, getter, is_surely_no_time, strings
 from truthstore.record import NO_ANNOTATIONS, FieldValue, Meta, Record
 from truthstore.text import index_text
 
@@ -55,6 +55,7 @@ class Collection(Generic[T]):
         "_get_values",
         "_paths",
         "_shape",
+        "_taken",
         "_text_paths",
         "_times",
         "fields",
@@ -81,6 +82,8 @@ class Collection(Generic[T]):
         dec_hook: Callable[[builtins.type, Any], Any] | None,
         opaque: bool = False,
     ) -> None:
+        if not isinstance(index, Mapping):
+            raise TypeError(f"index is a dict of fields and their types, not {builtins.type(index).__name__}")
         known = attributes(type)
         declared: dict[str, Field] = {}
         for field_name, given in index.items():
@@ -92,7 +95,7 @@ class Collection(Generic[T]):
             declared[field_name] = field if field.path else Field(field.type, field_name, field.indexed)
         if time is not None and time not in declared:
             declared[time] = Field(datetime, time)
-        if time is not None and declared[time].type is not datetime:
+        if time is not None and (declared[time].type is not datetime or is_surely_no_time(type, declared[time].path)):
             raise StoreConfigError(f"{name}.{time}: the time field must be a datetime")
         for field_name, field in declared.items():
             if field_name in RESERVED or not _USER_NAME.fullmatch(field_name):
@@ -131,6 +134,7 @@ class Collection(Generic[T]):
             self.lookups,
         )
         self._fingerprint = ""
+        self._taken: set[builtins.type] = {type}
 
     @staticmethod
     def of(
@@ -237,9 +241,19 @@ class Collection(Generic[T]):
 
     def id_of(self, item: T) -> str:
         """The item's id, checked."""
-        if not isinstance(item, self.type):
-            raise TypeError(f"{self.name} holds {self.type.__name__} items, not {type(item).__name__}")
+        if type(item) not in self._taken:
+            self._take(type(item))
         return check_id(self._get_id(item))
+
+    def _take(self, given: builtins.type) -> None:
+        if not issubclass(given, self.type):
+            raise TypeError(f"{self.name} holds {self.type.__name__} items, not {given.__name__}")
+        if lost := sorted(attributes(given) - attributes(self.type)):
+            raise TypeError(
+                f"{self.name} holds {self.type.__name__} items and would lose {', '.join(map(repr, lost))} of this "
+                f"{given.__name__}: store it in a collection of its own, Collection.of({given.__name__}, …)"
+            )
+        self._taken.add(given)
 
     def encode(self, item: T, encoding: Encoding = "json", *, indent: bool = False) -> Record:
         """The record that stands for an item; its revision is still empty.
@@ -351,6 +365,17 @@ class Collection(Generic[T]):
     def empty_meta(self, id: str, **values: Any) -> Meta:
         """Head of a tombstone: every field is None."""
         return Meta(id, fields=dict.fromkeys(self.fields), tags={}, text="", annotations=NO_ANNOTATIONS, **values)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"the collection {self.name!r} cannot be pickled: declare the collection in the other process too"
+        )
+
+    def __copy__(self) -> Self:
+        return self  # it never changes
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
     def __repr__(self) -> str:
         return f"Collection({self.name!r}, {self.type.__name__})"

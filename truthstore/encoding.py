@@ -146,7 +146,13 @@ class Codec(Generic[T]):
                 return self._encode_json(item)
             if encoding == "msgpack":
                 # MessagePack's own timestamps forget the zone: as builtins, times are strings.
-                builtins = msgspec.to_builtins(item, builtin_types=(bytes, bytearray), enc_hook=self._hook)
+                try:
+                    builtins = msgspec.to_builtins(
+                        item, builtin_types=(bytes, bytearray), str_keys=True, enc_hook=self._hook
+                    )
+                except TypeError:
+                    # Bytes that are a key become Base64, and with them all others, as in JSON.
+                    builtins = msgspec.to_builtins(item, str_keys=True, enc_hook=self._hook)
                 return self._encode_msgpack(builtins)
             if encoding == "yaml":
                 builtins = msgspec.to_builtins(item, str_keys=True, enc_hook=self._hook)
@@ -210,10 +216,15 @@ class Codec(Generic[T]):
                         raise
                     return self._decode_lax(body)
             if encoding == "msgpack":
-                return self._decode_msgpack(body)
+                try:
+                    return self._decode_msgpack(body)
+                except msgspec.ValidationError:
+                    # Keys are strings, as in JSON, also where other keys are declared.
+                    builtins = msgspec.msgpack.decode(body)
+                    return msgspec.convert(builtins, self.type, str_keys=True, dec_hook=self._dec_hook)
             if encoding == "yaml":
                 builtins = yaml.load(body, Loader=_loader())  # noqa: S506  # the C form of the safe loader
-                return msgspec.convert(builtins, self.type, dec_hook=self._dec_hook)
+                return msgspec.convert(builtins, self.type, str_keys=True, dec_hook=self._dec_hook)
         except (msgspec.MsgspecError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise StoreCorruptError(f"not a valid {self.type.__name__} in {encoding}: {error}") from error
         raise StoreCorruptError(f"body has the unknown encoding {encoding!r}")

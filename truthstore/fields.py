@@ -39,6 +39,8 @@ OTHER: Final = (None, None, None)
 FIELD_TYPES: Final = (str, int, float, bool, datetime)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
+FIRST_MOMENT: Final = datetime.min.replace(tzinfo=UTC)
+LAST_MOMENT: Final = datetime.max.replace(tzinfo=UTC)
 _CONTROL_OR_SURROGATE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -62,8 +64,17 @@ def to_microseconds(value: datetime | date) -> int:
         value = datetime(value.year, value.month, value.day)  # noqa: DTZ001  # naive means local, here too
     elif type(value) is datetime and value.tzinfo is UTC:
         return (value - EPOCH) // MICROSECOND
-    # Whole seconds are exact in a float; microseconds beside them would not be.
-    return int(value.replace(microsecond=0).timestamp()) * 1_000_000 + value.microsecond
+    try:
+        # Whole seconds are exact in a float; microseconds beside them would not be.
+        return int(value.replace(microsecond=0).timestamp()) * 1_000_000 + value.microsecond
+    except (ValueError, OverflowError):
+        # Within a day of the calendar's ends a local time cannot be converted. Further in the offset is the same.
+        inwards = timedelta(days=-2 if value.year > EPOCH.year else 2)
+        return (
+            int((value + inwards).replace(microsecond=0).timestamp()) * 1_000_000
+            + value.microsecond
+            - inwards // MICROSECOND
+        )
 
 
 def check_id(id: object) -> str:

@@ -6,7 +6,8 @@ import dataclasses
 import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -42,6 +43,17 @@ def check_path(collection: str, path: str, known: frozenset[str], cls: type) -> 
     first = path.split(".", maxsplit=1)[0]
     if first not in known and not hasattr(cls, first):
         raise StoreConfigError(f"{collection}: {cls.__name__} has no attribute {first!r}: {nearest(first, known)}")
+
+
+def is_surely_no_time(cls: type, path: str) -> bool:
+    """Whether an attribute is annotated with nothing but built-in types, such as ``int | None``."""
+    try:
+        hint: Any = get_type_hints(cls).get(path, Any)
+    except Exception:  # noqa: BLE001  # annotations may name what is not there, and run any code
+        return False
+    choices = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
+    kinds = [get_origin(choice) or choice for choice in choices]
+    return all(isinstance(kind, type) and kind.__module__ == "builtins" and kind is not object for kind in kinds)
 
 
 def getter(paths: Sequence[str]) -> Callable[[Any], Sequence[Any]]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
 from truthstore.configuration import nearest
 from truthstore.errors import StoreQueryError, StoreWriteError, shown
-from truthstore.fields import EPOCH, MAX_INT, Field, check_string, index_value
+from truthstore.fields import EPOCH, FIRST_MOMENT, LAST_MOMENT, MAX_INT, Field, check_string, index_value
 from truthstore.text import words
 
 if TYPE_CHECKING:
@@ -326,8 +326,10 @@ class BoundQuery:
 
         try:
             value, id, fingerprint = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-            value = index_value(self.field(self.order), _from_index(self.field(self.order), value))
-        except (ValueError, TypeError) as error:
+            # Times are in a cursor as they are indexed: in microseconds, which need not fit a datetime.
+            kind = self.field(self.order).type
+            value = index_value(Field(int if kind is datetime else kind), value)
+        except (ValueError, TypeError, OverflowError, StoreWriteError) as error:
             raise StoreQueryError("after is not a cursor of this library", collection=self.collection.name) from error
         if not isinstance(id, str) or fingerprint != self._fingerprint():
             raise StoreQueryError(
@@ -359,15 +361,15 @@ def _query_value(field: Field, value: Any) -> FieldValue:
     return result
 
 
-def _from_index(field: Field, value: FieldValue) -> Any:
-    if field.type is datetime and isinstance(value, int):
-        return from_microseconds(value)
-    return value
-
-
 def from_microseconds(value: int) -> datetime:
-    """UTC microseconds since 1970 as an aware datetime in UTC."""
-    return EPOCH + timedelta(microseconds=value)
+    """UTC microseconds since 1970 as an aware datetime in UTC.
+
+    A local time in the first or last hours of the calendar may lie beyond it in UTC: its end is given instead.
+    """
+    try:
+        return EPOCH + timedelta(microseconds=value)
+    except OverflowError:
+        return LAST_MOMENT if value > 0 else FIRST_MOMENT
 
 
 def _holds(value: Any, operator: str, wanted: Any) -> bool:

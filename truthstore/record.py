@@ -187,21 +187,20 @@ class Meta:
 
     def replace(self, **changes: Any) -> Meta:
         """A copy with some attributes changed."""
-        given = changes.get
-        derive = given("derive", self._derive)  # before what it gives: another thread may be deriving
-        return Meta(
-            given("id", self.id),
-            fields=given("fields", self._fields),
-            tags=given("tags", self._tags),
-            text=given("text", self._text),
-            size=given("size", self.size),
-            encoding=given("encoding", self.encoding),
-            encodings=given("encodings", self.encodings),
-            stored_at=given("stored_at", self.stored_at),
-            deleted=given("deleted", self.deleted),
-            annotations=given("annotations", self.annotations),
-            derive=derive,
-        )
+        values: dict[str, Any] = {
+            "derive": self._derive,  # before what it gives: another thread may be deriving
+            "fields": self._fields,
+            "tags": self._tags,
+            "text": self._text,
+            "size": self.size,
+            "encoding": self.encoding,
+            "encodings": self.encodings,
+            "stored_at": self.stored_at,
+            "deleted": self.deleted,
+            "annotations": self.annotations,
+        }
+        values.update(changes)
+        return Meta(values.pop("id", self.id), **values)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Meta):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar, cast
 
 from truthstore.aggregate import Aggregation, Row
 from truthstore.bulk import BulkOperations
@@ -352,6 +352,17 @@ class BaseStore(BulkOperations[T], Generic[T]):
     def close(self) -> None:
         """Gives up connections and files. Closing twice is harmless; every later operation raises."""
         self._lifecycle.closed = True
+
+    def __copy__(self) -> Self:
+        view = object.__new__(type(self))
+        vars(view).update(vars(self))
+        return view
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} stays in its process: open the store in the other process, "
+            "with the same URL or configuration, or by the same call"
+        )
 
     def __enter__(self) -> Self:
         self.initialize()

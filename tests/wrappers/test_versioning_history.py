@@ -537,3 +537,39 @@ def test_removing_all_versions_while_others_save_leaves_no_trace_of_the_old(reop
     assert store.base.collection(versions_of(SAMPLES)).list_ids() == []
     store.save(Sample("a"), expect=ABSENT)
     assert store.list_versions("a") == [1]
+
+
+def test_a_checksum_is_named_by_four_characters_that_no_other_has(reopen):
+    store = reopen(mode="git_like")
+    store.save_many(Sample("a", count=count) for count in range(300))
+    history = store.get_version_history("a")
+    for info in history[:20]:
+        assert store.get("a", version=info.checksum[:12]) == store.get("a", version=info.version)
+    assert store.get("a", version="1").count == 0
+    assert store.get("a", version="29").count == 28
+    start = history[0].checksum[0]
+    with pytest.raises(VersionNotFoundError):
+        store.get("a", version=f"{start}zzz")
+    store.rollback("a", version=history[7].checksum)
+    assert store.get_version_history("a")[0].checksum == history[7].checksum
+    assert store.get("a", version=history[7].checksum).count == history[7].version - 1
+
+
+def test_a_beginning_that_several_checksums_share_names_none(reopen, monkeypatch):
+    monkeypatch.setattr("truthstore.versioning.past.SHORTEST_CHECKSUM", 1)
+    store = reopen(mode="git_like")
+    store.save_many(Sample("a", count=count) for count in range(40))
+    letters = [info.checksum[0] for info in store.get_version_history("a")]
+    shared = next(letter for letter in letters if letters.count(letter) > 1 and letter.isalpha())
+    with pytest.raises(VersionNotFoundError, match="begin so"):
+        store.get("a", version=shared)
+
+
+@pytest.mark.parametrize("said", [{"message": "\ud800"}, {"created_by": "\ud800"}, {"metadata": {"a": ["\ud800"]}}])
+def test_what_is_said_of_a_version_can_be_stored(reopen, said):
+    store = reopen()
+    store.save(Sample("a", count=1))
+    with pytest.raises(StoreWriteError, match=r"surrogate|cannot be stored"):
+        store.save(Sample("a", count=2), **said)
+    assert store.get("a").count == 1
+    assert store.count() == 1

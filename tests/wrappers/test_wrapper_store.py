@@ -7,11 +7,24 @@ from typing import Any
 
 import pytest
 
-from truthstore import RESULTS, BaseStore, Collection, Record, StoreCorruptError, StoreQuery, WrapperStore
+from truthstore import (
+    RESULTS,
+    BaseStore,
+    Collection,
+    Record,
+    StoreConfigError,
+    StoreCorruptError,
+    StoreQuery,
+    WrapperStore,
+)
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryBlobs, MemoryStore
-from truthstore.record import ANY, NONE, Expect, Options
+from truthstore.caching import CachedStore
+from truthstore.observability import ObservableStore
+from truthstore.record import ANY, NONE, Expect, Meta, Options
+from truthstore.retention import RetentionStore
 from truthstore.testing import SAMPLES, FaultyBlobs, Sample, WrapperSuite, make_samples, store_machine
+from truthstore.versioning import VersionedStore
 
 
 class PassingStore(WrapperStore[Any]):
@@ -232,3 +245,32 @@ def test_options_reach_the_layer_that_declares_them():
     with pytest.raises(TypeError):
         store.get("a", greeting="hello")
     assert not store.exists("d")
+
+
+BUILT: dict[str, type[WrapperStore[Any]]] = {
+    layer.name: layer for layer in (VersionedStore, RetentionStore, CachedStore, ObservableStore)
+}
+PLANNED = {"batching"}
+
+
+def test_orders_are_refused_by_the_names_that_layers_have():
+    for layer in BUILT.values():
+        assert set(layer.CANNOT_COVER) <= BUILT.keys() | PLANNED
+    with pytest.raises(StoreConfigError, match=r"VersionedStore cannot stand above CachedStore: .*put it above"):
+        VersionedStore(CachedStore(MemoryStore()))
+    with pytest.raises(StoreConfigError, match="VersionedStore cannot stand above RetentionStore"):
+        VersionedStore(RetentionStore(MemoryStore()))
+
+
+def test_a_head_with_changes_has_just_these():
+    meta = Meta("a", fields={"count": 1}, tags={"x": "y"}, text="words", size=3, stored_at=5)
+    changed = meta.replace(id="b", size=4)
+    assert (changed.id, changed.size, changed.fields, changed.text, changed.stored_at) == (
+        "b",
+        4,
+        {"count": 1},
+        "words",
+        5,
+    )
+    with pytest.raises(TypeError, match="sise"):
+        meta.replace(sise=4)

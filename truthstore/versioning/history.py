@@ -233,6 +233,7 @@ def plain_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """
     try:
         builtins: dict[str, Any] = _finite(msgspec.to_builtins(dict(metadata), str_keys=True, enc_hook=plain))
+        msgspec.json.encode(builtins)  # a lone surrogate, for one, is found only here
     except (NotImplementedError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise StoreWriteError(f"the metadata of a version cannot be stored: {error}") from error
     return builtins

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from truthstore.errors import StoreWriteError
+from truthstore.fields import check_string
 from truthstore.record import NONE, Options
 from truthstore.versioning.history import plain_metadata
 
@@ -39,7 +40,7 @@ def take_save(options: Options, config: VersioningConfig) -> tuple[Saying, Optio
     """What a save says, and the options of others.
 
     Raises:
-        StoreWriteError: a message is missing, or the metadata cannot be stored.
+        StoreWriteError: a message is missing, or it, the author or the metadata cannot be stored.
         TypeError: a value of the wrong type.
     """
     saying, rest = NOTHING, options
@@ -48,6 +49,8 @@ def take_save(options: Options, config: VersioningConfig) -> tuple[Saying, Optio
             value = options.get(name)
             if value is not None and not isinstance(value, str):
                 raise TypeError(f"{name} is a string, not {type(value).__name__}")
+            if value is not None:
+                check_string(value)
         metadata = options.get("metadata")
         if metadata is not None and not isinstance(metadata, Mapping):
             raise TypeError(f"metadata is a dict, not {type(metadata).__name__}")

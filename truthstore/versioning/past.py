@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from truthstore.store import BaseStore
 
 __all__ = ["Past"]
+
+SHORTEST_CHECKSUM: Final = 4
+"""Fewer characters of a checksum name no version, as in Git (git-scm.com/docs/git-config, core.abbrev)."""
 
 
 class Past:
@@ -214,14 +217,21 @@ class Past:
         """The number of a version that is asked for by its number or label.
 
         Raises:
-            VersionNotFoundError: the label is none.
+            VersionNotFoundError: the label is none, or the beginning of several checksums.
         """
         if not isinstance(version, str):
             return version
-        if self._by_content and version:
-            for info in self.infos(id, collection):
-                if info.checksum is not None and info.checksum.startswith(version):
-                    return info.version
+        if self._by_content and len(version) >= SHORTEST_CHECKSUM:
+            # The same content saved twice is found where it is newest.
+            found = {
+                info.checksum: info.version
+                for info in reversed(list(self.infos(id, collection)))
+                if info.checksum is not None and info.checksum.startswith(version)
+            }
+            if len(found) == 1:
+                return found.popitem()[1]
+            if found:
+                raise VersionNotFoundError(id, f"{version} ({len(found)} begin so)", collection=collection.name)
         try:
             return self._strategy.parse_version(version)
         except ValueError as error:

@@ -60,7 +60,7 @@ class VersionedStore(WrapperStore[T]):
         {
             "versioning": "one layer keeps the versions of all items",
             "retention": "it would remove items and leave their history: put it above the versions",
-            "caching": WHY_NOT_CACHES,
+            "cached": WHY_NOT_CACHES,
             "batching": "a version is numbered when it is written: put it above the versions",
         }
     )
