@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,3 +106,19 @@ class TestEmptyPaths:
         store = get_store("filesystem", base_path=".")
         assert isinstance(store, FileSystemStore)
         assert Path(store.root).absolute() == tmp_path / "default/validations"
+
+
+class TestDecimalNumbers:
+    def test_the_type_of_the_option_decides(self, registered: None):
+        seen: list[object] = []
+
+        def timed(*, collection: Any, url: str, timeout: float = 1.0, label: str = "", other: Any = None) -> Any:
+            seen.extend([timeout, label, other])
+            return MemoryStore(collection=collection)
+
+        register_store("timed")(timed)
+        get_store("timed://host?timeout=1.5&label=1.50&other=-0.25")
+        assert seen == [1.5, "1.50", -0.25]
+
+    def test_a_namespace_stays_text(self, tmp_path: Path):
+        assert get_store(f"file://{tmp_path}?namespace=1.50").layer(FileSystemStore).root.endswith("/1.50/validations")

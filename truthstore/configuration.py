@@ -11,7 +11,16 @@ from typing import Any, Final, Self, TypeVar, cast
 from truthstore.encoding import ENCODINGS, Encoding
 from truthstore.errors import StoreConfigError
 
-__all__ = ["COMPRESSIONS", "StoreConfig", "WrittenFlag", "WrittenNumber", "as_declared", "configure", "nearest"]
+__all__ = [
+    "COMPRESSIONS",
+    "StoreConfig",
+    "WrittenDecimal",
+    "WrittenFlag",
+    "WrittenNumber",
+    "as_declared",
+    "configure",
+    "nearest",
+]
 
 C = TypeVar("C")
 
@@ -22,6 +31,22 @@ _PLAIN_TYPES: Final[Mapping[str, type]] = {"bool": bool, "int": int, "str": str}
 
 class WrittenNumber(int):
     """A number in a URL or an environment variable: options that take text get the text, ``007`` and not ``7``.
+
+    Attributes:
+        text: as it was written.
+    """
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        """The number that a text says."""
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+
+class WrittenDecimal(float):
+    """The same for a number with a decimal point.
 
     Attributes:
         text: as it was written.
@@ -156,6 +181,8 @@ def as_declared(declared: str, value: Any) -> Any:
         return value.text if "str" in kinds and "bool" not in kinds else bool(value)
     if isinstance(value, WrittenNumber):
         return value.text if "str" in kinds and kinds.isdisjoint({"int", "float"}) else int(value)
+    if isinstance(value, WrittenDecimal):
+        return value.text if "str" in kinds and "float" not in kinds else float(value)
     return value
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from truthstore.configuration import WrittenFlag, WrittenNumber, as_declared
+from truthstore.configuration import WrittenDecimal, WrittenFlag, WrittenNumber, as_declared
 from truthstore.errors import StoreConfigError
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ def from_text(value: str) -> Any:
     """A value in a URL's query, or in the environment; for true, false and numbers the option's type decides."""
     if value.lower() in {"true", "false"}:
         return WrittenFlag(value)
-    return WrittenNumber(value) if re.fullmatch(r"-?\d{1,18}", value) else value
+    if re.fullmatch(r"-?\d{1,18}", value):
+        return WrittenNumber(value)
+    return WrittenDecimal(value) if re.fullmatch(r"-?\d{1,15}\.\d{1,15}", value) else value
 
 
 def interpolated_options(described: Mapping[Any, Any], environment: Mapping[str, str], source: str) -> dict[str, Any]:

@@ -160,6 +160,13 @@ class WrapperStore(BaseStore[T], Generic[T]):
         """Subscribes where writes become durable: at the backend."""
         self._base.subscribe(callback)
 
+    def get_history(self, data_asset: str, limit: int = 10) -> list[Any]:
+        """What the layers below make of it: where one of them keeps versions, the versions of an id."""
+        if all(type(layer).get_history in PLAIN_HISTORY for layer in self._base.layers()):
+            return self.asset_history(data_asset, limit)
+        self._check()
+        return self._base.collection(self._collection).get_history(data_asset, limit)
+
     def maintain(self, budget: float | None = None) -> dict[str, int]:
         """Maintains the store below."""
         super().maintain(budget)
@@ -194,6 +201,10 @@ class WrapperStore(BaseStore[T], Generic[T]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._base!r})"
+
+
+PLAIN_HISTORY: Final = (BaseStore.get_history, WrapperStore.get_history)
+"""The ways to answer of layers that keep no versions."""
 
 
 def _scan_through_get(

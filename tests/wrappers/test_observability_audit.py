@@ -33,8 +33,10 @@ from truthstore.observability.audit import (
 )
 from truthstore.observability.events import encode_event
 from truthstore.observability.logger import _close_all
+from truthstore.retention import CountBasedPolicy, RetentionStore
 from truthstore.testing import SAMPLES, FaultyBlobs, Sample
 from truthstore.testing.store_concurrency import start_child
+from truthstore.versioning import VersionedStore
 
 
 @pytest.fixture(autouse=True)
@@ -394,3 +396,21 @@ def test_the_trail_lies_beside_what_it_tells_of(tmp_path):
             type(record)(record.meta, (record.body or b"").replace(b'"item":"a"', b'"item":"b"')), collection=AUDIT
         )
         assert "was changed" in sink.verify_chain().problems[0]
+
+
+def test_a_layer_above_the_backend_sees_what_the_layers_above_it_do():
+    """The outer layer does not see a rollback through `layer`, nor what retention removes: this one does."""
+    sink = InMemoryAuditBackend()
+    lower = ObservableStore(
+        MemoryStore(collection=SAMPLES), ObservabilityConfig(audit=AuditConfig(backend=sink, mode="sync"))
+    )
+    store = ObservableStore(RetentionStore(VersionedStore(lower), CountBasedPolicy(1), preserve_latest=False))
+    store.save_many([Sample("a", count=1), Sample("b")])
+    store.save(Sample("a", count=2))
+    store.layer(VersionedStore).rollback("a", 1)
+    store.layer(RetentionStore).run_cleanup()
+    (kept,) = store.list_ids()
+    (removed,) = {"a", "b"} - {kept}
+    events = [(event.event_type, event.item) for event in sink.query() if event.status == "success"]
+    assert events.count((AuditEventType.UPDATE, "a")) >= 2, "a save, and a rollback"
+    assert (AuditEventType.DELETE, removed) in events

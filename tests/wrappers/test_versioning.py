@@ -9,7 +9,10 @@ import pytest
 from truthstore import RESULTS
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryBlobs, MemoryStore
-from truthstore.testing import SAMPLES, FaultyBlobs, WrapperSuite, store_machine
+from truthstore.caching import CachedStore
+from truthstore.observability import ObservableStore
+from truthstore.retention import RetentionStore
+from truthstore.testing import SAMPLES, FaultyBlobs, Sample, WrapperSuite, store_machine
 from truthstore.versioning import VersionedStore, VersioningConfig, VersioningMode
 
 
@@ -54,3 +57,15 @@ TestVersionedMachine = store_machine(
     make_versioned, make_location=MemoryBlobs, make_faulty=make_faulty_versioned, effort=0.2
 )
 TestVersionedFilesMachine = store_machine(make_versioned_files, writers=2, effort=0.1)
+
+
+def test_a_stack_above_versions_tells_their_history_too():
+    versioned = VersionedStore(MemoryStore(collection=SAMPLES))
+    stack = ObservableStore(CachedStore(RetentionStore(versioned)))
+    for count in (1, 2, 3):
+        stack.save(Sample("a", count=count), message=f"number {count}")
+    assert stack.get_history("a", limit=2) == versioned.get_history("a", limit=2)
+    assert [info.message for info in stack.get_history("a")] == ["number 3", "number 2", "number 1"]
+    plain = CachedStore(MemoryStore(collection=SAMPLES))
+    plain.save(Sample("b", data_asset="orders"))
+    assert [sample.id for sample in plain.get_history("orders")] == ["b"]
