@@ -401,16 +401,18 @@ def test_infinities_and_the_greatest_float(place: Place):
         assert store.list_ids(StoreQuery(where={"ratio": sys.float_info.max})) == ["most"]
 
 
-def test_times_that_no_database_keeps_are_refused(place: Place):
+def test_times_beyond_the_calendar_are_indexed_as_its_ends(place: Place):
     early = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=5)))
+    late = datetime(9999, 12, 31, 23, 59, tzinfo=timezone(timedelta(hours=-5)))
     with place.open(SAMPLES) as store:
-        with pytest.raises(StoreWriteError, match="years"):
-            store.save(Sample("a", moment=early))
-        assert store.count() == 0
+        store.save_many([Sample("late", moment=late), Sample("early", moment=early)])
+        assert (store.get("early").moment, store.get("late").moment) == (early, late)
         first = datetime(1000, 1, 1, tzinfo=UTC)
-        store.save(Sample("a", moment=first))
-        assert store.get("a").moment == first
-        assert store.list_ids(StoreQuery(end_time=first)) == ["a"]
+        store.save(Sample("first", moment=first))
+        assert store.get("first").moment == first
+        assert store.list_ids(StoreQuery(order_by="moment", ascending=True)) == ["early", "first", "late"]
+        assert store.list_ids(StoreQuery(end_time=first)) == ["first", "early"]
+        assert [head.id for head in store.entries(StoreQuery(start_time=first))] == ["late", "first"]
 
 
 def test_other_tools_see_real_columns(tmp_path: Path, postgresql_16: Any, mariadb_server: Any):
