@@ -38,22 +38,22 @@ def test_a_number_that_json_does_not_know(
     assert repr(store.get("a").ratio) == number
 
 
-def test_an_edit_that_leaves_the_size_as_it_was(store: FileSystemStore[Sample], folder: Path):
+def test_an_edit_that_leaves_the_size_as_it_was_is_damage(store: FileSystemStore[Sample], folder: Path):
+    """To look for it at every read would cost a third of the read."""
     store.save(Sample("a", ratio=1.5))
     path = file_of(folder, "a")
     path.write_bytes(path.read_bytes().replace(b"1.5", b"NaN"))
-    ratio = store.get("a").ratio
-    assert ratio is not None
-    assert math.isnan(ratio)
-    assert store.verify().changed == ("a",)
+    with pytest.raises(StoreCorruptError, match="'a'"):
+        store.get("a")
+    assert "a" in {**dict.fromkeys(store.verify().changed), **store.verify().corrupt}
 
 
 def test_words_that_look_like_such_numbers_are_words(store: FileSystemStore[Sample], folder: Path):
     store.save(Sample("a", ratio=1.5, note="[NaN, -Infinity]"))
     path = file_of(folder, "a")
-    path.write_bytes(path.read_bytes().replace(b"1.5", b"NaN"))
+    path.write_bytes(path.read_bytes().replace(b"1.5", b"-Infinity"))
     assert store.get("a").note == "[NaN, -Infinity]"
-    assert store.get("a").ratio != 1.5
+    assert store.get("a").ratio == -math.inf
 
 
 @pytest.mark.parametrize("known", [True, False])
