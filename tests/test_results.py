@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from truthstore.collection import Collection
+from truthstore.errors import StoreWriteError
 from truthstore.expectations import SUITES, Expectation, ExpectationSuite
 from truthstore.results import (
     RESULTS,
@@ -22,6 +23,7 @@ from truthstore.results import (
     ResultStatus,
     ValidationResult,
     ValidatorResult,
+    _surely_readable,
     new_run_id,
 )
 
@@ -344,3 +346,62 @@ def test_a_suite_comes_back_equal():
 def test_mostly_is_a_fraction(mostly):
     with pytest.raises(ValueError, match="fraction"):
         Expectation("not_null", "a", mostly=mostly)
+
+
+MIXED = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.text(max_size=3),
+    st.sampled_from(
+        [b"x", ("a",), {"a"}, NOON, ResultStatus.ERROR, "failure", {}, [], {"a": 1}, {1: 2}, ["a"], object()]
+    ),
+    st.builds(
+        datetime, st.sampled_from([1, 2, 9999]), st.just(1), st.just(1), tzinfo=st.sampled_from([None, UTC, TOKYO])
+    ),
+    st.builds(ResultStatistics, total_issues=st.one_of(st.integers(), st.none())),
+    st.just([ValidatorResult("v", False)]),
+    st.just([{"validator_name": "v", "success": True}]),
+)
+
+
+@given(st.data())
+def test_what_is_surely_readable_can_be_read_back(data: st.DataObject):
+    """The shortcut never says yes where decoding would say no, or would find something else."""
+    result = run(check(), check("low", details={"a": 1}), metadata={"a": 1})
+    for part in data.draw(st.lists(st.sampled_from([result, result.statistics, result.results[0]]), max_size=2)):
+        setattr(part, data.draw(st.sampled_from(part.__struct_fields__)), data.draw(MIXED))
+    if not _surely_readable(result):
+        return
+    try:
+        body = msgspec.json.encode(result)
+    except (OverflowError, TypeError, ValueError):
+        return  # refused before it matters
+    again = msgspec.json.decode(body, type=ValidationResult)
+    if b"null" not in body:
+        assert msgspec.json.encode(again) == body
+
+
+def test_ordinary_results_are_surely_readable():
+    assert _surely_readable(run(check(), check(None, success=True, column=None, message="m", count=3)))
+    assert _surely_readable(run(suite_name="s", tags={"a": "b"}, metadata={"a": [None, 1.5, {"b": NOON}]}))
+    assert _surely_readable(run(check(execution_time_ms=5)))
+    assert not _surely_readable(run(check(execution_time_ms=float("nan"))))
+
+
+SOUND = run(check(), suite_name="s")
+PARTS = [SOUND, SOUND.statistics, SOUND.results[0]]
+
+
+@pytest.mark.parametrize(
+    ("place", "field"),
+    [(place, field) for place, part in enumerate(PARTS) for field in part.__struct_fields__],
+)
+def test_a_value_of_the_wrong_type_is_refused_wherever_it_is(place: int, field: str):
+    result = run(check(), suite_name="s")
+    part: Any = [result, result.statistics, result.results[0]][place]
+    setattr(part, field, ["of", "no", "kind"])
+    assert not _surely_readable(result)
+    with pytest.raises((StoreWriteError, TypeError)):
+        RESULTS.encode(result)

@@ -61,6 +61,13 @@ class RecordOperations(ABC):
         """
         return self.get_record(id, collection=collection, options=options).head()
 
+    def surely_lacks(self, id: str, *, collection: Collection[Any]) -> bool:
+        """Whether no tombstone and, as far as is known, no item lies under an id; False where asking takes as long as reading.
+
+        A layer asks before it creates. There may be an item all the same, so that needs `ABSENT`.
+        """
+        return False
+
     def put_records(
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> list[Record]:

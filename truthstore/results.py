@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, Self
 
@@ -371,11 +372,67 @@ def _without_none(data: Mapping[str, Any]) -> Any:
     return {name: value for name, value in data.items() if value is not None} if isinstance(data, Mapping) else data
 
 
+def _surely_readable(result: ValidationResult) -> bool:
+    """Whether a result has exactly the declared types, so that what msgspec makes of it can be read back.
+
+    Free-form values are not looked at: any JSON can be read back there, but for a null that was a NaN.
+    """
+    figures, when = result.statistics, result.run_time
+    if not (
+        type(result) is ValidationResult
+        and type(result.run_id) is str
+        and type(result.data_asset) is str
+        and type(result.status) is ResultStatus
+        and type(result.results) is list
+        and type(result.tags) is dict
+        and type(result.metadata) is dict
+        and type(result.runtime_environment) is dict
+        and (result.suite_name is None or type(result.suite_name) is str)
+        and type(when) is datetime
+        and 1 < when.year < MAXYEAR
+        and type(figures) is ResultStatistics
+        and type(figures.total_validators) is int
+        and type(figures.passed_validators) is int
+        and type(figures.failed_validators) is int
+        and type(figures.error_validators) is int
+        and type(figures.total_rows) is int
+        and type(figures.total_columns) is int
+        and type(figures.total_issues) is int
+        and type(figures.critical_issues) is int
+        and type(figures.high_issues) is int
+        and type(figures.medium_issues) is int
+        and type(figures.low_issues) is int
+        and (type(figures.execution_time_ms) is float or type(figures.execution_time_ms) is int)
+        and _LEAST <= figures.execution_time_ms <= _MOST
+    ):
+        return False
+    for check in result.results:
+        if not (
+            type(check) is ValidatorResult
+            and type(check.validator_name) is str
+            and type(check.success) is bool
+            and (check.column is None or type(check.column) is str)
+            and (check.issue_type is None or type(check.issue_type) is str)
+            and type(check.count) is int
+            and (check.severity is None or type(check.severity) is str)
+            and (check.message is None or type(check.message) is str)
+            and type(check.details) is dict
+            and (type(check.execution_time_ms) is float or type(check.execution_time_ms) is int)
+            and _LEAST <= check.execution_time_ms <= _MOST
+        ):
+            return False
+    return True
+
+
+_MOST: Final = sys.float_info.max
+_LEAST: Final = -_MOST
+
+
 def _figure(kind: type, name: str) -> Field:
     return Field(kind, f"statistics.{name}", indexed=False)
 
 
-RESULTS: Collection[ValidationResult] = Collection.of(
+RESULTS: Collection[ValidationResult] = Collection(
     ValidationResult,
     name="results",
     id="run_id",
@@ -403,5 +460,8 @@ RESULTS: Collection[ValidationResult] = Collection.of(
         "results.issue_type",
         "results.message",
     ),
+    enc_hook=None,
+    dec_hook=None,
+    certain=_surely_readable,
 )
 """The default collection: validation results."""

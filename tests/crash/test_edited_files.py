@@ -17,6 +17,7 @@ from truthstore.errors import StoreBulkError, StoreConfigError, StoreConflictErr
 from truthstore.query import StoreQuery
 from truthstore.record import ABSENT
 from truthstore.testing.sample import SAMPLES, Sample
+from truthstore.versioning import VersionedStore
 
 
 def file_of(folder: Path, id: str) -> Path:
@@ -45,6 +46,27 @@ def test_a_file_that_was_removed_can_be_saved_or_deleted(filled: FileSystemStore
     filled.delete("b")
     assert {id: s.count for id, s in contents(filled, ["b"]).items()} == {"a": 9, "c": 2, "d": 3}
     assert filled.verify().ok
+
+
+def test_a_file_that_was_removed_can_be_made_anew(filled: FileSystemStore[Sample], folder: Path):
+    file_of(folder, "a").unlink()
+    assert not filled.exists("a")
+    filled.save(Sample("a", count=9), expect=ABSENT)
+    assert filled.get("a").count == 9
+    with pytest.raises(StoreConflictError):
+        filled.save(Sample("b"), expect=ABSENT)
+    assert filled.verify().ok
+
+
+def test_a_file_that_was_removed_gets_its_next_version(folder: Path):
+    with VersionedStore(FileSystemStore(base_path=folder, collection=SAMPLES)) as store:
+        store.save(Sample("a", count=1))
+        store.save(Sample("a", count=2))
+        (head,) = [path for path in folder.rglob("a.json") if "versions" not in str(path)]
+        head.unlink()
+        store.save(Sample("a", count=3))
+        assert store.list_versions("a") == [3, 1], "what was removed is not kept, and its number not given again"
+        assert store.get("a").count == 3
 
 
 def test_a_file_that_was_added(filled: FileSystemStore[Sample], folder: Path):

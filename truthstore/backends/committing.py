@@ -149,7 +149,11 @@ class Commits:
                 damaged = self._take_in_strangers(writes, collection) if expect is ABSENT else {}
                 puts = [Put(one.record) for one in writes if one.record.meta.id not in damaged]
                 before, refused = self._commit_rows(collection, puts, (), expect)
-                if refused and isinstance(expect, str) and self._take_in_expected(refused, collection, expect):
+                if refused and (
+                    self._take_in_expected(refused, collection, expect)
+                    if isinstance(expect, str)
+                    else self._forget_lost(refused, collection)
+                ):
                     before, refused = self._commit_rows(collection, puts, (), expect)
                 refused = {**refused, **damaged} if damaged else refused
             except (NothingWrittenError, StoreClosedError):
@@ -209,6 +213,19 @@ class Commits:
                 there = self._take_in(collection, id)
                 found = found or (there is not None and there.revision == expect)
         return found
+
+    def _forget_lost(self, ids: Iterable[str], collection: Collection[Any]) -> bool:
+        """Removes rows of items whose files somebody removed; if any. Files are the truth, and nothing is in the way."""
+        lost: list[str] = []
+        for id in ids:
+            location = self._catalog.find(collection, id)
+            if location is not None and os.path.exists(self.pending.path(location.revision, collection.name)):
+                self.pending.roll_forward()
+            elif location is not None and not self._folder.exists(collection, location):
+                lost.append(id)
+        if lost:
+            self._catalog.commit(collection, (), lost, expect=ANY, backend=BACKEND)
+        return bool(lost)
 
     def _take_in(self, collection: Collection[Any], id: str) -> Record | None:
         """Lets the index follow the file of an item; its record."""

@@ -325,6 +325,11 @@ class FileSystemStore(ObjectStore[T]):
                 self._catalog.commit(collection, [Put(record, location.name)], expect=ANY, backend=self.name)
             return record
 
+    def surely_lacks(self, id: str, *, collection: Collection[Any]) -> bool:
+        """Whether there is no file under the name that the id gets. One of another name may hold it: it is no tombstone."""
+        self._ready(collection)
+        return not os.path.lexists(self._folder.path(collection, id))
+
     def _check_writable(self) -> None:
         if self._access.readonly:
             raise StoreWriteError(f"{self._root} is read-only for this process", backend=self.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
@@ -161,6 +162,11 @@ class MemoryStore(ObjectStore[T]):
     def _read(self, collection: Collection[Any], location: Location) -> Record | None:
         return self._shelf.get(location.id, collection)
 
+    def surely_lacks(self, id: str, *, collection: Collection[Any]) -> bool:
+        """Whether nothing is kept under an id."""
+        self._ready(collection)
+        return self._shelf.get(id, collection) is None
+
     def _settle(self, collection: Collection[Any], id: str) -> Record | None:
         with self._writing.lock:
             return self._read(collection, Location(id))
@@ -172,10 +178,21 @@ class MemoryStore(ObjectStore[T]):
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> Record:
         """Stores a record; the catalog learns of it at the next query."""
-        heads, failed = self._put_all((record,), collection, expect)
-        for error in failed.values():
-            raise error
-        return heads[0]
+        settings, writing = self._settings, self._writing
+        if settings.max_items:
+            heads, failed = self._put_all((record,), collection, expect)
+            for error in failed.values():
+                raise error
+            return heads[0]
+        self._ready(collection)
+        meta, revision = record.meta, new_revision()
+        head = Record(meta, None, revision)
+        with writing.lock:
+            self._put(Record(meta, record.body, revision), collection, expect)
+            writing.pending[collection][meta.id] = head
+        if self._lifecycle.subscribers:
+            self._announce([Change.of(collection.name, head)])
+        return head
 
     def put_records(
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
@@ -195,7 +212,7 @@ class MemoryStore(ObjectStore[T]):
         evicted: list[str] = []
         writing = self._writing
         with writing.lock:
-            pending = writing.pending.setdefault(collection, {})
+            pending = writing.pending[collection]
             for record in records:
                 stored = Record(record.meta, record.body, new_revision())
                 try:
@@ -338,7 +355,7 @@ class _Writing:
     __slots__ = ("doubtful", "lock", "pending")
 
     def __init__(self) -> None:
-        self.pending: dict[Collection[Any], dict[str, Record]] = {}
+        self.pending: defaultdict[Collection[Any], dict[str, Record]] = defaultdict(dict)
         self.doubtful: dict[Collection[Any], set[str]] = {}
         self.anew()
 

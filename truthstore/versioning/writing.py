@@ -88,6 +88,10 @@ class Writing:
     ) -> Record:
         """Saves a new version. Of a head that is damaged nothing is left that could be kept."""
         id = record.meta.id
+        if not isinstance(expect, str) and not expected and self._base.surely_lacks(id, collection=collection):
+            first = stamped(record, self.next_stamp(record, saying, None, None))
+            with suppress(StoreConflictError):  # there is one after all
+                return self._base.put_record(first, collection=collection, expect=ABSENT, options=options)
         before = self._past.current_or_head(id, collection)
         live = before is not None and not before.meta.deleted
         _check_expect(id, collection, expect, before)
