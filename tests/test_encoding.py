@@ -76,3 +76,27 @@ def test_messagepack_keeps_nan():
     again = codec.decode(codec.encode_checked(Sample("a", ratio=math.nan), "msgpack"), "msgpack")
     assert again.ratio is not None
     assert math.isnan(again.ratio)
+
+
+class Encodes:
+    """Something whose hook encodes another item of the same type, while the first is being encoded."""
+
+
+def test_encoding_within_encoding_disturbs_neither():
+    def hook(value: Any) -> Any:
+        if isinstance(value, Encodes):
+            return codec.decode(codec.encode(Sample("inner", note="x" * 5_000))).note
+        raise NotImplementedError
+
+    codec: Codec[Sample] = Codec(Sample, enc_hook=hook)
+    for _ in range(2):
+        body = codec.encode(Sample("outer", details={"a": "y" * 300, "b": Encodes(), "c": 1}))
+        assert codec.decode(body).details == {"a": "y" * 300, "b": "x" * 5_000, "c": 1}
+
+
+def test_a_big_item_leaves_nothing_behind_in_a_small_one():
+    codec = Codec(Sample)
+    for size in (10, 3_000_000, 10, 70_000, 0):
+        assert codec.decode(codec.encode(Sample("a", note="x" * size))).note == "x" * size
+        with pytest.raises(StoreWriteError):
+            codec.encode(Sample("a", note="\ud800"))

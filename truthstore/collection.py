@@ -15,8 +15,9 @@ import msgspec
 
 from truthstore.encoding import Codec, Encoding, pretty
 from truthstore.errors import StoreConfigError, StoreCorruptError, StoreWriteError, shown
-from truthstore.fields import CONVERT, FIELD_TYPES, FIGURES, OTHER, Field, check_id, check_tags
-from truthstore.paths import attributes, check_path, follow, getter, is_surely_no_time, strings
+from truthstore.extraction import Extract, extractor
+from truthstore.fields import FIELD_TYPES, Field, check_id, check_tags, index_value
+from truthstore.paths import attributes, check_path, follow, is_surely_no_time, strings
 from truthstore.record import NO_ANNOTATIONS, FieldValue, Meta, Record
 from truthstore.text import index_text
 
@@ -48,12 +49,10 @@ class Collection(Generic[T]):
 
     __slots__ = (
         "_codec",
-        "_convert",
+        "_extract",
         "_fingerprint",
         "_get_id",
         "_get_tags",
-        "_get_values",
-        "_paths",
         "_shape",
         "_taken",
         "_text_paths",
@@ -121,9 +120,7 @@ class Collection(Generic[T]):
         self._codec = Codec(type, enc_hook=enc_hook, dec_hook=dec_hook, certain=certain)
         self._get_id = attrgetter(id)
         self._get_tags = attrgetter(tags) if tags else None
-        self._paths = [field.path for field in declared.values()]
-        self._get_values = getter(self._paths)
-        self._convert = [(f, *FIGURES.get(field.type, OTHER), CONVERT[field.type]) for f, field in declared.items()]
+        self._extract: Extract | None = None
         self._times = [f for f, field in declared.items() if field.type is datetime]
         self._text_paths = [path.split(".") for path in text]
         self._shape = (
@@ -273,15 +270,10 @@ class Collection(Generic[T]):
             raise StoreWriteError(f"{self.name} {shown(id)}: {error}", collection=self.name, identifier=id) from error
         if indent and encoding == "json":
             body = pretty(body)
-        meta = Meta(
-            id,
-            fields=self.fields_of(item),
-            tags=self.tags_of(item),
-            size=len(body),
-            encoding=encoding,
-            stored_at=time_ns() // 1_000,
-            derive=Derivation(self, body, encoding) if self.text else None,
-        )
+        fields, tags = self.fields_of(item), self.tags_of(item)
+        derive = Derivation(self, body, encoding) if self.text else None
+        # By position, which costs half: this is done for every item.
+        meta = Meta(id, fields, tags, None, len(body), encoding, (), time_ns() // 1_000, NO_ANNOTATIONS, derive)
         return Record(meta, body)
 
     def decode(self, record: Record) -> T:
@@ -310,22 +302,23 @@ class Collection(Generic[T]):
 
     def fields_of(self, item: T) -> dict[str, FieldValue]:
         """The declared fields as they are indexed."""
+        extract = self._extract
+        if extract is None:
+            extract = self._extract = extractor(self.fields, self._index_value) or self._follow
         try:
-            values: Sequence[Any] = self._get_values(item)
+            return extract(item)
         except AttributeError:
-            # Something on the way is None, or a dict.
-            values = [follow(item, path) for path in self._paths]
-        fields: dict[str, FieldValue] = {}
-        for (name, kind, low, high, convert), value in zip(self._convert, values, strict=True):
-            # Figures are nearly always in their indexed form already: no call for them.
-            if value is None or (type(value) is kind and low <= value <= high):
-                fields[name] = value
-                continue
-            try:
-                fields[name] = convert(value)
-            except (TypeError, ValueError, OverflowError) as error:
-                raise StoreWriteError(f"{self.name}.{name}: {error}", collection=self.name) from error
-        return fields
+            return self._follow(item)
+
+    def _follow(self, item: T) -> dict[str, FieldValue]:
+        """The same where something on the way is None, or a dict."""
+        return {name: self._index_value(name, follow(item, field.path)) for name, field in self.fields.items()}
+
+    def _index_value(self, name: str, value: Any) -> FieldValue:
+        try:
+            return index_value(self.fields[name], value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise StoreWriteError(f"{self.name}.{name}: {error}", collection=self.name) from error
 
     def tags_of(self, item: T) -> dict[str, str]:
         """The item's tags, checked."""
@@ -334,7 +327,7 @@ class Collection(Generic[T]):
         tags = self._get_tags(item)
         if not tags:
             return {}
-        if not isinstance(tags, Mapping):
+        if type(tags) is not dict and not isinstance(tags, Mapping):
             raise StoreWriteError(f"{self.name}: tags are a dict of strings, not {type(tags).__name__}")
         return check_tags(tags)
 
@@ -388,23 +381,21 @@ class _OpaqueItem(msgspec.Struct):
     id: str
 
 
-class Derivation:
-    """Derives the text of a body when somebody asks for it."""
+class Derivation(msgspec.Struct, frozen=True, gc=False):
+    """Derives the text of a body when somebody asks for it.
 
-    __slots__ = ("_body", "_collection", "_encoding", "_times")
+    Attributes:
+        collection: what the body belongs to.
+        body: the serialised item.
+        encoding: how it is serialised.
+        times: the UTC microseconds of time fields that were kept with it.
+    """
 
-    def __init__(
-        self,
-        collection: Collection[Any],
-        body: bytes,
-        encoding: str,
-        times: Mapping[str, int | None] | None = None,
-    ) -> None:
-        self._collection = collection
-        self._body = body
-        self._encoding = encoding
-        self._times = times
+    collection: Collection[Any]
+    body: bytes
+    encoding: str
+    times: Mapping[str, int | None] | None = None
 
     def __call__(self) -> tuple[Mapping[str, FieldValue], Mapping[str, str], str]:
         """Fields, tags and text."""
-        return self._collection.derive(self._body, self._encoding, self._times)
+        return self.collection.derive(self.body, self.encoding, self.times)

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Mapping, Set as AbstractSet
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 import yaml
@@ -30,11 +30,12 @@ T = TypeVar("T")
 Encoding: TypeAlias = Literal["json", "msgpack", "yaml"]
 ENCODINGS: Final[tuple[Encoding, ...]] = ("json", "msgpack", "yaml")
 
+LARGEST_BUFFER: Final = 1 << 20
 # In MessagePack a float64 is 0xcb and eight big-endian bytes; exponent bits all set means NaN or infinity (IEEE 754).
 _NON_FINITE: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
 _NON_FINITE_NAMES: Final = re.compile(rb'"-?(?:NaN|Infinity)"')
 # A null that is a value. Written so that the search is for the plain word, several times faster than for a choice.
-_NULL: Final = re.compile(rb"null(?<=[:,\[]null)")
+_holds_null: Final = re.compile(rb"null(?<=[:,\[]null)").search
 _REFUSALS: Final = (
     msgspec.MsgspecError,
     NotImplementedError,
@@ -111,12 +112,13 @@ class Codec(Generic[T]):
     """
 
     __slots__ = (
+        "_buffers",
         "_certain",
         "_decode_json",
         "_decode_msgpack",
         "_dec_hook",
         "_decode_lax",
-        "_encode_json",
+        "_encode_json_into",
         "_encode_msgpack",
         "_hook",
         "type",
@@ -134,11 +136,24 @@ class Codec(Generic[T]):
         self._certain = certain
         self._dec_hook = dec_hook
         self._hook = _with_fallback(enc_hook) if enc_hook else plain
-        self._encode_json = msgspec.json.Encoder(enc_hook=self._hook).encode
+        self._encode_json_into = msgspec.json.Encoder(enc_hook=self._hook).encode_into
+        self._buffers: list[bytearray] = []
         self._encode_msgpack = msgspec.msgpack.Encoder(enc_hook=self._hook).encode
         self._decode_json = msgspec.json.Decoder(type, dec_hook=dec_hook).decode
         self._decode_lax = msgspec.json.Decoder(type, dec_hook=dec_hook, strict=False).decode
         self._decode_msgpack = msgspec.msgpack.Decoder(type, dec_hook=dec_hook).decode
+
+    def _encode_json(self, item: Any) -> bytes:
+        """The item as JSON, written into a buffer that is used again: growing a new one each time costs more."""
+        try:
+            buffer = self._buffers.pop()  # nobody else has it now, no other thread and no hook that encodes
+        except IndexError:
+            buffer = bytearray()
+        self._encode_json_into(item, buffer)
+        body = bytes(buffer)
+        if len(body) <= LARGEST_BUFFER:
+            self._buffers.append(buffer)
+        return body
 
     def encode(self, item: T, encoding: Encoding = "json") -> bytes:
         """The item as bytes.
@@ -179,11 +194,11 @@ class Codec(Generic[T]):
         if encoding == "json":
             try:
                 body = self._encode_json(item)
-                if self._certain is not None and self._certain(item) and not _NULL.search(body):
+                if self._certain is not None and self._certain(item) and not _holds_null(body):
                     return body
                 decoded = self._decode_json(body)
                 # msgspec writes NaN as null; other nulls are read back as None.
-                if not _NULL.search(body) or decoded == item:
+                if not _holds_null(body) or decoded == item:
                     return body
             except _REFUSALS:
                 body = self.encode(item, encoding)  # says what is wrong, or there is another way
@@ -192,7 +207,7 @@ class Codec(Generic[T]):
         if encoding == "json" and self._may_hold_nan(item):
             try:
                 builtins = msgspec.to_builtins(item, str_keys=True, enc_hook=self._hook)
-                body = self._encode_json(cast("T", _without_non_finite(builtins)))
+                body = self._encode_json(_without_non_finite(builtins))
             except _REFUSALS as error:
                 raise StoreWriteError(f"{self.type.__name__} cannot be stored: {error}") from error
         try:

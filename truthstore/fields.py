@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import math
 import re
-import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
@@ -27,15 +26,6 @@ MAX_TAG_KEY: Final = 256
 MAX_TAG_VALUE: Final = 1_024
 MIN_INT: Final = -(2**63)
 MAX_INT: Final = 2**63 - 1
-FIGURES: Final[Mapping[type, tuple[type, Any, Any]]] = MappingProxyType(
-    {
-        int: (int, MIN_INT, MAX_INT),
-        float: (float, -sys.float_info.max, sys.float_info.max),
-        bool: (bool, False, True),
-    }
-)
-"""Types whose values between two bounds are indexed as they are."""
-OTHER: Final = (None, None, None)
 FIELD_TYPES: Final = (str, int, float, bool, datetime)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)

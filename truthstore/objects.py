@@ -134,6 +134,7 @@ class ObjectStore(BaseStore[T]):
     ) -> None:
         super().__init__(collection)
         self._config = config
+        self._encoding: Encoding = config.serialization_format
         self._format = form
         ending, self._compress, self._decompress = compressor(form.compression)
         self._extension = form.extension + ending
@@ -143,7 +144,7 @@ class ObjectStore(BaseStore[T]):
     @property
     def encoding(self) -> Encoding:
         """The serialization format of the store."""
-        return self._config.serialization_format
+        return self._encoding
 
     def _key(self, collection: Collection[Any], id: str) -> str:
         return object_key(collection.name, id, self._extension)

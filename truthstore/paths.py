@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from operator import attrgetter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -14,7 +13,7 @@ import msgspec
 from truthstore.configuration import nearest
 from truthstore.errors import StoreConfigError
 
-__all__ = ["attributes", "check_path", "follow", "getter", "strings"]
+__all__ = ["attributes", "check_path", "follow", "strings"]
 
 
 def attributes(cls: type) -> frozenset[str]:
@@ -54,14 +53,6 @@ def is_surely_no_time(cls: type, path: str) -> bool:
     choices = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
     kinds = [get_origin(choice) or choice for choice in choices]
     return all(isinstance(kind, type) and kind.__module__ == "builtins" and kind is not object for kind in kinds)
-
-
-def getter(paths: Sequence[str]) -> Callable[[Any], Sequence[Any]]:
-    """Gets the values at all paths at once."""
-    if not paths:
-        return lambda _: ()
-    get = attrgetter(*paths)
-    return get if len(paths) > 1 else lambda item: (get(item),)
 
 
 def follow(item: Any, path: str) -> Any:

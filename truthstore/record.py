@@ -119,7 +119,6 @@ class Meta:
     def __init__(
         self,
         id: str,
-        *,
         fields: Mapping[str, FieldValue] | None = None,
         tags: Mapping[str, str] | None = None,
         text: str | None = None,
@@ -127,9 +126,10 @@ class Meta:
         encoding: str = "json",
         encodings: tuple[str, ...] = (),
         stored_at: int = 0,
-        deleted: bool = False,
         annotations: Annotations = NO_ANNOTATIONS,
         derive: Callable[[], tuple[Mapping[str, FieldValue], Mapping[str, str], str]] | None = None,
+        *,
+        deleted: bool = False,
     ) -> None:
         self.id = id
         self._fields = fields
