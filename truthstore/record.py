@@ -202,6 +202,23 @@ class Meta:
         values.update(changes)
         return Meta(values.pop("id", self.id), **values)
 
+    def annotated(self, annotations: Annotations) -> Meta:
+        """A copy with these annotations instead."""
+        derive = self._derive  # before what it gives: another thread may be deriving
+        return Meta(
+            self.id,
+            self._fields,
+            self._tags,
+            self._text,
+            self.size,
+            self.encoding,
+            self.encodings,
+            self.stored_at,
+            annotations,
+            derive,
+            deleted=self.deleted,
+        )
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Meta):
             return NotImplemented

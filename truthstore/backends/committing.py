@@ -190,6 +190,8 @@ class Commits:
         damaged: dict[str, StoreConflictError] = {}
         for one in writes:
             id = one.record.meta.id
+            if not os.access(one.final, os.F_OK):
+                continue  # as usual
             if not os.path.isfile(one.final) or self._catalog.find(collection, id) is not None:
                 continue
             try:

@@ -101,6 +101,8 @@ class VersionedStore(WrapperStore[T]):
         Raises:
             VersionConflictError: another version is the newest.
         """
+        if message is None and created_by is None and metadata is None and expected_version is None:
+            return super().save(item, expect=expect, **options)
         said = _given(message=message, created_by=created_by, metadata=metadata, expected_version=expected_version)
         return super().save(item, expect=expect, **said, **options)
 
