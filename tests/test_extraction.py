@@ -115,6 +115,14 @@ def test_steps_that_are_no_names_are_keys_of_dicts(step: str):
     assert things.fields_of(Thing(inner={step: 7})) == {"found": 7}
 
 
+@pytest.mark.parametrize("step", ["items", "values", "copy", "count"])
+def test_steps_that_are_methods_too_are_keys_of_dicts(step: str):
+    things = Collection.of(Thing, index={"found": Field(int, f"inner.{step}")})
+    for _ in range(2):
+        assert things.fields_of(Thing(inner={step: 7})) == {"found": 7}
+        assert things.fields_of(Thing(inner={})) == {"found": None}
+
+
 def test_a_wrong_value_is_told_with_its_field():
     with pytest.raises(StoreWriteError, match=r"thing\.inner_number: expected an integer, got str"):
         THINGS.fields_of(Thing(inner=Inner(number="seven")))

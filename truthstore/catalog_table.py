@@ -94,6 +94,13 @@ class Table:
             f"CREATE TABLE IF NOT EXISTS {self.postings} (term TEXT NOT NULL, item INTEGER NOT NULL,"
             " PRIMARY KEY (term, item)) WITHOUT ROWID"
         )
+        # A number is never given twice, so that what was read of a row is not taken for what was written in its place.
+        connection.execute(
+            f"CREATE TRIGGER IF NOT EXISTS {quoted(f'gone_{self.collection.name}')} AFTER DELETE ON {self.name}"
+            f" WHEN OLD.seq > ifnull((SELECT max(seq) FROM {self.name}), 0) BEGIN"
+            f" INSERT INTO marks VALUES ('{self.collection.name}', 'gone', OLD.seq)"
+            " ON CONFLICT (collection, kind) DO UPDATE SET mark = max(mark, excluded.mark); END"
+        )
         present = {quoted(row[1]) for row in connection.execute(f"PRAGMA table_info({self.name})")}
         for name, field in self.collection.fields.items():
             added = column(self.collection, name)

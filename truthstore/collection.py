@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import re
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
@@ -266,10 +267,10 @@ class Collection(Generic[T]):
         id = self.id_of(item)
         try:
             body = self._codec.encode_checked(item, encoding)
+            if indent and encoding == "json":
+                body = pretty(body)
         except StoreWriteError as error:
             raise StoreWriteError(f"{self.name} {shown(id)}: {error}", collection=self.name, identifier=id) from error
-        if indent and encoding == "json":
-            body = pretty(body)
         fields, tags = self.fields_of(item), self.tags_of(item)
         derive = Derivation(self, body, encoding) if self.text else None
         # By position, which costs half: this is done for every item.
@@ -345,12 +346,18 @@ class Collection(Generic[T]):
             encoding: how it is serialised.
             times: the UTC microseconds of time fields that were kept with it, which a rebuild in another time zone
                 must not change.
+
+        Raises:
+            StoreCorruptError: it cannot be read, or holds what could not have been saved.
         """
         item = self._codec.decode(body, encoding)
-        fields = self.fields_of(item)
+        try:
+            fields, tags = self.fields_of(item), self.tags_of(item)
+        except StoreWriteError as error:
+            raise StoreCorruptError(f"it holds what cannot be indexed: {error}", collection=self.name) from error
         if times:
             fields.update((name, value) for name, value in times.items() if name in self.fields)
-        return fields, self.tags_of(item), self.text_of(item) if self.text else ""
+        return fields, tags, self.text_of(item) if self.text else ""
 
     def times(self, fields: Mapping[str, FieldValue]) -> dict[str, int | None]:
         """The part of the fields that cannot be derived again in another time zone."""
@@ -389,13 +396,16 @@ class Derivation(msgspec.Struct, frozen=True, gc=False):
         body: the serialised item.
         encoding: how it is serialised.
         times: the UTC microseconds of time fields that were kept with it.
+        checksum: of the body that they belong to, by `zlib.crc32`: one that was edited since may tell other times.
     """
 
     collection: Collection[Any]
     body: bytes
     encoding: str
     times: Mapping[str, int | None] | None = None
+    checksum: int | None = None
 
     def __call__(self) -> tuple[Mapping[str, FieldValue], Mapping[str, str], str]:
         """Fields, tags and text."""
-        return self.collection.derive(self.body, self.encoding, self.times)
+        edited = self.checksum is not None and self.checksum != zlib.crc32(self.body)
+        return self.collection.derive(self.body, self.encoding, None if edited else self.times)

@@ -17,14 +17,23 @@ import msgspec
 
 from truthstore.collection import Collection, Derivation
 from truthstore.encoding import finite, plain
-from truthstore.errors import StoreConfigError, StoreCorruptError, StoreKeyError, shown
+from truthstore.errors import StoreConfigError, StoreCorruptError, StoreKeyError, StoreWriteError, shown
 from truthstore.fields import check_id
 from truthstore.record import NO_ANNOTATIONS, FieldValue, Meta, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["FORMAT", "Lineage", "compressor", "lineage_of", "read_document", "unpacked", "write_document"]
+__all__ = [
+    "FORMAT",
+    "Lineage",
+    "compressor",
+    "derive_now",
+    "lineage_of",
+    "read_document",
+    "unpacked",
+    "write_document",
+]
 
 T = TypeVar("T")
 
@@ -185,6 +194,18 @@ def read_document(
     return record
 
 
+def derive_now(record: Record, collection: Collection[Any], *, file: str) -> None:
+    """Derives what is indexed of a document that was read, which otherwise happens when somebody asks for it.
+
+    Raises:
+        StoreCorruptError: it is damaged in a way that its frame does not tell.
+    """
+    try:
+        _ = record.meta.fields, record.meta.tags
+    except StoreCorruptError as error:
+        raise _corrupt(collection, record.id, str(error), file) from error
+
+
 def _read(data: bytes, collection: Collection[Any], id: str | None, file: str | None) -> Record:
     if data[:4] == MAGIC:
         return _read_envelope(data, collection, id, file)
@@ -220,7 +241,7 @@ def _from_tail(tail: _Tail, body: bytes, collection: Collection[Any]) -> Record:
             size=len(body),
             stored_at=tail.stored_at,
             annotations=tail.annotations,
-            derive=Derivation(collection, body, "json", tail.times),
+            derive=Derivation(collection, body, "json", tail.times, tail.checksum),
         )
     else:
         meta = Meta(
@@ -324,11 +345,11 @@ def _read_edited(data: bytes, collection: Collection[Any], id: str | None, file:
     try:
         item = collection.decode(Record(Meta(id or "?", size=len(body)), body))
         own_id = check_id(collection.id_of(item))
-    except (StoreCorruptError, StoreKeyError, TypeError) as error:
+        times = collection.times(collection.fields_of(item))
+    except (StoreCorruptError, StoreKeyError, StoreWriteError, TypeError) as error:
         raise _corrupt(collection, id, str(error), file) from error
     # Without a write id of its own, a document is named by its content: the same for every reader.
     revision = "content-" + hashlib.sha256(body).hexdigest()[:24]
-    times = collection.times(collection.fields_of(item))
     stored_at = (times.get(collection.time) if collection.time else None) or 0
     meta = Meta(own_id, size=len(body), stored_at=stored_at, derive=Derivation(collection, body, "json"))
     return Record(meta, body, revision)

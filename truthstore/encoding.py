@@ -96,8 +96,15 @@ def _without_non_finite(value: Any) -> Any:
 
 
 def pretty(body: bytes) -> bytes:
-    """JSON with an indent of two spaces."""
-    return msgspec.json.format(body, indent=2)
+    """JSON with an indent of two spaces.
+
+    Raises:
+        StoreWriteError: it is not valid, which only a `msgspec.Raw` in it can cause.
+    """
+    try:
+        return msgspec.json.format(body, indent=2)
+    except msgspec.DecodeError as error:
+        raise StoreWriteError(f"holds raw JSON that is not valid: {error}") from error
 
 
 class Codec(Generic[T]):

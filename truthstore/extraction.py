@@ -39,7 +39,7 @@ _NAMES: Final = {"EPOCH": EPOCH, "MICROSECOND": MICROSECOND, "UTC": UTC, "Enum":
 def extractor(fields: Mapping[str, Field], convert: Convert) -> Extract | None:
     """The function that gives an item's fields as they are indexed; None if a path is not one of plain attributes.
 
-    It raises AttributeError where something on the way has no such attribute, None for one.
+    It raises AttributeError where something on the way has no such attribute, None for one, or is a dict.
 
     Args:
         fields: the declared fields.
@@ -55,6 +55,8 @@ def extractor(fields: Mapping[str, Field], convert: Convert) -> Extract | None:
             owner, path = owners[path], f"{path}.{step}"
             if path not in owners:
                 owners[path] = f"part{len(owners)}"
+                if owner != "item":
+                    lines.append(f"if type({owner}) not in plain: look({owner})")
                 lines.append(f"{owners[path]} = {owner}.{step}")
         value = f"value{number}"
         lines.append(f"{value} = {owners[path]}")
@@ -66,7 +68,14 @@ def extractor(fields: Mapping[str, Field], convert: Convert) -> Extract | None:
             lines.append(f"elif {value} is not None: {value} = ({value} - EPOCH) // MICROSECOND")
     values = ", ".join(f"{name!r}: value{number}" for number, name in enumerate(fields))
     source = "\n    ".join(["def extract(item):", *lines, f"return {{{values}}}"])
-    made: dict[str, Any] = {**_NAMES, "convert": convert}
+    plain: set[type] = set()
+
+    def look(owner: object) -> None:
+        if isinstance(owner, Mapping):
+            raise AttributeError("its keys are meant, not its methods")  # noqa: TRY004  # as for anything without it
+        plain.add(type(owner))
+
+    made: dict[str, Any] = {**_NAMES, "convert": convert, "plain": plain, "look": look}
     exec(source, made)  # noqa: S102  # of names that were checked to be names
     extract: Extract = made["extract"]
     return extract

@@ -375,7 +375,8 @@ def _without_none(data: Mapping[str, Any]) -> Any:
 def _surely_readable(result: ValidationResult) -> bool:
     """Whether a result has exactly the declared types, so that what msgspec makes of it can be read back.
 
-    Free-form values are not looked at: any JSON can be read back there, but for a null that was a NaN.
+    Free-form values are not looked at: any JSON can be read back there, but for a null that was a NaN. A `msgspec.Raw` is
+    taken for the JSON that it should be.
     """
     figures, when = result.statistics, result.run_time
     if not (

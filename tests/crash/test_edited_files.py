@@ -16,7 +16,8 @@ from truthstore.backends.filesystem import FileSystemStore
 from truthstore.errors import StoreBulkError, StoreConfigError, StoreConflictError, StoreCorruptError
 from truthstore.query import StoreQuery
 from truthstore.record import ABSENT
-from truthstore.testing.sample import SAMPLES, Sample
+from truthstore.results import ResultStatus, ValidationResult
+from truthstore.testing.sample import BASE_TIME, SAMPLES, Sample
 from truthstore.versioning import VersionedStore
 
 
@@ -67,6 +68,75 @@ def test_a_file_that_was_removed_gets_its_next_version(folder: Path):
         store.save(Sample("a", count=3))
         assert store.list_versions("a") == [3, 1], "what was removed is not kept, and its number not given again"
         assert store.get("a").count == 3
+
+
+def test_of_many_that_must_be_new_those_whose_files_were_removed_do_not_harm_the_others(
+    filled: FileSystemStore[Sample], folder: Path
+):
+    file_of(folder, "a").unlink()
+    with pytest.raises(StoreBulkError) as caught:
+        filled.save_many([Sample("new"), Sample("a", count=9), Sample("b")], expect=ABSENT)
+    assert set(caught.value.failed) == {"b"}
+    assert {id: s.count for id, s in contents(filled).items()} == {"a": 9, "b": 1, "c": 2, "d": 3, "new": None}
+    assert filled.verify().ok
+
+
+def test_an_item_whose_removal_was_cut_short_is_not_made_anew(filled: FileSystemStore[Sample], folder: Path):
+    revision = filled.head("a").revision
+    (pending,) = folder.rglob("pending")
+    file_of(folder, "a").rename(pending / f"{revision}.{SAMPLES.name}.deleted")
+    with pytest.raises(StoreConflictError):
+        filled.save(Sample("a", count=9), expect=ABSENT)
+    assert filled.get("a").count == 0
+    assert filled.verify().ok
+
+
+SPOILED = {
+    "no member of the enum": ('"success"', '"bogus"'),
+    "a renamed member": ('"data_asset"', '"data_bsset"'),
+    "zeros": ('"orders"', '"\0\0\0\0\0\0"'),
+    "a field that is too long": ('"orders"', f'"{"x" * 5_000}"'),
+    "a number that is too big": ('"statistics"', f'"statistics": {{"total_rows": {2**70}}}, "statistic"'),
+    "a tag that is too long": ('"tags": {}', f'"tags": {{"k": "{"v" * 2_000}"}}'),
+}
+
+
+@pytest.mark.parametrize("with_tail", [True, False])
+@pytest.mark.parametrize(("old", "new"), SPOILED.values(), ids=SPOILED)
+def test_one_spoiled_document_spoils_no_other(folder: Path, old: str, new: str, with_tail: bool):
+    with FileSystemStore(base_path=folder) as store:
+        for id in ("bad", "good"):
+            store.save(ValidationResult(id, BASE_TIME, "orders", ResultStatus.SUCCESS, suite_name="s"))
+        path = file_of(folder, "bad")
+        text = path.read_text()
+        if '"tags"' in old:
+            text = text.replace('"suite_name"', '"tags": {},\n  "suite_name"')
+        if not with_tail:
+            document = json.loads(text)
+            del document["_truthstore"]
+            text = json.dumps(document)
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+        assert store.rebuild_index() == 1
+        assert store.get("good").data_asset == "orders"
+    shutil.rmtree(next(folder.rglob(".truthstore")))
+    with FileSystemStore(base_path=folder) as anew:
+        assert anew.list_ids() == ["good"]
+        assert anew.get("good").data_asset == "orders"
+        assert len(anew.verify().corrupt) == 1
+
+
+def test_a_time_that_was_edited_is_the_one_that_queries_go_by(folder: Path):
+    with FileSystemStore(base_path=folder) as store:
+        store.save(ValidationResult("a", BASE_TIME, "orders", ResultStatus.SUCCESS))
+        path = file_of(folder, "a")
+        later = BASE_TIME.replace(year=BASE_TIME.year + 1)
+        path.write_text(path.read_text().replace(f'"{BASE_TIME.year}-', f'"{later.year}-', 1))
+        assert store.verify().changed == ("a",)
+        store.rebuild_index()
+        assert store.get("a").run_time == later
+        assert store.list_ids(StoreQuery(start_time=later)) == ["a"]
+        assert store.verify().ok
 
 
 def test_a_file_that_was_added(filled: FileSystemStore[Sample], folder: Path):

@@ -149,12 +149,8 @@ class Commits:
                 damaged = self._take_in_strangers(writes, collection) if expect is ABSENT else {}
                 puts = [Put(one.record) for one in writes if one.record.meta.id not in damaged]
                 before, refused = self._commit_rows(collection, puts, (), expect)
-                if refused and (
-                    self._take_in_expected(refused, collection, expect)
-                    if isinstance(expect, str)
-                    else self._forget_lost(refused, collection)
-                ):
-                    before, refused = self._commit_rows(collection, puts, (), expect)
+                if refused:
+                    refused = self._commit_again(before, refused, puts, collection, expect)
                 refused = {**refused, **damaged} if damaged else refused
             except (NothingWrittenError, StoreClosedError):
                 self.pending.remove(writes)
@@ -178,6 +174,36 @@ class Commits:
             if self._sync and writes:
                 sync_folder(self._folder.of(collection))
         return refused
+
+    def _commit_again(
+        self,
+        before: dict[str, Location],
+        refused: dict[str, StoreConflictError],
+        puts: Sequence[Put],
+        collection: Collection[Any],
+        expect: Expect,
+    ) -> dict[str, StoreConflictError]:
+        """Commits what was refused because the index did not agree with the files; what is refused still.
+
+        Where other rows are committed already, what cannot be written now stays refused.
+        """
+        try:
+            if isinstance(expect, str):
+                agreed = self._take_in_expected(refused, collection, expect)
+            else:
+                agreed = self._forget_lost(refused, collection)
+            if not agreed:
+                return refused
+            again = [put for put in puts if put.record.meta.id in refused]
+            more, still = self._commit_rows(collection, again, (), expect)
+        except (NothingWrittenError, StoreClosedError) as error:
+            if len(refused) == len(puts):
+                raise
+            for refusal in refused.values():
+                refusal.__cause__ = error
+            return refused
+        before.update(more)
+        return still
 
     def _take_in_strangers(
         self, writes: Sequence[Staged], collection: Collection[Any]
@@ -221,19 +247,26 @@ class Commits:
         lost: list[str] = []
         for id in ids:
             location = self._catalog.find(collection, id)
-            if location is not None and os.path.exists(self.pending.path(location.revision, collection.name)):
-                self.pending.roll_forward()
-            elif location is not None and not self._folder.exists(collection, location):
+            if location is None:
+                continue
+            self._finish_others(location, collection)
+            if not self._folder.exists(collection, location):
                 lost.append(id)
         if lost:
             self._catalog.commit(collection, (), lost, expect=ANY, backend=BACKEND)
         return bool(lost)
 
+    def _finish_others(self, location: Location, collection: Collection[Any]) -> None:
+        """Puts a file in its place whose writer, or whose remover, was cut short."""
+        waiting = self.pending.path(location.revision, collection.name)
+        if os.path.exists(waiting) or os.path.exists(self.pending.aside(location.revision, collection.name)):
+            self.pending.roll_forward()
+
     def _take_in(self, collection: Collection[Any], id: str) -> Record | None:
         """Lets the index follow the file of an item; its record."""
         location = self._catalog.find(collection, id)
-        if location is not None and os.path.exists(self.pending.path(location.revision, collection.name)):
-            self.pending.roll_forward()
+        if location is not None:
+            self._finish_others(location, collection)
         there = self._folder.read(collection, location or Location(id))
         if there is not None and (location is None or location.revision != there.revision):
             name = location.name if location is not None else None
@@ -325,8 +358,8 @@ class Commits:
         aside: list[tuple[str, str, str]] = []
         for id in ids:
             location = self._catalog.find(collection, id)
-            if location is not None and os.path.exists(self.pending.path(location.revision, collection.name)):
-                self.pending.roll_forward()
+            if location is not None:
+                self._finish_others(location, collection)
             actual = location.revision if location is not None else None
             if isinstance(expect, str) and actual != expect and self._take_in_expected([id], collection, expect):
                 location = self._catalog.find(collection, id)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from truthstore.backends.files import read_error, read_file
 from truthstore.catalog import Location, Put
-from truthstore.documents import compressor, is_changed, read_document, unpacked, write_document
+from truthstore.documents import compressor, derive_now, is_changed, read_document, unpacked, write_document
 from truthstore.errors import StoreConfigError, StoreCorruptError, shown
 from truthstore.keys import object_name
 from truthstore.objects import folder_of
@@ -138,6 +138,7 @@ class Folder:
         path = f"{self.of(collection)}/{name}"
         data = unpacked(read_file(path), _decompressor(name), collection, file=name)
         record = read_document(data, collection, file=name)
+        derive_now(record, collection, file=name)
         usual = self.path(collection, record.id) == path
         return FileEntry(record, None if usual else name, is_changed(data, record))
 
