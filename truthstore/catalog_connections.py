@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from truthstore.errors import StoreConfigError
-from truthstore.forking import watch_forks
+from truthstore.forking import Rank, watch_forks
 
 __all__ = ["VERSION", "Connections"]
 
@@ -34,7 +34,7 @@ class Connections:
         self._path: str | None = None
         self._abandoned: list[sqlite3.Connection] = []
         self._begin_anew()
-        watch_forks(self)
+        watch_forks(self, Rank.CONNECTION)
 
     def _begin_anew(self) -> None:
         self._lock = threading.RLock()

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from truthstore.forking import Rank, watch_forks
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -58,13 +60,24 @@ class CircuitBreaker:
         clock: a clock that never goes back, in seconds.
     """
 
-    __slots__ = ("_clock", "_config", "_failures", "_lock", "_opened_at", "_probe_since", "_state", "_successes")
+    __slots__ = (
+        "__weakref__",
+        "_clock",
+        "_config",
+        "_failures",
+        "_lock",
+        "_opened_at",
+        "_probe_since",
+        "_state",
+        "_successes",
+    )
 
     def __init__(self, config: CircuitConfig | None = None, *, clock: Callable[[], float] = monotonic) -> None:
         self._config = config or CircuitConfig()
         self._clock = clock
         self._lock = threading.Lock()
         self.reset()
+        watch_forks(self, Rank.FIGURES)
 
     def reset(self) -> None:
         """Closes the circuit and forgets what was counted."""
@@ -127,3 +140,15 @@ class CircuitBreaker:
             if self._state is CircuitState.HALF_OPEN or self._failures >= self._config.failure_threshold:
                 self._state = CircuitState.OPEN
                 self._opened_at = self._clock()
+
+    def before_fork(self) -> None:
+        """Waits until no thread is in the middle of a change."""
+        self._lock.acquire()
+
+    def after_fork(self, *, child: bool) -> None:
+        """A child knows what its parent knew, but not the caller that was let through: it may let one through itself."""
+        if child:
+            self._lock = threading.Lock()
+            self._probe_since = None
+        else:
+            self._lock.release()

@@ -396,6 +396,7 @@ class Writing:
             backend=self._backend,
             collection=self._collection.name,
             identifier=write.id,
+            store_trouble=True,
         )
         made.__cause__ = error
         return made

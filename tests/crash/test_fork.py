@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.crash.agreement import contents
 from tests.crash.conftest import OpenFolder
 from tests.crash.processes import Child, Gate
 from truthstore.backends.filesystem import FileSystemStore
+from truthstore.backends.memory import MemoryStore
+from truthstore.caching import CachedStore, InMemoryCache
+from truthstore.circuit import CircuitBreaker, CircuitConfig
+from truthstore.forking import Gate as ThreadGate, Rank, watch_forks
 from truthstore.testing.sample import SAMPLES, Sample
 
 
@@ -126,3 +133,156 @@ def test_a_child_that_never_uses_the_store_does_not_keep_its_lock(folder: Path, 
     finally:
         os.kill(idle, signal.SIGKILL)
     assert sorted(contents(open_store())) == ["a", "b"]
+
+
+class StoppedCache(InMemoryCache[Any]):
+    """Stops a writer that is about to put something in, when it holds the lock of the account of writes already."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached, self.go_on = threading.Event(), threading.Event()
+
+    def set(self, key: Any, value: Any, ttl_seconds: float | None = None) -> None:
+        self.reached.set()
+        self.go_on.wait(30)
+        super().set(key, value, ttl_seconds)
+
+
+def test_a_fork_between_the_two_locks_of_a_writer():
+    """Several stores, for the order in which they are asked was left to chance."""
+
+    def work(_: Any) -> list[str]:
+        stores = [CachedStore(MemoryStore(collection=SAMPLES), StoppedCache()) for _ in range(40)]
+        caches: list[Any] = [store.cache for store in stores]
+        writers = [threading.Thread(target=store.save, args=(Sample("a"),)) for store in stores]
+        for writer, cache in zip(writers, caches, strict=True):
+            writer.start()
+            assert cache.reached.wait(10)
+        forking = threading.Thread(target=lambda: Child(lambda _: None).result())
+        forking.start()
+        time.sleep(0.1)
+        for cache in caches:
+            cache.go_on.set()
+        for thread in (*writers, forking):
+            thread.join(10)
+            assert not thread.is_alive()
+        return [store.get("a").id for store in stores]
+
+    child = Child(work)
+    assert child.hear_within(40), "the fork and a writer wait for each other"
+    assert child.wait() == 0
+    assert child.returned == ["a"] * 40
+
+
+class Watching:
+    """Notes what it is told of forks, and fails if it is to."""
+
+    def __init__(self, name: str, told: list[str], rank: Rank, failing: str = "") -> None:
+        self.name, self.told, self.failing = name, told, failing
+        watch_forks(self, rank)
+
+    def _note(self, what: str) -> None:
+        self.told.append(f"{what} {self.name}")
+        if what == self.failing:
+            raise ValueError(what)
+
+    def before_fork(self) -> None:
+        self._note("before")
+
+    def after_fork(self, *, child: bool) -> None:
+        self._note("child" if child else "parent")
+
+
+def test_outer_locks_come_to_rest_before_inner_ones():
+    told: list[str] = []
+    made = [Watching(rank.name, told, rank) for rank in (Rank.CACHE, Rank.FIGURES, Rank.AUDIT_LOG, Rank.COHERENCE)]
+    made.append(Watching("younger", told, Rank.COHERENCE))
+    order = ["AUDIT_LOG", "younger", "COHERENCE", "CACHE", "FIGURES"]
+    before = [f"before {name}" for name in order]
+    assert Child(lambda _: told).result() == before + [f"child {name}" for name in reversed(order)]
+    assert told == before + [f"parent {name}" for name in reversed(order)]
+    assert len(made) == 5
+
+
+@pytest.mark.parametrize("failing", ["before", "parent", "child"])
+def test_what_fails_at_a_fork_keeps_nobody_else_locked(failing: str, caplog: pytest.LogCaptureFixture):
+    told: list[str] = []
+    made = [
+        Watching("outer", told, Rank.AUDIT_LOG),
+        Watching("broken", told, Rank.COHERENCE, failing),
+        Watching("inner", told, Rank.FIGURES),
+    ]
+    names = ["outer", "broken", "inner"]
+    before = [f"before {name}" for name in names]
+    assert Child(lambda _: told).result() == before + [f"child {name}" for name in reversed(names)]
+    assert told == before + [f"parent {name}" for name in reversed(names)]
+    assert ("a Watching" in caplog.text) == (failing != "child")
+    made[1].failing = ""
+    forking = threading.Thread(target=lambda: Child(lambda _: None).result())  # another thread has its turn
+    forking.start()
+    forking.join(10)
+    assert not forking.is_alive()
+
+
+def test_a_child_has_a_circuit_breaker_of_its_own():
+    breaker = CircuitBreaker(CircuitConfig(failure_threshold=1, recovery_timeout=0.02))
+    breaker.failed()
+    time.sleep(0.03)
+    assert breaker.allow()
+    held = threading.Event()
+
+    def hold() -> None:
+        with breaker._lock:
+            held.set()
+            time.sleep(0.1)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(10)
+
+    def work(_: Any) -> bool:
+        return breaker.allow()  # whoever was let through in the parent is not here
+
+    child = Child(work)
+    holder.join()
+    assert child.hear_within(20), "the lock stayed locked"
+    assert child.wait() == 0
+    assert child.returned is True
+
+
+def test_a_gate():
+    gate, inside, leave, closed = ThreadGate(), threading.Event(), threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with gate:
+            inside.set()
+            leave.wait(10)
+
+    def close() -> None:
+        gate.close()
+        closed.set()
+
+    def enter() -> None:
+        with gate:
+            entered.set()
+
+    entered = threading.Event()
+    threads = [threading.Thread(target=work) for work in (stay, close, enter)]
+    threads[0].start()
+    assert inside.wait(10)
+    threads[1].start()
+    assert not closed.wait(0.05)
+    leave.set()
+    assert closed.wait(10)
+    threads[2].start()
+    assert not entered.wait(0.05)
+    gate.open()
+    assert entered.wait(10)
+    for thread in threads:
+        thread.join(10)
+    with gate:
+        gate.close()  # waits for nobody but others
+        with gate:
+            gate.anew()
+    with gate:
+        pass

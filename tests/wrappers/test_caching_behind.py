@@ -44,7 +44,7 @@ def test_a_write_is_not_stored_at_once_and_read_at_once(tmp_path):
         assert not base.exists("a")
         assert store.get("a").note == "two"
         assert store.get("b") == Sample("b")
-        assert store.get_stats()["write_behind"] == {"waiting": 3, "errors": 0, "refused": []}
+        assert store.get_stats()["write_behind"] == {"waiting": 3, "errors": 0, "refused": [], "superseded": 0}
         assert store.list_ids(StoreQuery(order_by="id")) == ["b", "a"]  # a query first stores what waits
         assert base.get("a").note == "two"
         assert store.get("a").note == "two"
@@ -102,7 +102,7 @@ def test_a_store_that_is_down_gets_it_later():
     with pytest.raises(StoreWriteError, match="wait in"):
         store.flush()
     faulty.disarm()
-    assert store.get_stats()["write_behind"] == {"waiting": 1, "errors": 1, "refused": []}
+    assert store.get_stats()["write_behind"] == {"waiting": 1, "errors": 1, "refused": [], "superseded": 0}
     assert store.get("a").note == "new"
     assert [sample.note for sample in store.query()] == ["new"]
     assert store.maintain()["cache_expired"] == 0

@@ -191,7 +191,7 @@ def test_what_is_refused_for_good_is_set_aside(caplog):
     assert store.query() == []
     assert not store.exists("a")
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
-    assert queue_of(store) == {"waiting": 0, "errors": 2, "refused": ["a"]}
+    assert queue_of(store) == {"waiting": 0, "errors": 2, "refused": ["a"], "superseded": 0}
     assert store.stats()["cache"]["write_behind"]["refused"] == ["a"]
     with pytest.raises(StoreWriteError, match=r"refused.*message"):
         store.flush()

@@ -192,7 +192,7 @@ def failure(backend: str, action: Action, what: str, trouble: Trouble, *, repeat
     if writes and (trouble.retryable or repeated):
         message += " (it may or may not have happened)"
     if trouble.kind == "connection" and writes and repeated and not trouble.retryable:
-        return StoreWriteError(message, backend=backend)
+        return StoreWriteError(message, backend=backend, store_trouble=True)
     if trouble.kind == "connection":
         return StoreConnectionError(backend, message, retryable=trouble.retryable)
     if trouble.kind == "unsupported":

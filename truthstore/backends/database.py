@@ -157,7 +157,7 @@ class DatabaseStore(BaseStore[T]):
                 return database.run_alone(rows.create, parameters, lambda: doubt.append(True)) is not None
             return database.write(lambda connection: rows.create_alone(connection, record), lambda: doubt.append(True))
         except AmbiguousError as error:
-            raise rows.doubtful(record.id) from error
+            raise _doubtful(rows, record.id) from error
 
     def _write(self, rows: Rows, records: Sequence[Record], expect: Expect, doubt: list[bool]) -> dict[str, StoreError]:
         """Writes records with different ids in one transaction; the errors of those that were refused."""
@@ -167,7 +167,7 @@ class DatabaseStore(BaseStore[T]):
                 lambda: doubt.append(True),
             )
         except AmbiguousError as error:
-            return {record.id: rows.doubtful(record.id, error) for record in records}
+            return {record.id: _doubtful(rows, record.id, error) for record in records}
 
     def put_records(
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
@@ -224,6 +224,7 @@ class DatabaseStore(BaseStore[T]):
                 backend=self.name,
                 collection=collection.name,
                 identifier=ids[0] if len(ids) == 1 else None,
+                store_trouble=True,
             ) from error
         if deleted and self._lifecycle.subscribers:
             self._announce([Change(collection.name, id, None) for id in deleted])
@@ -376,6 +377,7 @@ class DatabaseStore(BaseStore[T]):
             raise StoreWriteError(
                 "the transaction may or may not have been committed: the connection was lost meanwhile",
                 backend=self.name,
+                store_trouble=True,
             ) from error
 
     def health_check(self) -> Health:
@@ -397,3 +399,10 @@ class DatabaseStore(BaseStore[T]):
         """Closes the connections of this process."""
         super().close()
         self._database.close()
+
+
+def _doubtful(rows: Rows, id: str, cause: Exception | None = None) -> StoreWriteError:
+    """The error for a write of which nobody can say whether it happened: the connection is to blame, not the item."""
+    error = rows.doubtful(id, cause)
+    error.store_trouble = True
+    return error

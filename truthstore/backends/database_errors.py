@@ -21,6 +21,7 @@ __all__ = [
     "is_lost",
     "is_race",
     "is_unreachable",
+    "judges_item",
     "passes",
     "without_secret",
 ]
@@ -62,6 +63,10 @@ LASTING: Final = frozenset(
     {HINTS["28P01"], HINTS["28000"], HINTS["3D000"], HINTS["42501"], HINTS[1045], HINTS[1044], HINTS[1049], HINTS[1142]}
     | {TEXT_HINTS["file is not a database"], TEXT_HINTS["unable to open database file"]}
 )
+
+# What says of an item that no database like this one takes it: too large a row, or a packet that is not let through.
+TOO_LARGE_STATES: Final = "54"
+TOO_LARGE_NUMBERS: Final = frozenset({1118, 1153})
 
 
 class UnreachableError(Exception):
@@ -118,6 +123,21 @@ def passes(error: BaseException, kind: str) -> bool:
     if code in PASSING_STATES or code in PASSING_NUMBERS or code in STARTING_STATES:
         return True
     return "database is locked" in str(error.orig)
+
+
+def judges_item(error: BaseException) -> bool:
+    """Whether an error speaks of what was to be written, and not of the database.
+
+    Everything else, a full disk, a database that can only be read, a missing permission, is put right without the item.
+    """
+    if not isinstance(error, exc.StatementError):
+        return False
+    if not isinstance(error, exc.DBAPIError):
+        return True  # a value that the driver was never given
+    if isinstance(error, exc.DataError | exc.IntegrityError):
+        return True
+    code = code_of(error)
+    return code in TOO_LARGE_NUMBERS if isinstance(code, int) else str(code).startswith(TOO_LARGE_STATES)
 
 
 def is_race(error: BaseException | None, kind: str) -> bool:

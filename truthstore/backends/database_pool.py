@@ -27,10 +27,10 @@ from truthstore.backends.database_errors import (
     is_lost,
     is_race,
     is_unreachable,
+    judges_item,
     passes,
     without_secret,
 )
-from truthstore.backends.database_forks import Gate
 from truthstore.circuit import CircuitBreaker, CircuitConfig
 from truthstore.errors import (
     StoreConfigError,
@@ -41,7 +41,7 @@ from truthstore.errors import (
     StoreReadError,
     StoreWriteError,
 )
-from truthstore.forking import watch_forks
+from truthstore.forking import Gate, Rank, watch_forks
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
@@ -71,7 +71,7 @@ class Database:
         self._gate: Gate | None = None
         if self.dialect == "sqlite" and not is_memory(self.url):
             self._gate = Gate()
-            watch_forks(self)
+            watch_forks(self, Rank.CONNECTION)
         self._pid = 0
         self._engine: Engine | None = None
         self._abandoned: list[Engine] = []
@@ -334,7 +334,7 @@ class Database:
             self._count_failure()
             return StoreConnectionError(NAME, message, retryable=passes(error, self.dialect))
         self._answered()
-        return kind(message, backend=NAME, retryable=passes(error, self.dialect))
+        return kind(message, backend=NAME, retryable=passes(error, self.dialect), store_trouble=not judges_item(error))
 
     @property
     def healthy(self) -> bool:

@@ -17,7 +17,7 @@ from truthstore.errors import (
     StoreReadError,
     StoreWriteError,
 )
-from truthstore.forking import watch_forks
+from truthstore.forking import Rank, watch_forks
 from truthstore.record import ABSENT, ANY, new_revision
 from truthstore.record_operations import conflict
 
@@ -52,7 +52,12 @@ def explained(error: OSError) -> str:
 
 def write_error(error: OSError, what: str) -> StoreError:
     """The error for a write that the operating system refused."""
-    return StoreWriteError(f"{what}: {explained(error)}", backend="filesystem", retryable=error.errno in _RETRYABLE)
+    return StoreWriteError(
+        f"{what}: {explained(error)}",
+        backend="filesystem",
+        retryable=error.errno in _RETRYABLE,
+        store_trouble=True,
+    )
 
 
 def open_error(error: OSError, what: str) -> StoreError:
@@ -144,7 +149,7 @@ class FolderLock:
     def __init__(self, path: str) -> None:
         self._path = path
         self.anew()
-        watch_forks(self)
+        watch_forks(self, Rank.STORE)
 
     def anew(self) -> None:
         """Forgets a lock that a parent process may hold."""

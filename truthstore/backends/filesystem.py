@@ -328,11 +328,11 @@ class FileSystemStore(ObjectStore[T]):
     def surely_lacks(self, id: str, *, collection: Collection[Any]) -> bool:
         """Whether there is no file under the name that the id gets. One of another name may hold it: it is no tombstone."""
         self._ready(collection)
-        return not os.path.lexists(self._folder.path(collection, id))
+        return not os.access(self._folder.path(collection, id), os.F_OK)
 
     def _check_writable(self) -> None:
         if self._access.readonly:
-            raise StoreWriteError(f"{self._root} is read-only for this process", backend=self.name)
+            raise StoreWriteError(f"{self._root} is read-only for this process", backend=self.name, store_trouble=True)
 
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import enum
 import math
+import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from truthstore.errors import StoreConfigError
 
@@ -179,6 +180,13 @@ class BaseCache(ABC, Generic[V]):
     """A cache: values by key, forgotten at any time, safe to use from several threads."""
 
     name: ClassVar[str] = "cache"
+    _clear_watchers: dict[int, weakref.WeakMethod[Any]]
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        """Makes room for those that are told, whether or not a cache of your own calls `__init__` of this class."""
+        self = super().__new__(cls)
+        self._clear_watchers = {}
+        return self
 
     @abstractmethod
     def get(self, key: Hashable) -> V | None:
@@ -230,6 +238,22 @@ class BaseCache(ABC, Generic[V]):
     def get_stats(self) -> dict[str, Any]:
         """The figures and the name of the cache, ready for JSON."""
         return {"cache": self.name, "metrics": self.metrics.to_dict()}
+
+    def on_clear(self, callback: Callable[[], object]) -> None:
+        """Calls a method before `clear` forgets everything; the object that it belongs to is held weakly.
+
+        A cache of your own calls `_tell_of_clearing` first thing in its `clear`.
+        """
+        watching = self._clear_watchers
+        reference = weakref.WeakMethod(callback, lambda gone: watching.pop(id(gone), None))
+        watching[id(reference)] = reference
+
+    def _tell_of_clearing(self) -> None:
+        """Tells those whose loads are on their way that what they bring is not to be kept."""
+        for reference in self._clear_watchers.copy().values():
+            callback = reference()
+            if callback is not None:
+                callback()
 
     def close(self) -> None:
         """Gives up connections and files."""

@@ -6,30 +6,19 @@ import atexit
 import contextlib
 import logging
 import os
-import struct
 import threading
-import time
 import weakref
-from collections.abc import Callable, Collection as Several, Mapping, Sequence
+from collections.abc import Callable, Collection as Several, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from truthstore.errors import (
-    StoreBulkError,
-    StoreClosedError,
-    StoreConfigError,
-    StoreConflictError,
-    StoreConnectionError,
-    StoreCorruptError,
-    StoreError,
-    StoreNotFoundError,
-    StoreReadError,
-    StoreWriteError,
-    shown,
-)
-from truthstore.packing import pack, unpack
-from truthstore.query import EVERYTHING
+from truthstore.caching.delivering import Delivery
+from truthstore.caching.refused import Refused, is_refusal
+from truthstore.caching.sending import Sender
+from truthstore.caching.taken import Seen, Taken, now, readable, superseded
+from truthstore.errors import StoreBulkError, StoreClosedError, StoreConflictError, StoreError, StoreWriteError, shown
+from truthstore.forking import Rank, watch_forks
 from truthstore.record import Record, new_revision
-from truthstore.spool import Entry, Spool
+from truthstore.spool import Spool
 
 if TYPE_CHECKING:
     from truthstore.caching.base import CacheConfig
@@ -40,18 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["WriteBehind"]
 
 FOLDER: Final = os.path.join(".truthstore", "spool")
-REFUSED: Final = "refused:"
-"""Before the topic of what the store refused for good."""
-FEW: Final = 8
-OF_THE_STORE: Final = (
-    StoreClosedError,
-    StoreConfigError,
-    StoreConflictError,
-    StoreConnectionError,
-    StoreReadError,
-)
-"""Errors that do not judge an item."""
-_TIME: Final = struct.Struct(">q")
 log: Final = logging.getLogger("truthstore.caching")
 
 
@@ -62,7 +39,7 @@ class WriteBehind:
         base: the store.
         config: where the queue lies, and how often it is delivered.
         identity: the name of the store; several stores may share one queue.
-        delivered: told of keys that were delivered, beside what the store announces itself.
+        changed: told of keys of which something else is found from now on, beside what the store announces itself.
     """
 
     def __init__(
@@ -70,28 +47,47 @@ class WriteBehind:
         base: BaseStore[Any],
         config: CacheConfig,
         identity: Callable[[], str],
-        delivered: Callable[[Sequence[Key]], None],
+        changed: Callable[[Sequence[Key]], None],
     ) -> None:
         self._base = base
         self._config = config
         self._identity = identity
-        self._delivered = delivered
-        self._lock = threading.Lock()
+        self._changed = changed
         self._queue: Spool | None = None
         self._collections: dict[str, Collection[Any]] = {}
-        self._stop = threading.Event()
-        self._thread: tuple[int, threading.Thread] | None = None
         # Now, for the program may change its folder before the first write.
         self._place = os.path.abspath(config.spool_path or FOLDER)
-        self._clock = 0
-        self._untold: dict[str, Exception] = {}
-        self.errors = 0
+        self._sender = Sender(base)
+        self._refused = Refused(self._spool)
+        self._delivery = Delivery(self._spool, self._sender, self._refused, changed)
+        self._seen = Seen()
+        self._is_closed = False
+        self._anew()
+        watch_forks(self, Rank.WRITE_BEHIND)
+
+    def _anew(self) -> None:
+        # Nothing else is locked by whoever holds it.
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def before_fork(self) -> None:
+        """Nothing: what the locks guard is whole at every moment, so that a child needs only locks of its own."""
+
+    def after_fork(self, *, child: bool) -> None:
+        """A child has none of the threads that may have held a lock."""
+        if child:
+            self._anew()
+            self._refused.anew()
+            self._seen.anew()
 
     def _spool(self) -> Spool:
         if self._queue is None:
             path = self._place if self._config.spool_path else os.path.join(self._place, f"{self._identity()}.db")
             with self._lock:
                 if self._queue is None:
+                    if self._is_closed:
+                        raise StoreClosedError(f"the queue in {path} was closed")
                     self._queue = Spool(path, durability=self._config.spool_durability)
         return self._queue
 
@@ -99,16 +95,42 @@ class WriteBehind:
         self._collections.setdefault(collection.name, collection)
         return f"{self._identity()}/{collection.name}"
 
-    def _tick(self, stored_at: int) -> int:
-        """A time behind all that this object has given or seen: writes keep their order when the clock is set back."""
-        with self._lock:
-            self._clock = max(time.time_ns() // 1_000, self._clock + 1, stored_at)
-            return self._clock
-
-    def saw(self, record: Record) -> None:
+    def saw(self, record: Record, collection: Collection[Any]) -> None:
         """What is taken from now on is newer than this record, whatever the clock of its writer said."""
-        with self._lock:
-            self._clock = max(self._clock, record.meta.stored_at)
+        self._seen.note([(collection.name, record.meta.id)], record.meta.stored_at)
+
+    def watch(self, records: Iterable[Record], collection: Collection[Any]) -> Generator[Record]:
+        """The same records, each of which is seen when it is asked for."""
+        for record in records:
+            self.saw(record, collection)
+            yield record
+
+    @contextlib.contextmanager
+    def directly(self, ids: Sequence[str], collection: Collection[Any]) -> Generator[None]:
+        """While something is written or removed that does not wait: it came after all that was taken before."""
+        topic, started = self._topic(collection), now()
+        # Before, for after a crash what was removed must not come back.
+        outdated = self._refused.outdate(topic, ids)
+        try:
+            yield
+        except StoreError as error:
+            if _changed_nothing(error):
+                self._refused.restore(topic, outdated)
+            raise
+        finally:
+            self._seen.note([(collection.name, id) for id in ids], started, now())
+
+    def write(
+        self, records: Sequence[Record], collection: Collection[Any], write: Callable[[], list[Record]]
+    ) -> list[Record]:
+        """Writes what does not wait, and returns the heads."""
+        for record in records:
+            self.saw(record, collection)
+        with self.directly([record.id for record in records], collection):
+            heads = write()
+        for head in heads:
+            self.saw(head, collection)
+        return heads
 
     def put(self, records: Sequence[Record], collection: Collection[Any]) -> list[Record]:
         """Takes records durably; their heads, with a revision that holds until they are stored.
@@ -117,73 +139,73 @@ class WriteBehind:
             StoreWriteError: the queue could not take them.
         """
         stored = [Record(record.meta, record.body, new_revision()) for record in records]
-        entries = [(record.id, _taken(self._tick(record.meta.stored_at), record)) for record in stored]
-        self._spool().append(self._topic(collection), entries)
+        self._spool().append(self._topic(collection), [self._taken(record, collection) for record in stored])
         self._wake()
         return stored
 
+    def _taken(self, record: Record, collection: Collection[Any]) -> tuple[str, bytes]:
+        key, time = (collection.name, record.meta.id), now()
+        taken = Taken(time, self._seen.later(key, time), record)
+        self._seen.note([key], record.meta.stored_at)
+        return record.meta.id, taken.pack()
+
     def find(self, id: str, collection: Collection[Any]) -> Record | None:
         """What waits for an id, unless the store has something newer."""
-        entry = self._spool().find(self._topic(collection), id)
+        topic, spool = self._topic(collection), self._spool()
+        entry = spool.find(topic, id)
         if entry is None:
             return None
-        taken, record = _opened(entry)
+        taken = Taken.of(entry)
         try:
-            return None if self._stored_at(id, collection) >= taken else record
-        except StoreError:
-            return record  # nothing newer is known
+            head = self._sender.stored_at(id, collection)
+        except Exception:  # noqa: BLE001  # nothing newer is known, and delivering it will tell what is wrong
+            return taken.record
+        if not taken.is_older_than(head):
+            return taken.record
+        earlier = dict(readable(spool.entries(topic, id)))
+        return None if entry.number in superseded(earlier, {id: head}) or entry.number not in earlier else taken.record
 
     @property
     def waiting(self) -> int:
         """How many writes wait, of all collections that were used."""
         return sum(self._spool().count(self._topic(collection)) for collection in list(self._collections.values()))
 
-    @property
-    def refused(self) -> list[str]:
-        """Ids of what the store refused for good, of all collections that were used."""
-        spool = self._spool()
-        return [
-            id
-            for collection in list(self._collections.values())
-            for id in spool.keys(REFUSED + self._topic(collection))
+    def figures(self) -> dict[str, Any]:
+        """How many writes wait, failed and were superseded, and the ids of what the store refused for good."""
+        refused = [
+            id for collection in list(self._collections.values()) for id in self._refused.ids(self._topic(collection))
         ]
+        return {
+            "waiting": self.waiting,
+            "errors": self._delivery.errors,
+            "refused": refused,
+            "superseded": self._delivery.superseded,
+        }
 
     def find_refused(self, collection: Collection[Any]) -> list[Record]:
         """What was refused and can be read, in the order in which it was taken."""
-        topic, spool = REFUSED + self._topic(collection), self._spool()
-        found: list[Record] = []
-        last = 0
-        while entries := spool.waiting(topic, after=last):
-            last = entries[-1].number
-            for entry in entries:
-                with contextlib.suppress(StoreCorruptError):
-                    found.append(_opened(entry)[1])
-        return found
+        return self._refused.records(self._topic(collection))
 
     def discard(self, collection: Collection[Any], ids: Several[str] | None = None) -> int:
         """Gives up what was refused, and returns how much that was."""
-        topic, spool = REFUSED + self._topic(collection), self._spool()
-        keys = [key for key in spool.keys(topic) if ids is None or key in ids]
-        numbers = [entry.number for key in keys for entry in spool.entries(topic, key)]
-        if numbers:
-            spool.remove(numbers)
-        self._forgive(keys)
-        return len(numbers)
+        return self._refused.discard(self._topic(collection), collection.name, ids)
 
     def retry(self, collection: Collection[Any]) -> int:
-        """Lets what was refused wait again, and returns how much that was."""
-        topic, spool = self._topic(collection), self._spool()
-        keys = spool.keys(REFUSED + topic)
-        numbers = [entry.number for key in keys for entry in spool.entries(REFUSED + topic, key)]
-        if numbers:
-            spool.move(numbers, topic)
-            self._delivered([(collection.name, key) for key in keys])  # what is cached of them may be older
-        self._forgive(keys)
-        return len(numbers)
-
-    def _forgive(self, ids: Sequence[str]) -> None:
-        with self._lock:
-            self._untold = {id: error for id, error in self._untold.items() if id not in ids}
+        """Lets what was refused wait again, but for what was removed or replaced since; how much waits again."""
+        retried = self._refused.retry(
+            self._topic(collection), collection.name, lambda ids: self._sender.heads(ids, collection)[0]
+        )
+        self._changed([(collection.name, id) for id in retried.ids])
+        if retried.left:
+            log.warning(
+                "write-behind: %s writes of %s were refused, and then removed or replaced: they are not tried again; "
+                "refused() lists them, discard_refused() gives them up",
+                retried.left,
+                collection.name,
+            )
+        if retried.again:
+            self._wake()
+        return retried.again
 
     def drain(self, collection: Collection[Any], ids: Several[str] | None = None) -> None:
         """Stores what waits in a collection; what is refused for good waits no longer.
@@ -195,7 +217,9 @@ class WriteBehind:
         Raises:
             StoreWriteError: something could not be stored; it still waits.
         """
-        failed = self._deliver(collection)
+        failed = self._delivery.deliver(self._topic(collection), collection)
+        if failed:
+            self._wake()  # as after a write: what waits is tried again
         if ids is not None:
             failed = {id: error for id, error in failed.items() if id in ids}
         if failed:
@@ -209,180 +233,85 @@ class WriteBehind:
                 retryable=True,
             ) from error
 
-    def flush(self) -> None:
+    def flush(self, collection: Collection[Any] | None = None) -> None:
         """Stores what waits in every collection that was used.
+
+        Args:
+            collection: one more, though nothing was written to it yet.
 
         Raises:
             StoreWriteError: something could not be stored, and still waits, or was refused for good, which is said once.
         """
-        for collection in list(self._collections.values()):
-            self.drain(collection)
-        with self._lock:
-            untold, self._untold = self._untold, {}
-        if untold:
-            id, error = next(iter(untold.items()))
+        if collection is not None:
+            self._collections.setdefault(collection.name, collection)
+        complaints: list[Exception] = []
+        for each in list(self._collections.values()):
+            try:
+                self.drain(each)
+            except Exception as error:  # noqa: BLE001  # raised when all others were stored
+                complaints.append(error)
+        refusal = self._complaint()
+        if refusal is not None:
+            complaints.append(refusal)
+        if len(complaints) == 1:
+            raise complaints[0]
+        if complaints:
             raise StoreWriteError(
-                f"{len(untold)} items were taken and then refused: see refused() and discard_refused(); "
-                f"first: {shown(id)}: {error}",
-                backend=self._base.name,
-                identifier=id,
-            ) from error
+                "; ".join(map(str, complaints)), backend=self._base.name, retryable=True
+            ) from complaints[0]
+
+    def _complaint(self) -> StoreWriteError | None:
+        """What was refused since the last flush."""
+        untold = self._refused.told()
+        if not untold:
+            return None
+        (_, id), error = next(iter(untold.items()))
+        complaint = StoreWriteError(
+            f"{len(untold)} items were taken and then refused: see refused() and discard_refused(); "
+            f"first: {shown(id)}: {error}",
+            backend=self._base.name,
+            identifier=id,
+        )
+        complaint.__cause__ = error
+        return complaint
 
     def recover(self, collection: Collection[Any]) -> None:
         """Stores what an earlier process left in a collection; what cannot be stored is logged, and waits."""
         self._topic(collection)
-        self.flush_quietly()
+        if not self.flush_quietly():
+            self._wake()
 
-    def flush_quietly(self) -> None:
-        """Stores what can be stored, and logs the rest."""
+    def flush_quietly(self) -> bool:
+        """Stores what can be stored, and logs the rest; whether that was all."""
+        is_all = True
         for collection in list(self._collections.values()):
             try:
                 self.drain(collection)
             except StoreError as error:
+                is_all = False
                 log.warning("write-behind: %s", error)
             except Exception:
                 # The thread goes on: what waits is tried again.
-                self.errors += 1
+                is_all = False
+                self._delivery.errors += 1
                 log.exception("write-behind: what waits in %s could not be delivered", collection.name)
-
-    def _deliver(self, collection: Collection[Any]) -> dict[str, Exception]:
-        topic, spool = self._topic(collection), self._spool()
-        while True:
-            keys: dict[int, str] = {}
-            refused: dict[int, Exception] = {}
-
-            def send(
-                entries: Sequence[Entry], keys: dict[int, str] = keys, refused: dict[int, Exception] = refused
-            ) -> Mapping[int, Exception]:
-                keys.update((entry.number, entry.key) for entry in entries)
-                failed = self._send(entries, collection)
-                new = {number: error for number, error in failed.items() if _is_refusal(error)}
-                if new:
-                    spool.move(list(new), REFUSED + topic)
-                    refused.update(new)
-                return failed
-
-            failed = spool.deliver(topic, send)
-            if not refused:
-                self.errors += len(failed)
-                return {keys.get(number, ""): error for number, error in failed.items()}
-            self._refuse({keys[number]: error for number, error in refused.items()}, len(refused), collection)
-            # Writes behind a refused one no longer wait for it.
-
-    def _refuse(self, refused: Mapping[str, Exception], count: int, collection: Collection[Any]) -> None:
-        with self._lock:
-            self.errors += count
-            self._untold.update(refused)
-        id, error = next(iter(refused.items()))
-        log.error(
-            "write-behind: %s writes of %s were taken and are refused by the store; they are kept in %s; first: %s: %s",
-            count,
-            collection.name,
-            self._spool().path,
-            shown(id),
-            error,
-        )
-
-    def _send(self, entries: Sequence[Entry], collection: Collection[Any]) -> dict[int, Exception]:
-        failed: dict[int, Exception] = {}
-        opened: dict[int, tuple[int, Record]] = {}
-        for entry in entries:
-            try:
-                opened[entry.number] = _opened(entry)
-            except StoreCorruptError as error:
-                failed[entry.number] = error
-        heads, unknown = self._heads(list(dict.fromkeys(entry.key for entry in entries)), collection)
-        failed.update((entry.number, unknown[entry.key]) for entry in entries if entry.key in unknown)
-        # A process was killed after storing them, or an answer was lost: what led to what is stored now was stored too.
-        arrived = {
-            entry.key: entry.number
-            for entry in entries
-            if entry.tried and entry.number in opened and heads.get(entry.key) == opened[entry.number][1].meta.stored_at
-        }
-        records = {
-            entry.number: opened[entry.number][1]
-            for entry in entries
-            if entry.number not in failed
-            and entry.number > arrived.get(entry.key, 0)
-            and heads.get(entry.key, -1) < opened[entry.number][0]  # else somebody wrote after it was taken
-        }
-        if records:
-            failed.update(self._put(records, collection))
-        self._delivered([(collection.name, entry.key) for entry in entries])
-        return failed
-
-    def _put(self, records: Mapping[int, Record], collection: Collection[Any]) -> dict[int, Exception]:
-        """The errors of records that could not be stored, by number."""
-        by_id: Mapping[str, Exception]
-        try:
-            self._base.put_records(list(records.values()), collection=collection)
-        except StoreBulkError as error:
-            by_id = error.failed
-        except StoreError as error:
-            by_id = {record.id: error for record in records.values()}
-        else:
-            return {}
-        failed: dict[int, Exception] = {}
-        held: dict[str, Exception] = {}
-        for number, record in records.items():
-            problem = held.get(record.id) or by_id.get(record.id)
-            if problem is not None and record.id not in held and len(records) > 1 and _is_refusal(problem):
-                # It may concern another record: only what is refused on its own is refused.
-                try:
-                    self._base.put_record(record, collection=collection)
-                    problem = None
-                except StoreError as error:
-                    problem = error
-            if problem is not None:
-                failed[number] = problem
-                if not _is_refusal(problem):
-                    held[record.id] = problem
-        return failed
-
-    def _heads(
-        self, ids: Sequence[str], collection: Collection[Any]
-    ) -> tuple[dict[str, int], dict[str, StoreReadError]]:
-        """When what is stored now was written, and the errors of ids of which that cannot be told."""
-        if len(ids) > FEW:
-            query = EVERYTHING.replace(ids=tuple(ids), include_deleted=True)
-            # One item that cannot be read must not hold up the others: then each is asked for on its own.
-            with contextlib.suppress(StoreError):
-                return {head.id: head.meta.stored_at for head in self._base.scan(query, collection=collection)}, {}
-        heads: dict[str, int] = {}
-        unknown: dict[str, StoreReadError] = {}
-        for id in ids:
-            try:
-                heads[id] = self._stored_at(id, collection)
-            except StoreError as error:
-                unknown[id] = StoreReadError(f"what is stored now cannot be read: {error}", retryable=True)
-        return heads, unknown
-
-    def _stored_at(self, id: str, collection: Collection[Any]) -> int:
-        try:
-            return self._base.head_record(id, collection=collection).meta.stored_at
-        except (StoreNotFoundError, StoreCorruptError):
-            return -1
+        return is_all
 
     def _wake(self) -> None:
         interval = self._config.flush_interval_seconds
-        if interval is None:
-            return
-        known = self._thread
-        if known is not None and known[0] == os.getpid() and known[1].is_alive():
+        if interval is None or (self._thread is not None and self._thread.is_alive()):
             return
         with self._lock:
-            known = self._thread
-            if known is None or known[0] != os.getpid() or not known[1].is_alive():
-                self._stop = threading.Event()
-                thread = threading.Thread(
-                    target=_keep_delivering,
-                    args=(weakref.ref(self), self._stop, interval),
-                    name="truthstore-write-behind",
-                    daemon=True,
-                )
-                self._thread = (os.getpid(), thread)
-                thread.start()
-                _open.add(self)
+            if self._is_closed or (self._thread is not None and self._thread.is_alive()):
+                return
+            self._thread = threading.Thread(
+                target=_keep_delivering,
+                args=(weakref.ref(self), self._stop, interval),
+                name="truthstore-write-behind",
+                daemon=True,
+            )
+            self._thread.start()
+            _open.add(self)
 
     def close(self) -> None:
         """Stores what waits and closes the queue.
@@ -390,11 +319,15 @@ class WriteBehind:
         Raises:
             StoreWriteError: something could not be stored; it waits in the queue for the next process.
         """
-        _open.discard(self)
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            thread = self._thread
+            _open.discard(self)
         self._stop.set()
-        known = self._thread
-        if known is not None and known[0] == os.getpid() and known[1] is not threading.current_thread():
-            known[1].join()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
         if self._queue is not None:
             try:
                 self.flush()
@@ -402,25 +335,9 @@ class WriteBehind:
                 self._queue.close()
 
 
-def _taken(time: int, record: Record) -> bytes:
-    return _TIME.pack(time) + pack(record)
-
-
-def _opened(entry: Entry) -> tuple[int, Record]:
-    """When an entry was taken, and the record."""
-    if len(entry.payload) < _TIME.size:
-        raise StoreCorruptError(f"entry {entry.number} of the queue is cut off", identifier=entry.key)
-    return _TIME.unpack_from(entry.payload)[0], unpack(entry.payload[_TIME.size :])
-
-
-def _is_refusal(error: Exception) -> bool:
-    """Whether it is no use to try again. What the operating system says may pass: a full disk, a missing permission."""
-    return (
-        isinstance(error, StoreError)
-        and not error.retryable
-        and not isinstance(error, OF_THE_STORE)
-        and not isinstance(error.__cause__, OSError)
-    )
+def _changed_nothing(error: StoreError) -> bool:
+    """Whether what raised this has surely written and removed nothing."""
+    return isinstance(error, StoreConflictError) or (not isinstance(error, StoreBulkError) and is_refusal(error))
 
 
 def _keep_delivering(reference: weakref.ref[WriteBehind], stop: threading.Event, interval: float) -> None:

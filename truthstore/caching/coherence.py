@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from truthstore.forking import watch_forks
+from truthstore.forking import Rank, watch_forks
 
 if TYPE_CHECKING:
     from truthstore.record import Change, Record, Revision
@@ -48,9 +48,10 @@ class Flight:
 class Session:
     """A write or a bulk read, and what was announced while it went on."""
 
-    __slots__ = ("announced",)
+    __slots__ = ("announced", "is_stale")
 
     def __init__(self) -> None:
+        self.is_stale = False
         self.announced: dict[Key, list[Revision | None]] = {}
 
 
@@ -64,7 +65,7 @@ class Coherence:
     def __init__(self, forget: Callable[[Sequence[Key]], None]) -> None:
         self._forget = forget
         self._anew()
-        watch_forks(self)
+        watch_forks(self, Rank.COHERENCE)
 
     def _anew(self) -> None:
         self.lock = threading.Lock()
@@ -116,12 +117,33 @@ class Coherence:
                     session.announced.setdefault(key, []).append(revision)
         self._forget(keys)
 
-    def saw(self, key: Key, revision: Revision) -> None:
-        """Somebody was told of a revision that may not have been announced yet; called with the lock held.
+    def cleared(self) -> None:
+        """Everything is about to leave the cache: what was asked for before now must not be kept afterwards."""
+        with self.lock:
+            for flight in self._flights.values():
+                flight.is_stale = True
+            self._flights.clear()
+            for session in self._sessions:
+                session.is_stale = True
 
-        Whoever has written an earlier one must not keep it now: that somebody would go back in time.
+    def saw(self, key: Key, revision: Revision, *, by: Flight | Session | None = None) -> None:
+        """Somebody is told of a revision that may not have been announced yet; called with the lock held.
+
+        Whoever has written or read an earlier one must not keep it now, and nobody may join a load that began earlier:
+        that somebody would go back in time.
+
+        Args:
+            key: whose revision.
+            revision: the revision.
+            by: the load or bulk read that found it.
         """
+        flight = self._flights.get(key)
+        if flight is not None and flight is not by:
+            flight.is_stale = True
+            del self._flights[key]
         for session in self._sessions:
+            if session is by:
+                continue
             announced = session.announced.setdefault(key, [])
             if revision not in announced:
                 announced.append(revision)
@@ -147,6 +169,6 @@ def _copied(error: Exception) -> Exception:
 
 
 def untouched(session: Session, key: Key, revision: Any) -> bool:
-    """Whether nothing but the session's own write of this revision was announced."""
+    """Whether nothing was announced but this revision, which the session itself has written or read."""
     announced = session.announced.get(key)
-    return not announced or announced == [revision]
+    return not session.is_stale and (not announced or announced == [revision])

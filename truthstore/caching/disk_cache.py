@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import sqlite3
+import threading
+import weakref
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -19,7 +21,7 @@ class DiskCache(GuardedCache):
 
     Args:
         directory: the folder; it is made if need be.
-        ttl_seconds: how long an entry may be served; None means until its place is needed.
+        ttl_seconds: how long an entry may be served; None, 0 and infinity mean until its place is needed.
         max_memory_mb: at most about so many megabytes; what was used longest ago goes first.
         timeout_seconds: how long to wait for another process.
         retry_seconds: after a failure the folder is left alone for so long.
@@ -29,6 +31,7 @@ class DiskCache(GuardedCache):
     """
 
     name: ClassVar[str] = "disk"
+    _cache: Any = None
 
     def __init__(
         self,
@@ -49,13 +52,14 @@ class DiskCache(GuardedCache):
             failures=(diskcache.Timeout, sqlite3.Error, OSError),
         )
         try:
-            self._cache: Any = diskcache.Cache(
-                os.fspath(directory),
-                timeout=timeout_seconds,
-                disk=_bytes_only(diskcache),
-                size_limit=int(max_memory_mb * 1e6),
-                eviction_policy="least-recently-used",
-            )
+            with self._gate:  # it opens connections
+                self._cache = _folder(diskcache)(
+                    os.fspath(directory),
+                    timeout=timeout_seconds,
+                    disk=_bytes_only(diskcache),
+                    size_limit=int(max_memory_mb * 1e6),
+                    eviction_policy="least-recently-used",
+                )
         except (OSError, sqlite3.Error, diskcache.Timeout) as error:
             raise StoreConfigError(f"the cache in {os.fspath(directory)} cannot be opened: {error}") from error
 
@@ -98,7 +102,60 @@ class DiskCache(GuardedCache):
     def close(self) -> None:
         """Removes what is still to be removed, and closes the folder."""
         self.settle()
-        self._cache.close()
+        with self._gate:
+            self._cache.close_all()
+
+    def _rest(self) -> None:
+        if self._cache is not None:
+            self._cache.close_all()
+
+    def _start_anew(self) -> None:
+        pass  # nothing was open
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that can be referred to weakly."""
+
+
+def _folder(diskcache: Any) -> type:
+    """A cache whose connections, one for each thread, can all be closed by the thread that forks."""
+
+    class Folder(diskcache.Cache):  # type: ignore[misc]  # a class of an untyped package
+        def __init__(self, directory: str, **options: Any) -> None:
+            self._opened: weakref.WeakSet[_Connection] = weakref.WeakSet()
+            super().__init__(directory, **options)
+
+        @property
+        def _con(self) -> sqlite3.Connection:
+            known: sqlite3.Connection | None = getattr(self._local, "con", None)
+            return self._connect() if known is None else known
+
+        def _connect(self) -> sqlite3.Connection:
+            connection = sqlite3.connect(
+                os.path.join(self._directory, diskcache.core.DBNAME),
+                timeout=self._timeout,
+                isolation_level=None,
+                check_same_thread=False,
+                factory=_Connection,
+            )
+            self._local.con = connection
+            self._opened.add(connection)
+            try:
+                settings = connection.execute("SELECT key, value FROM Settings").fetchall()
+            except sqlite3.OperationalError:  # there is no such table yet
+                settings = []
+            for key, value in settings:
+                if key.startswith("sqlite_"):  # holds for one connection
+                    self.reset(key, value, update=False)
+            return connection
+
+        def close_all(self) -> None:
+            """Closes the connections of all threads, which open others when they need them."""
+            for connection in list(self._opened):
+                connection.close()
+            self._local = threading.local()
+
+    return Folder
 
 
 def _bytes_only(diskcache: Any) -> type:

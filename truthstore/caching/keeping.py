@@ -46,7 +46,10 @@ class Keeper:
         self._config = config
         self._load_one = load
         self._fills_on_read = fills_on_read
+        # Then an answer is not older than what another process had written before it was asked for.
+        self._is_exact = config.revalidate or isinstance(tier, SharedTier)
         self.coherence = Coherence(tier.forget)
+        tier.on_clear(self.coherence.cleared)
 
     def find(self, id: str, collection: Collection[Any]) -> Record | None:
         """The record from the cache, `MISSING`, or None; with revalidation only if the store still has the same."""
@@ -64,23 +67,38 @@ class Keeper:
 
     def head(self, id: str, collection: Collection[Any]) -> Record:
         """The head from below; what is older than it is not served afterwards."""
-        head = self._base.head_record(id, collection=collection)
-        tier = self._tier
-        if isinstance(tier, LocalTier):
-            key = (collection.name, id)
-            with self.coherence.lock:
-                self.coherence.saw(key, head.revision)
-                if tier.holds(key):
-                    tier.forget([key])  # kept meanwhile: perhaps what was there before
+        key = (collection.name, id)
+        try:
+            head = self._base.head_record(id, collection=collection)
+        except StoreNotFoundError:
+            self._saw(key, MISSING.revision)
+            raise
+        self._saw(key, head.revision)
         return head
+
+    def _saw(self, key: Key, revision: Revision) -> None:
+        with self.coherence.lock:
+            self.coherence.saw(key, revision)
+            self._drop(key)
+
+    def _drop(self, key: Key) -> None:
+        """Forgets what was kept meanwhile, perhaps what was there before what somebody is told now; under the lock."""
+        # Of a shared cache nothing need be forgotten: a writer has ended all leases before it writes.
+        if isinstance(self._tier, LocalTier) and self._tier.holds(key):
+            self._tier.forget([key])
 
     def load(self, id: str, collection: Collection[Any]) -> Record:
         """The record from below, `MISSING` if there is none: one load for all who ask at the same time."""
         key = (collection.name, id)
+        may_be_older = self._is_exact
         while True:
             flight, is_own = self.coherence.board(key)
             if not is_own:
                 record = flight.wait()
+                if may_be_older:
+                    # It began before this call, perhaps before what another process has written since. The next did not.
+                    may_be_older = False
+                    record = self.find(id, collection)
                 if record is not None:
                     return record
                 continue  # whoever loaded was interrupted
@@ -90,7 +108,7 @@ class Keeper:
                     flight.record = self._load_one(id, collection)
                 except StoreNotFoundError:
                     flight.record = MISSING
-                self._keep(key, flight.record, claim, partial(_flies, flight))
+                self._keep(key, flight.record, claim, partial(_flies, flight), by=flight)
             except Exception as error:
                 flight.error = error
                 raise
@@ -104,8 +122,10 @@ class Keeper:
         try:
             claims = self._tier.claim([(collection.name, id) for id in ids]) if self._fills_on_read else {}
             loaded = self._base.get_records(ids, collection=collection)
-            for key, claim in claims.items():
-                self._keep(key, loaded.get(key[1], MISSING), claim, partial(_quiet, session, key))
+            for id in ids:
+                key = (collection.name, id)
+                record = loaded.get(id, MISSING)
+                self._keep(key, record, claims.get(key), partial(untouched, session, key, record.revision), by=session)
         finally:
             self.coherence.end(session)
         return loaded
@@ -118,7 +138,7 @@ class Keeper:
         try:
             claim = self._tier.claim([key]).get(key)
             record = self._load_one(id, collection)
-            self._keep(key, record, claim, partial(_quiet, session, key))
+            self._keep(key, record, claim, partial(untouched, session, key, record.revision), by=session)
         finally:
             self.coherence.end(session)
         return record
@@ -127,16 +147,23 @@ class Keeper:
         """Keeps what is found, whatever the mode, and returns how much that was."""
         if isinstance(self._tier, SharedTier):
             # A lease holds from the moment it is given: what was read before may be old.
-            return sum(self.refresh(record.id, collection).id == record.id for record in records())
+            return sum(self._warm_one(record.id, collection) for record in records())
         count = 0
         session = self.coherence.begin()
         try:
             for record in records():
                 key = (collection.name, record.id)
-                count += self._keep(key, record, b"", partial(_quiet, session, key))
+                count += self._keep(key, record, b"", partial(untouched, session, key, record.revision), by=session)
         finally:
             self.coherence.end(session)
         return count
+
+    def _warm_one(self, id: str, collection: Collection[Any]) -> bool:
+        try:
+            self.refresh(id, collection)
+        except StoreNotFoundError:  # removed since the query found it
+            return False
+        return True
 
     def write(
         self,
@@ -148,11 +175,10 @@ class Keeper:
     ) -> list[Record]:
         """Writes, and keeps what was written if `fill` is set and nobody else wrote at the same time."""
         keys = [(collection.name, record.id) for record in records]
+        claims = self._tier.claim(keys, force=True)
         session = self.coherence.begin()
         heads: list[Record] = []
-        claims: dict[Key, bytes] = {}
         try:
-            claims = self._tier.claim(keys, force=True)
             heads = write()
         finally:
             # A write that failed may have happened all the same.
@@ -213,12 +239,31 @@ class Keeper:
         if untold:
             self.coherence.changed(untold)
 
-    def _keep(self, key: Key, record: Record, claim: bytes | None, is_valid: Callable[[], bool]) -> bool:
+    def _keep(
+        self,
+        key: Key,
+        record: Record,
+        claim: bytes | None,
+        is_valid: Callable[[], bool],
+        *,
+        by: Flight | Session | None = None,
+    ) -> bool:
+        """Keeps a record if nothing speaks against it.
+
+        Args:
+            key: its key.
+            record: the record.
+            claim: the permit to keep it.
+            is_valid: asked under the lock.
+            by: the load or bulk read that found the record, if it was read.
+        """
         ttl = self._config.negative_ttl_seconds if record is MISSING else None
-        if claim is None or ttl == 0:
-            return False
         with self.coherence.lock:
-            if not is_valid():
+            if by is not None:
+                self.coherence.saw(key, record.revision, by=by)
+            if claim is None or ttl == 0 or not is_valid():
+                if by is not None:
+                    self._drop(key)
                 return False
             if isinstance(self._tier, LocalTier):
                 return self._tier.keep(key, record, claim, ttl)
@@ -228,7 +273,3 @@ class Keeper:
 
 def _flies(flight: Flight) -> bool:
     return not flight.is_stale
-
-
-def _quiet(session: Session, key: Key) -> bool:
-    return key not in session.announced

@@ -15,7 +15,7 @@ import cachetools
 
 from truthstore.caching.base import BaseCache, CacheConfig, CacheMetrics, EvictionPolicy
 from truthstore.errors import StoreConfigError
-from truthstore.forking import watch_forks
+from truthstore.forking import Rank, watch_forks
 from truthstore.record import Record
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class InMemoryCache(BaseCache[V], Generic[V]):
         self._now = [monotonic()]
         self._data = self._make()
         self._hits = self._misses = self._sets = self._deletes = self._expirations = self._evictions = 0
-        watch_forks(self)
+        watch_forks(self, Rank.CACHE)
 
     def _make(self) -> Data:
         return _POLICIES[self._config.policy](self._max_bytes, partial(operator.itemgetter(0), self._now))
@@ -148,6 +148,7 @@ class InMemoryCache(BaseCache[V], Generic[V]):
 
     def clear(self) -> int:
         """Forgets everything and returns how much that was."""
+        self._tell_of_clearing()
         with self._lock:
             self._now[0] = monotonic()
             count = len(self._data)

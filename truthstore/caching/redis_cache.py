@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any, ClassVar, Final
 
@@ -26,16 +27,18 @@ class RedisCache(GuardedCache):
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``.
         prefix: what its keys start with; caches of one server with different prefixes never meet.
-        ttl_seconds: how long an entry may be served; None means until the server drops it.
+        ttl_seconds: how long an entry may be served; None, 0 and infinity mean until the server drops it.
         timeout_seconds: how long to wait for an answer.
         retry_seconds: after a failure the server is left alone for so long.
-        client: a client of the package redis, instead of a URL. Its owner closes it.
+        client: a client of the package redis, instead of a URL. Its owner closes it, and sees to it that no other
+            thread uses it elsewhere while the process forks.
 
     Raises:
         StoreConfigError: the package redis is not installed, or the client decodes answers.
     """
 
     name: ClassVar[str] = "redis"
+    _connect: Callable[[], Any] | None = None
 
     def __init__(
         self,
@@ -55,14 +58,15 @@ class RedisCache(GuardedCache):
             raise StoreConfigError("RedisCache needs the extra 'redis': pip install 'truthstore[redis]'") from error
         super().__init__(ttl_seconds=ttl_seconds, retry_seconds=retry_seconds, failures=(redis.RedisError, OSError))
         self._prefix = prefix
-        self._is_own = client is None
         if client is None:
-            client = redis.Redis.from_url(
+            self._connect = partial(
+                redis.Redis.from_url,
                 url,
                 socket_timeout=timeout_seconds,
                 socket_connect_timeout=timeout_seconds,
                 retry=Retry(NoBackoff(), 0),
             )
+            client = self._connect()
         elif client.connection_pool.connection_kwargs.get("decode_responses"):
             raise StoreConfigError("the client of a RedisCache must not decode answers: decode_responses=False")
         self._client: Any = client
@@ -116,8 +120,15 @@ class RedisCache(GuardedCache):
     def close(self) -> None:
         """Removes what is still to be removed, and closes the connections if they are its own."""
         self.settle()
-        if self._is_own:
+        if self._connect is not None:
             self._client.close()
+
+    def _rest(self) -> None:
+        pass  # a child does not use its parent's connections
+
+    def _start_anew(self) -> None:
+        if self._connect is not None:
+            self._client = self._connect()
 
 
 def _milliseconds(seconds: float | None) -> int | None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import secrets
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from truthstore.caching.base import CacheMetrics, SharedCache
 from truthstore.circuit import CircuitBreaker, CircuitConfig, CircuitState
+from truthstore.forking import Gate, Rank, watch_forks
 
-__all__ = ["GuardedCache"]
+__all__ = ["Debts", "GuardedCache"]
 
+K = TypeVar("K")
 R = TypeVar("R")
 
 log: Final = logging.getLogger("truthstore.caching")
@@ -22,6 +25,68 @@ LEASE: Final = b"\0"
 VALUE: Final = b"\1"
 LEASE_SECONDS: Final = 30
 OWED: Final = 10_000
+FOR_EVER: Final = 1e9
+"""Seconds, about thirty years: no cache is asked to count that far."""
+
+
+class Owed(NamedTuple, Generic[K]):
+    """What was owed at one moment: keys, or everything if that is not 0, with the number of the last time."""
+
+    keys: dict[K, int]
+    everything: int
+
+
+class Debts(Generic[K]):
+    """What is still to be removed. What comes to be owed anew while it is being removed stays owed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._owed: Owed[K] = Owed({}, 0)
+        watch_forks(self, Rank.FIGURES)
+
+    def __bool__(self) -> bool:
+        return bool(self._owed.keys or self._owed.everything)
+
+    def __str__(self) -> str:
+        return "keys" if self._owed.everything else f"{len(self._owed.keys)} keys"
+
+    def owe(self, keys: Iterable[K]) -> None:
+        """Keys are to be removed; when they are too many, everything."""
+        with self._lock:
+            number = next(self._numbers)
+            known, everything = self._owed
+            known.update(dict.fromkeys(keys, number))
+            if everything or len(known) > OWED:
+                self._owed = Owed({}, number)
+
+    def owe_all(self) -> None:
+        """Everything is to be removed."""
+        with self._lock:
+            self._owed = Owed({}, next(self._numbers))
+
+    def now(self) -> Owed[K]:
+        """What is owed at this moment."""
+        with self._lock:
+            return Owed(self._owed.keys.copy(), self._owed.everything)
+
+    def paid(self, paid: Owed[K]) -> None:
+        """That much was removed."""
+        with self._lock:
+            known, everything = self._owed
+            left = {key: number for key, number in known.items() if paid.keys.get(key) != number}
+            self._owed = Owed(left, 0 if everything == paid.everything else everything)
+
+    def before_fork(self) -> None:
+        """Waits until no thread is in the middle of a change."""
+        self._lock.acquire()
+
+    def after_fork(self, *, child: bool) -> None:
+        """A child owes what its parent owes: to remove it twice does no harm."""
+        if child:
+            self._lock = threading.Lock()
+        else:
+            self._lock.release()
 
 
 class GuardedCache(SharedCache):
@@ -32,7 +97,7 @@ class GuardedCache(SharedCache):
     and `close` try once more, and what they cannot remove stays until it expires.
 
     Args:
-        ttl_seconds: how long an entry may be served; None means for ever.
+        ttl_seconds: how long an entry may be served; None, 0 and infinity mean for ever.
         retry_seconds: after a failure the cache is left alone for so long.
         failures: the errors that mean that it cannot be used.
     """
@@ -40,15 +105,16 @@ class GuardedCache(SharedCache):
     def __init__(
         self, *, ttl_seconds: float | None, retry_seconds: float, failures: tuple[type[Exception], ...]
     ) -> None:
-        if ttl_seconds is not None and ttl_seconds < 0:
-            raise ValueError("ttl_seconds cannot be negative")
-        self._ttl = ttl_seconds or None
+        if ttl_seconds is not None and not ttl_seconds >= 0:
+            raise ValueError(f"ttl_seconds cannot be {ttl_seconds}: it is at least 0, and None means for ever")
+        self._ttl = _span(ttl_seconds or None)
         self._failures = failures
         self._breaker = CircuitBreaker(CircuitConfig(failure_threshold=1, recovery_timeout=retry_seconds))
         self._lock = threading.Lock()
-        self._owed: set[str] = set()
-        self._owes_all = False
+        self._debts: Debts[str] = Debts()
         self._figures: dict[str, int] = dict.fromkeys(("hits", "misses", "sets", "deletes", "errors"), 0)
+        self._gate = Gate()
+        watch_forks(self, Rank.CACHE)
 
     @abstractmethod
     def _get(self, keys: list[str]) -> list[bytes | None]: ...
@@ -73,12 +139,24 @@ class GuardedCache(SharedCache):
     @abstractmethod
     def _count(self) -> int: ...
 
+    @abstractmethod
+    def _rest(self) -> None:
+        """Gives up what must not cross a fork; no operation is under way."""
+
+    @abstractmethod
+    def _start_anew(self) -> None:
+        """In the child of a fork: makes anew what it must not share with its parent."""
+
     def _attempt(self, operation: Callable[[], R], otherwise: R) -> R:
+        with self._gate:
+            return self._attempt_inside(operation, otherwise)
+
+    def _attempt_inside(self, operation: Callable[[], R], otherwise: R) -> R:
         if not self._breaker.allow():
             self._add("errors", 1)
             return otherwise
         try:
-            if self._owed or self._owes_all:
+            if self._debts:
                 self._settle()
             result = operation()
         except self._failures as error:
@@ -91,38 +169,29 @@ class GuardedCache(SharedCache):
         return result
 
     def _settle(self) -> None:
-        with self._lock:
-            owed, everything = set(self._owed), self._owes_all
-        if everything:
+        owed = self._debts.now()
+        if owed.everything:
             self._clear()
-        elif owed:
-            self._remove(sorted(owed))
-        with self._lock:
-            self._owed -= owed
-            self._owes_all = self._owes_all and not everything
+        elif owed.keys:
+            self._remove(sorted(owed.keys))
+        self._debts.paid(owed)
 
     def settle(self) -> bool:
         """Tries once more to remove what could not be removed; False if others may still be served from it."""
-        if not (self._owed or self._owes_all):
+        if not self._debts:
             return True
         try:
-            self._settle()
+            with self._gate:
+                self._settle()
         except self._failures as error:
             log.warning(
                 "%s could not be removed from the %s cache, and may be served to others until they expire: %s",
-                "keys" if self._owes_all else f"{len(self._owed)} keys",
+                self._debts,
                 self.name,
                 error,
             )
             return False
         return True
-
-    def _owe(self, keys: Iterable[str]) -> None:
-        with self._lock:
-            self._owed.update(keys)
-            if len(self._owed) > OWED:
-                self._owed.clear()
-                self._owes_all = True
 
     def _add(self, figure: str, count: int) -> None:
         with self._lock:
@@ -151,10 +220,10 @@ class GuardedCache(SharedCache):
     def set_many(self, values: Mapping[Any, bytes], ttl_seconds: float | None = None) -> None:
         """Keeps many, in one call."""
         stored = {_name(key): VALUE + _bytes(value) for key, value in values.items()}
-        ttl = self._ttl if ttl_seconds is None else ttl_seconds
+        ttl = self._ttl if ttl_seconds is None else _span(ttl_seconds)
         if not stored:
             return
-        if ttl is not None and ttl <= 0:
+        if ttl is not None and not ttl > 0:  # nor what is no number
             self.delete_many(stored)
             return
 
@@ -165,7 +234,7 @@ class GuardedCache(SharedCache):
         if self._attempt(put, otherwise=False):
             self._add("sets", len(stored))
         else:
-            self._owe(stored)  # an older value must not come back
+            self._debts.owe(stored)  # an older value must not come back
 
     def delete(self, key: Hashable) -> bool:
         """Forgets a key; False if it was not there."""
@@ -178,7 +247,7 @@ class GuardedCache(SharedCache):
             return 0
         removed = self._attempt(lambda: self._remove(names), None)
         if removed is None:
-            self._owe(names)
+            self._debts.owe(names)
             return 0
         count = sum(first is not None and first[:1] == VALUE for first in removed)
         self._add("deletes", count)
@@ -193,9 +262,10 @@ class GuardedCache(SharedCache):
 
     def clear(self) -> int:
         """Forgets every key with this cache's prefix and returns how many there were."""
+        self._tell_of_clearing()
         count = self._attempt(self._clear, None)
         if count is None:
-            self._owes_all = True
+            self._debts.owe_all()
         return count or 0
 
     @property
@@ -210,12 +280,12 @@ class GuardedCache(SharedCache):
             return {}
         taken = self._attempt(lambda: self._take(leases, force=force), None)
         if taken is None and force:
-            self._owe(leases)
+            self._debts.owe(leases)
         return {key: leases[key] for key in taken or ()}
 
     def fill(self, key: str, lease: bytes, value: bytes, ttl_seconds: float | None = None) -> bool:
         """Keeps a value if the lease still holds."""
-        ttl = self._ttl if ttl_seconds is None else ttl_seconds
+        ttl = self._ttl if ttl_seconds is None else _span(ttl_seconds)
         filled = self._attempt(lambda: self._fill(key, lease, VALUE + value, ttl), otherwise=False)
         if filled:
             self._add("sets", 1)
@@ -226,6 +296,24 @@ class GuardedCache(SharedCache):
         """The figures of this process. Size and memory are those of the cache's own server or folder: see `size`."""
         with self._lock:
             return CacheMetrics(**self._figures, available=self._breaker.state is CircuitState.CLOSED)
+
+    def before_fork(self) -> None:
+        """Waits until no operation is under way, and gives up what must not cross a fork."""
+        self._gate.close()
+        self._rest()
+
+    def after_fork(self, *, child: bool) -> None:
+        """Lets operations go on; a child has locks and connections of its own."""
+        if child:
+            self._lock = threading.Lock()  # figures need not wait for each other
+            self._gate.anew()
+            self._start_anew()
+        else:
+            self._gate.open()
+
+
+def _span(seconds: float | None) -> float | None:
+    return None if seconds is None or seconds >= FOR_EVER else seconds
 
 
 def _name(key: Hashable) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 
@@ -11,6 +12,7 @@ from truthstore.caching.base import BaseCache, CacheConfig, CacheMetrics, CacheM
 from truthstore.caching.behind import WriteBehind
 from truthstore.caching.keeping import Keeper
 from truthstore.caching.memory import InMemoryCache
+from truthstore.caching.options import check_beside
 from truthstore.caching.tiers import MISSING, Identity, LocalTier, SharedTier
 from truthstore.configuration import configure
 from truthstore.errors import StoreConfigError, StoreNotFoundError
@@ -21,6 +23,7 @@ from truthstore.wrapper import WrapperStore
 
 if TYPE_CHECKING:
     from truthstore.aggregate import Aggregation, Row
+    from truthstore.caching.coherence import Key
     from truthstore.collection import Collection
     from truthstore.health import Verification
     from truthstore.query import StoreQuery
@@ -30,7 +33,6 @@ __all__ = ["CachedStore"]
 
 T = TypeVar("T")
 
-OF_OWN_CACHE: Final = ("eviction_policy", "max_memory_mb", "max_size", "ttl_seconds")
 FILLS_ON_WRITE: Final = frozenset({CacheMode.WRITE_THROUGH, CacheMode.READ_WRITE, CacheMode.WRITE_BEHIND})
 
 
@@ -72,21 +74,24 @@ class CachedStore(WrapperStore[T], Generic[T]):
             raise TypeError(f"cache is a cache of truthstore.caching, not {type(cache).__name__}")
         self._settings = configure(CacheConfig, config, options, "CachedStore")
         if cache is not None:
-            _check_beside(cache, self._settings, options)
+            check_beside(cache, self._settings, options)
         self._mode = mode_of(mode)
         self._owns_cache = cache is None
         self._cache: BaseCache[Any] = InMemoryCache(self._settings) if cache is None else cache
         identity = Identity(base)
         tier = SharedTier(self._cache, identity) if isinstance(self._cache, SharedCache) else LocalTier(self._cache)
-        is_behind = self._mode is CacheMode.WRITE_BEHIND
-        self._behind = WriteBehind(base, self._settings, identity, tier.forget) if is_behind else None
         self._keeper = Keeper(
             base, tier, self._settings, self._load, fills_on_read=self._mode is not CacheMode.CACHE_ASIDE
         )
+        self._behind: WriteBehind | None = None
+        self._find: Callable[[str, Collection[Any]], Record | None] = self._keeper.find
+        if self._mode is CacheMode.WRITE_BEHIND:
+            self._behind = WriteBehind(base, self._settings, identity, self._forget)
+            self._find = self._find_and_see
         self._fills_on_write = self._mode in FILLS_ON_WRITE
         base.subscribe(self._keeper.coherence.hear)
         # The shortest way to a hit: None where it cannot be taken.
-        is_direct = isinstance(tier, LocalTier) and not self._settings.revalidate
+        is_direct = isinstance(tier, LocalTier) and not self._settings.revalidate and self._behind is None
         lookup: Any = self._cache.get
         self._direct: Callable[[Any], Record | None] | None = lookup if is_direct else None
         self._token = tier.token if isinstance(tier, LocalTier) else 0
@@ -111,9 +116,9 @@ class CachedStore(WrapperStore[T], Generic[T]):
         if options or "." in collection.name:
             if options:
                 self._drain(collection, (id,))
-            return self._base.get_record(id, collection=collection, options=options)
+            return self._seen(self._base.get_record(id, collection=collection, options=options), collection)
         direct = self._direct
-        record = direct((self._token, collection.name, id)) if direct is not None else self._keeper.find(id, collection)
+        record = direct((self._token, collection.name, id)) if direct is not None else self._find(id, collection)
         if record is None:
             record = self._keeper.load(id, collection)
         if record is MISSING:
@@ -125,7 +130,7 @@ class CachedStore(WrapperStore[T], Generic[T]):
         if options or not collection.is_users or self._behind is not None:
             # What waits has no revision yet that would last.
             self._drain(collection, (id,))
-            return self._base.head_record(id, collection=collection, options=options)
+            return self._seen(self._base.head_record(id, collection=collection, options=options), collection)
         record = self._keeper.find(id, collection)
         if record is None:
             return self._keeper.head(id, collection)
@@ -143,25 +148,39 @@ class CachedStore(WrapperStore[T], Generic[T]):
         """What is cached, and the rest from below at once."""
         if options or not collection.is_users or self._behind is not None:
             self._drain(collection, ids)
-            return self._base.get_records(ids, collection=collection, options=options)
+            loaded = self._base.get_records(ids, collection=collection, options=options)
+            for record in loaded.values():
+                self._seen(record, collection)
+            return loaded
         found: dict[str, Record] = {}
         unknown: list[str] = []
         for id in ids:
-            record = self._keeper.find(id, collection)
-            if record is None:
+            kept = self._keeper.find(id, collection)
+            if kept is None:
                 unknown.append(id)
-            elif record is not MISSING:
-                found[id] = record
+            elif kept is not MISSING:
+                found[id] = kept
         return {**found, **self._keeper.load_many(unknown, collection)} if unknown else found
 
     def _load(self, id: str, collection: Collection[Any]) -> Record:
         waiting = self._behind.find(id, collection) if self._behind is not None else None
         if waiting is not None:
             return waiting
-        record = self._base.get_record(id, collection=collection)
-        if self._behind is not None:
-            self._behind.saw(record)
+        return self._seen(self._base.get_record(id, collection=collection), collection)
+
+    def _find_and_see(self, id: str, collection: Collection[Any]) -> Record | None:
+        record = self._keeper.find(id, collection)
+        return record if record is None or record is MISSING else self._seen(record, collection)
+
+    def _seen(self, record: Record, collection: Collection[Any]) -> Record:
+        """The record; what write-behind takes from now on is newer."""
+        if self._behind is not None and collection.is_users:
+            self._behind.saw(record, collection)
         return record
+
+    def _forget(self, keys: Sequence[Key]) -> None:
+        """Something else is found under these keys from now on: what is being loaded must not be kept either."""
+        self._keeper.coherence.changed([(key, None) for key in keys])
 
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
@@ -208,6 +227,7 @@ class CachedStore(WrapperStore[T], Generic[T]):
         # A tombstone is a removal, and removals are not delayed.
         if behind is not None and (expect is not ANY or options or any(record.meta.deleted for record in records)):
             self._drain(collection, [record.id for record in records])
+            write = partial(behind.write, records, collection, write)
         elif behind is not None:
             write = lambda: behind.put(records, collection)  # noqa: E731  # one of two ways to write
         return self._keeper.write(records, collection, write, fill=self._fills_on_write and not options)
@@ -220,7 +240,8 @@ class CachedStore(WrapperStore[T], Generic[T]):
             return self._base.delete_record(id, collection=collection, expect=expect, options=options)
         self._drain(collection, (id,))
         try:
-            return self._base.delete_record(id, collection=collection, expect=expect, options=options)
+            with self._directly((id,), collection):
+                return self._base.delete_record(id, collection=collection, expect=expect, options=options)
         finally:
             self._keeper.coherence.changed([((collection.name, id), None)])
 
@@ -230,7 +251,8 @@ class CachedStore(WrapperStore[T], Generic[T]):
             return self._base.delete_records(ids, collection=collection, options=options)
         self._drain(collection, ids)
         try:
-            return self._base.delete_records(ids, collection=collection, options=options)
+            with self._directly(ids, collection):
+                return self._base.delete_records(ids, collection=collection, options=options)
         finally:
             self._keeper.coherence.changed([((collection.name, id), None) for id in ids])
 
@@ -239,7 +261,8 @@ class CachedStore(WrapperStore[T], Generic[T]):
     ) -> Iterator[Record]:
         """What the store below finds, after what waits was stored."""
         self._drain(collection)
-        return self._base.scan(query, collection=collection, bodies=bodies, options=options)
+        found = self._base.scan(query, collection=collection, bodies=bodies, options=options)
+        return found if self._behind is None or not collection.is_users else self._behind.watch(found, collection)
 
     def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
         """Ids of what the store below finds, after what waits was stored."""
@@ -263,6 +286,14 @@ class CachedStore(WrapperStore[T], Generic[T]):
         self._drain(collection)
         return self._base.verify_records(collection)
 
+    def get_history(self, data_asset: str, limit: int = 10) -> list[Any]:
+        """What the layers below make of it, after what waits was stored."""
+        self._drain(self._collection)
+        return super().get_history(data_asset, limit)
+
+    def _directly(self, ids: Sequence[str], collection: Collection[Any]) -> AbstractContextManager[None]:
+        return nullcontext() if self._behind is None else self._behind.directly(ids, collection)
+
     def _drain(self, collection: Collection[Any], ids: Sequence[str] | None = None) -> None:
         if self._behind is not None and collection.is_users:
             self._behind.drain(collection, ids)
@@ -281,8 +312,7 @@ class CachedStore(WrapperStore[T], Generic[T]):
         """
         self._check()
         if self._behind is not None:
-            self._behind.drain(self._collection)
-            self._behind.flush()
+            self._behind.flush(self._collection)
 
     def refused(self) -> list[T]:
         """What write-behind took and the store then refused for good, in the order in which it was saved."""
@@ -298,7 +328,10 @@ class CachedStore(WrapperStore[T], Generic[T]):
         return 0 if self._behind is None else self._behind.discard(self._collection, wanted)
 
     def retry_refused(self) -> int:
-        """Lets what was refused wait for the store again, and returns how many writes that are."""
+        """Lets what was refused wait for the store again, and returns how many writes that are.
+
+        What was removed or replaced since it was refused stays where it is, and is logged.
+        """
         self._check()
         return 0 if self._behind is None else self._behind.retry(self._collection)
 
@@ -338,8 +371,7 @@ class CachedStore(WrapperStore[T], Generic[T]):
         """The figures of the cache, ready for JSON."""
         stats = {**self._cache.get_stats(), "mode": self._mode.value}
         if self._behind is not None:
-            behind = self._behind
-            stats["write_behind"] = {"waiting": behind.waiting, "errors": behind.errors, "refused": behind.refused}
+            stats["write_behind"] = self._behind.figures()
         return stats
 
     def stats(self) -> dict[str, Any]:
@@ -357,7 +389,10 @@ class CachedStore(WrapperStore[T], Generic[T]):
         """Rebuilds the index of the store below; bodies may have been changed there, so the cache starts anew."""
         self._drain(self._collection)
         self._cache.clear()
-        return super().rebuild_index()
+        try:
+            return super().rebuild_index()
+        finally:
+            self._cache.clear()  # somebody may have read meanwhile
 
     def close(self) -> None:
         """Stores what waits and closes the whole stack.
@@ -374,17 +409,3 @@ class CachedStore(WrapperStore[T], Generic[T]):
                 self._cache.settle()
             if self._owns_cache:
                 self._cache.clear()
-
-
-def _check_beside(cache: BaseCache[Any], config: CacheConfig, options: Mapping[str, Any]) -> None:
-    """Whether a configuration beside a cache says nothing that this cache does not heed."""
-    usual, heeded = CacheConfig(), getattr(cache, "config", None)
-    unheeded = [
-        name
-        for name in OF_OWN_CACHE
-        if name in options or getattr(config, name) not in {getattr(usual, name), getattr(heeded, name, None)}
-    ]
-    if unheeded:
-        raise StoreConfigError(
-            f"{', '.join(unheeded)}: the cache that was given has its own: tell {type(cache).__name__} instead"
-        )

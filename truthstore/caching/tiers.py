@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
+from truthstore.caching.shared import Debts
 from truthstore.collection import Collection
-from truthstore.errors import StoreConflictError, StoreCorruptError, StoreError, StoreNotFoundError
+from truthstore.errors import (
+    StoreConflictError,
+    StoreCorruptError,
+    StoreError,
+    StoreNotFoundError,
+    StoreNotSupportedError,
+    StoreWriteError,
+)
 from truthstore.packing import pack, unpack
 from truthstore.record import ABSENT, Meta, Record
 
@@ -85,6 +93,10 @@ class Tier(Protocol):
         """Removes keys."""
         ...
 
+    def on_clear(self, callback: Callable[[], object]) -> None:
+        """Calls a method before everything is forgotten."""
+        ...
+
 
 class LocalTier:
     """Records in a cache of this process; whoever keeps one holds the lock of the account of loads and writes."""
@@ -97,6 +109,10 @@ class LocalTier:
         """The record, `MISSING`, or None."""
         found: Record | None = self._cache.get((self.token, collection.name, id))
         return found
+
+    def on_clear(self, callback: Callable[[], object]) -> None:
+        """Calls a method before everything is forgotten."""
+        self._cache.on_clear(callback)
 
     def holds(self, key: Key) -> bool:
         """Whether a key is there."""
@@ -129,19 +145,38 @@ class SharedTier:
         self._cache = cache
         self._identity = identity
         self._own = threading.local()
+        self._unnamed: Debts[Key] = Debts()
 
     def _names(self, keys: Iterable[Key]) -> dict[str, Key]:
+        """The keys by what they are called in the cache.
+
+        Raises:
+            StoreError: the store cannot be asked for its name.
+        """
+        identity = self._identity()
+        if self._unnamed:
+            self._settle(identity)
+        return {_name(identity, key): key for key in keys}
+
+    def _names_if_known(self, keys: Iterable[Key]) -> dict[str, Key]:
         try:
-            identity = self._identity()
+            return self._names(keys)
         except StoreError as error:
-            # Nothing was ever cached without a name, so nothing need be looked for or removed.
             log.warning("the store could not be asked for its name, so nothing is cached: %s", error)
             return {}
-        return {f"{identity}:{key[0]}:{key[1]}": key for key in keys}
+
+    def _settle(self, identity: str) -> None:
+        """Removes what could not be named when it should have been removed."""
+        owed = self._unnamed.now()
+        if owed.everything:
+            self._cache.clear()
+        else:
+            self._cache.delete_many([_name(identity, key) for key in owed.keys])
+        self._unnamed.paid(owed)
 
     def find(self, id: str, collection: Collection[Any]) -> Record | None:
         """The record, `MISSING`, or None."""
-        for name in self._names([(collection.name, id)]):
+        for name in self._names_if_known([(collection.name, id)]):
             data = self._cache.get(name)
             if data is None:
                 return None
@@ -157,13 +192,32 @@ class SharedTier:
         return None
 
     def claim(self, keys: Iterable[Key], *, force: bool = False) -> dict[Key, bytes]:
-        """Leases."""
-        names = self._names(keys)
+        """Leases.
+
+        Raises:
+            StoreWriteError: with `force`, the store cannot be asked for its name, by which others may know the keys.
+        """
+        names = self._names_to_write(keys) if force else self._names_if_known(keys)
         leases = self._cache.lease(names, force=force)
         claims = {names[name]: lease for name, lease in leases.items()}
         if force:
             self._own.keys = set(claims)
         return claims
+
+    def _names_to_write(self, keys: Iterable[Key]) -> dict[str, Key]:
+        try:
+            return self._names(keys)
+        except StoreNotSupportedError as error:
+            # Then it has a name for nobody, and nobody has cached anything.
+            log.warning("the store can keep no name, so nothing is cached: %s", error)
+            return {}
+        except StoreError as error:
+            raise StoreWriteError(
+                "nothing was written: the store could not be asked for its name, by which other processes may have "
+                f"cached what is there now: {error}",
+                backend=error.backend,
+                retryable=error.retryable,
+            ) from error
 
     def keep(self, key: Key, record: Record, claim: bytes, ttl: float | None) -> bool:
         """Keeps a record, if the lease still holds."""
@@ -171,15 +225,29 @@ class SharedTier:
             data = b"" if record is MISSING else pack(record)
         except StoreCorruptError:
             return False
-        return any(self._cache.fill(name, claim, data, ttl) for name in self._names([key]))
+        return any(self._cache.fill(name, claim, data, ttl) for name in self._names_if_known([key]))
 
     def forget(self, keys: Sequence[Key]) -> None:
         """Removes keys, but for those that this thread is writing: their leases took the place of what was there."""
         own: set[Key] = getattr(self._own, "keys", set())
-        names = self._names(key for key in keys if key not in own)
+        others = [key for key in keys if key not in own]
+        try:
+            names = self._names(others)
+        except StoreError as error:
+            self._unnamed.owe(others)
+            log.warning("the store could not be asked for its name; %d keys are removed later: %s", len(others), error)
+            return
         if names:
             self._cache.delete_many(names)
+
+    def on_clear(self, callback: Callable[[], object]) -> None:
+        """Calls a method before everything is forgotten."""
+        self._cache.on_clear(callback)
 
     def release(self) -> None:
         """This thread has written."""
         self._own.keys = set()
+
+
+def _name(identity: str, key: Key) -> str:
+    return f"{identity}:{key[0]}:{key[1]}"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from truthstore.errors import StoreConfigError
-from truthstore.forking import watch_forks
+from truthstore.forking import Rank, watch_forks
 
 if TYPE_CHECKING:
     from truthstore.caching.base import CacheMetrics
@@ -167,7 +167,7 @@ class _Counts:
     def __init__(self, observation: Callable[[int, dict[str, str]], Any]) -> None:
         self._observation = observation
         self._anew()
-        watch_forks(self)
+        watch_forks(self, Rank.FIGURES)
 
     def _anew(self) -> None:
         self.lock = threading.Lock()
