@@ -81,11 +81,17 @@ class CompositePolicy(RetentionPolicy):
 
     def ready(self, items: Iterable[ItemMetadata]) -> Decide:
         """Judges as its policies do."""
+        if self._says_more_than(CompositePolicy):
+            return super().ready(items)
         return self._whole(self._together.ready(items))
 
     def judge(self, item: ItemMetadata) -> tuple[RetentionPolicy, ...]:
         """The policies that let an item go."""
-        return self._whole(self._together.together([policy.judge for policy in self.policies]))(item)
+        against = self._whole(self._together.together([policy.judge for policy in self.policies]))(item)
+        if self._has_own("should_retain", CompositePolicy):
+            # A subclass may keep what they let go, and let go what they keep.
+            return () if self.should_retain(item) else against or (self,)
+        return against
 
     def _whole(self, judge: Decide) -> Decide:
         if self.action is None:

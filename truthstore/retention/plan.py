@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-import threading
-import weakref
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,14 +10,12 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 from truthstore.retention.base import RetentionAction, RetentionResult
+from truthstore.retention.lines import Lines
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = ["PlannedItem", "RetentionPlan"]
-
-MEMORY: Final = 256 * 1_024
-CHUNK: Final = 64 * 1_024
 
 
 class PlannedItem(msgspec.Struct, frozen=True, array_like=True):
@@ -66,16 +61,13 @@ class RetentionPlan:
         self.items_excluded = 0
         self.bytes_planned = 0
         self.actions: Counter[RetentionAction] = Counter()
-        self._file = tempfile.SpooledTemporaryFile(max_size=MEMORY)  # noqa: SIM115  # closed with the plan
-        self._lock = threading.Lock()
-        # A plan that is only printed need not be closed.
-        self._finalizer = weakref.finalize(self, self._file.close)
+        self._lines = Lines(_encode, _decode)
 
     def add(self, item: PlannedItem) -> None:
         """Writes down one item."""
         self.actions[item.action] += 1
         self.bytes_planned += item.size_bytes
-        self._file.write(_encode(item) + b"\n")
+        self._lines.add(item)
 
     def __len__(self) -> int:
         return self.actions.total()
@@ -84,16 +76,7 @@ class RetentionPlan:
         return True  # a plan, even if nothing is to be done
 
     def __iter__(self) -> Iterator[PlannedItem]:
-        position, rest = 0, b""
-        while True:
-            with self._lock:
-                self._file.seek(position)
-                chunk = self._file.read(CHUNK)
-            if not chunk:
-                return
-            position += len(chunk)
-            *lines, rest = (rest + chunk).split(b"\n")
-            yield from map(_decode, lines)
+        return iter(self._lines)
 
     def result(self) -> RetentionResult:
         """What a clean-up would report that did all of it."""
@@ -113,7 +96,7 @@ class RetentionPlan:
 
     def close(self) -> None:
         """Removes the temporary file."""
-        self._finalizer()
+        self._lines.close()
 
     def __enter__(self) -> Self:
         return self

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import msgspec
 
 from truthstore.query import StoreQuery, from_microseconds
 from truthstore.retention.base import (
@@ -13,6 +17,7 @@ from truthstore.retention.base import (
     RetentionConfig,
     RetentionPolicy,
 )
+from truthstore.retention.lines import Lines
 from truthstore.retention.plan import PlannedItem, RetentionPlan
 
 if TYPE_CHECKING:
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["make_plan", "metadata_of"]
 
+EVERYTHING: Final = StoreQuery()
 GENTLEST_FIRST: Final = (RetentionAction.QUARANTINE, RetentionAction.ARCHIVE, RetentionAction.DELETE)
 
 
@@ -40,19 +46,64 @@ def metadata_of(head: Record, collection: Collection[Any]) -> ItemMetadata:
     )
 
 
+# A layer may keep tags in a mapping that is no dict.
+_encode: Final = msgspec.json.Encoder(enc_hook=dict).encode
+_decode: Final = msgspec.json.Decoder(tuple[str, ItemMetadata]).decode
+
+
+_Verdict: TypeAlias = tuple[tuple[RetentionPolicy, ...], RetentionAction, tuple[str, ...]]
+"""The policies that let an item go, and what comes of that."""
+
+
 class _Items:
-    """All items of a collection, newest first, each time anew."""
+    """All items of a collection, newest first.
+
+    Once a policy has looked at them, they stay as it saw them: what is saved meanwhile is not judged by a policy that
+    does not know of it.
+    """
 
     def __init__(self, base: BaseStore[Any], collection: Collection[Any]) -> None:
         self._base = base
-        self.collection = collection
-
-    def heads(self) -> Iterator[Record]:
-        return self._base.scan(StoreQuery(), collection=self.collection)
+        self._collection = collection
+        self._seen: Lines[tuple[str, ItemMetadata]] | None = None
 
     def __iter__(self) -> Iterator[ItemMetadata]:
-        for head in self.heads():
-            yield metadata_of(head, self.collection)
+        if self._seen is None:
+            seen = Lines[tuple[str, ItemMetadata]](_encode, _decode)
+            for one in self.with_revisions():
+                seen.add(one)
+            self._seen = seen
+        return (item for _, item in self._seen)
+
+    def with_revisions(self) -> Iterator[tuple[str, ItemMetadata]]:
+        """Each with the revision that is looked at."""
+        if self._seen is not None:
+            return iter(self._seen)
+        return ((head.revision, metadata_of(head, self._collection)) for head in self._heads())
+
+    def _heads(self) -> Iterator[Record]:
+        collection, time = self._collection, self._collection.time
+        if time is None:
+            return self._base.scan(EVERYTHING, collection=collection)  # by the time at which they were saved
+        # None sorts lowest. An item without a time that is saved from now on is not judged, rather than as the oldest.
+        lowest = next(self._base.scan(StoreQuery(limit=1, ascending=True), collection=collection), None)
+        dated = takewhile(
+            lambda head: head.meta.fields.get(time) is not None, self._base.scan(EVERYTHING, collection=collection)
+        )
+        if lowest is None or lowest.meta.fields.get(time) is not None:
+            return dated
+        undated = self._base.scan(StoreQuery(where={time: None}, order_by="stored_at"), collection=collection)
+
+        def age_key(head: Record) -> tuple[Any, str]:
+            told = head.meta.fields.get(time)
+            return head.meta.stored_at if told is None else told, head.meta.id
+
+        return heapq.merge(dated, undated, key=age_key, reverse=True)
+
+    def close(self) -> None:
+        """Removes what was kept of them."""
+        if self._seen is not None:
+            self._seen.close()
 
 
 def make_plan(base: BaseStore[Any], collection: Collection[Any], config: RetentionConfig) -> RetentionPlan:
@@ -66,6 +117,8 @@ def make_plan(base: BaseStore[Any], collection: Collection[Any], config: Retenti
     except BaseException:
         plan.close()
         raise
+    finally:
+        items.close()
     return plan
 
 
@@ -74,9 +127,8 @@ def _judge_all(items: _Items, plan: RetentionPlan, config: RetentionConfig) -> N
     held = config.held_tags
     held_assets = frozenset(config.excluded_assets)
     seen: set[str] = set()
-    verdicts: dict[tuple[RetentionPolicy, ...], tuple[RetentionAction, tuple[str, ...]]] = {}
-    for head in items.heads():
-        item = metadata_of(head, items.collection)
+    verdicts: dict[tuple[int, ...], _Verdict] = {}
+    for revision, item in items.with_revisions():
         plan.items_scanned += 1
         against = judge(item)
         if is_held(item, held, held_assets):
@@ -87,11 +139,12 @@ def _judge_all(items: _Items, plan: RetentionPlan, config: RetentionConfig) -> N
             seen.add(item.data_asset)
             continue
         if against:
-            told = verdicts.get(against)
+            which = tuple(map(id, against))  # a policy need not be hashable: it may be a dataclass
+            told = verdicts.get(which)
             if told is None:
                 reasons = tuple(dict.fromkeys(policy.description for policy in against))
-                told = verdicts[against] = action_of(against, config.default_action), reasons
-            plan.add(PlannedItem(item.item_id, head.revision, item.data_asset, item.created_at, item.size_bytes, *told))
+                told = verdicts[which] = against, action_of(against, config.default_action), reasons
+            plan.add(PlannedItem(item.item_id, revision, item.data_asset, item.created_at, item.size_bytes, *told[1:]))
 
 
 def is_held(item: ItemMetadata, held: Any, held_assets: frozenset[str]) -> bool:
