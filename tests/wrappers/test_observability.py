@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -13,7 +14,17 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
-from truthstore import ABSENT, StoreBulkError, StoreConfigError, StoreConflictError, StoreNotFoundError, StoreQuery
+from truthstore import (
+    ABSENT,
+    StoreBulkError,
+    StoreConfigError,
+    StoreConflictError,
+    StoreError,
+    StoreNotFoundError,
+    StoreQuery,
+    StoreQueryError,
+    StoreWriteError,
+)
 from truthstore.backends.memory import MemoryBlobs, MemoryStore
 from truthstore.caching import CachedStore
 from truthstore.observability import (
@@ -27,6 +38,7 @@ from truthstore.observability import (
     acting_as,
     correlation,
 )
+from truthstore.observability.audit import AuditLogger, InMemoryAuditBackend
 from truthstore.testing import SAMPLES, FaultyBlobs, Sample, WrapperSuite, make_samples, store_machine
 
 VERBOSE = AuditConfig(level="verbose", backend="memory")
@@ -278,6 +290,131 @@ def test_a_query_that_fails_or_is_left_is_told(spans):
     assert left.attributes["db.response.returned_rows"] == 1
     assert failed.events[0].name == "exception"
     assert [event.status for event in store.audit.query(operation="query", ascending=True)] == ["success", "failure"]
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("operation", ["query", "entries"])
+def test_a_query_that_fails_at_once_is_told(spans, traced, operation):
+    registry = CollectorRegistry()
+    store = observed(
+        tracing=spans.config if traced else TracingConfig(enabled=False),
+        audit=VERBOSE,
+        metrics=MetricsConfig(registry=registry, store_name="main"),
+    )
+    wrong = StoreQuery(where={"nope": 1})
+    with pytest.raises(StoreQueryError, match="nope"):
+        # At once: not only when somebody reads.
+        store.scan(wrong, collection=SAMPLES, bodies=operation == "query")
+    (event,) = store.audit.query(operation=operation)
+    assert (event.status, event.error_type, event.count) == ("failure", "StoreQueryError", 0)
+    failed = {"store": "main", "operation": operation, "status": "error"}
+    assert registry.get_sample_value("store_operations_total", failed) == 1
+    errors = {"store": "main", "error_type": "StoreQueryError"}
+    assert registry.get_sample_value("store_errors_total", errors) == 1
+    if traced:
+        (span,) = spans.get_finished_spans()
+        assert (span.name, span.status.is_ok, span.attributes["error.type"]) == (
+            f"{operation} samples",
+            False,
+            "StoreQueryError",
+        )
+        assert event.trace_id == format(span.context.trace_id, "032x")
+    with pytest.raises(StoreQueryError):
+        store.query(wrong)
+    store.close()
+
+
+def test_what_a_query_does_at_once_is_within_its_span_and_its_time(spans):
+    provider: Any = spans.config.tracer_provider
+
+    class Eager(MemoryStore[Any]):
+        def scan(self, *args: Any, **options: Any) -> Any:
+            with provider.get_tracer("below").start_as_current_span("below"):
+                time.sleep(0.02)
+                return iter(list(super().scan(*args, **options)))
+
+    store = observed(Eager(collection=SAMPLES), tracing=spans.config, audit=VERBOSE)
+    assert store.query() == []
+    below, query = spans.get_finished_spans()
+    assert below.parent.span_id == query.context.span_id
+    (event,) = store.audit.query(operation="query")
+    assert event.duration_ms >= 20
+    store.close()
+
+
+class Down(InMemoryAuditBackend):
+    """Fails to close when told to."""
+
+    is_down = False
+    closed = 0
+
+    def close(self) -> None:
+        if self.is_down:
+            raise OSError("no space left")
+        self.closed += 1
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Whether audit trails fail when they are closed, time by time."""
+    calls: list[bool] = [True]
+    close = AuditLogger.close
+
+    def close_trail(trail: AuditLogger) -> None:
+        calls.append(calls[0])
+        if calls[0]:
+            raise StoreWriteError("no space left")
+        close(trail)
+
+    monkeypatch.setattr(AuditLogger, "close", close_trail)
+    return calls
+
+
+def test_what_failed_when_it_was_closed_is_tried_when_it_is_closed_again(failing, monkeypatch):
+    registry = CollectorRegistry()
+    base = MemoryStore(collection=SAMPLES)
+    sink = Down()
+    monkeypatch.setattr("truthstore.observability.store.InMemoryAuditBackend", lambda: sink)
+    store = observed(
+        base,
+        audit=AuditConfig(backend="memory", on_error="raise", flush_interval_seconds=60),
+        metrics=MetricsConfig(registry=registry, store_name="main"),
+    )
+    store.save(Sample("a"))
+    sink.is_down = True
+    for _ in range(2):
+        with pytest.raises(StoreWriteError):
+            store.close()
+        with pytest.raises(StoreError, match="closed"):
+            store.save(Sample("b"))
+        with pytest.raises(StoreError, match="closed"):
+            base.count()
+    failing[0] = False
+    with pytest.raises(OSError, match="no space"):
+        store.close()
+    assert sink.closed == 0
+    sink.is_down = False
+    for view in (store.collection(SAMPLES), store, store):
+        view.close()
+    assert (failing[1:], sink.closed) == ([True, True, False], 1)
+    assert [event.item for event in sink.events if event.item] == ["a"]
+    assert sink.verify_chain().ok
+    assert registry.get_sample_value("store_connections_active", {"store": "main"}) == 0
+
+
+def test_a_store_stays_open_for_what_its_own_audit_trail_lacks(failing):
+    base = MemoryStore(collection=SAMPLES)
+    store = observed(base, audit=AuditConfig(on_error="raise", flush_interval_seconds=60))
+    store.save(Sample("a"))
+    with pytest.raises(StoreWriteError):
+        store.close()
+    with pytest.raises(StoreError, match="closed"):
+        store.count()
+    assert base.count() == 1
+    failing[0] = False
+    store.close()
+    with pytest.raises(StoreError, match="closed"):
+        base.count()
 
 
 def test_the_presets():

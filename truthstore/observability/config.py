@@ -11,6 +11,7 @@ import msgspec
 
 from truthstore.errors import StoreConfigError
 from truthstore.observability.context import check_actor
+from truthstore.observability.plain import plain
 
 if TYPE_CHECKING:
     import os
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["AuditConfig", "AuditLogLevel", "MetricsConfig", "ObservabilityConfig", "TracingConfig"]
 
-SENSITIVE: Final = ("password", "passwd", "secret", "token", "api_key", "apikey", "credential", "ssn", "credit_card")
+SENSITIVE: Final = (
+    *("password", "passwd", "passphrase", "pwd", "secret", "token", "credential", "api_key", "access_key"),
+    *("account_key", "private_key", "ssn", "credit_card"),
+)
 BUCKETS: Final = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -51,9 +55,9 @@ class AuditConfig:
             operation (which is done by then), ``drop`` gives them up. Each is counted.
         spool_path: the local queue; several stores may share it.
         redact_sensitive: whether values of sensitive names and patterns are replaced before anything is written.
-        sensitive_fields: the names.
+        sensitive_fields: the names, as `DataRedactor` takes them.
         redactor: a redactor of one's own instead.
-        extra_context: added to the metadata of every event.
+        extra_context: added to the metadata of every event; objects in it become dicts of their fields.
 
     Raises:
         StoreConfigError: an unknown level, mode, backend or policy.
@@ -94,10 +98,12 @@ class AuditConfig:
         if self.actor is not None:
             check_actor(self.actor)
         try:
-            msgspec.json.encode(dict(self.extra_context))
+            context = plain(dict(self.extra_context))
+            msgspec.json.encode(context)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"extra_context cannot be written as JSON: {error}") from error
+        object.__setattr__(self, "extra_context", context)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -164,21 +164,34 @@ class Observer:
         )
         return result
 
-    def found(self, operation: str, collection: str, records: Iterator[Record]) -> Iterator[Record]:
-        """Observes a lazy operation, from its first record to its last, or to where the reader stops."""
+    def found(self, operation: str, collection: str, scan: Callable[[], Iterator[Record]]) -> Iterator[Record]:
+        """Observes a query, from its beginning to its last record, or to where the reader stops."""
         span = None
         if self._spans is not None:
             span = self._spans.start(f"{operation} {collection}", self._described(operation, collection))
-        return self._found(operation, collection, records, span)
+        start = perf_counter()
+        try:
+            # Many stores check a query at once, and some do all of its work.
+            records = self._within(span, scan)
+        except BaseException as error:
+            self._told(operation, collection, perf_counter() - start, error, 0, 0, span)
+            raise
+        return self._found(operation, collection, records, span, perf_counter() - start)
 
-    def _found(self, operation: str, collection: str, records: Iterator[Record], span: Any) -> Iterator[Record]:
-        seconds, count, read = 0.0, 0, 0
+    def _found(
+        self, operation: str, collection: str, records: Iterator[Record], span: Any, seconds: float
+    ) -> Iterator[Record]:
+        count, read = 0, 0
         failed: BaseException | None = None
+
+        def step() -> Record | None:
+            return next(records, None)
+
         try:
             while True:
                 start = perf_counter()
                 try:
-                    record = self._next(records, span)
+                    record = self._within(span, step)
                 except BaseException as error:
                     failed = error
                     raise
@@ -190,22 +203,35 @@ class Observer:
                 read += len(record.body or b"")
                 yield record
         finally:
-            if span is not None:
-                if failed is not None and self._spans is not None:
-                    self._spans.failed(span, failed)
-                span.set_attribute("db.response.returned_rows", count)
-            try:
-                self._ended(operation, collection, seconds, None, (), None, failed, read, 0, span, count)
-            finally:
-                if span is not None:
-                    span.end()
+            self._told(operation, collection, seconds, failed, read, count, span)
 
-    def _next(self, records: Iterator[Record], span: Any) -> Record | None:
+    def _told(
+        self,
+        operation: str,
+        collection: str,
+        seconds: float,
+        failed: BaseException | None,
+        read: int,
+        count: int,
+        span: Any,
+    ) -> None:
+        """Tells of a query that ended, and ends its span."""
+        if span is not None:
+            if failed is not None and self._spans is not None:
+                self._spans.failed(span, failed)
+            span.set_attribute("db.response.returned_rows", count)
+        try:
+            self._ended(operation, collection, seconds, None, (), None, failed, read, 0, span, count)
+        finally:
+            if span is not None:
+                span.end()
+
+    def _within(self, span: Any, work: Callable[[], R]) -> R:
         if self._spans is None:
-            return next(records, None)
+            return work()
         # The span is current only while the store works, not while the reader does.
         with self._spans.current(span):
-            return next(records, None)
+            return work()
 
     def _ended(
         self,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -20,13 +21,13 @@ from truthstore.observability.sinks import AuditBackend, FileAuditBackend, InMem
 from truthstore.observability.spans import spans_of
 from truthstore.observability.store_sink import StoreAuditBackend
 from truthstore.record import ABSENT, ANY, NONE, Condition, Expect, Options, Record
+from truthstore.store import BaseStore
 from truthstore.wrapper import WrapperStore
 
 if TYPE_CHECKING:
     from truthstore.aggregate import Aggregation, Row
     from truthstore.collection import Collection
     from truthstore.query import StoreQuery
-    from truthstore.store import BaseStore
 
 __all__ = ["ObservableStore"]
 
@@ -56,13 +57,19 @@ class ObservableStore(WrapperStore[T], Generic[T]):
         caches = [layer for layer in base.layers() if isinstance(layer, CachedStore)]
         metrics = metrics_of(label, settings.metrics, caches)
         spans = spans_of(settings.tracing, redactor_of(settings.audit))
-        self._owns_sink = not isinstance(settings.audit.backend, AuditBackend)
         self._audit = AuditLogger(self._sink(base), settings.audit) if settings.audit.enabled else None
         is_on = metrics or spans is not None or self._audit is not None
         self._observer = Observer(backend.name, settings, metrics, spans, self._audit) if is_on else None
-        self._metrics = metrics
         for one in metrics:
             one.opened(1)
+        # Shared by all views, as a view closes the store for all of them.
+        self._to_end: list[Callable[[], object]] = [partial(one.opened, -1) for one in metrics]
+        self._is_sink_below = False
+        if self._audit is not None:
+            self._to_end.append(self._audit.close)
+            if not isinstance(settings.audit.backend, AuditBackend):  # a sink of the user's may serve others too
+                self._to_end.append(self._audit.backend.close)
+                self._is_sink_below = isinstance(self._audit.backend, StoreAuditBackend)
 
     def _sink(self, base: BaseStore[Any]) -> AuditBackend:
         audit = self._settings.audit
@@ -166,11 +173,14 @@ class ObservableStore(WrapperStore[T], Generic[T]):
         self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
     ) -> Iterator[Record]:
         """Queries, observed until the reader has what it wants."""
-        found = self._base.scan(query, collection=collection, bodies=bodies, options=options)
         observer = self._observer
         if observer is None or "." in collection.name:
-            return found
-        return observer.found("query" if bodies else "entries", collection.name, found)
+            return self._base.scan(query, collection=collection, bodies=bodies, options=options)
+        return observer.found(
+            "query" if bodies else "entries",
+            collection.name,
+            lambda: self._base.scan(query, collection=collection, bodies=bodies, options=options),
+        )
 
     def head_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
         """Gets a head, observed."""
@@ -276,19 +286,18 @@ class ObservableStore(WrapperStore[T], Generic[T]):
         return {**super().maintain(budget), **done}
 
     def close(self) -> None:
-        """Ends the audit trail and closes the whole stack."""
-        if self._lifecycle.closed:
-            super().close()
-            return
+        """Ends the audit trail and closes the whole stack. What fails is tried again when it is closed again."""
         try:
-            for one in self._metrics:
-                one.opened(-1)
-            if self._audit is not None:
-                self._audit.close()
-                if self._owns_sink:
-                    self._audit.backend.close()
-        finally:
-            super().close()
+            while self._to_end:
+                self._to_end[0]()
+                del self._to_end[0]
+        except BaseException:
+            if self._is_sink_below:
+                BaseStore.close(self)  # the store below stays open: what its audit trail lacks is yet to be written
+            else:
+                super().close()
+            raise
+        super().close()
 
 
 def _kind(expect: Expect) -> AuditEventType:
