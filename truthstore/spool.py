@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from truthstore.errors import StoreClosedError, StoreConnectionError, StoreWriteError
-from truthstore.forking import watch_forks
+from truthstore.forking import Rank, watch_forks
 
 # Without it, on Windows, several processes must not share a file.
 fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
@@ -71,7 +71,7 @@ class Spool:
         self._deliverer = 0
         self._handle: int | None = None
         self._closed = False
-        watch_forks(self)
+        watch_forks(self, Rank.SPOOL)
 
     @property
     def path(self) -> str:
@@ -106,8 +106,15 @@ class Spool:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
 
-    def append(self, topic: str, entries: Sequence[tuple[str, bytes]]) -> list[int]:
+    def append(
+        self, topic: str, entries: Sequence[tuple[str, bytes]], *, instead_of: Collection[int] = ()
+    ) -> list[int]:
         """Takes keys and payloads, all or none, and returns their numbers.
+
+        Args:
+            topic: what they belong to.
+            entries: keys and payloads.
+            instead_of: numbers of entries that are given up in the same step.
 
         Raises:
             StoreWriteError: they could not be kept.
@@ -120,6 +127,7 @@ class Spool:
                     "INSERT INTO queue (topic, key, payload) VALUES (?, ?, ?)", (topic, key, payload)
                 )
                 numbers.append(cursor.lastrowid or 0)
+            connection.executemany("DELETE FROM queue WHERE number = ?", [(number,) for number in instead_of])
             connection.execute("COMMIT")
         return numbers
 
@@ -236,48 +244,49 @@ class Spool:
         failed: dict[int, Exception] = {}
         if self._deliverer == threading.get_ident() or not self.count(topic):
             return failed  # what this thread is delivering is on its way
-        held: dict[str, Exception] = {}
-        with self._turn():
-            last = 0
-            while entries := self.waiting(topic, after=last, limit=batch):
-                last = entries[-1].number
-                ready = [entry for entry in entries if entry.key not in held]
-                self._mark(ready)
-                errors = send(ready) if ready else {}
-                sent: list[int] = []
-                for entry in entries:
-                    error = errors.get(entry.number) or held.get(entry.key)
-                    if error is None:
-                        sent.append(entry.number)
-                    else:
-                        failed[entry.number] = error
-                        held.setdefault(entry.key, error)
-                self.remove(sent)
-        return failed
-
-    @contextlib.contextmanager
-    def _turn(self) -> Generator[None]:
-        """Waits until nobody else delivers, in this process or another."""
+        # No generators around the locks: an interrupt within one of them would leave them taken.
         with self._delivering:
             self._deliverer = threading.get_ident()
             try:
-                with self._lock_file():
-                    yield
+                self._lock_file()
+                self._deliver(topic, send, batch, failed)
             finally:
-                self._deliverer = 0
+                self._deliverer = 0  # first, for it takes no call that could be interrupted
+                self._unlock_file()
+        return failed
 
-    @contextlib.contextmanager
-    def _lock_file(self) -> Generator[None]:
+    def _deliver(self, topic: str, send: Send, batch: int, failed: dict[int, Exception]) -> None:
+        held: dict[str, Exception] = {}
+        last = 0
+        while entries := self.waiting(topic, after=last, limit=batch):
+            last = entries[-1].number
+            ready = [entry for entry in entries if entry.key not in held]
+            self._mark(ready)
+            errors = send(ready) if ready else {}
+            sent: list[int] = []
+            for entry in entries:
+                error = errors.get(entry.number) or held.get(entry.key)
+                if error is None:
+                    sent.append(entry.number)
+                else:
+                    failed[entry.number] = error
+                    held.setdefault(entry.key, error)
+            self.remove(sent)
+
+    def _lock_file(self) -> None:
+        """Waits until no other process delivers."""
         if fcntl is None:
-            yield
             return
-        self._handle = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(self._handle)
-            self._handle = None
+        self._unlock_file()  # an interrupt kept it from that
+        with self._lock:  # a fork comes when the handle is known, so that the child can close it
+            self._handle = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fcntl.flock(self._handle, fcntl.LOCK_EX)
+
+    def _unlock_file(self) -> None:
+        with self._lock:
+            handle, self._handle = self._handle, None
+            if handle is not None:
+                os.close(handle)
 
     def before_fork(self) -> None:
         """Closes the connection: SQLite's locks do not cross a fork."""

@@ -120,7 +120,15 @@ def test_every_kind_of_tampering_is_found():
     swapped = [events[1], events[0], *events[2:]]
     assert not problems(swapped)
     assert "not in its place" in problems(swapped, in_order=True)
-    assert "twice" in problems([*events, events[1]])
+    other = AuditEvent.from_dict({**events[1].to_dict(), "actor": "somebody else"})
+    for again in (other, other.sealed()):  # another body in the same place
+        assert "twice" in problems([*events, again])
+        assert "twice" in problems([events[0], again, *events[1:]])
+    found = verify_events([*events, events[1]], in_order=True)  # the same body: it was delivered twice
+    assert found
+    assert (found.repeated, found.checked) == (1, len(events) + 1)
+    forged = AuditEvent.from_dict({**events[1].to_dict(), "actor": "somebody else"})
+    assert "was changed" in problems([forged, forged])  # what is there twice is not genuine for that
 
 
 def test_a_line_that_was_damaged_is_found(tmp_path):

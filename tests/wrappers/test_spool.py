@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -106,3 +107,29 @@ def test_it_survives_kills_and_forks(spool):
     with sqlite3.connect(spool.path) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
+
+
+def test_entries_may_take_the_place_of_others(spool):
+    first, second = spool.append("t", [("", b"2"), ("", b"3")])
+    spool.append("t", [("", b"1"), ("", b"2")], instead_of=[first])
+    assert [entry.payload for entry in spool.waiting("t")] == [b"3", b"1", b"2"]
+    spool._open().execute("CREATE TRIGGER no DELETE ON queue BEGIN SELECT RAISE(ABORT, 'no'); END")
+    with pytest.raises(StoreWriteError):
+        spool.append("t", [("", b"4")], instead_of=[second])
+    assert spool.count("t") == 3
+
+
+def test_an_interrupt_during_a_delivery_holds_up_nobody(spool, monkeypatch):
+    spool.append("t", [("a", b"1")])
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    for name in ("_lock_file", "_deliver", "_unlock_file"):  # the last one leaves the file open and locked
+        with monkeypatch.context() as patch:
+            patch.setattr(spool, name, lambda *_: interrupted())
+            with pytest.raises(KeyboardInterrupt):
+                spool.deliver("t", lambda entries: {entry.number: ValueError("later") for entry in entries})
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(spool.deliver, "t", lambda entries: {}).result(5) == {}
+    assert len(spool) == 0

@@ -7,12 +7,12 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from truthstore.errors import StoreError, StoreWriteError
-from truthstore.forking import watch_forks
-from truthstore.observability.chain import Chain, ChainVerification
+from truthstore.forking import Rank, watch_forks
+from truthstore.observability.chain import Chain, ChainVerification, Tip
 from truthstore.observability.config import AuditConfig, AuditLogLevel
 from truthstore.observability.events import (
     AuditEvent,
@@ -23,17 +23,33 @@ from truthstore.observability.events import (
     without_texts,
 )
 from truthstore.observability.redaction import redactor_of
-from truthstore.observability.sinks import as_store_error
+from truthstore.observability.sink import as_store_error
 from truthstore.spool import Entry, Spool
 
 if TYPE_CHECKING:
     from truthstore.observability.redaction import DataRedactor
-    from truthstore.observability.sinks import AuditBackend
+    from truthstore.observability.sink import AuditBackend
 
 __all__ = ["AuditLogger"]
 
 WRITES: Final = frozenset({AuditEventType.SAVE, AuditEventType.CREATE, AuditEventType.UPDATE, AuditEventType.DELETE})
+P = TypeVar("P")
 log: Final = logging.getLogger("truthstore.observability")
+
+
+class _State(NamedTuple):
+    """How far a logger is. It is replaced as a whole: an interrupt comes before a step or after it, never between.
+
+    Attributes:
+        tip: how far the chain is.
+        linked: what has its place in the chain and is not known to be written. What is still there when the next write
+            begins may have arrived all the same.
+        source: the batch that was linked last.
+    """
+
+    tip: Tip = Tip()
+    linked: Sequence[AuditEvent] = ()
+    source: Sequence[AuditEvent] = ()
 
 
 class AuditLogger:
@@ -54,15 +70,18 @@ class AuditLogger:
         self._is_sync = self._config.mode == "sync"
         self._chain = Chain(self._known_heads)
         self._waiting: list[AuditEvent] = []
-        self._linked: list[AuditEvent] = []
-        self._lock = threading.Lock()
+        self._batch: Sequence[AuditEvent] = ()
+        self._state = _State(source=self._batch)
+        self._lock = threading.RLock()
         self._writing = threading.RLock()
+        self._is_writing = False
+        self._is_asked_again = False
         self._timer: threading.Timer | None = None
         self._queue: Spool | None = None
         self._failed: StoreError | None = None
         self._is_closed = False
         self._figures: dict[str, int] = dict.fromkeys(("written", "failed", "spooled", "dropped", "altered"), 0)
-        watch_forks(self)
+        watch_forks(self, Rank.AUDIT_LOG)
         _loggers.add(self)
 
     @property
@@ -101,19 +120,22 @@ class AuditLogger:
             self._write()
         if self._failed is not None:
             failed, self._failed = self._failed, None
-            raise failed
+            if failed is not None:  # else another thread has told of it
+                raise failed
 
     def _start_timer(self) -> None:
         if self._timer is not None:
             return
         # Until then the timer keeps the logger, also where nobody else does any more.
-        self._timer = threading.Timer(self._config.flush_interval_seconds, self.write_later)
-        self._timer.daemon = True
-        self._timer.start()
+        timer = threading.Timer(self._config.flush_interval_seconds, self.write_later)
+        timer.daemon = True
+        timer.start()
+        self._timer = timer
 
     def write_later(self) -> None:
         """What waits is written: its time has come."""
-        self._timer = None
+        with self._lock:
+            self._timer = None
         try:
             self._write()
         except StoreError as error:
@@ -124,20 +146,57 @@ class AuditLogger:
                     self._start_timer()
 
     def _write(self, closing: AuditEvent | None = None) -> None:
-        with self._writing:
-            with self._lock:
-                waiting, self._waiting = self._waiting, []
-            try:
-                if waiting:
-                    self._linked.extend(self._chain.add(waiting if self._redactor is None else self._redacted(waiting)))
-                if closing is not None:
-                    self._linked.extend(self._chain.end(closing))
-                if self._linked:
-                    self._send(self._linked)
-            except Exception as error:  # noqa: BLE001  # a sink may be anybody's, and the policy holds for all of them
-                self._sink_failed(error)
+        self._apart(self._write_once, closing)
 
-    def _redacted(self, events: list[AuditEvent]) -> list[AuditEvent]:
+    def _apart(self, work: Callable[[P], object], argument: P) -> None:
+        """Does something while no other thread does, and no signal handler or finalizer in the midst of it.
+
+        What these add waits, and is written when the work is done.
+        """
+        with self._writing:
+            if self._is_writing:
+                self._is_asked_again = True
+                return
+            self._is_writing = True
+            try:
+                work(argument)
+                while self._is_asked_again:
+                    self._is_asked_again = False
+                    self._write_once(None)
+            finally:
+                self._is_writing = False
+
+    def _write_once(self, closing: AuditEvent | None) -> None:
+        left = self._state.linked
+        try:
+            self._link(closing)
+            while self._state.linked:
+                self._send(again=bool(left))
+        except Exception as error:  # noqa: BLE001  # a sink may be anybody's, and the policy holds for all of them
+            self._sink_failed(error)
+
+    def _link(self, closing: AuditEvent | None) -> None:
+        """Gives what waits its place in the chain. Until that is done, it waits."""
+        while self._waiting or self._batch is not self._state.source:
+            batch = self._taken()
+            tip, linked, _ = self._state
+            tip, added = self._chain.add(tip, batch if self._redactor is None else self._redacted(batch))
+            self._state = _State(tip, [*linked, *added] if linked else added, batch)
+        if closing is not None:
+            tip, linked, source = self._state
+            tip, added = self._chain.end(tip, closing)
+            self._state = _State(tip, [*linked, *added], source)
+
+    def _taken(self) -> Sequence[AuditEvent]:
+        """The events to be linked next: those that an interrupt kept from it, else what waits."""
+        with self._lock:
+            if self._batch is self._state.source:
+                self._batch = self._waiting
+            if self._batch is self._waiting:
+                self._waiting = []
+            return self._batch
+
+    def _redacted(self, events: Sequence[AuditEvent]) -> list[AuditEvent]:
         redactor = self._redactor
         assert redactor is not None
         try:
@@ -152,24 +211,35 @@ class AuditLogger:
             self._figures["altered"] += 1
             return without_texts(event, error)
 
-    def _send(self, events: list[AuditEvent]) -> None:
+    def _send(self, *, again: bool) -> None:
+        tip, linked, source = self._state
+        chain = linked[0].chain
         if self._queue is not None:
-            self._deliver()
-        self._backend.write(events)
+            self._deliver(chain)
+        # A sink that failed while a chain ended leaves events of two.
+        events = linked if linked[-1].chain == chain else [event for event in linked if event.chain == chain]
+        if again:
+            self._backend.write_again(events)
+        else:
+            self._backend.write(events)
         self._figures["written"] += len(events)
-        self._linked = []
+        self._state = _State(tip, linked[len(events) :], source)
         if self._is_sync:
             self._backend.flush()
 
     def _sink_failed(self, error: Exception) -> None:
-        back = self._backend.take_back(self._chain.id)
+        tip, linked, source = self._state
+        chains = dict.fromkeys(chain for chain in (*(event.chain for event in linked), tip.chain) if chain)
+        back = [event for chain in chains for event in self._backend.take_back(chain)]
         self._figures["written"] -= len(back)
-        self._linked[:0] = back
-        self._figures["failed"] += len(self._linked)
+        # Some may be among both: handed over, but for an interrupt not written down as such.
+        kept = {event.event_id: event for event in (*back, *linked)}
+        self._state = _State(tip, list(kept.values()), source)
+        self._figures["failed"] += len(kept)
         self._give_up(as_store_error(error))
 
     def _give_up(self, error: StoreError) -> None:
-        policy, linked = self._config.on_error, self._linked
+        policy, (tip, linked, source) = self._config.on_error, self._state
         if policy == "raise":
             raise StoreWriteError(
                 f"the operation is done, but its audit event could not be written, and is kept: {error}"
@@ -179,18 +249,28 @@ class AuditLogger:
         elif policy == "drop":
             self._figures["dropped"] += len(linked)
             log.warning("%d audit events were dropped: %s", len(linked), error)
-            self._chain.restart()  # the next event begins another chain, so that none has a gap
+            tip = tip.ended()  # the next event begins another chain, so that none has a gap
         else:
-            self._put_aside(linked)
-        self._linked = []
+            for chain in dict.fromkeys(event.chain for event in linked):
+                self._put_aside([event for event in linked if event.chain == chain])
+        self._state = _State(tip, source=source)
 
     def _put_aside(self, events: Sequence[AuditEvent]) -> None:
         """Spools events of one chain: what comes back from a sink before what was spooled meanwhile."""
         spool, topic = self._spool(), self._topic(events[0].chain)
-        later = [entry for entry in spool.waiting(topic, limit=-1) if _sequence(entry) > events[0].sequence]
-        spool.append(topic, [("", payload) for payload in (*map(encode_event, events), *(e.payload for e in later))])
-        if later:
-            spool.remove([entry.number for entry in later])
+        newest = spool.find(topic, "")
+        later = (
+            [entry for entry in spool.waiting(topic, limit=-1) if _sequence(entry) >= events[0].sequence]
+            if newest is not None and _sequence(newest) >= events[0].sequence
+            else []
+        )
+        payloads = {_sequence(entry): entry.payload for entry in later}
+        payloads.update((event.sequence, encode_event(event)) for event in events)
+        spool.append(
+            topic,
+            [("", payloads[sequence]) for sequence in sorted(payloads)],
+            instead_of=[entry.number for entry in later],
+        )
         self._figures["spooled"] += len(events)
 
     def _topic(self, chain: str) -> str:
@@ -202,10 +282,9 @@ class AuditLogger:
             self._queue = Spool(self._config.spool_path)
         return self._queue
 
-    def _deliver(self) -> None:
-        """Writes what was spooled before anything newer of this chain."""
-        for error in self._spool().deliver(self._topic(self._chain.id), self._resend).values():
-            raise error
+    def _deliver(self, chain: str) -> None:
+        """Writes what was spooled of a chain before anything newer of it."""
+        self._spool().deliver(self._topic(chain), self._resend)
 
     def _known_heads(self) -> Mapping[str, str]:
         try:
@@ -218,28 +297,34 @@ class AuditLogger:
         """Writes what this and earlier processes left in the local queue for this sink; how many events that were."""
         if not os.path.exists(self._config.spool_path):
             return 0
-        with self._writing:
-            count = 0
-            for topic in self._spool().topics():
-                if topic.rpartition("|")[0] != self._backend.identity:
-                    continue
-                before = self._spool().count(topic)
-                self._spool().deliver(topic, self._resend)
-                count += before - self._spool().count(topic)
-            return count
+        counts: list[int] = []
+        self._apart(self._recover, counts)
+        return sum(counts)
+
+    def _recover(self, counts: list[int]) -> None:
+        spool = self._spool()
+        for topic in spool.topics():
+            if topic.rpartition("|")[0] == self._backend.identity:
+                before = spool.count(topic)
+                try:
+                    spool.deliver(topic, self._resend)
+                except StoreError as error:
+                    log.warning("audit events wait on: %s", error)
+                counts.append(before - spool.count(topic))
 
     def _resend(self, entries: Sequence[Entry]) -> Mapping[int, Exception]:
         events = [decode_event(entry.payload) for entry in entries]
         try:
-            self._backend.write(events)
+            # They may be there: whoever wrote them was killed, or heard of an error that came too late.
+            self._backend.write_again(events)
             self._backend.flush()  # only then may they leave the queue
-        except Exception as error:  # noqa: BLE001  # as in `_write`
+        except Exception as error:  # noqa: BLE001  # it is raised, as the error that a queue expects
             spooled = {event.sequence for event in events}
             back = [e for e in self._backend.take_back(events[0].chain) if e.sequence not in spooled]
             if back:
                 self._figures["written"] -= len(back)
                 self._put_aside(back)
-            return {entry.number: as_store_error(error) for entry in entries}
+            raise as_store_error(error)  # noqa: B904  # it has its cause; and those behind them wait too
         self._figures["written"] += len(events)
         return {}
 
@@ -252,15 +337,17 @@ class AuditLogger:
         self._write()
         self._flush_sink()
         failed, self._failed = self._failed, None
-        if failed is not None and self._linked:
+        if failed is not None and self._state.linked:
             raise failed
 
     def _flush_sink(self) -> None:
-        with self._writing:
-            try:
-                self._backend.flush()
-            except Exception as error:  # noqa: BLE001  # as in `_write`
-                self._sink_failed(error)
+        self._apart(self._flush_now, None)
+
+    def _flush_now(self, _: None) -> None:
+        try:
+            self._backend.flush()
+        except Exception as error:  # noqa: BLE001  # as in `_write_once`
+            self._sink_failed(error)
 
     def query(self, **conditions: Any) -> list[AuditEvent]:
         """Events of the trail, after what waits was written; see `AuditBackend.query`."""
@@ -273,28 +360,38 @@ class AuditLogger:
         return self._backend.verify_chain()
 
     def close(self) -> None:
-        """Ends the chain and writes what waits."""
-        _loggers.discard(self)
+        """Ends the chain and writes what waits. Where that failed, it may be called again, and is once more at exit.
+
+        Raises:
+            StoreError: by the policy ``raise``, something could not be written; it is kept.
+        """
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._chain.is_open and not self._waiting:
-            return
-        self._write(AuditEvent(event_type=AuditEventType.CLOSE))
-        self._flush_sink()
+        if self._has_more():
+            self._write(AuditEvent(event_type=AuditEventType.CLOSE))
+            self._flush_sink()
+        if not self._has_more():
+            _loggers.discard(self)
+
+    def _has_more(self) -> bool:
+        """Whether a chain is open, or events are not written."""
+        tip, linked, source = self._state
+        return tip.is_open or bool(linked) or bool(self._waiting) or self._batch is not source
 
     def before_fork(self) -> None:
-        """Waits until no thread adds an event."""
+        """Waits until no thread adds an event. Whoever holds this lock waits for no other."""
         self._lock.acquire()
 
     def after_fork(self, *, child: bool) -> None:
         """What the parent has not written yet, the parent writes."""
-        if child:
-            self._waiting, self._linked, self._timer = [], [], None
-            self._writing = threading.RLock()
-            self._queue = None
         self._lock.release()
+        if child:
+            self._waiting, self._batch, self._state, self._timer = [], (), _State(source=()), None
+            self._lock, self._writing = threading.RLock(), threading.RLock()
+            self._is_writing = self._is_asked_again = False
+            self._queue = None
 
 
 def _sequence(entry: Entry) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection as Several, Iterator, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +15,7 @@ from truthstore.collection import Collection
 from truthstore.errors import StoreCorruptError, StoreNotFoundError
 from truthstore.fields import to_microseconds
 from truthstore.observability.events import AuditEvent, damaged, encode_event
-from truthstore.observability.sinks import AuditBackend
+from truthstore.observability.sink import AuditBackend
 from truthstore.query import StoreQuery
 from truthstore.record import FieldValue, Meta, Record
 
@@ -29,7 +30,12 @@ AUDIT: Final = Collection.of_records(
     time="end",
     lookups=[["chain"]],
 )
-KNOWN: Final = 1_000
+NEWEST: Final = 100
+"""Who opens a chain looks at the heads of so many records for chains that others write."""
+MOST_HEADS: Final = 16
+"""A chain names at most so many heads of others."""
+AT_ONCE: Final = 500
+"""A query names at most so many chains."""
 
 _time: Final = attrgetter("timestamp")
 _decode: Final = msgspec.json.Decoder(list[AuditEvent]).decode
@@ -78,7 +84,16 @@ class StoreAuditBackend(AuditBackend):
 
     def recent(self, since: datetime | None = None) -> Iterator[AuditEvent]:
         """Events since a time, in the order of their chains; for a damaged record an event that says so."""
-        query = StoreQuery(start_time=since, order_by="id", ascending=True)
+        return self._found(StoreQuery(start_time=since, order_by="id", ascending=True))
+
+    def of_chains(self, chains: Several[str]) -> Iterator[AuditEvent]:
+        """The events of some chains."""
+        names = sorted(chains)
+        for first in range(0, len(names), AT_ONCE):
+            some = names[first : first + AT_ONCE]
+            yield from self._found(StoreQuery(where={"chain": ("in", some)}, order_by="id", ascending=True))
+
+    def _found(self, query: StoreQuery) -> Iterator[AuditEvent]:
         last = ""
         try:
             for record in self._store.scan(query, collection=AUDIT, bodies=True):
@@ -96,14 +111,34 @@ class StoreAuditBackend(AuditBackend):
         except (StoreCorruptError, StoreNotFoundError) as error:
             return [damaged(id, error)]
 
+    def _newest(self, limit: int, **where: str | int) -> Iterator[Record]:
+        return self._store.scan(StoreQuery(where=where, limit=limit), collection=AUDIT)
+
+    def last(self, chain: str) -> int:
+        """The place of the newest event of a chain, from the index."""
+        query = StoreQuery(where={"chain": chain}, order_by="id", limit=1)
+        return max(
+            (int(head.meta.fields["last"] or 0) for head in self._store.scan(query, collection=AUDIT)), default=-1
+        )
+
     def heads(self) -> dict[str, str]:
-        """The newest hash of each chain that wrote lately, from the index."""
+        """The newest hashes of the chains that wrote or began last, from the index."""
         newest: dict[str, tuple[int, str]] = {}
-        for head in self._store.scan(StoreQuery(limit=KNOWN), collection=AUDIT):
-            fields = head.meta.fields
-            chain, last, hash = str(fields["chain"]), int(fields["last"] or 0), str(fields["hash"])
-            newest[chain] = max(newest.get(chain, (-1, "")), (last, hash))
-        return {chain: hash for chain, (_, hash) in newest.items()}
+        for head in self._newest(NEWEST):
+            _keep_newest(newest, head)
+        if len(newest) < MOST_HEADS:
+            # One that writes much must not hide those that wrote little.
+            began = [str(head.meta.fields["chain"]) for head in self._newest(MOST_HEADS, first=0)]
+            for chain in [chain for chain in began if chain not in newest]:
+                for head in self._newest(1, chain=chain):
+                    _keep_newest(newest, head)
+        return {chain: hash for chain, (_, hash) in itertools.islice(newest.items(), MOST_HEADS)}
+
+
+def _keep_newest(newest: dict[str, tuple[int, str]], head: Record) -> None:
+    fields = head.meta.fields
+    chain, last, hash = str(fields["chain"]), int(fields["last"] or 0), str(fields["hash"])
+    newest[chain] = max(newest.get(chain, (-1, "")), (last, hash))
 
 
 def _events(id: str, body: bytes | None) -> list[AuditEvent]:
