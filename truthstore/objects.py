@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from truthstore.catalog import Catalog, Location, Put
-from truthstore.documents import FORMAT, compressor, read_document, unpacked
+from truthstore.compression import compressor
+from truthstore.documents import FORMAT, read_document, unpacked
 from truthstore.errors import StoreConfigError, StoreNotFoundError, StoreReadError
 from truthstore.keys import object_name
 from truthstore.query import EVERYTHING, BoundQuery

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from truthstore.backends.files import read_error, read_file
 from truthstore.catalog import Location, Put
-from truthstore.documents import compressor, derive_now, is_changed, read_document, unpacked, write_document
+from truthstore.compression import compressor
+from truthstore.documents import derive_now, is_changed, read_document, unpacked, write_document
 from truthstore.errors import StoreConfigError, StoreCorruptError, shown
 from truthstore.keys import object_name
 from truthstore.objects import folder_of
