@@ -35,7 +35,7 @@ NOTHING: Final = -1
 _TIME: Final = struct.Struct(">q")
 _SPAN: Final = struct.Struct(">qq")
 _PACKED: Final = 0x90
-"""What a packed record begins with is not less. The first release had it where the number of spans is now."""
+"""What a packed record begins with is not less. An entry without the number of spans has it in that place."""
 
 
 def now() -> int:
