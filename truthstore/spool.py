@@ -167,12 +167,13 @@ class Spool:
             ).fetchall()
         return [str(row[0]) for row in rows]
 
-    def move(self, numbers: Collection[int], topic: str) -> None:
-        """Puts entries into another topic, in which they keep their order."""
+    def move(self, numbers: Collection[int], topic: str, *, of: str | None = None) -> None:
+        """Puts entries into another topic, in which they keep their order; those that are in the topic `of`, if given."""
         with self._using("move an entry") as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(
-                "UPDATE queue SET topic = ?, tried = 0 WHERE number = ?", [(topic, number) for number in numbers]
+                "UPDATE queue SET topic = ?, tried = 0 WHERE number = ? AND topic = ifnull(?, topic)",
+                [(topic, number, of) for number in numbers],
             )
             connection.execute("COMMIT")
 

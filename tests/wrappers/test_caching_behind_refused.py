@@ -206,6 +206,36 @@ def test_what_came_later_is_not_undone_by_a_retry(how, reopened, caplog):
     assert caplog.records == []
 
 
+def test_what_is_removed_while_it_is_tried_again_stays_removed():
+    class Removed(Picky):
+        """Is where somebody removes the item as soon as it was looked at."""
+
+        look: Any = None
+
+        def head_record(self, id, **options):
+            try:
+                return self._base.head_record(id, **options)
+            finally:
+                look, self.look = self.look, None
+                if look is not None:
+                    look()
+
+    base = Removed(MemoryStore(collection=SAMPLES))
+    store = cached(base)
+    base.ids = frozenset()
+    store.save(Sample("bad", note="first"))
+    store.flush()
+    base.ids = frozenset({"bad"})
+    store.save(Sample("bad", note="second"))
+    refuse(store)
+    base.ids = frozenset()
+    base.look = lambda: store.delete("bad")
+    store.retry_refused()
+    store.flush()
+    assert base.look is None
+    assert not store.exists("bad")
+
+
 def test_what_is_refused_after_something_was_stored_is_the_latest():
     class Odd(WrapperStore[Any]):
         """Refuses one state of an item."""

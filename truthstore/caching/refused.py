@@ -166,10 +166,11 @@ class Refused:
         entries = self._entries(REFUSED + topic)
         outdated = superseded(dict(readable(entries)), heads(sorted({entry.key for entry in entries})))
         if outdated:
-            spool.move(outdated, OUTDATED + topic)
+            spool.move(outdated, OUTDATED + topic, of=REFUSED + topic)
         again = [entry for entry in entries if entry.number not in outdated]
         ids = sorted({entry.key for entry in again})
         if again:
-            spool.move([entry.number for entry in again], topic)
+            # Some may have been outdated since they were read.
+            spool.move([entry.number for entry in again], topic, of=REFUSED + topic)
             self._forgive(collection, ids)
         return Retried(ids, len(again), spool.count(OUTDATED + topic))
