@@ -60,10 +60,15 @@ class Spool:
     Args:
         path: the file; it is made when the first entry is put in, its folder too.
         durability: ``fsync``: what `append` took survives a power cut; ``os``: the death of the process.
+        purpose: users of one file with different purposes do not wait for each other: what one delivers may make the
+            other deliver. Their topics differ.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, durability: Literal["fsync", "os"] = "fsync") -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, durability: Literal["fsync", "os"] = "fsync", purpose: str = ""
+    ) -> None:
         self._path = os.fspath(path)
+        self._lock_path = f"{self._path}.{purpose}lock"
         self._durability = durability
         self._lock = threading.RLock()
         self._delivering = threading.Lock()
@@ -280,7 +285,7 @@ class Spool:
             return
         self._unlock_file()  # an interrupt kept it from that
         with self._lock:  # a fork comes when the handle is known, so that the child can close it
-            self._handle = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._handle = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         fcntl.flock(self._handle, fcntl.LOCK_EX)
 
     def _unlock_file(self) -> None:

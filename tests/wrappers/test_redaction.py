@@ -56,8 +56,9 @@ TEXTS = {
     'password=""': 'password="[REDACTED]"',
     # headers
     "Authorization: Bearer abcdefgh.ijkl": "Authorization: [REDACTED]",
-    "Authorization: Basic dXNlcjpwYXNz": "Authorization: Basic [REDACTED]",
-    "{'authorization': 'token abcdef'}": "{'authorization': 'token [REDACTED]'}",
+    "Authorization: Basic dXNlcjpwYXNz": "Authorization: [REDACTED]",
+    "Authorization: ghp_abcdef123456": "Authorization: [REDACTED]",
+    "{'authorization': 'token abcdef'}": "{'authorization': '[REDACTED]'}",
     "token: Bearer abcdefghijk": "token: [REDACTED]",
     # keys and numbers
     "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIB": HIDDEN,

@@ -23,7 +23,7 @@ __all__ = ["AuditConfig", "AuditLogLevel", "MetricsConfig", "ObservabilityConfig
 
 SENSITIVE: Final = (
     *("password", "passwd", "passphrase", "pwd", "secret", "token", "credential", "api_key", "access_key"),
-    *("account_key", "private_key", "ssn", "credit_card"),
+    *("account_key", "private_key", "authorization", "ssn", "credit_card"),
 )
 BUCKETS: Final = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 

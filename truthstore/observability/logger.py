@@ -279,7 +279,7 @@ class AuditLogger:
 
     def _spool(self) -> Spool:
         if self._queue is None:
-            self._queue = Spool(self._config.spool_path)
+            self._queue = Spool(self._config.spool_path, purpose="audit.")
         return self._queue
 
     def _deliver(self, chain: str) -> None:

@@ -35,8 +35,8 @@ PATTERNS: Final = (
     (
         "authorization",
         (
-            r"(?P<kept>(?i:authorization)[\"']?\s{0,8}[:=]\s{0,8}[\"']?"
-            r"(?i:basic|digest|negotiate|ntlm|token|apikey)\s{1,8})[^\s\"',;]+"
+            r"(?P<kept>(?i:authorization)[\"']?\s{0,8}[:=]\s{0,8}[\"']?)"
+            r"(?:(?i:basic|digest|negotiate|ntlm|token|apikey)\s{1,8})?[^\s\"',;]+"
         ),
     ),
     ("akia", r"\bAKIA[0-9A-Z]{16}\b"),  # access keys of AWS

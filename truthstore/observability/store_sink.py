@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import secrets
 from collections.abc import Collection as Several, Iterator, Sequence
 from datetime import datetime
@@ -30,10 +29,10 @@ AUDIT: Final = Collection.of_records(
     time="end",
     lookups=[["chain"]],
 )
-NEWEST: Final = 100
+NEWEST: Final = 50
 """Who opens a chain looks at the heads of so many records for chains that others write."""
-MOST_HEADS: Final = 16
-"""A chain names at most so many heads of others."""
+BEGUN: Final = 16
+"""And at so many chains that began last."""
 AT_ONCE: Final = 500
 """A query names at most so many chains."""
 
@@ -126,13 +125,12 @@ class StoreAuditBackend(AuditBackend):
         newest: dict[str, tuple[int, str]] = {}
         for head in self._newest(NEWEST):
             _keep_newest(newest, head)
-        if len(newest) < MOST_HEADS:
-            # One that writes much must not hide those that wrote little.
-            began = [str(head.meta.fields["chain"]) for head in self._newest(MOST_HEADS, first=0)]
-            for chain in [chain for chain in began if chain not in newest]:
-                for head in self._newest(1, chain=chain):
-                    _keep_newest(newest, head)
-        return {chain: hash for chain, (_, hash) in itertools.islice(newest.items(), MOST_HEADS)}
+        # Those that write much must not hide those that wrote little.
+        began = [str(head.meta.fields["chain"]) for head in self._newest(BEGUN, first=0)]
+        for chain in [chain for chain in began if chain not in newest]:
+            for head in self._newest(1, chain=chain):
+                _keep_newest(newest, head)
+        return {chain: hash for chain, (_, hash) in newest.items()}
 
 
 def _keep_newest(newest: dict[str, tuple[int, str]], head: Record) -> None:
