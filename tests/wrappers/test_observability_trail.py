@@ -319,3 +319,19 @@ def test_the_chain_of_a_short_run_beside_many_long_ones_cannot_be_removed_unnoti
     for head in list(store.scan(StoreQuery(where={"chain": victim}), collection=AUDIT)):
         store.delete_record(head.id, collection=AUDIT)
     assert not sink.verify_chain().ok
+
+
+def test_a_chain_that_cannot_read_the_heads_of_others_says_so():
+    class Blind(InMemoryAuditBackend):
+        def heads(self) -> dict[str, str]:
+            raise PermissionError("no reading here")
+
+    sink = Blind()
+    logger = AuditLogger(sink)
+    logger.log(event())
+    logger.close()
+    opened, _, closed = sink.events
+    for mark in (opened, closed):
+        assert (mark.metadata["heads"], mark.metadata["heads_unread"]) == ({}, "PermissionError")
+    assert sink.verify_chain().ok
+    assert "no reading here" not in str(sink.events), "what an error says may be a secret"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,10 @@ from truthstore.observability.events import DAMAGED, AuditEvent, AuditEventType,
 
 __all__ = ["Chain", "ChainVerification", "Tip", "verify_events"]
 
+log: Final = logging.getLogger("truthstore.observability")
 HEADS: Final = "heads"
+UNREAD: Final = "heads_unread"
+"""In the metadata of an event that should name heads and could not read them, the class of the error."""
 MARKS: Final = frozenset({AuditEventType.OPEN, AuditEventType.CLOSE})
 """Events that name heads."""
 
@@ -103,7 +107,12 @@ class Chain:
         return tip, added
 
     def _mark(self, kind: AuditEventType, like: AuditEvent, tip: Tip) -> AuditEvent:
-        heads = {chain: hash for chain, hash in self._heads().items() if chain != tip.chain}
+        metadata: dict[str, Any] = {HEADS: {}, "process": tip.pid}
+        try:
+            metadata[HEADS] = {chain: hash for chain, hash in self._heads().items() if chain != tip.chain}
+        except Exception as error:  # noqa: BLE001  # a chain that names no others is better than none, and says so
+            log.warning("an audit chain names no others, for they cannot be read: %s", error)
+            metadata[UNREAD] = type(error).__name__
         return AuditEvent(
             event_type=kind,
             operation=kind.value,
@@ -111,7 +120,7 @@ class Chain:
             store=like.store,
             actor=like.actor,
             environment=like.environment,
-            metadata={HEADS: heads, "process": tip.pid},
+            metadata=metadata,
         )
 
     def _link(self, tip: Tip, events: Sequence[AuditEvent], added: list[AuditEvent]) -> Tip:

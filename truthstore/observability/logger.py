@@ -68,7 +68,7 @@ class AuditLogger:
         self._failures = level is not AuditLogLevel.MINIMAL
         self._redactor = redactor_of(self._config)
         self._is_sync = self._config.mode == "sync"
-        self._chain = Chain(self._known_heads)
+        self._chain = Chain(self._backend.heads)
         self._waiting: list[AuditEvent] = []
         self._batch: Sequence[AuditEvent] = ()
         self._state = _State(source=self._batch)
@@ -285,13 +285,6 @@ class AuditLogger:
     def _deliver(self, chain: str) -> None:
         """Writes what was spooled of a chain before anything newer of it."""
         self._spool().deliver(self._topic(chain), self._resend)
-
-    def _known_heads(self) -> Mapping[str, str]:
-        try:
-            return self._backend.heads()
-        except Exception as error:  # noqa: BLE001  # a chain that names no others is better than none
-            log.warning("a new audit chain names no others: %s", error)
-            return {}
 
     def recover(self) -> int:
         """Writes what this and earlier processes left in the local queue for this sink; how many events that were."""
