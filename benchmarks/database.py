@@ -16,10 +16,10 @@ from benchmarks.workload import results
 from tests.services.postgresql import MissingServerError, postgresql
 from truthstore import RESULTS, StoreQuery, ValidationResult
 from truthstore.backends.database import DatabaseStore
-from truthstore.backends.database_query import key_of, tag_key, term
-from truthstore.backends.database_schema import Tables
-from truthstore.query import from_microseconds
-from truthstore.record import new_revision
+from truthstore.backends.database.query import key_of, tag_key, term
+from truthstore.backends.database.schema import Tables
+from truthstore.model.query import from_microseconds
+from truthstore.model.record import new_revision
 
 COLUMNS = [
     "namespace",

@@ -15,9 +15,9 @@ from typing import Any
 
 from truthstore import RESULTS
 from truthstore.base import BaseStore, Collection, StoreConnectionError, StoreNotFoundError, StoreQuery, conflict
-from truthstore.documents import read_document, write_document
 from truthstore.factory import register_store
-from truthstore.record import ABSENT, ANY, NONE, Change, Expect, Options, Record, new_revision
+from truthstore.model.record import ABSENT, ANY, NONE, Change, Expect, Options, Record, new_revision
+from truthstore.storage.objects.document import read_document, write_document
 
 TABLE = """CREATE TABLE IF NOT EXISTS documents
     (collection TEXT, id TEXT, document BLOB, PRIMARY KEY (collection, id)) WITHOUT ROWID"""

@@ -40,7 +40,6 @@ from truthstore.base import (
     VersionConflictError,
     WrapperStore,
 )
-from truthstore.expectations import SUITES, Expectation, ExpectationSuite
 from truthstore.factory import (
     get_store,
     is_backend_available,
@@ -49,7 +48,9 @@ from truthstore.factory import (
     register_store,
     stack,
 )
-from truthstore.results import RESULTS, ResultStatistics, ResultStatus, ValidationResult, ValidatorResult
+from truthstore.items.checks import ResultStatistics, ResultStatus, ValidatorResult
+from truthstore.items.expectations import SUITES, Expectation, ExpectationSuite
+from truthstore.items.results import RESULTS, ValidationResult
 
 __version__ = "0.1.0"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from truthstore.collection import Collection
-from truthstore.configuration import StoreConfig
 from truthstore.errors import (
     StoreBulkError,
     StoreClosedError,
@@ -21,14 +19,16 @@ from truthstore.errors import (
     StoreWriteError,
     VersionConflictError,
 )
-from truthstore.fields import Field
-from truthstore.health import Health, Verification
-from truthstore.protocol import RecordStore, ValidationStore
-from truthstore.query import StoreQuery
-from truthstore.record import ABSENT, ANY, Change, Expect, Meta, Record, Revision
-from truthstore.record_operations import conflict
-from truthstore.store import BaseStore
-from truthstore.wrapper import WrapperStore
+from truthstore.model.collection import Collection
+from truthstore.model.fields import Field
+from truthstore.model.query import StoreQuery
+from truthstore.model.record import ABSENT, ANY, Change, Expect, Meta, Record, Revision
+from truthstore.store.config import StoreConfig
+from truthstore.store.health import Health, Verification
+from truthstore.store.protocol import RecordStore, ValidationStore
+from truthstore.store.records import conflict
+from truthstore.store.store import BaseStore
+from truthstore.store.wrapper import WrapperStore
 
 __all__ = [
     "ABSENT",

@@ -42,6 +42,7 @@ __all__ = [
     "StoreReadError",
     "StoreWriteError",
     "VersionConflictError",
+    "nearest",
 ]
 
 
@@ -231,3 +232,13 @@ class StoreNotSupportedError(StoreError):
     """This store cannot do what was asked."""
 
     store_trouble = True
+
+
+def nearest(name: str, known: set[str] | frozenset[str]) -> str:
+    """The end of an error message: the known name that is nearest, or all of them."""
+    import difflib
+
+    near = difflib.get_close_matches(name, known, 1)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"it takes {', '.join(sorted(known))}" if known else "it takes none"

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, overload
 
 import yaml
 
-from truthstore.collection import Collection
-from truthstore.configuration import as_declared, nearest
-from truthstore.described import from_text, interpolated_options, layer_of, settled
-from truthstore.errors import StoreConfigError
-from truthstore.results import RESULTS, ValidationResult
-from truthstore.store import BaseStore
+from truthstore.errors import StoreConfigError, nearest
+from truthstore.items.results import RESULTS, ValidationResult
+from truthstore.model.collection import Collection
+from truthstore.store.config import as_declared
+from truthstore.store.config_text import from_text, interpolated_options, layer_of, settled
+from truthstore.store.store import BaseStore
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -269,7 +269,7 @@ def _database_options(url: str) -> dict[str, Any]:
     """The options of the database store in a URL; what else is in its query is for the driver."""
     from urllib.parse import parse_qsl, urlencode
 
-    from truthstore.backends.database_config import DatabaseConfig
+    from truthstore.backends.database.config import DatabaseConfig
 
     known = {option.name for option in dataclasses.fields(DatabaseConfig)}
     address, _, query = url.partition("?")

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.services.proxy import Answer, Fault, Proxy, proxy
-from truthstore.blobs import Blobs, probe_conditional_writes
 from truthstore.errors import (
     StoreConflictError,
     StoreConnectionError,
@@ -20,7 +19,8 @@ from truthstore.errors import (
     StoreNotFoundError,
     StoreWriteError,
 )
-from truthstore.record import ABSENT, ANY
+from truthstore.model.record import ABSENT, ANY
+from truthstore.storage.objects.blobs import Blobs, probe_conditional_writes
 
 
 # The vendors' clients leave a connection that broke to the garbage collector.

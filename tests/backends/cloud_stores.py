@@ -16,9 +16,9 @@ from tests.crash.processes import at_once
 from tests.services.proxy import Answer, Proxy, proxy
 from truthstore import RESULTS, BaseStore, StoreQuery
 from truthstore.errors import StoreBulkError, StoreConflictError, StoreConnectionError, StoreError
-from truthstore.record import ABSENT
+from truthstore.model.record import ABSENT
 from truthstore.testing import SAMPLES, Sample
-from truthstore.testing.store_items import a_result
+from truthstore.testing.suite.items import a_result
 
 PROCESSES = 4
 SAVES = 250

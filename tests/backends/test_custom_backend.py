@@ -9,7 +9,7 @@ from typing import Any
 
 from truthstore import RESULTS, BaseStore, get_store, is_backend_available, list_available_backends
 from truthstore.testing import SAMPLES, StoreSuite, store_machine
-from truthstore.testing.store_items import a_result
+from truthstore.testing.suite.items import a_result
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "custom_backend.py"
 

@@ -17,9 +17,9 @@ from tests.services.process import started
 from tests.services.proxy import Answer
 from truthstore import RESULTS
 from truthstore.backends.gcs import GCSBlobs, GCSConfig, GCSStore
-from truthstore.blobs import Blobs
 from truthstore.errors import StoreConfigError, StoreConnectionError
-from truthstore.record import ABSENT
+from truthstore.model.record import ABSENT
+from truthstore.storage.objects.blobs import Blobs
 from truthstore.testing import SAMPLES, BlobsSuite, StoreSuite, store_machine
 
 pytestmark = pytest.mark.xdist_group("gcs")

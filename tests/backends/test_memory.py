@@ -8,7 +8,7 @@ import pytest
 
 from truthstore import RESULTS, SUITES, ExpectationSuite, StoreConfigError, StoreConnectionError, StoreError, StoreQuery
 from truthstore.backends.memory import MemoryBlobs, MemoryExpectationStore, MemoryStore
-from truthstore.blobs import Blobs
+from truthstore.storage.objects.blobs import Blobs
 from truthstore.testing import (
     SAMPLES,
     BlobsSuite,
@@ -20,9 +20,9 @@ from truthstore.testing import (
     make_samples,
     store_machine,
 )
-from truthstore.testing.store_items import ItemTests
-from truthstore.testing.store_life import LifeTests
-from truthstore.testing.store_records import RecordTests
+from truthstore.testing.suite.items import ItemTests
+from truthstore.testing.suite.life import LifeTests
+from truthstore.testing.suite.records import RecordTests
 
 
 class TestMemoryStore(StoreSuite):

@@ -16,13 +16,13 @@ from tests.services.proxy import Answer
 from tests.services.rclone import rclone
 from tests.services.s3 import S3Server, moto
 from truthstore import RESULTS
-from truthstore.backends.cloud import SingleWriterBlobs
+from truthstore.backends.cloud.config import SingleWriterBlobs
 from truthstore.backends.s3 import S3Blobs, S3Config, S3Store
-from truthstore.blobs import Blobs, probe_conditional_writes
 from truthstore.errors import StoreConfigError, StoreConflictError, StoreConnectionError, StoreError
-from truthstore.record import ABSENT
+from truthstore.model.record import ABSENT
+from truthstore.storage.objects.blobs import Blobs, probe_conditional_writes
 from truthstore.testing import SAMPLES, BlobsSuite, StoreSuite, store_machine
-from truthstore.testing.store_items import a_result
+from truthstore.testing.suite.items import a_result
 
 pytestmark = pytest.mark.xdist_group("s3")
 

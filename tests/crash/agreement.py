@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from truthstore.errors import StoreNotFoundError
-from truthstore.query import StoreQuery
+from truthstore.model.query import StoreQuery
 
 if TYPE_CHECKING:
-    from truthstore.store import BaseStore
+    from truthstore.store.store import BaseStore
 
 
 def contents(store: BaseStore[Any], gone: Iterable[str] = (), *, first: int = 0) -> dict[str, Any]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from truthstore.collection import Collection
+    from truthstore.model.collection import Collection
 
 
 class OpenFolder(Protocol):

@@ -22,7 +22,7 @@ import pytest
 
 from tests.conftest import CI
 from truthstore.errors import StoreError
-from truthstore.testing.store_concurrency import start_child
+from truthstore.testing.suite.concurrency import start_child
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from truthstore.testing.store_concurrency import start_child
+from truthstore.testing.suite.concurrency import start_child
 
 
 class Child:

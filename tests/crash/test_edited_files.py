@@ -14,8 +14,8 @@ from tests.crash.conftest import OpenFolder
 from tests.crash.processes import Child
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.errors import StoreBulkError, StoreConfigError, StoreConflictError, StoreCorruptError
-from truthstore.query import StoreQuery
-from truthstore.record import ABSENT
+from truthstore.model.query import StoreQuery
+from truthstore.model.record import ABSENT
 from truthstore.results import ResultStatus, ValidationResult
 from truthstore.testing.sample import BASE_TIME, SAMPLES, Sample
 from truthstore.versioning import VersionedStore

@@ -14,7 +14,7 @@ import pytest
 from tests.crash.conftest import OpenFolder
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.expectations import SUITES, ExpectationSuite
-from truthstore.query import StoreQuery
+from truthstore.model.query import StoreQuery
 from truthstore.results import RESULTS, ValidationResult
 
 UNUSUAL = Path(__file__).with_name("first_system") / "unusual"

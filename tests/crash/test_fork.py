@@ -17,8 +17,8 @@ from tests.crash.processes import Child, Gate
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryStore
 from truthstore.caching import CachedStore, InMemoryCache
-from truthstore.circuit import CircuitBreaker, CircuitConfig
-from truthstore.forking import Gate as ThreadGate, Rank, watch_forks
+from truthstore.runtime.circuit import CircuitBreaker, CircuitConfig
+from truthstore.runtime.forks import Gate as ThreadGate, Rank, watch_forks
 from truthstore.testing.sample import SAMPLES, Sample
 
 

@@ -15,7 +15,7 @@ from tests.crash.conftest import OpenFolder
 from tests.crash.processes import Child
 from tests.crash.witness import Witness
 from truthstore.backends.filesystem import FileSystemStore
-from truthstore.query import StoreQuery
+from truthstore.model.query import StoreQuery
 from truthstore.testing.sample import SAMPLES, Sample
 
 KILLS = 200

@@ -20,7 +20,7 @@ from tests.crash.conftest import OpenFolder
 from tests.crash.processes import Child
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.errors import StoreBulkError, StoreClosedError, StoreConnectionError, StoreError, StoreWriteError
-from truthstore.query import StoreQuery
+from truthstore.model.query import StoreQuery
 from truthstore.testing.sample import SAMPLES, Sample
 
 NOBODY = 65_534
@@ -214,7 +214,7 @@ def test_a_clock_that_jumps(days: int, store: FileSystemStore[Sample], open_stor
     shift = int(timedelta(days=days).total_seconds() * 1e9)
     monkeypatch.setattr(time, "time_ns", lambda: real() + shift)
     monkeypatch.setattr(time, "time", lambda: (real() + shift) / 1e9)
-    monkeypatch.setattr("truthstore.collection.time_ns", lambda: real() + shift)
+    monkeypatch.setattr("truthstore.model.collection.time_ns", lambda: real() + shift)
     store.save(Sample("a", count=1), expect=store.head("a").revision)
     store.delete("b")
     store.save(Sample("d", count=1))

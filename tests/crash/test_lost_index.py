@@ -14,7 +14,7 @@ from tests.crash.agreement import contents
 from tests.crash.conftest import OpenFolder
 from tests.crash.processes import Child, Gate
 from truthstore.backends.filesystem import FileSystemStore
-from truthstore.query import StoreQuery
+from truthstore.model.query import StoreQuery
 from truthstore.testing.sample import SAMPLES, Sample
 
 OLD = [f"old-{i}" for i in range(10)]

@@ -12,10 +12,10 @@ from tests.crash.conftest import OpenFolder
 from tests.crash.processes import at_once
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.errors import StoreConflictError
-from truthstore.query import StoreQuery
-from truthstore.record import ABSENT
+from truthstore.model.query import StoreQuery
+from truthstore.model.record import ABSENT
 from truthstore.testing.sample import SAMPLES, Sample
-from truthstore.testing.store_concurrency import increment
+from truthstore.testing.suite.concurrency import increment
 
 READER = """
 import json, sys

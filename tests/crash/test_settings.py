@@ -13,7 +13,7 @@ from tests.crash.agreement import contents
 from tests.crash.conftest import OpenFolder
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.errors import StoreConfigError
-from truthstore.query import StoreQuery
+from truthstore.model.query import StoreQuery
 from truthstore.results import RESULTS, ResultStatus, ValidationResult
 from truthstore.testing.sample import SAMPLES, Sample
 

@@ -10,7 +10,7 @@ from vega_datasets import local_data
 from truthstore.backends.memory import MemoryStore
 from truthstore.errors import StoreConflictError
 from truthstore.interop import from_great_expectations, from_great_expectations_checkpoint
-from truthstore.record import ABSENT
+from truthstore.model.record import ABSENT
 from truthstore.results import RESULTS, VALIDATOR_ERROR, ResultStatus, ValidationResult
 
 pytest.importorskip("great_expectations")

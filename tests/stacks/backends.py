@@ -21,8 +21,8 @@ from tests.services.s3 import moto
 from truthstore import BaseStore
 from truthstore.backends.azure_blob import AzureBlobStore
 from truthstore.backends.database import DatabaseStore
-from truthstore.backends.file_log import FileLogStore
 from truthstore.backends.filesystem import FileSystemStore
+from truthstore.backends.filesystem.log import FileLogStore
 from truthstore.backends.gcs import GCSStore
 from truthstore.backends.memory import MemoryBlobs, MemoryStore
 from truthstore.backends.s3 import S3Store

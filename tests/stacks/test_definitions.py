@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from truthstore import Collection, Field, StoreConfigError, StoreQuery, catalog
+from truthstore import Collection, Field, StoreConfigError, StoreQuery
 from truthstore.backends.filesystem import FileSystemStore
+from truthstore.storage.catalog import catalog
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

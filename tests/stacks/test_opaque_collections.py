@@ -10,7 +10,7 @@ import pytest
 from truthstore import Collection, Meta, Record, StoreConfigError, StoreQuery
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryBlobs, MemoryStore
-from truthstore.record import FieldValue
+from truthstore.model.record import FieldValue
 
 HISTORY = Collection.of_records("results.versions", index={"item": str, "number": int, "weight": float})
 

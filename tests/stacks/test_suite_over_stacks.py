@@ -17,8 +17,8 @@ from tests.stacks.backends import Backend, Place, backend
 from tests.stacks.test_random_stacks import LAYERS
 from truthstore import RESULTS, BaseStore
 from truthstore.testing import StoreSuite
-from truthstore.testing.store_items import ItemTests
-from truthstore.testing.store_records import RecordTests
+from truthstore.testing.suite.items import ItemTests
+from truthstore.testing.suite.records import RecordTests
 
 AT_ONCE = frozenset({"test_what_put_returns_is_what_is_stored", "test_changes_are_announced"})
 """What write-behind does later: give a record its revision, and announce it (tests/wrappers says how)."""

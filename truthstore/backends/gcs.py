@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 
-from truthstore.backends.cloud import (
+from truthstore.backends.cloud.config import (
     Action,
     CloudConfig,
     PerProcess,
@@ -23,17 +23,17 @@ from truthstore.backends.cloud import (
     needed,
     place_of,
 )
-from truthstore.backends.cloud_store import CloudStore
-from truthstore.configuration import configure
+from truthstore.backends.cloud.store import CloudStore
 from truthstore.errors import StoreConfigError, StoreError, StoreNotFoundError
-from truthstore.record import ABSENT, ANY
-from truthstore.record_operations import conflict
-from truthstore.results import RESULTS
+from truthstore.items.results import RESULTS
+from truthstore.model.record import ABSENT, ANY
+from truthstore.store.config import configure
+from truthstore.store.records import conflict
 
 if TYPE_CHECKING:
-    from truthstore.blobs import BlobExpect, Tag
-    from truthstore.collection import Collection
-    from truthstore.results import ValidationResult
+    from truthstore.items.results import ValidationResult
+    from truthstore.model.collection import Collection
+    from truthstore.storage.objects.blobs import BlobExpect, Tag
 
 __all__ = ["GCSBlobs", "GCSConfig", "GCSStore"]
 

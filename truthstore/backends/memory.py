@@ -11,21 +11,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 from truthstore.backends.shelves import Documents, Records
-from truthstore.catalog import Location, Put
-from truthstore.configuration import StoreConfig, configure
 from truthstore.errors import StoreBulkError, StoreConflictError, StoreError, StoreNotFoundError, StoreWriteError, shown
-from truthstore.expectations import SUITES, ExpectationSuite
-from truthstore.keys import path_of
-from truthstore.objects import Format, ObjectStore
-from truthstore.query import StoreQuery
-from truthstore.record import ABSENT, ANY, NONE, Change, Condition, Expect, Options, Record, new_revision
-from truthstore.record_operations import conflict
-from truthstore.results import RESULTS
+from truthstore.items.expectations import SUITES, ExpectationSuite
+from truthstore.items.results import RESULTS
+from truthstore.model.query import StoreQuery
+from truthstore.model.record import ABSENT, ANY, NONE, Change, Condition, Expect, Options, Record, new_revision
+from truthstore.storage.catalog.catalog import Location, Put
+from truthstore.storage.objects.names import path_of
+from truthstore.storage.objects.object_store import Format, ObjectStore
+from truthstore.store.config import StoreConfig, configure
+from truthstore.store.records import conflict
 
 if TYPE_CHECKING:
-    from truthstore.blobs import BlobExpect, Blobs, Tag
-    from truthstore.collection import Collection
-    from truthstore.results import ValidationResult
+    from truthstore.items.results import ValidationResult
+    from truthstore.model.collection import Collection
+    from truthstore.storage.objects.blobs import BlobExpect, Blobs, Tag
 
 __all__ = ["MemoryBlobs", "MemoryConfig", "MemoryExpectationStore", "MemoryStore"]
 

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 import tenacity
 
-from truthstore.backends.cloud import (
+from truthstore.backends.cloud.config import (
     Action,
     CloudConfig,
     PerProcess,
@@ -30,9 +30,8 @@ from truthstore.backends.cloud import (
     needed,
     place_of,
 )
-from truthstore.backends.cloud_store import CloudStore
-from truthstore.backends.s3_errors import MISSING, OWN_ATTEMPT, REDIRECTED, is_passing, trouble_of, unanswered
-from truthstore.configuration import configure
+from truthstore.backends.cloud.s3_failures import MISSING, OWN_ATTEMPT, REDIRECTED, is_passing, trouble_of, unanswered
+from truthstore.backends.cloud.store import CloudStore
 from truthstore.errors import (
     StoreConfigError,
     StoreConflictError,
@@ -40,14 +39,15 @@ from truthstore.errors import (
     StoreNotFoundError,
     StoreNotSupportedError,
 )
-from truthstore.record import ABSENT, ANY, new_revision
-from truthstore.record_operations import conflict
-from truthstore.results import RESULTS
+from truthstore.items.results import RESULTS
+from truthstore.model.record import ABSENT, ANY, new_revision
+from truthstore.store.config import configure
+from truthstore.store.records import conflict
 
 if TYPE_CHECKING:
-    from truthstore.blobs import BlobExpect, Blobs, Tag
-    from truthstore.collection import Collection
-    from truthstore.results import ValidationResult
+    from truthstore.items.results import ValidationResult
+    from truthstore.model.collection import Collection
+    from truthstore.storage.objects.blobs import BlobExpect, Blobs, Tag
 
 __all__ = ["S3Blobs", "S3Config", "S3Store"]
 

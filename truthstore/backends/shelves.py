@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import json
 
-from truthstore.documents import read_document, write_document
 from truthstore.errors import StoreNotFoundError
-from truthstore.objects import FORMAT_KEY, folder_of, object_key
+from truthstore.storage.objects.document import read_document, write_document
+from truthstore.storage.objects.object_store import FORMAT_KEY, folder_of, object_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from truthstore.blobs import Blobs
-    from truthstore.collection import Collection
-    from truthstore.objects import Format
-    from truthstore.record import Record
+    from truthstore.model.collection import Collection
+    from truthstore.model.record import Record
+    from truthstore.storage.objects.blobs import Blobs
+    from truthstore.storage.objects.object_store import Format
 
 __all__ = ["Documents", "Records"]
 

@@ -16,15 +16,15 @@ from truthstore.caching.refused import Refused, is_refusal
 from truthstore.caching.sending import Sender
 from truthstore.caching.taken import Seen, Taken, now, readable, superseded
 from truthstore.errors import StoreBulkError, StoreClosedError, StoreConflictError, StoreError, StoreWriteError, shown
-from truthstore.forking import Rank, watch_forks
-from truthstore.record import Record, new_revision
-from truthstore.spool import Spool
+from truthstore.model.record import Record, new_revision
+from truthstore.runtime.forks import Rank, watch_forks
+from truthstore.storage.queue.spool import Spool
 
 if TYPE_CHECKING:
     from truthstore.caching.base import CacheConfig
     from truthstore.caching.coherence import Key
-    from truthstore.collection import Collection
-    from truthstore.store import BaseStore
+    from truthstore.model.collection import Collection
+    from truthstore.store.store import BaseStore
 
 __all__ = ["WriteBehind"]
 

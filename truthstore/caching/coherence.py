@@ -11,10 +11,10 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from truthstore.forking import Rank, watch_forks
+from truthstore.runtime.forks import Rank, watch_forks
 
 if TYPE_CHECKING:
-    from truthstore.record import Change, Record, Revision
+    from truthstore.model.record import Change, Record, Revision
 
 __all__ = ["Coherence", "Flight", "Key", "Session"]
 

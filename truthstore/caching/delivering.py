@@ -12,8 +12,8 @@ from truthstore.errors import shown
 if TYPE_CHECKING:
     from truthstore.caching.coherence import Key
     from truthstore.caching.sending import Sender
-    from truthstore.collection import Collection
-    from truthstore.spool import Entry, Spool
+    from truthstore.model.collection import Collection
+    from truthstore.storage.queue.spool import Entry, Spool
 
 __all__ = ["Delivery"]
 

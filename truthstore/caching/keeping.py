@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from truthstore.caching.coherence import Coherence, Flight, Key, Session, untouched
 from truthstore.caching.tiers import MISSING, LocalTier, SharedTier
 from truthstore.errors import StoreNotFoundError
-from truthstore.record import Record, Revision
+from truthstore.model.record import Record, Revision
 
 if TYPE_CHECKING:
     from truthstore.caching.base import CacheConfig
-    from truthstore.collection import Collection
-    from truthstore.store import BaseStore
+    from truthstore.model.collection import Collection
+    from truthstore.store.store import BaseStore
 
 __all__ = ["Keeper"]
 

@@ -15,8 +15,8 @@ import cachetools
 
 from truthstore.caching.base import BaseCache, CacheConfig, CacheMetrics, EvictionPolicy
 from truthstore.errors import StoreConfigError
-from truthstore.forking import Rank, watch_forks
-from truthstore.record import Record
+from truthstore.model.record import Record
+from truthstore.runtime.forks import Rank, watch_forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,8 +17,8 @@ from truthstore.errors import StoreConflictError, StoreCorruptError, StoreError,
 
 if TYPE_CHECKING:
     from truthstore.caching.coherence import Key
-    from truthstore.record import Record
-    from truthstore.spool import Entry, Spool
+    from truthstore.model.record import Record
+    from truthstore.storage.queue.spool import Entry, Spool
 
 __all__ = ["Refused", "Retried", "is_refusal"]
 

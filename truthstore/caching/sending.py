@@ -17,13 +17,13 @@ from truthstore.errors import (
     StoreWriteError,
     shown,
 )
-from truthstore.query import EVERYTHING
+from truthstore.model.query import EVERYTHING
 
 if TYPE_CHECKING:
-    from truthstore.collection import Collection
-    from truthstore.record import Record
-    from truthstore.spool import Entry
-    from truthstore.store import BaseStore
+    from truthstore.model.collection import Collection
+    from truthstore.model.record import Record
+    from truthstore.storage.queue.spool import Entry
+    from truthstore.store.store import BaseStore
 
 __all__ = ["Sender", "Sent"]
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from truthstore.caching.base import CacheMetrics, SharedCache
-from truthstore.circuit import CircuitBreaker, CircuitConfig, CircuitState
-from truthstore.forking import Gate, Rank, watch_forks
+from truthstore.runtime.circuit import CircuitBreaker, CircuitConfig, CircuitState
+from truthstore.runtime.forks import Gate, Rank, watch_forks
 
 __all__ = ["Debts", "GuardedCache"]
 

@@ -14,20 +14,20 @@ from truthstore.caching.keeping import Keeper
 from truthstore.caching.memory import InMemoryCache
 from truthstore.caching.options import check_beside
 from truthstore.caching.tiers import MISSING, Identity, LocalTier, SharedTier
-from truthstore.configuration import configure
 from truthstore.errors import StoreConfigError, StoreNotFoundError
-from truthstore.fields import check_id
-from truthstore.query import EVERYTHING
-from truthstore.record import ANY, NONE, Expect, Options, Record
-from truthstore.wrapper import WrapperStore
+from truthstore.model.fields import check_id
+from truthstore.model.query import EVERYTHING
+from truthstore.model.record import ANY, NONE, Expect, Options, Record
+from truthstore.store.config import configure
+from truthstore.store.wrapper import WrapperStore
 
 if TYPE_CHECKING:
-    from truthstore.aggregate import Aggregation, Row
     from truthstore.caching.coherence import Key
-    from truthstore.collection import Collection
-    from truthstore.health import Verification
-    from truthstore.query import StoreQuery
-    from truthstore.store import BaseStore
+    from truthstore.model.aggregate import Aggregation, Row
+    from truthstore.model.collection import Collection
+    from truthstore.model.query import StoreQuery
+    from truthstore.store.health import Verification
+    from truthstore.store.store import BaseStore
 
 __all__ = ["CachedStore"]
 

@@ -15,12 +15,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from truthstore.errors import StoreCorruptError
-from truthstore.packing import pack, unpack
+from truthstore.model.meta_codec import pack, unpack
 
 if TYPE_CHECKING:
     from truthstore.caching.coherence import Key
-    from truthstore.record import Record
-    from truthstore.spool import Entry
+    from truthstore.model.record import Record
+    from truthstore.storage.queue.spool import Entry
 
 __all__ = ["Seen", "Span", "Taken", "arrived", "now", "readable", "superseded"]
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from truthstore.caching.shared import Debts
-from truthstore.collection import Collection
 from truthstore.errors import (
     StoreConflictError,
     StoreCorruptError,
@@ -21,13 +20,14 @@ from truthstore.errors import (
     StoreNotSupportedError,
     StoreWriteError,
 )
-from truthstore.packing import pack, unpack
-from truthstore.record import ABSENT, Meta, Record
+from truthstore.model.collection import Collection
+from truthstore.model.meta_codec import pack, unpack
+from truthstore.model.record import ABSENT, Meta, Record
 
 if TYPE_CHECKING:
     from truthstore.caching.base import BaseCache, SharedCache
     from truthstore.caching.coherence import Key
-    from truthstore.store import BaseStore
+    from truthstore.store.store import BaseStore
 
 __all__ = ["MISSING", "Identity", "LocalTier", "SharedTier", "Tier"]
 

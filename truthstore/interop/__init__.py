@@ -1,4 +1,4 @@
-"""Results of other tools, as `truthstore.results.ValidationResult`.
+"""Results of other tools, as `truthstore.items.results.ValidationResult`.
 
 Each tool has a module with a function ``from_<tool>``; it takes the objects that the tool hands out and imports no
 tool itself. They share `values` (a tool's values as storable builtins) and `conversion` (ids, messages, the result).
@@ -12,7 +12,7 @@ from __future__ import annotations
 from truthstore.interop.great_expectations import from_great_expectations, from_great_expectations_checkpoint
 from truthstore.interop.pandera import from_pandera
 from truthstore.interop.truthound import from_truthound
-from truthstore.interop.values import storable
+from truthstore.model.values import storable
 
 __all__ = [
     "from_great_expectations",

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from truthstore.interop.conversion import assemble, given, plain_time, read, shares_failing
-from truthstore.interop.values import SAMPLE_SIZE, name_of, sample, storable, text_of
-from truthstore.results import VALIDATOR_ERROR, ResultStatistics, ValidationResult, ValidatorResult
+from truthstore.items.checks import VALIDATOR_ERROR, ResultStatistics, ValidatorResult
+from truthstore.items.conversion import given, plain_time, read, result_fields, shares_failing
+from truthstore.items.results import ValidationResult
+from truthstore.model.values import SAMPLE_SIZE, name_of, sample, storable, text_of
 
 __all__ = ["from_great_expectations", "from_great_expectations_checkpoint"]
 
@@ -64,7 +65,7 @@ def from_great_expectations(
     own_time = plain_time(notes.get("validation_time") or read(notes.get("run_id"), "run_time"))
     suite_name = name_of(read(result, "suite_name"))
     asset = data_asset or read(result, "asset_name") or read(batch, "data_asset_name")
-    return assemble(
+    fields = result_fields(
         results,
         tool="great_expectations",
         tool_version=notes.get("great_expectations_version"),
@@ -91,6 +92,7 @@ def from_great_expectations(
         tags=tags,
         metadata=metadata,
     )
+    return ValidationResult(**fields)
 
 
 def from_great_expectations_checkpoint(

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from truthstore.interop.conversion import assemble, given, installed_version, read, shares_failing, shortened
 from truthstore.interop.pandera_schema import (
     DeclaredCheck,
     check_details,
@@ -15,8 +14,10 @@ from truthstore.interop.pandera_schema import (
     declared_checks,
     is_table,
 )
-from truthstore.interop.values import name_of, sample, text_of
-from truthstore.results import VALIDATOR_ERROR, ResultStatistics, ValidationResult, ValidatorResult
+from truthstore.items.checks import VALIDATOR_ERROR, ResultStatistics, ValidatorResult
+from truthstore.items.conversion import given, installed_version, read, result_fields, shares_failing, shortened
+from truthstore.items.results import ValidationResult
+from truthstore.model.values import name_of, sample, text_of
 
 __all__ = ["from_pandera"]
 
@@ -103,7 +104,7 @@ def from_pandera(
     failed = [_failure(error, rows) for error in errors]
     declared = [] if schema is None or (errors and not lazy) else declared_checks(schema, table)
     results = _passed(declared, failed) + failed
-    return assemble(
+    fields = result_fields(
         results,
         tool="pandera",
         tool_version=installed_version("pandera"),
@@ -123,6 +124,7 @@ def from_pandera(
         tags=tags,
         metadata=metadata,
     )
+    return ValidationResult(**fields)
 
 
 def _passed(declared: list[DeclaredCheck], failed: list[ValidatorResult]) -> list[ValidatorResult]:

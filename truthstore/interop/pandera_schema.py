@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from truthstore.interop.conversion import given, read, shortened
-from truthstore.interop.values import name_of, text_of
+from truthstore.items.conversion import given, read, shortened
+from truthstore.model.values import name_of, text_of
 
 __all__ = ["DeclaredCheck", "check_details", "check_names", "columns_of", "declared_checks", "is_table"]
 

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from truthstore.errors import StoreError, StoreOverloadedError
-from truthstore.forking import Rank, watch_forks
 from truthstore.observability.sink import AuditBackend, as_store_error
+from truthstore.runtime.forks import Rank, watch_forks
 
 if TYPE_CHECKING:
     from truthstore.observability.events import AuditEvent

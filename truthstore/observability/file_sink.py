@@ -11,10 +11,10 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from truthstore.errors import StoreConnectionError, StoreOverloadedError, StoreWriteError
-from truthstore.forking import Rank, watch_forks
 from truthstore.observability.chain import HEADS, MARKS
 from truthstore.observability.events import AuditEvent, damaged, decode_event, encode_event
 from truthstore.observability.sink import AuditBackend, tips
+from truthstore.runtime.forks import Rank, watch_forks
 
 # Without it, on Windows, several processes must not share a file.
 fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from truthstore.errors import StoreError, StoreWriteError
-from truthstore.forking import Rank, watch_forks
 from truthstore.observability.chain import Chain, ChainVerification, Tip
 from truthstore.observability.config import AuditConfig, AuditLogLevel
 from truthstore.observability.events import (
@@ -24,7 +23,8 @@ from truthstore.observability.events import (
 )
 from truthstore.observability.redaction import redactor_of
 from truthstore.observability.sink import as_store_error
-from truthstore.spool import Entry, Spool
+from truthstore.runtime.forks import Rank, watch_forks
+from truthstore.storage.queue.spool import Entry, Spool
 
 if TYPE_CHECKING:
     from truthstore.observability.redaction import DataRedactor

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from truthstore.errors import StoreConfigError
-from truthstore.forking import Rank, watch_forks
+from truthstore.runtime.forks import Rank, watch_forks
 
 if TYPE_CHECKING:
     from truthstore.caching.base import CacheMetrics

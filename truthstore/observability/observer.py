@@ -13,11 +13,11 @@ from truthstore.observability.events import AuditEvent, AuditEventType, AuditSta
 from truthstore.observability.redaction import redactor_of
 
 if TYPE_CHECKING:
+    from truthstore.model.record import Record
     from truthstore.observability.config import ObservabilityConfig
     from truthstore.observability.logger import AuditLogger
     from truthstore.observability.metrics import Metrics
     from truthstore.observability.spans import Spans
-    from truthstore.record import Record
 
 __all__ = ["Observer"]
 

@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from truthstore.errors import StoreError, StoreWriteError
-from truthstore.fields import to_microseconds
+from truthstore.model.fields import to_microseconds
 from truthstore.observability.chain import HEADS, MARKS, ChainVerification, verify_events
 from truthstore.observability.events import DAMAGED, AuditEvent, AuditEventType, AuditStatus
 

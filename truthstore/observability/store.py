@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from truthstore.caching.store import CachedStore
 from truthstore.errors import StoreConfigError
+from truthstore.model.record import ABSENT, ANY, NONE, Condition, Expect, Options, Record
 from truthstore.observability.config import ObservabilityConfig
 from truthstore.observability.context import correlation
 from truthstore.observability.events import AuditEventType
@@ -20,14 +21,13 @@ from truthstore.observability.redaction import redactor_of
 from truthstore.observability.sinks import AuditBackend, FileAuditBackend, InMemoryAuditBackend
 from truthstore.observability.spans import spans_of
 from truthstore.observability.store_sink import StoreAuditBackend
-from truthstore.record import ABSENT, ANY, NONE, Condition, Expect, Options, Record
-from truthstore.store import BaseStore
-from truthstore.wrapper import WrapperStore
+from truthstore.store.store import BaseStore
+from truthstore.store.wrapper import WrapperStore
 
 if TYPE_CHECKING:
-    from truthstore.aggregate import Aggregation, Row
-    from truthstore.collection import Collection
-    from truthstore.query import StoreQuery
+    from truthstore.model.aggregate import Aggregation, Row
+    from truthstore.model.collection import Collection
+    from truthstore.model.query import StoreQuery
 
 __all__ = ["ObservableStore"]
 

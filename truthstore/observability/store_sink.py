@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from truthstore.collection import Collection
 from truthstore.errors import StoreCorruptError, StoreNotFoundError
-from truthstore.fields import to_microseconds
+from truthstore.model.collection import Collection
+from truthstore.model.fields import to_microseconds
+from truthstore.model.query import StoreQuery
+from truthstore.model.record import FieldValue, Meta, Record
 from truthstore.observability.events import AuditEvent, damaged, encode_event
 from truthstore.observability.sink import AuditBackend
-from truthstore.query import StoreQuery
-from truthstore.record import FieldValue, Meta, Record
 
 if TYPE_CHECKING:
-    from truthstore.store import BaseStore
+    from truthstore.store.store import BaseStore
 
 __all__ = ["AUDIT", "StoreAuditBackend"]
 

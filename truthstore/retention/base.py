@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
-from truthstore.fields import to_microseconds
+from truthstore.model.fields import to_microseconds
 
 if TYPE_CHECKING:
-    from truthstore.store import BaseStore
+    from truthstore.store.store import BaseStore
 
 __all__ = [
     "Decide",

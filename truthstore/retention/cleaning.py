@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from truthstore.collection import Collection, Derivation
 from truthstore.errors import (
     StoreConflictError,
     StoreCorruptError,
@@ -21,14 +20,15 @@ from truthstore.errors import (
     StoreWriteError,
     shown,
 )
-from truthstore.query import StoreQuery
-from truthstore.record import ABSENT, NONE, Meta, Options, Record
+from truthstore.model.collection import Collection, Derivation
+from truthstore.model.query import StoreQuery
+from truthstore.model.record import ABSENT, NONE, Meta, Options, Record
 from truthstore.retention.base import RetentionAction, RetentionResult
 from truthstore.versioning.history import ITEM, versions_of
 
 if TYPE_CHECKING:
     from truthstore.retention.plan import PlannedItem, RetentionPlan
-    from truthstore.store import BaseStore
+    from truthstore.store.store import BaseStore
 
 __all__ = ["Cleaning", "quarantine_of"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from truthstore.fields import to_microseconds
+from truthstore.model.fields import to_microseconds
 from truthstore.retention.base import (
     Decide,
     ItemMetadata,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
-from truthstore.query import StoreQuery, from_microseconds
+from truthstore.model.query import StoreQuery, from_microseconds
 from truthstore.retention.base import (
     ItemMetadata,
     PolicyEvaluator,
@@ -21,9 +21,9 @@ from truthstore.retention.lines import Lines
 from truthstore.retention.plan import PlannedItem, RetentionPlan
 
 if TYPE_CHECKING:
-    from truthstore.collection import Collection
-    from truthstore.record import Record
-    from truthstore.store import BaseStore
+    from truthstore.model.collection import Collection
+    from truthstore.model.record import Record
+    from truthstore.store.store import BaseStore
 
 __all__ = ["make_plan", "metadata_of"]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 
-from truthstore.fields import to_microseconds
+from truthstore.model.fields import to_microseconds
 from truthstore.retention.base import (
     Decide,
     ItemMetadata,

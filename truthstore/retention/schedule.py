@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from truthstore.collection import Collection
 from truthstore.errors import StoreConflictError, StoreNotFoundError
-from truthstore.fields import to_microseconds
-from truthstore.query import from_microseconds
-from truthstore.record import ABSENT, Meta, Record
+from truthstore.model.collection import Collection
+from truthstore.model.fields import to_microseconds
+from truthstore.model.query import from_microseconds
+from truthstore.model.record import ABSENT, Meta, Record
 
 if TYPE_CHECKING:
-    from truthstore.record import Expect
+    from truthstore.model.record import Expect
     from truthstore.retention.base import RetentionResult, RetentionSchedule
-    from truthstore.store import BaseStore
+    from truthstore.store.store import BaseStore
 
 __all__ = ["RUNS", "Timetable", "is_due"]
 

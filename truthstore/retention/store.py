@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
-from truthstore.configuration import configure
 from truthstore.errors import StoreConfigError
-from truthstore.fields import check_id
-from truthstore.query import StoreQuery
-from truthstore.record import ANY, NONE, Expect, Options, Record
+from truthstore.model.fields import check_id
+from truthstore.model.query import StoreQuery
+from truthstore.model.record import ANY, NONE, Expect, Options, Record
 from truthstore.retention.base import (
     RetentionAction,
     RetentionConfig,
@@ -23,14 +22,15 @@ from truthstore.retention.base import (
 from truthstore.retention.cleaning import Cleaning, quarantine_of
 from truthstore.retention.planning import make_plan
 from truthstore.retention.schedule import Timetable
-from truthstore.wrapper import WrapperStore
+from truthstore.store.config import configure
+from truthstore.store.wrapper import WrapperStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from truthstore.collection import Collection
+    from truthstore.model.collection import Collection
     from truthstore.retention.plan import RetentionPlan
-    from truthstore.store import BaseStore
+    from truthstore.store.store import BaseStore
 
 __all__ = ["RetentionStore"]
 

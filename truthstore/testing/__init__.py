@@ -6,12 +6,12 @@ It needs the extra ``testing`` (pytest and Hypothesis). For assertions that expl
 
 from __future__ import annotations
 
-from truthstore.testing.blobs_suite import BlobsSuite
 from truthstore.testing.faults import FaultyBlobs, LatencyBlobs, ManualClock, SimulatedCrashError
+from truthstore.testing.machine import Faults, StoreMachine, store_machine
 from truthstore.testing.sample import SAMPLES, Sample, make_samples
-from truthstore.testing.store_machine import Faults, StoreMachine, store_machine
-from truthstore.testing.store_suite import StoreSuite
-from truthstore.testing.wrapper_suite import WrapperSuite
+from truthstore.testing.suite.blobs import BlobsSuite
+from truthstore.testing.suite.store import StoreSuite
+from truthstore.testing.suite.wrapper import WrapperSuite
 
 __all__ = [
     "SAMPLES",

@@ -13,13 +13,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from truthstore.errors import StoreConnectionError
-from truthstore.fields import EPOCH, to_microseconds
-from truthstore.record import ANY
+from truthstore.model.fields import EPOCH, to_microseconds
+from truthstore.model.record import ANY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from truthstore.blobs import BlobExpect, Blobs, Tag
+    from truthstore.storage.objects.blobs import BlobExpect, Blobs, Tag
 
 __all__ = ["Call", "FaultKind", "FaultyBlobs", "LatencyBlobs", "ManualClock", "SimulatedCrashError"]
 

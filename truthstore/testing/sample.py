@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
 
-from truthstore.collection import Collection
+from truthstore.model.collection import Collection
 
 __all__ = ["SAMPLES", "Sample", "make_samples"]
 

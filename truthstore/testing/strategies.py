@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hypothesis import strategies as st
 
-from truthstore.fields import MAX_ID
-from truthstore.query import StoreQuery
-from truthstore.results import ResultStatus, ValidationResult, ValidatorResult
+from truthstore.items.checks import ResultStatus, ValidatorResult
+from truthstore.items.results import ValidationResult
+from truthstore.model.fields import MAX_ID
+from truthstore.model.query import StoreQuery
 from truthstore.testing.sample import BASE_TIME, COUNTS, NAMES, NOTES, RATIOS, STATUSES, TAGS, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from truthstore.collection import Collection
+    from truthstore.model.collection import Collection
 
 __all__ = ["NASTY_IDS", "ids", "json_values", "queries", "samples", "tags", "times", "validation_results"]
 

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from truthstore.collection import Collection, Derivation
-from truthstore.encoding import finite, plain
 from truthstore.errors import StoreCorruptError, StoreWriteError
-from truthstore.query import from_microseconds
-from truthstore.record import FieldValue, Meta, Record, new_revision
+from truthstore.model.collection import Collection, Derivation
+from truthstore.model.encoding import finite, plain
+from truthstore.model.query import from_microseconds
+from truthstore.model.record import FieldValue, Meta, Record, new_revision
 from truthstore.versioning.base import VersionInfo
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from truthstore.errors import StoreWriteError
-from truthstore.fields import check_string
-from truthstore.record import NONE, Options
+from truthstore.model.fields import check_string
+from truthstore.model.record import NONE, Options
 from truthstore.versioning.history import plain_metadata
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from truthstore.errors import StoreCorruptError, StoreNotFoundError
-from truthstore.query import StoreQuery
-from truthstore.record import NONE, Options, Record
+from truthstore.model.query import StoreQuery
+from truthstore.model.record import NONE, Options, Record
 from truthstore.versioning.base import VersionInfo, VersionNotFoundError
 from truthstore.versioning.history import (
     ITEM,
@@ -25,8 +25,8 @@ from truthstore.versioning.history import (
 from truthstore.versioning.strategies import TimestampStrategy, VersioningStrategy
 
 if TYPE_CHECKING:
-    from truthstore.collection import Collection
-    from truthstore.store import BaseStore
+    from truthstore.model.collection import Collection
+    from truthstore.store.store import BaseStore
 
 __all__ = ["Past"]
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import msgspec
 
-from truthstore.configuration import configure
 from truthstore.errors import StoreBulkError, StoreError, StoreNotFoundError
-from truthstore.fields import check_id
-from truthstore.query import EVERYTHING, StoreQuery
-from truthstore.record import ANY, NONE, Expect, Options, Record
+from truthstore.model.fields import check_id
+from truthstore.model.query import EVERYTHING, StoreQuery
+from truthstore.model.record import ANY, NONE, Expect, Options, Record
+from truthstore.store.config import configure
+from truthstore.store.wrapper import WrapperStore
 from truthstore.versioning.base import VersionDiff, VersionInfo, VersioningConfig, VersioningMode, VersionNotFoundError
 from truthstore.versioning.diff import differences
 from truthstore.versioning.history import KEY, versions_of
@@ -24,13 +25,12 @@ from truthstore.versioning.past import Past
 from truthstore.versioning.strategies import get_strategy
 from truthstore.versioning.turns import Turns
 from truthstore.versioning.writing import Writing
-from truthstore.wrapper import WrapperStore
 
 if TYPE_CHECKING:
-    from truthstore.aggregate import Aggregation, Row
-    from truthstore.collection import Collection
-    from truthstore.health import Verification
-    from truthstore.store import BaseStore
+    from truthstore.model.aggregate import Aggregation, Row
+    from truthstore.model.collection import Collection
+    from truthstore.store.health import Verification
+    from truthstore.store.store import BaseStore
 
 __all__ = ["VersionedStore"]
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from truthstore.encoding import plain
+from truthstore.model.encoding import plain
 from truthstore.versioning.base import VersioningMode
 
 __all__ = [

@@ -25,9 +25,9 @@ from truthstore.errors import (
     StoreNotFoundError,
     VersionConflictError,
 )
-from truthstore.query import StoreQuery
-from truthstore.record import ABSENT, ANY, NONE, Expect, Options, Record
-from truthstore.record_operations import conflict
+from truthstore.model.query import StoreQuery
+from truthstore.model.record import ABSENT, ANY, NONE, Expect, Options, Record
+from truthstore.store.records import conflict
 from truthstore.versioning.diff import changed_parts
 from truthstore.versioning.history import (
     Stamp,
@@ -43,8 +43,8 @@ from truthstore.versioning.history import (
 from truthstore.versioning.turns import LONGEST_PAUSE_SECONDS, MovedError
 
 if TYPE_CHECKING:
-    from truthstore.collection import Collection
-    from truthstore.store import BaseStore
+    from truthstore.model.collection import Collection
+    from truthstore.store.store import BaseStore
     from truthstore.versioning.base import VersioningConfig
     from truthstore.versioning.options import Saying
     from truthstore.versioning.past import Past

@@ -1,0 +1,130 @@
+"""Queries of a big table are answered from an index: what the databases themselves say of 100,000 rows."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from tests.services.databases import new_place
+from truthstore import StoreQuery
+from truthstore.backends.database import DatabaseStore
+from truthstore.backends.database.query import limited, page_statements
+from truthstore.model.record import Meta
+from truthstore.testing.suite.items import a_result
+
+ROWS = 100_000
+NUMBERS = {
+    "sqlite": "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT {rows}) SELECT i FROM n) numbers",
+    "postgresql": "generate_series(1, {rows}) numbers(i)",
+    "mysql": "(SELECT seq AS i FROM seq_1_to_{rows}) numbers",
+}
+TIME = {
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', '2026-01-01', i || ' seconds')",
+    "postgresql": "TIMESTAMPTZ '2026-01-01 00:00:00Z' + i * INTERVAL '1 second'",
+    "mysql": "TIMESTAMPADD(SECOND, i, '2026-01-01')",
+}
+JOINED = {
+    "sqlite": ("'i' || i", "'asset ' || (i % 50)"),
+    "postgresql": ("'i' || i", "'asset ' || (i % 50)"),
+    "mysql": ("CONCAT('i', i)", "CONCAT('asset ', i % 50)"),
+}
+# No key is looked up here: any that are different will do.
+FILL = """INSERT INTO validations (namespace, {key}, id, revision, stored_at, size, deleted, shape, body, run_time,
+    data_asset, status) SELECT '{space}', {id}, {id}, {id}, {time}, 2, {false}, 1, body, {time}, {asset},
+    CASE WHEN i % 7 = 0 THEN 'failure' ELSE 'success' END
+    FROM {numbers}, (SELECT body FROM validations WHERE id = 'first' AND namespace = '{space}') first"""
+NEWEST = StoreQuery(data_asset="asset 7", status="failure", limit=50)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql", "mariadb"])
+def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A store of many results, made by the database itself."""
+    kind = "mysql" if request.param == "mariadb" else str(request.param)
+    if kind == "sqlite":
+        place = new_place(f"sqlite:///{tmp_path_factory.mktemp('plans')}/store.db")
+    else:
+        place = new_place(request.getfixturevalue("postgresql_18" if kind == "postgresql" else "mariadb_server").url)
+    # Tables of its own: they go when the test is over.
+    with place.open(namespace="many", table_prefix="plans_") as store:
+        store.save(a_result("first", run_time=a_result().run_time.replace(year=2020)))
+        id, asset = JOINED[kind]
+        statement = FILL.format(
+            space=store._settings.space,
+            key="`key`" if kind == "mysql" else '"key"',
+            id=id,
+            asset=asset,
+            time=TIME[kind],
+            false="false" if kind == "postgresql" else "0",
+            numbers=NUMBERS[kind].format(rows=ROWS),
+        ).replace("validations", "plans_validations")
+        store.execute_with_retry(
+            lambda c: c.exec_driver_sql(statement.replace("%", "%%") if kind != "sqlite" else statement)
+        )
+        analyze = {
+            "sqlite": "ANALYZE",
+            "postgresql": "ANALYZE plans_validations",
+            "mysql": "ANALYZE TABLE plans_validations",
+        }
+        store.execute_with_retry(lambda c: c.exec_driver_sql(analyze[kind]))
+        yield store
+        for table in ("plans_validations_tags", "plans_validations", "plans_truthstore_schema"):
+            store.execute_with_retry(partial(drop, table))
+
+
+def drop(table: str, connection: Any) -> None:
+    connection.execute(text(f"DROP TABLE {table}"))
+
+
+def explained(store: DatabaseStore[Any], query: StoreQuery) -> str:
+    """What the database says about the statement that the store would run."""
+    bound = query.bind(store._collection)
+    rows = store._rows(store._collection)
+    (page,) = page_statements(bound, rows.tables, rows.space, rows.whole, bound.start)
+    statement = limited(page, bound, rows.tables, query.limit or 1_000, 0)
+    engine = store._database.engine
+    compiled = statement.compile(engine, compile_kwargs={"render_postcompile": True})
+    explain = "EXPLAIN QUERY PLAN " if store._database.dialect == "sqlite" else "EXPLAIN "
+    parameters: Any = compiled.construct_params()
+    processors: Any = compiled._bind_processors
+    parameters = {name: processors[name](value) if name in processors else value for name, value in parameters.items()}
+    if compiled.positional:
+        parameters = tuple(parameters[name] for name in compiled.positiontup or ())
+    found = store.execute_with_retry(lambda c: c.exec_driver_sql(explain + str(compiled), parameters).all())
+    return "\n".join(" ".join(map(str, row)) for row in found)
+
+
+def test_asset_status_and_newest_50_come_from_an_index(filled: DatabaseStore[Any]):
+    wanted = [f"i{i}" for i in range(ROWS, 0, -1) if i % 50 == 7 and i % 7 == 0]
+    assert filled.list_ids(NEWEST) == wanted[:50]
+    assert filled.count(NEWEST) == len(wanted)
+    plan = explained(filled, NEWEST)
+    assert "ix_plans_validations_data_asset_status_run_time" in plan
+    assert "Seq Scan" not in plan
+    assert "SCAN" not in plan
+
+
+@pytest.mark.parametrize("ascending", [True, False])
+def test_the_order_of_ids_comes_from_an_index(ascending: bool, filled: DatabaseStore[Any]):
+    if filled._database.dialect == "sqlite":
+        pytest.skip("SQLite sorts")
+    ids = sorted(["first", *(f"i{i}" for i in range(1, ROWS + 1))], reverse=not ascending)
+    query = StoreQuery(order_by="id", ascending=ascending, limit=100)
+    assert filled.list_ids(query) == ids[:100]
+    last = Meta(ids[99])
+    after = query.replace(after=query.bind(filled._collection).cursor(last))
+    assert filled.list_ids(after) == ids[100:200]
+    for one in (query, after):
+        plan = explained(filled, one)
+        assert "ix_plans_validations_id" in plan
+        assert "Seq Scan" not in plan
+
+
+def test_the_newest_of_all_come_from_an_index(filled: DatabaseStore[Any]):
+    newest = StoreQuery(limit=100)
+    assert filled.list_ids(newest) == [f"i{i}" for i in range(ROWS, ROWS - 100, -1)]
+    plan = explained(filled, newest)
+    assert "ix_plans_validations_run_time" in plan
+    assert "Seq Scan" not in plan

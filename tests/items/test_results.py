@@ -1,0 +1,407 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import msgspec
+import pandas as pd
+import pytest
+from hypothesis import given, strategies as st
+
+from truthstore.errors import StoreWriteError
+from truthstore.expectations import SUITES, Expectation, ExpectationSuite
+from truthstore.items.results import _surely_readable
+from truthstore.model.collection import Collection
+from truthstore.results import (
+    RESULTS,
+    VALIDATOR_ERROR,
+    ResultStatistics,
+    ResultStatus,
+    ValidationResult,
+    ValidatorResult,
+    new_run_id,
+)
+
+NOON = datetime(2024, 5, 1, 12, 0, 0, 250, tzinfo=UTC)
+TOKYO = timezone(timedelta(hours=9))
+YEARS = (datetime.fromisoformat("1990-01-01"), datetime.fromisoformat("2100-01-01"))
+
+
+def check(
+    severity: str | None = "high",
+    *,
+    success: bool = False,
+    column: str | None = "a",
+    issue_type: str | None = "null",
+    **values: Any,
+):
+    return ValidatorResult("not null", success, column, issue_type, severity=severity, **values)
+
+
+def run(*results: ValidatorResult, status: Any = "failure", **values: Any):
+    return ValidationResult("run-1", NOON, "customers.csv", status, list(results), **values)
+
+
+def test_no_optional_dependency_is_imported():
+    script = (
+        "import sys, truthstore.interop, truthstore.expectations;"
+        "print({'numpy', 'pandas', 'polars', 'pandera', 'great_expectations', 'truthound'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout == "set()\n"
+
+
+def test_fields_come_in_their_documented_order():
+    statistics = ResultStatistics(total_validators=1)
+    result = ValidationResult(
+        "r", NOON, "a", ResultStatus.ERROR, [check()], statistics, {"k": "v"}, {"m": 1}, "suite", {"python": "3.11"}
+    )
+    assert (result.id, result.run_id, result.run_time, result.data_asset) == ("r", "r", NOON, "a")
+    assert (result.status, result.statistics, result.tags, result.metadata) == (
+        "error",
+        statistics,
+        {"k": "v"},
+        {"m": 1},
+    )
+    assert (result.suite_name, result.runtime_environment) == ("suite", {"python": "3.11"})
+
+
+def test_figures_are_counted_if_they_are_left_out():
+    passed, broken = check(None, success=True, issue_type=None), check(None, issue_type=VALIDATOR_ERROR)
+    result = run(check("critical"), check("low", execution_time_ms=2.0), check(None), passed, broken)
+    assert result.statistics == ResultStatistics(
+        total_validators=5,
+        passed_validators=1,
+        failed_validators=3,
+        error_validators=1,
+        total_issues=3,
+        critical_issues=1,
+        low_issues=1,
+        execution_time_ms=2.0,
+    )
+    assert result.issue_count == 3
+    assert result.statistics.pass_rate == 0.2
+    sized = run(check(), statistics=ResultStatistics(total_rows=4, execution_time_ms=9.0))
+    assert (sized.statistics.total_rows, sized.statistics.execution_time_ms) == (4, 9.0)
+    assert sized.statistics.issue_rate == 0.25
+    told = run(check(), statistics=ResultStatistics(total_validators=7, total_issues=5))
+    assert told.issue_count == 5
+
+
+def test_rates_of_nothing():
+    assert ResultStatistics().pass_rate == 1.0
+    assert ResultStatistics(total_issues=3).issue_rate == 0.0
+
+
+@pytest.mark.parametrize(
+    ("severities", "status"),
+    [
+        ([], "success"),
+        (["low"], "warning"),
+        (["Medium", "low"], "warning"),
+        (["low", "high"], "failure"),
+        (["critical"], "failure"),
+        ([None], "failure"),
+        (["something else"], "failure"),
+    ],
+)
+def test_status_follows_from_severity(severities, status):
+    assert ResultStatus.of([check(None, success=True), *map(check, severities)]) == status
+
+
+def test_a_check_that_could_not_run_is_neither_passed_nor_failed():
+    broken = check("critical", issue_type=VALIDATOR_ERROR)
+    assert ResultStatus.of([broken]) is ResultStatus.ERROR
+    assert ResultStatus.of([broken, check("low")]) is ResultStatus.ERROR
+    assert ResultStatus.of([broken, check("high")]) is ResultStatus.FAILURE
+    assert run(broken).get_issues_by_severity("critical") == []
+
+
+def test_status_and_time_may_be_strings():
+    result = ValidationResult("r", "2024-05-01T12:00:00.000250+00:00", "a", "warning")  # type: ignore[arg-type]
+    assert result.status is ResultStatus.WARNING
+    assert result.run_time == NOON
+    timestamp = pd.Timestamp(NOON)
+    assert isinstance(timestamp, datetime)
+    assert ValidationResult("r", timestamp, "a", ResultStatus.SUCCESS).run_time == NOON
+    with pytest.raises(ValueError, match="'bad' is not a valid ResultStatus"):
+        ValidationResult("r", NOON, "a", "bad")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="run_time must be a datetime"):
+        ValidationResult("r", 12, "a", "success")  # type: ignore[arg-type]
+
+
+def test_questions():
+    result = run(check("HIGH", column="b"), check("low"), check("high", column=None), check(success=True, column="c"))
+    assert result.get_failed_columns() == {"a", "b"}
+    assert [r.column for r in result.get_issues_by_severity("High")] == ["b", None]
+    assert not result.success
+    assert run(status="success").success
+
+
+def test_summary():
+    result = run(
+        *(check("critical", column=str(n)) for n in range(1_200)),
+        check(None, issue_type=VALIDATOR_ERROR),
+        statistics=ResultStatistics(total_rows=5_000),
+    )
+    assert result.summary() == (
+        "customers.csv: failure, 1,200 issues (1,200 critical), 0 of 1,201 checks passed, 1 could not run, "
+        "5,000 rows, at 2024-05-01 12:00:00+00:00 [run-1]"
+    )
+    assert run(check("low")).summary().startswith("customers.csv: failure, 1 issue (1 low), ")
+    assert "\n" not in result.summary()
+
+
+def test_to_dict_is_complete_and_of_builtins():
+    document = run(check(details={"when": NOON, "nan": float("nan")}), tags={"a": "b"}).to_dict()
+    assert list(document) == list(ValidationResult.__struct_fields__)
+    assert document["run_time"] == "2024-05-01T12:00:00.000250+00:00"
+    assert type(document["status"]) is str
+    assert document["results"][0]["details"] == {"when": "2024-05-01T12:00:00.000250+00:00", "nan": "NaN"}
+    assert document["results"][0]["message"] is None
+    assert document["statistics"]["pass_rate"] == 0.0
+    assert msgspec.json.decode(msgspec.json.encode(document)) == document
+
+
+def test_from_dict_takes_what_people_have():
+    assert ValidationResult.from_dict(
+        {
+            "run_id": "run-1",
+            "run_time": "2024-05-01T12:00:00.000250Z",
+            "data_asset": "customers.csv",
+            "status": "failure",
+            "results": [{"validator_name": "not null", "success": False, "column": "a", "details": None, "new": 1}],
+            "statistics": None,
+            "tags": None,
+            "unknown": {"anything": 1},
+        }
+    ) == run(ValidatorResult("not null", success=False, column="a"))
+    as_objects = ValidationResult.from_dict(
+        {"run_id": "run-1", "run_time": NOON, "data_asset": "customers.csv", "status": ResultStatus.SUCCESS}
+    )
+    assert as_objects == run(status="success")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"run_id": None}, "run_id"),
+        ({"status": "bad"}, "bad"),
+        ({"run_time": "yesterday"}, "RFC3339"),
+        ({"results": [{"success": True}]}, "validator_name"),
+        ({"results": 3}, "results"),
+        ({"statistics": {"total_rows": "many"}}, "total_rows"),
+        ({"tags": {"a": 1}}, "tags"),
+    ],
+)
+def test_from_dict_says_what_is_wrong(change, message):
+    with pytest.raises(ValueError, match=message):
+        ValidationResult.from_dict(run().to_dict() | change)
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=5,
+)
+checks = st.builds(
+    ValidatorResult,
+    validator_name=texts,
+    success=st.booleans(),
+    column=st.none() | texts,
+    issue_type=st.none() | st.just(VALIDATOR_ERROR) | texts,
+    count=st.integers(0, 2**40),
+    severity=st.sampled_from([None, "critical", "HIGH", "medium", "low"]),
+    message=st.none() | texts,
+    details=st.dictionaries(texts, json_values, max_size=3),
+    execution_time_ms=st.floats(0, 1e9),
+)
+results = st.builds(
+    ValidationResult,
+    run_id=st.text("abc0", min_size=1),
+    run_time=st.datetimes(*YEARS) | st.datetimes(*YEARS, timezones=st.sampled_from([UTC, TOKYO])),
+    data_asset=st.text("abc/.", min_size=1),
+    status=st.sampled_from(ResultStatus),
+    results=st.lists(checks, max_size=4),
+    tags=st.dictionaries(st.text("ab", min_size=1), st.text("ab"), max_size=2),
+    metadata=st.dictionaries(texts, json_values, max_size=3),
+    suite_name=st.none() | st.text("abc"),
+)
+
+
+@given(results)
+def test_a_result_comes_back_equal(result):
+    assert ValidationResult.from_dict(result.to_dict()) == result
+    for encoding in ("json", "msgpack", "yaml"):
+        assert RESULTS.decode(RESULTS.encode(result, encoding)) == result
+
+
+@given(st.lists(checks))
+def test_checks_add_up(found):
+    figures = ResultStatistics.from_results(found)
+    assert figures.total_validators == len(found)
+    assert figures.passed_validators + figures.failed_validators + figures.error_validators == len(found)
+    assert (
+        figures.critical_issues + figures.high_issues + figures.medium_issues + figures.low_issues
+        <= figures.total_issues
+    )
+    assert 0.0 <= figures.pass_rate <= 1.0
+    assert (ResultStatus.of(found) is ResultStatus.SUCCESS) == (figures.pass_rate == 1.0)
+
+
+def test_what_is_none_is_not_written():
+    record = RESULTS.encode(run(ValidatorResult("a", success=True)))
+    assert b"null" not in (record.body or b"")
+
+
+def test_a_subclass_is_a_result_of_its_own():
+    class TeamResult(ValidationResult):
+        team: str = "data"
+
+    result = TeamResult.from_dict(run(check()).to_dict() | {"team": "maps"})
+    assert (result.team, result.issue_count) == ("maps", 1)
+    assert TeamResult.from_dict(result.to_dict()) == result
+    collection = Collection.of(TeamResult, id="run_id", time="run_time", index={"team": str})
+    assert collection.decode(collection.encode(result)) == result
+
+
+def test_run_ids_show_the_time_in_utc():
+    tokyo = datetime(2024, 5, 1, 3, tzinfo=TOKYO)
+    assert re.fullmatch(r"run_20240430_180000_[0-9a-f]{8}", new_run_id(tokyo))
+    assert re.fullmatch(r"run_\d{8}_\d{6}_[0-9a-f]{8}", new_run_id())
+
+
+def test_run_ids_are_unique_across_threads():
+    found: list[str] = []
+    barrier = threading.Barrier(8)
+
+    def work():
+        barrier.wait()
+        found.extend([new_run_id(NOON) for _ in range(500)])
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 4_000
+
+
+def test_run_ids_are_unique_across_a_fork():
+    new_run_id(NOON)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:  # pragma: no cover
+        os.write(writer, "\n".join(new_run_id(NOON) for _ in range(100)).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writer)
+    with os.fdopen(reader) as stream:
+        theirs = stream.read().split()
+    assert len(theirs) == 100
+    assert not set(theirs) & {new_run_id(NOON) for _ in range(100)}
+
+
+def test_a_suite_is_built_and_changed():
+    suite = ExpectationSuite.create("orders", "orders.csv", tags={"team": "sales"})
+    first = suite.updated_at
+    not_null, unique = Expectation("not_null", "id"), Expectation("unique", "id", mostly=0.99)
+    assert suite.add_expectation(not_null).add_expectation(unique) is suite
+    assert suite.updated_at > first == suite.created_at
+    assert suite.id == "orders"
+    assert len(suite) == 2
+    assert suite.find_expectations("unique") == [unique]
+    assert suite.find_expectations(column="id") == [not_null, unique]
+    assert suite.find_expectations("unique", "other") == []
+    assert suite.remove_expectation(Expectation("not_null", "id")).expectations == [unique]
+    with pytest.raises(ValueError, match="suite 'orders' has no such expectation"):
+        suite.remove_expectation(not_null)
+    assert ExpectationSuite.create("empty", "x")
+
+
+def test_a_suite_comes_back_equal():
+    suite = ExpectationSuite.create(
+        "orders", "orders.csv", [Expectation("between", "n", {"min": 1}, {"why": "law"}, enabled=False, mostly=0.5)]
+    )
+    assert ExpectationSuite.from_dict(suite.to_dict()) == suite
+    assert Expectation.from_dict(suite.expectations[0].to_dict()) == suite.expectations[0]
+    for encoding in ("json", "msgpack", "yaml"):
+        assert SUITES.decode(SUITES.encode(suite, encoding)) == suite
+    assert ExpectationSuite.from_dict({"name": "a", "data_asset": "b", "expectations": [{"expectation_type": "c"}]})
+    with pytest.raises(ValueError, match="expectation_type"):
+        ExpectationSuite.from_dict({"name": "a", "data_asset": "b", "expectations": [{"column": "c"}]})
+
+
+@pytest.mark.parametrize("mostly", [-0.1, 1.1, float("nan")])
+def test_mostly_is_a_fraction(mostly):
+    with pytest.raises(ValueError, match="fraction"):
+        Expectation("not_null", "a", mostly=mostly)
+
+
+MIXED = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.text(max_size=3),
+    st.sampled_from(
+        [b"x", ("a",), {"a"}, NOON, ResultStatus.ERROR, "failure", {}, [], {"a": 1}, {1: 2}, ["a"], object()]
+    ),
+    st.builds(
+        datetime, st.sampled_from([1, 2, 9999]), st.just(1), st.just(1), tzinfo=st.sampled_from([None, UTC, TOKYO])
+    ),
+    st.builds(ResultStatistics, total_issues=st.one_of(st.integers(), st.none())),
+    st.just([ValidatorResult("v", False)]),
+    st.just([{"validator_name": "v", "success": True}]),
+)
+
+
+@given(st.data())
+def test_what_is_surely_readable_can_be_read_back(data: st.DataObject):
+    """The shortcut never says yes where decoding would say no, or would find something else."""
+    result = run(check(), check("low", details={"a": 1}), metadata={"a": 1})
+    for part in data.draw(st.lists(st.sampled_from([result, result.statistics, result.results[0]]), max_size=2)):
+        setattr(part, data.draw(st.sampled_from(part.__struct_fields__)), data.draw(MIXED))
+    if not _surely_readable(result):
+        return
+    try:
+        body = msgspec.json.encode(result)
+    except (OverflowError, TypeError, ValueError):
+        return  # refused before it matters
+    again = msgspec.json.decode(body, type=ValidationResult)
+    if b"null" not in body:
+        assert msgspec.json.encode(again) == body
+
+
+def test_ordinary_results_are_surely_readable():
+    assert _surely_readable(run(check(), check(None, success=True, column=None, message="m", count=3)))
+    assert _surely_readable(run(suite_name="s", tags={"a": "b"}, metadata={"a": [None, 1.5, {"b": NOON}]}))
+    assert _surely_readable(run(check(execution_time_ms=5)))
+    assert not _surely_readable(run(check(execution_time_ms=float("nan"))))
+
+
+SOUND = run(check(), suite_name="s")
+PARTS = [SOUND, SOUND.statistics, SOUND.results[0]]
+
+
+@pytest.mark.parametrize(
+    ("place", "field"),
+    [(place, field) for place, part in enumerate(PARTS) for field in part.__struct_fields__],
+)
+def test_a_value_of_the_wrong_type_is_refused_wherever_it_is(place: int, field: str):
+    result = run(check(), suite_name="s")
+    part: Any = [result, result.statistics, result.results[0]][place]
+    setattr(part, field, ["of", "no", "kind"])
+    assert not _surely_readable(result)
+    with pytest.raises((StoreWriteError, TypeError)):
+        RESULTS.encode(result)

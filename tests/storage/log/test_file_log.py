@@ -1,0 +1,74 @@
+"""The log over a folder: the suite, and the machine with faults and crashes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from truthstore import RESULTS
+from truthstore.backends.filesystem.log import FileLogStore
+from truthstore.backends.memory import MemoryBlobs
+from truthstore.storage.log.store import LogStore
+from truthstore.storage.objects.object_store import Format
+from truthstore.store.config import StoreConfig
+from truthstore.testing import SAMPLES, FaultyBlobs, Sample, StoreSuite, store_machine
+
+
+class TestFileLogStore(StoreSuite):
+    def make_store(self, location, *, collection=RESULTS, **options):
+        cache = location.parent / "cache"
+        return FileLogStore(collection=collection, base_path=location, durability="os", cache_dir=cache, **options)
+
+
+class TestMemoryLogStore(StoreSuite):
+    """No cache folder: every store has a replica of its own, in memory."""
+
+    shared_between_processes = False
+    namespaces = False
+
+    @pytest.fixture
+    def location(self):
+        return MemoryBlobs()
+
+    def make_store(self, location, *, collection=RESULTS, **options):
+        config = StoreConfig()
+        return LogStore(
+            collection, config, Format.of(config), location, url="memory://", cache_dir=":memory:", **options
+        )
+
+
+def make_store(location: Path, **options: Any) -> FileLogStore[Sample]:
+    options = {"durability": "os", "cache_dir": location.parent / "cache", **options}
+    return FileLogStore(collection=SAMPLES, base_path=location, **options)
+
+
+def make_faulty(location: Path) -> tuple[FileLogStore[Sample], FaultyBlobs]:
+    store = make_store(location)
+    store.initialize()
+    faulty = FaultyBlobs(store._blobs)
+    store._blobs = faulty
+    store._indexes.anew()
+    return store, faulty
+
+
+BLOBS: dict[Path, MemoryBlobs] = {}
+
+
+def make_in_memory(location: Path) -> LogStore[Sample]:
+    return make_faulty_in_memory(location)[0]
+
+
+def make_faulty_in_memory(location: Path) -> tuple[LogStore[Sample], FaultyBlobs]:
+    faulty = FaultyBlobs(BLOBS.setdefault(location, MemoryBlobs()))
+    config = StoreConfig()
+    store = LogStore(
+        SAMPLES, config, Format.of(config), faulty, url="memory://", cache_dir=str(location), fold_at=5, concurrency=4
+    )
+    store.initialize()
+    return store, faulty
+
+
+TestInMemory = store_machine(make_in_memory, make_faulty=make_faulty_in_memory, writers=3, effort=0.3)
+TestTwoWriters = store_machine(make_store, make_faulty=make_faulty, writers=2, effort=0.2)

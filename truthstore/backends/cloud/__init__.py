@@ -1,0 +1,1 @@
+"""What the object storage backends share."""

@@ -1,0 +1,187 @@
+"""Options of the database store, and how its URL is read and shown. Importing this needs no database library."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from truthstore.errors import StoreConfigError
+from truthstore.store.config import StoreConfig
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+__all__ = ["DatabaseConfig", "PoolingConfig"]
+
+MAX_NAMESPACE: Final = 128
+MAX_PREFIX: Final = 20
+# For each kind of database the drivers that can be used, the preferred one first: SQLAlchemy's name and the module.
+DRIVERS: Final = {
+    "postgresql": (("psycopg", "psycopg"), ("psycopg2", "psycopg2")),
+    "mysql": (("pymysql", "pymysql"), ("mysqldb", "MySQLdb")),
+    "mariadb": (("pymysql", "pymysql"), ("mysqldb", "MySQLdb")),
+    "sqlite": (("pysqlite", "sqlite3"),),
+}
+OTHER: Final = "other"
+"""The kind of every database that is used through standard SQL alone."""
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_PASSWORD: Final = re.compile(r"(//[^:@/]*):.*@(?=[^@]*$)|((?:password|passwd|pwd|sslpassword)=)[^&]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolingConfig:
+    """How connections are kept, checked and given up.
+
+    Attributes:
+        pool_size: so many connections are kept open.
+        max_overflow: so many more are opened when they are needed, and closed afterwards.
+        pool_timeout: seconds to wait for a free connection.
+        pool_recycle: connections older than so many seconds are replaced; -1 for never.
+        pool_pre_ping: ask each connection whether it lives before it is used. Without it a dead connection is found
+            when it is used, and the operation is repeated on another one where that is safe.
+        enable_circuit_breaker: after several failures to reach the server in a row, fail at once for a while.
+        enable_health_checks: `is_healthy` asks the server; without it, it says how the last operation went.
+        enable_retry: repeat what failed for a passing reason, where that is safe.
+        max_retries: how often at most.
+        retry_base_delay: seconds before the first repetition, doubled at each further one, with some chance in it.
+        failure_threshold: the circuit opens after so many failures in a row.
+        recovery_timeout: seconds after which an open circuit lets one operation try again.
+
+    Raises:
+        ValueError: a number that makes no sense.
+    """
+
+    pool_size: int = 5
+    max_overflow: int = 10
+    pool_timeout: float = 30.0
+    pool_recycle: int = 3600
+    pool_pre_ping: bool = False
+    enable_circuit_breaker: bool = True
+    enable_health_checks: bool = True
+    enable_retry: bool = True
+    max_retries: int = 3
+    retry_base_delay: float = 0.1
+    failure_threshold: int = 5
+    recovery_timeout: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.pool_size < 1 or self.max_overflow < 0 or self.pool_timeout <= 0:
+            raise ValueError("pool_size is at least 1, max_overflow at least 0, pool_timeout more than 0")
+        if self.max_retries < 0 or self.retry_base_delay < 0:
+            raise ValueError("max_retries and retry_base_delay are at least 0")
+        if self.failure_threshold < 1 or self.recovery_timeout < 0:
+            raise ValueError("failure_threshold is at least 1, recovery_timeout at least 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class DatabaseConfig(StoreConfig):
+    """Options of the database store.
+
+    Attributes:
+        connection_url: where the database is, as SQLAlchemy writes it: ``sqlite:///path``, ``postgresql://…``,
+            ``mysql://…``, ``mariadb://…``; without a driver's name the installed one is used.
+        table_prefix: what table names begin with.
+        pool_size: so many connections are kept open.
+        max_overflow: so many more are opened when they are needed.
+        echo: log every statement, without its values.
+        create_tables: make and upgrade tables when they are needed. Without it they must be there.
+        pooling: everything about connections; wins over `pool_size` and `max_overflow`.
+    """
+
+    connection_url: str = "sqlite:///.truthstore/store.db"
+    table_prefix: str = ""
+    pool_size: int = 5
+    max_overflow: int = 10
+    echo: bool = False
+    create_tables: bool = True
+    pooling: PoolingConfig | None = None
+
+    def __post_init__(self) -> None:
+        StoreConfig.__post_init__(self)
+        if self.algorithm is not None:
+            raise StoreConfigError("the database store does not compress: put a CompressedStore on top of it")
+        for name in ("connection_url", "table_prefix"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} is a string, not {type(getattr(self, name)).__name__}")
+        for name in ("namespace", "prefix"):
+            if found := _CONTROL.search(getattr(self, name)):
+                raise StoreConfigError(f"{name} holds U+{ord(found[0]):04X}: control characters are not allowed")
+        if len(self.space) > MAX_NAMESPACE:
+            raise StoreConfigError(f"namespace and prefix have more than {MAX_NAMESPACE} characters")
+        if not re.fullmatch(r"([a-z][a-z0-9_]*)?", self.table_prefix) or len(self.table_prefix) > MAX_PREFIX:
+            raise StoreConfigError(
+                f"table_prefix is [a-z][a-z0-9_]*, at most {MAX_PREFIX} characters, not {self.table_prefix!r}"
+            )
+        if self.pooling is None:
+            _ = PoolingConfig(pool_size=self.pool_size, max_overflow=self.max_overflow)
+
+    @property
+    def space(self) -> str:
+        """What stands in the column ``namespace``: the namespace, and the prefix if there is one."""
+        # No namespace holds a control character, so no two pairs come out alike.
+        return f"{self.namespace}\x1f{self.prefix}" if self.prefix else self.namespace
+
+    @property
+    def connections(self) -> PoolingConfig:
+        """What holds for connections."""
+        return self.pooling or PoolingConfig(pool_size=self.pool_size, max_overflow=self.max_overflow)
+
+    def __repr__(self) -> str:
+        return (
+            f"DatabaseConfig(connection_url={without_password(self.connection_url)!r}, namespace={self.namespace!r}, "
+            f"prefix={self.prefix!r}, table_prefix={self.table_prefix!r})"
+        )
+
+
+def without_password(url: str) -> str:
+    """A URL as messages show it."""
+    return _PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[1] is not None else f"{found[2]}***", url)
+
+
+def kind_of(url: URL) -> str:
+    """How a database is talked to: as ``postgresql``, ``mysql`` (MariaDB too), ``sqlite``, or as any ``other``."""
+    kind = url.get_backend_name()
+    if kind not in DRIVERS:
+        return OTHER
+    return "mysql" if kind == "mariadb" else kind
+
+
+def read_url(text: str) -> URL:
+    """The URL with its driver.
+
+    Raises:
+        StoreConfigError: it is no URL, or no driver, or nothing that tells SQLAlchemy of this database, is installed.
+    """
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        # Its message, and the chained error's, would show the whole URL.
+        raise StoreConfigError(
+            f"{without_password(text)!r} is not a database URL: write dialect://user:password@host/database"
+        ) from None
+    kind, plus, driver = url.drivername.partition("+")
+    if kind == "postgres":
+        kind = "postgresql"
+    if kind not in DRIVERS:
+        try:
+            url.get_dialect()
+        except (NoSuchModuleError, ImportError) as error:
+            raise StoreConfigError(
+                f"no SQLAlchemy dialect for {url.drivername} is installed: install the package that brings it "
+                f"({', '.join(DRIVERS)} need none)"
+            ) from error
+        return url
+    if not plus:
+        for name, module in DRIVERS[kind]:
+            if importlib.util.find_spec(module) is not None:
+                driver = name
+                break
+        else:
+            raise StoreConfigError(f"no driver for {kind} is installed: pip install 'truthstore[db]'")
+    return url.set(drivername=f"{kind}+{driver}")

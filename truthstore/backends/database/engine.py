@@ -1,0 +1,169 @@
+"""SQLAlchemy's engine as the store needs it: how each kind of database is connected to and set up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import create_engine, event, exc
+from sqlalchemy.pool import QueuePool
+
+from truthstore.backends.database.config import OTHER, kind_of, without_password
+from truthstore.backends.database.failures import without_secret
+from truthstore.errors import StoreConfigError, StoreConnectionError
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Engine
+
+    from truthstore.backends.database.config import DatabaseConfig
+
+__all__ = ["Counts", "PoolMetrics", "is_memory", "make_engine"]
+
+NAME: Final = "database"
+BUSY_SECONDS: Final = 60.0
+CONNECT_SECONDS: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolMetrics:
+    """What the connections of this process have been through.
+
+    Attributes:
+        size: connections that are kept open at most.
+        checked_in: connections that wait to be used.
+        checked_out: connections in use.
+        overflow: connections beyond `size`.
+        opened: how many were opened since the store was.
+        invalidated: how many were given up because they were dead.
+        retries: how many operations were repeated.
+        failures: how many failed because the database could not be reached.
+        circuit: ``closed``, ``open`` or ``half_open``.
+    """
+
+    size: int
+    checked_in: int
+    checked_out: int
+    overflow: int
+    opened: int
+    invalidated: int
+    retries: int
+    failures: int
+    circuit: str
+
+
+class Counts:
+    """What happened to the connections of one store."""
+
+    __slots__ = ("invalidated", "opened")
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self.invalidated = 0
+
+
+def _listen(engine: Engine, dialect: str, counts: Counts, *, memory: bool) -> None:
+    """Sets up every connection that is opened. The listeners know nothing of the store, so that it can be forgotten."""
+    settings = {
+        "sqlite": () if memory else ("PRAGMA journal_mode = WAL",),
+        "postgresql": ("SET TIME ZONE 'UTC'",),
+        # Without this, MariaDB cuts what is too long and sorts by the first kilobyte.
+        OTHER: (),
+        "mysql": ("SET SESSION sql_mode = 'STRICT_ALL_TABLES', max_sort_length = 8388, time_zone = '+00:00'",),
+    }[dialect]
+
+    def connected(connection: Any, _record: Any) -> None:
+        counts.opened += 1
+        cursor = connection.cursor()
+        for setting in settings:
+            cursor.execute(setting)
+        cursor.close()
+
+    def invalidated(*_: Any) -> None:
+        counts.invalidated += 1
+
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "invalidate", invalidated)
+
+
+def is_memory(url: URL) -> bool:
+    """Whether it is a database in memory, which lives as long as its one connection."""
+    return url.get_backend_name() in {"sqlite", "duckdb"} and url.database in {None, "", ":memory:"}
+
+
+def make_engine(url: URL, config: DatabaseConfig, counts: Counts) -> Engine:
+    """The engine of one process. It connects when it is first used.
+
+    Raises:
+        StoreConfigError: the driver is not installed, or does not take what the URL says.
+        StoreConnectionError: the folder of a SQLite file cannot be made.
+    """
+    pooling = config.connections
+    alone = is_memory(url)
+    kind = kind_of(url)
+    if kind == "sqlite" and not alone and config.create_tables and not str(url.database).startswith("file:"):
+        _make_folder(Path(str(url.database)).parent)
+    arguments = {name: value for name, value in _arguments(url).items() if name not in url.query}
+    try:
+        engine = create_engine(
+            url,
+            connect_args=arguments,
+            poolclass=QueuePool,
+            pool_size=1 if alone else pooling.pool_size,
+            max_overflow=0 if alone else pooling.max_overflow,
+            pool_timeout=pooling.pool_timeout,
+            pool_recycle=-1 if alone else pooling.pool_recycle,
+            pool_pre_ping=pooling.pool_pre_ping,
+            **_commits(kind),
+            echo=config.echo,
+            hide_parameters=True,
+        )
+    except ImportError as error:
+        raise StoreConfigError(
+            f"the driver {url.drivername} is not installed: "
+            + ("install it with pip" if kind == OTHER else "pip install 'truthstore[db]'"),
+            backend=NAME,
+        ) from error
+    except (exc.ArgumentError, TypeError) as error:
+        shown = without_password(url.render_as_string(hide_password=True))
+        raise StoreConfigError(f"cannot use {shown}: {without_secret(error, url)}", backend=NAME) from None
+    _listen(engine, kind, counts, memory=alone)
+    return engine
+
+
+def _commits(kind: str) -> dict[str, Any]:
+    """How connections commit: by themselves where that is known to work, else as the driver does it."""
+    if kind == OTHER:
+        return {"pool_reset_on_return": "rollback"}
+    # Whoever begins a transaction ends it: nothing is left to be rolled back when a connection is given back.
+    return {"pool_reset_on_return": None, "isolation_level": "AUTOCOMMIT"}
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreConnectionError(
+            NAME, f"cannot make the folder {folder}: {error.strerror}", retryable=False
+        ) from error
+
+
+def _arguments(url: URL) -> dict[str, Any]:
+    """What the driver is given beside the URL."""
+    if kind_of(url) == "sqlite":
+        return {"timeout": BUSY_SECONDS, "check_same_thread": False}
+    if kind_of(url) == "postgresql" and url.get_driver_name() == "psycopg":
+        from psycopg import Cursor
+        from psycopg.pq import Format
+
+        class BinaryCursor(Cursor[Any]):
+            """Bodies come as they are, not as hexadecimal text."""
+
+            def __init__(self, *arguments: Any, **keywords: Any) -> None:
+                super().__init__(*arguments, **keywords)
+                self.format = Format.BINARY
+
+        return {"cursor_factory": BinaryCursor, "connect_timeout": CONNECT_SECONDS}
+    if kind_of(url) == OTHER:
+        return {}
+    return {"connect_timeout": CONNECT_SECONDS}

@@ -1,0 +1,169 @@
+"""What the errors of drivers mean: whether they pass, what to do about them, and that none shows a password."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import exc
+
+from truthstore.backends.database.config import OTHER
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+__all__ = [
+    "FAILURES",
+    "AmbiguousError",
+    "RacedError",
+    "UnreachableError",
+    "advice",
+    "is_lost",
+    "is_race",
+    "is_unreachable",
+    "judges_item",
+    "passes",
+    "without_secret",
+]
+
+# What passes when the transaction is repeated: deadlocks, serialization failures, lock timeouts, a server that is
+# starting or stopping, and writers that raced for one id.
+PASSING_STATES: Final = frozenset({"40001", "40P01", "55P03", "57014", "23505", "42710", "42P07"})
+PASSING_NUMBERS: Final = frozenset({1205, 1213, 1020, 1062, 1412})
+RACES: Final = ("conflict", "deadlock", "serializ", "unique constraint")
+STARTING_STATES: Final = frozenset({"57P01", "57P02", "57P03", "53300"})
+HINTS: Final[Mapping[str | int, str]] = {
+    "28P01": "check user and password in connection_url",
+    "28000": "check user and password in connection_url, and what the server's pg_hba.conf allows",
+    "3D000": "create the database, or correct its name in connection_url",
+    "42501": "grant the user SELECT, INSERT, UPDATE, DELETE on the tables, and CREATE on the schema to make them",
+    "53300": "the server has too many connections: lower pool_size and max_overflow, or raise its max_connections",
+    1045: "check user and password in connection_url",
+    1044: "grant the user rights on the database",
+    1049: "create the database, or correct its name in connection_url",
+    1142: "grant the user SELECT, INSERT, UPDATE, DELETE, and CREATE, ALTER, INDEX to make tables",
+    1040: "the server has too many connections: lower pool_size and max_overflow, or raise its max_connections",
+    2003: "check host and port in connection_url, and that the server runs",
+}
+
+
+# What libpq and SQLite say without a code.
+TEXT_HINTS: Final[Mapping[str, str]] = {
+    "password authentication failed": HINTS["28P01"],
+    "no pg_hba.conf entry": HINTS["28000"],
+    "no password supplied": HINTS["28P01"],
+    "does not exist": HINTS["3D000"],
+    "connection refused": HINTS[2003],
+    "could not translate host name": "check the host in connection_url",
+    "name or service not known": "check the host in connection_url",
+    "unable to open database file": "check that the folder exists and can be written",
+    "file is not a database": "check the path: the file was made by something else, or is damaged",
+}
+LASTING: Final = frozenset(
+    {HINTS["28P01"], HINTS["28000"], HINTS["3D000"], HINTS["42501"], HINTS[1045], HINTS[1044], HINTS[1049], HINTS[1142]}
+    | {TEXT_HINTS["file is not a database"], TEXT_HINTS["unable to open database file"]}
+)
+
+# What says of an item that no database like this one takes it: too large a row, or a packet that is not let through.
+TOO_LARGE_STATES: Final = "54"
+TOO_LARGE_NUMBERS: Final = frozenset({1118, 1153})
+
+
+class UnreachableError(Exception):
+    """No connection could be made; the cause says why."""
+
+
+class AmbiguousError(Exception):
+    """The connection was lost when the transaction may have been committed already."""
+
+
+class RacedError(Exception):
+    """Somebody else wrote an item between its being looked at and its being written: the transaction is repeated."""
+
+
+FAILURES: Final = (exc.SQLAlchemyError, AmbiguousError, RacedError, UnreachableError)
+
+
+def code_of(error: BaseException | None) -> str | int | None:
+    """The database's own code of an error: PostgreSQL's SQLSTATE, or the number of MySQL and MariaDB."""
+    cause = getattr(error, "orig", None)
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    if state:
+        return str(state)
+    arguments = getattr(cause, "args", ())
+    return arguments[0] if arguments and isinstance(arguments[0], int) else None
+
+
+def is_lost(error: BaseException | None) -> bool:
+    """Whether the connection was lost in the middle of something."""
+    return isinstance(error, AmbiguousError) or bool(getattr(error, "connection_invalidated", False))
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether the error says that the server cannot be reached, not that it refused a statement."""
+    return isinstance(error, UnreachableError) or is_lost(error) or code_of(error) in STARTING_STATES
+
+
+def passes(error: BaseException, kind: str) -> bool:
+    """Whether the same may succeed when it is repeated.
+
+    Args:
+        error: what came.
+        kind: the kind of database. Codes of an ``other`` are not known, only the classes of errors that all drivers have.
+    """
+    if is_lost(error) or isinstance(error, RacedError):
+        return True
+    if isinstance(error, UnreachableError):
+        return advice(error) not in LASTING
+    if not isinstance(error, exc.DBAPIError):
+        return False
+    if kind == OTHER:
+        return isinstance(error, exc.OperationalError | exc.IntegrityError)
+    code = code_of(error)
+    if code in PASSING_STATES or code in PASSING_NUMBERS or code in STARTING_STATES:
+        return True
+    return "database is locked" in str(error.orig)
+
+
+def judges_item(error: BaseException) -> bool:
+    """Whether an error speaks of what was to be written, and not of the database.
+
+    Everything else, a full disk, a database that can only be read, a missing permission, is put right without the item.
+    """
+    if not isinstance(error, exc.StatementError):
+        return False
+    if not isinstance(error, exc.DBAPIError):
+        return True  # a value that the driver was never given
+    if isinstance(error, exc.DataError | exc.IntegrityError):
+        return True
+    code = code_of(error)
+    return code in TOO_LARGE_NUMBERS if isinstance(code, int) else str(code).startswith(TOO_LARGE_STATES)
+
+
+def is_race(error: BaseException | None, kind: str) -> bool:
+    """Whether writers met in a database that does not let one wait for the other, but fails it at once."""
+    if isinstance(error, RacedError):
+        return True
+    if kind != OTHER or not isinstance(error, exc.DBAPIError) or is_lost(error):
+        return False
+    return isinstance(error, exc.IntegrityError) or any(word in str(error.orig).lower() for word in RACES)
+
+
+def advice(error: BaseException) -> str | None:
+    """What to do about an error, if that is known."""
+    unreachable = isinstance(error, UnreachableError)
+    cause = error.__cause__ if unreachable else error
+    code = code_of(cause)
+    if code is not None and code in HINTS:
+        return HINTS[code]
+    text = str(getattr(cause, "orig", cause)).lower()
+    if "readonly database" in text:
+        return "check that the file and its folder can be written"
+    return next((hint for part, hint in TEXT_HINTS.items() if part in text), None) if unreachable else None
+
+
+def without_secret(error: BaseException, url: URL) -> str:
+    """An error's text in one line, without the password."""
+    cause = error.__cause__ if isinstance(error, UnreachableError) and error.__cause__ is not None else error
+    text = " ".join(str(getattr(cause, "orig", None) or cause).split())
+    return (text.replace(str(url.password), "***") if url.password else text)[:500]

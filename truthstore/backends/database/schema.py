@@ -1,0 +1,381 @@
+"""The tables: one per collection with a column per declared field, one for its tags, and the list of what was made.
+
+`truthstore_schema` says which layout the tables of a collection have, and which declarations of its fields are known.
+Everything that makes or changes a table does so under one lock of the database, so that processes that start together
+do it once. A row's ``shape`` is a set of bits, one per declaration: those whose fields are filled in this row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Computed,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    func,
+    insert,
+    inspect,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.schema import CreateTable
+
+from truthstore.backends.database.config import OTHER
+from truthstore.backends.database.types import BODY, COUNTER, FIELD_TYPES, KEY, LONG, NUMBER, WORDS, Exact, Moment
+from truthstore.errors import StoreConfigError
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy.sql.schema import SchemaItem
+
+    from truthstore.model.collection import Collection
+
+__all__ = ["LAYOUT", "STEPS", "Definition", "Tables", "define", "defined"]
+
+LAYOUT: Final = 2
+"""The layout that this library makes. Whoever changes it adds the step from the one before to `STEPS`."""
+
+Step = Callable[["Connection", "Tables"], None]
+
+
+def _index_ids(connection: Connection, tables: Tables) -> None:
+    if tables.indexes_beginnings:
+        tables.create(connection)
+
+
+STEPS: Final[dict[int, Step]] = {1: _index_ids}
+"""How the tables of a collection get from a layout to the next, by the number of the older one."""
+
+OWN_COLUMNS: Final = frozenset({"item", "namespace", "key", "extra", "words", "shape", "body"})
+MAX_NAME: Final = 60
+MAX_DEFINITIONS: Final = 60
+# Of a string, so many characters are in an index: 4 kB would not fit into one on PostgreSQL or MariaDB.
+INDEXED: Final = 120
+MAX_INDEXED_STRINGS: Final = 3
+LOCK_SECONDS: Final = 60
+LOCK: Final = 0x7472757468  # "truth"
+
+
+def shortened(name: str, limit: int = MAX_NAME) -> str:
+    """A name that every database takes: PostgreSQL cuts at 63 bytes, and would take two for one."""
+    if len(name) <= limit:
+        return name
+    return f"{name[: limit - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def table_name(prefix: str, collection_name: str) -> str:
+    """The table of a collection: results lie in ``validations``, others in a table of their own name."""
+    if collection_name == "results":
+        return f"{prefix}validations"
+    name = collection_name.replace(".", "$")
+    if name in {"validations", "truthstore_schema"} or name.endswith(("_tags", "_text")):
+        name += "$"  # it would be taken for a table of ours
+    return shortened(prefix + name, 50)
+
+
+def field_column(name: str) -> str:
+    """The column of a declared field."""
+    return f"{name}$" if name in OWN_COLUMNS else name
+
+
+class Tables:
+    """The tables of one collection, as SQLAlchemy sees them.
+
+    Attributes:
+        main: a row per item.
+        tags: a row per tag of an item.
+        fields: the column of each declared field, and of ``id``, ``size`` and ``stored_at``.
+        space: the column in which namespaces are compared.
+    """
+
+    def __init__(self, collection: Collection[Any], prefix: str, dialect: str) -> None:
+        self.collection = collection
+        self.dialect = dialect
+        metadata = MetaData()
+        name = table_name(prefix, collection.name)
+        has_words = bool(collection.text) and dialect != "sqlite"
+        declared = {field: Column(field_column(field), FIELD_TYPES[d.type]) for field, d in collection.fields.items()}
+        columns: list[SchemaItem] = [
+            Column("item", COUNTER, primary_key=True, autoincrement=True),
+            Column("namespace", Exact(140), nullable=False),
+            Column("key", KEY, nullable=False),
+            Column("id", Exact(1_024), nullable=False),
+            Column("revision", String(40), nullable=False),
+            Column("stored_at", Moment(), nullable=False),
+            Column("size", NUMBER, nullable=False),
+            Column("deleted", Boolean(create_constraint=False), nullable=False),
+            Column("shape", NUMBER, nullable=False),
+            *declared.values(),
+            Column("tags", LONG),
+            Column("extra", LONG),
+            Column("text", LONG),
+            *([Column("words", WORDS)] if has_words else []),
+            # Last, so that SQLite need not pass it to reach the others.
+            Column("body", BODY, nullable=False),
+        ]
+        options: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"}
+        for_mariadb = {f"mariadb_{name[6:]}": value for name, value in options.items()}
+        # Numbers of rows are never used twice: words are copied for the rows beyond the last that has them.
+        self.main = Table(name, metadata, *columns, sqlite_autoincrement=True, **options, **for_mariadb)
+        c = self.main.c
+        self.fields: Mapping[str, Column[Any]] = {**declared, "id": c.id, "size": c.size, "stored_at": c.stored_at}
+        self.space: Column[Any] = c.namespace
+        self.tags = Table(
+            shortened(f"{name}_tags"),
+            metadata,
+            Column("item", NUMBER, primary_key=True, autoincrement=False),
+            Column("name", Exact(256), primary_key=True),
+            Column("value", Exact(1_024), nullable=False),
+            # A name and its value together do not fit into an index; this is a hash of both.
+            Column("key", KEY, nullable=False),
+            sqlite_with_rowid=False,
+            **options,
+            **for_mariadb,
+        )
+        Index(shortened(f"ix_{self.tags.name}_key"), self.tags.c.key, self.tags.c.item)
+        self.words = Table(
+            shortened(f"{name}_text"), MetaData(), Column("rowid", Integer, primary_key=True), Column("words")
+        )
+        """Of SQLite only: a virtual table, made by a statement of its own."""
+        Index(shortened(f"ux_{name}_id"), c.namespace, c.key, unique=True)
+        if self.indexes_beginnings:
+            Index(shortened(f"ix_{name}_id"), c.namespace, self.indexed(c.id))
+        self.metadata = metadata
+        self.lookups = [self._lookup(lookup) for lookup in [(), *collection.lookups]]
+        if has_words:
+            self._index_words()
+
+    @property
+    def has_words(self) -> bool:
+        """Whether the collection has text fields."""
+        return bool(self.collection.text)
+
+    @property
+    def indexes_beginnings(self) -> bool:
+        """Whether of a string only the beginning is in an index, and is compared first."""
+        return self.dialect in {"postgresql", "mysql"}
+
+    @property
+    def words_in_row(self) -> bool:
+        """Whether an item's words are a column of its row; else they are rows of a table of their own."""
+        return self.has_words and self.dialect in {"postgresql", "mysql"}
+
+    def _lookup(self, lookup: tuple[str, ...]) -> Index:
+        time = self.collection.time or "stored_at"
+        names = [*lookup, *([] if time in lookup else [time])]
+        listed: list[ColumnElement[Any] | Column[Any]] = [self.main.c.namespace]
+        strings = 0
+        for name in names:
+            column = self.fields[name]
+            if isinstance(column.type, Exact) and self.dialect != "sqlite":
+                strings += 1
+                if strings > MAX_INDEXED_STRINGS:
+                    continue
+                listed.append(self.indexed(column))
+            elif self.dialect == "postgresql" and name == names[-1]:
+                # Read backwards or forwards, None is the lowest value.
+                listed.append(column.desc().nulls_last())
+            else:
+                listed.append(column)
+        return Index(shortened(f"ix_{self.main.name}_{'_'.join(names)}"), *listed)
+
+    def indexed(self, column: Column[Any]) -> ColumnElement[Any]:
+        """The part of a string column that is in an index."""
+        if self.dialect == "postgresql":
+            return func.left(column, text(str(INDEXED)))
+        name = f"{column.name}$start"
+        if name not in self.main.c:
+            start = f"LEFT(`{column.name}`, {INDEXED})"
+            self.main.append_column(Column(name, Exact(INDEXED), Computed(start, persisted=True)))
+        return self.main.c[name]
+
+    def _index_words(self) -> None:
+        name = shortened(f"ix_{self.main.name}_words")
+        if self.dialect == "postgresql":
+            Index(name, self.main.c.words, postgresql_using="gin")
+        else:
+            Index(name, self.main.c.words, mysql_prefix="FULLTEXT", mariadb_prefix="FULLTEXT")
+
+    def create(self, connection: Connection) -> None:
+        """Makes the tables that are not there, and the columns and indexes of newly declared fields."""
+        existed = inspect(connection).has_table(self.main.name)
+        self.metadata.create_all(connection)
+        if existed:
+            self._extend(connection)
+        if self.has_words and self.dialect == "sqlite":
+            connection.execute(
+                text(
+                    f'CREATE VIRTUAL TABLE IF NOT EXISTS "{self.words.name}" USING fts5'
+                    "(words, detail = none, columnsize = 0, tokenize = \"unicode61 tokenchars '_'\")"
+                )
+            )
+
+    def _extend(self, connection: Connection) -> None:
+        inspector = inspect(connection)
+        present = {column["name"] for column in inspector.get_columns(self.main.name)}
+        quote = connection.dialect.identifier_preparer.quote
+        compiler: Any = CreateTable(self.main).compile(dialect=connection.dialect)
+        for column in self.main.columns:
+            if column.name not in present:
+                specification = compiler.get_column_specification(column)
+                connection.execute(text(f"ALTER TABLE {quote(self.main.name)} ADD COLUMN {specification}"))
+        indexes = _index_names(connection, self.main)
+        for index in self.main.indexes:
+            if index.name not in indexes:
+                index.create(connection)
+
+
+class Definition:
+    """One declaration of a collection's fields, as the database knows it.
+
+    Attributes:
+        bit: its bit in a row's ``shape``.
+        lacking: the values of ``shape`` of rows in which its fields are not all filled; empty if it is the only one.
+    """
+
+    __slots__ = ("bit", "lacking")
+
+    def __init__(self, number: int, known: int) -> None:
+        self.bit = 1 << number
+        combinations = range(1, 1 << min(known, 8))
+        self.lacking = [] if known == 1 else [shape for shape in combinations if not shape & self.bit]
+
+
+def registry(prefix: str, dialect: str) -> Table:
+    """The list of what was made."""
+    # Where no lock keeps others out, only one declaration may get a number.
+    once = [UniqueConstraint("collection", "number")] if dialect == OTHER else []
+    return Table(
+        f"{prefix}truthstore_schema",
+        MetaData(),
+        Column("collection", String(63), primary_key=True),
+        Column("fingerprint", String(16), primary_key=True),
+        Column("number", Integer, nullable=False),
+        Column("layout", Integer, nullable=False),
+        *once,
+        mysql_engine="InnoDB",
+        mariadb_engine="InnoDB",
+    )
+
+
+def defined(connection: Connection, tables: Tables, prefix: str) -> Definition | None:
+    """What the database knows of a declaration; None if something must be made first.
+
+    Raises:
+        StoreConfigError: a newer version of this library made the tables.
+    """
+    collection = tables.collection
+    listed = registry(prefix, tables.dialect)
+    mine = select(listed.c.fingerprint, listed.c.number, listed.c.layout).where(listed.c.collection == collection.name)
+    try:
+        rows = connection.execute(mine).all()
+    except (OperationalError, ProgrammingError) as error:
+        if error.connection_invalidated:
+            raise
+        connection.rollback()
+        if not inspect(connection).has_table(listed.name):
+            return None
+        rows = connection.execute(mine).all()  # another process has just made it
+    for _, _, layout in rows:
+        if layout > LAYOUT:
+            raise StoreConfigError(
+                f"the tables of {collection.name} have layout {layout}, this library knows up to {LAYOUT}: upgrade truthstore",
+                collection=collection.name,
+            )
+    numbers = {fingerprint: number for fingerprint, number, layout in rows if layout == LAYOUT}
+    if collection.fingerprint not in numbers:
+        return None
+    return Definition(numbers[collection.fingerprint], len(numbers))
+
+
+def define(connection: Connection, tables: Tables, prefix: str) -> Definition:
+    """Makes or upgrades the tables of a collection, and registers its declaration; one process at a time."""
+    collection = tables.collection
+    listed = registry(prefix, tables.dialect)
+    with _locked(connection):
+        # On PostgreSQL, a SELECT from a table that is not there would end the transaction.
+        known = defined(connection, tables, prefix) if inspect(connection).has_table(listed.name) else None
+        if known is not None:
+            return known
+        listed.create(connection, checkfirst=True)
+        mine = listed.c.collection == collection.name
+        rows = connection.execute(select(listed.c.fingerprint, listed.c.number, listed.c.layout).where(mine)).all()
+        for layout in range(min((row.layout for row in rows), default=LAYOUT), LAYOUT):
+            STEPS[layout](connection, tables)
+            connection.execute(update(listed).where(mine).values(layout=layout + 1))
+        numbers = {row.fingerprint: row.number for row in rows}
+        if collection.fingerprint not in numbers:
+            if len(numbers) >= MAX_DEFINITIONS:
+                raise StoreConfigError(
+                    f"the fields of {collection.name} were declared in {MAX_DEFINITIONS} ways: copy it to a new store",
+                    collection=collection.name,
+                )
+            tables.create(connection)
+            numbers[collection.fingerprint] = len(numbers)
+            connection.execute(
+                insert(listed).values(
+                    collection=collection.name,
+                    fingerprint=collection.fingerprint,
+                    number=numbers[collection.fingerprint],
+                    layout=LAYOUT,
+                )
+            )
+            if len(numbers) > 1:
+                _index_shapes(connection, tables)
+        return Definition(numbers[collection.fingerprint], len(numbers))
+
+
+def _index_names(connection: Connection, table: Table) -> set[str]:
+    if connection.dialect.name != "postgresql":
+        return {str(index["name"]) for index in inspect(connection).get_indexes(table.name)}
+    # SQLAlchemy's own look at indexes cannot read what connections give in binary form.
+    listed = text("SELECT indexname FROM pg_indexes WHERE schemaname = current_schema() AND tablename = :name")
+    return set(connection.execute(listed, {"name": table.name}).scalars())
+
+
+def _index_shapes(connection: Connection, tables: Tables) -> None:
+    """An index that finds rows of other declarations; needed only where there are several."""
+    name = shortened(f"ix_{tables.main.name}_shape")
+    if name not in _index_names(connection, tables.main):
+        Index(name, tables.main.c.namespace, tables.main.c.shape).create(connection)
+
+
+@contextmanager
+def _locked(connection: Connection) -> Generator[None]:
+    """Keeps every other process that makes tables out, in a transaction where the database has them for this."""
+    kind = connection.dialect.name
+    if kind == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    elif kind == "postgresql":
+        connection.exec_driver_sql("BEGIN")
+        connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+    elif connection.execute(select(func.get_lock(_lock_name(connection), LOCK_SECONDS))).scalar() != 1:
+        raise StoreConfigError("another process has been making tables for a minute: try again, or look at it")
+    try:
+        yield
+    except BaseException:
+        if kind in {"sqlite", "postgresql"} and not connection.invalidated:
+            connection.exec_driver_sql("ROLLBACK")
+        raise
+    else:
+        if kind in {"sqlite", "postgresql"}:
+            connection.exec_driver_sql("COMMIT")
+    finally:
+        if kind not in {"sqlite", "postgresql"} and not connection.invalidated:
+            connection.execute(select(func.release_lock(_lock_name(connection))))
+
+
+def _lock_name(connection: Connection) -> str:
+    return f"truthstore:{connection.engine.url.database}"[:64]

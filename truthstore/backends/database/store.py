@@ -1,0 +1,408 @@
+"""A store in a SQL database: SQLite, PostgreSQL, MariaDB or MySQL, through SQLAlchemy Core.
+
+A table per collection holds a row per item, with a real column for each declared field and the body as bytes. The server
+holds the index, so every operation is one statement or one transaction, whatever the number of items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
+
+from sqlalchemy import func, select
+
+from truthstore.backends.database.config import OTHER, DatabaseConfig, PoolingConfig
+from truthstore.backends.database.engine import PoolMetrics
+from truthstore.backends.database.failures import AmbiguousError
+from truthstore.backends.database.fill import fill_fields, fill_words, refill
+from truthstore.backends.database.forks import Opened
+from truthstore.backends.database.pages import Wanted, batches, pages
+from truthstore.backends.database.pool import Database
+from truthstore.backends.database.portable import PortableTables, make_tables
+from truthstore.backends.database.portable_rows import PortableRows
+from truthstore.backends.database.query import aggregate_statement, condition, is_summed_up, partials
+from truthstore.backends.database.rows import Rows
+from truthstore.backends.database.schema import Tables, defined
+from truthstore.errors import (
+    StoreBulkError,
+    StoreConfigError,
+    StoreError,
+    StoreNotFoundError,
+    StoreReadError,
+    StoreWriteError,
+)
+from truthstore.items.results import RESULTS
+from truthstore.model.query import EVERYTHING
+from truthstore.model.record import ANY, NONE, Change, Condition, Expect, Options, Record, new_revision
+from truthstore.store.config import configure
+from truthstore.store.health import Health
+from truthstore.store.store import BaseStore
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from truthstore.items.results import ValidationResult
+    from truthstore.model.aggregate import Aggregation, Row
+    from truthstore.model.collection import Collection
+    from truthstore.model.encoding import Encoding
+    from truthstore.model.query import BoundQuery, StoreQuery
+
+__all__ = ["DatabaseConfig", "DatabaseStore", "PoolMetrics", "PoolingConfig"]
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+# SQLite cannot add beyond 64 bits, PostgreSQL not beyond the greatest float; Python can.
+TOO_LARGE: Final = ("integer overflow", "out of range")
+
+
+class DatabaseStore(BaseStore[T]):
+    """Keeps items in a SQL database. Any number of threads, processes and machines may use it at once.
+
+    Args:
+        config: the options, or
+        options: the same as keywords.
+        collection: what the public operations act on.
+
+    Raises:
+        StoreConfigError: options that make no sense, or a driver that is not installed.
+        TypeError: unknown options.
+    """
+
+    name: ClassVar[str] = "database"
+
+    @overload
+    def __init__(
+        self: DatabaseStore[ValidationResult],
+        config: DatabaseConfig | None = ...,
+        *,
+        collection: Collection[ValidationResult] = ...,
+        **options: Any,
+    ) -> None: ...
+    @overload
+    def __init__(self, config: DatabaseConfig | None = ..., *, collection: Collection[T], **options: Any) -> None: ...
+    def __init__(
+        self, config: DatabaseConfig | None = None, *, collection: Collection[Any] = RESULTS, **options: Any
+    ) -> None:
+        super().__init__(collection)
+        self._settings = configure(DatabaseConfig, config, options, "DatabaseStore")
+        self._database = Database(self._settings)
+        self._opened = Opened()
+
+    @property
+    def encoding(self) -> Encoding:
+        """The serialization format of the store."""
+        return self._settings.serialization_format
+
+    def __repr__(self) -> str:
+        return f"DatabaseStore({self._database.shown!r}, {self._collection.name})"
+
+    def initialize(self) -> None:
+        """Connects, and makes the tables if they are not there."""
+        super().initialize()
+        self._rows(self._collection)
+
+    def _rows(self, collection: Collection[Any]) -> Rows:
+        """The rows of a collection, whose tables are made at the first use."""
+        if self._lifecycle.closed:
+            self._check()
+        key = (collection.name, collection.fingerprint)
+        rows = self._opened.rows.get(key)
+        if rows is None:
+            with self._opened.lock:
+                rows = self._opened.rows.get(key) or self._prepare(collection)
+                self._opened.rows[key] = rows
+        return rows
+
+    def _prepare(self, collection: Collection[Any]) -> Rows:
+        settings = self._settings
+        portable = self._database.dialect == OTHER
+        prefix = settings.table_prefix
+        tables = PortableTables(collection, prefix) if portable else Tables(collection, prefix, self._database.dialect)
+        definition = self._database.read(lambda connection: defined(connection, tables, prefix))
+        if definition is None:
+            if not settings.create_tables:
+                raise StoreConfigError(
+                    f"{self._database.shown} has no tables for these fields of {collection.name}, and create_tables is "
+                    "off: open it once with create_tables=True",
+                    backend=self.name,
+                    collection=collection.name,
+                )
+            definition = self._database.prepare(lambda connection: make_tables(connection, tables, prefix))
+        if isinstance(tables, PortableTables):
+            return PortableRows(tables, definition, settings.space)
+        return Rows(tables, definition, settings.space)
+
+    def put_record(
+        self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
+    ) -> Record:
+        """Stores a record: a new id in one transaction, on PostgreSQL in one statement."""
+        rows = self._rows(collection)
+        stored = Record(record.meta, record.body, new_revision())
+        doubt: list[bool] = []
+        created = isinstance(expect, Condition) and rows.creates and self._create(rows, stored, doubt)
+        if not created:
+            for error in self._write(rows, [stored], expect, doubt).values():
+                raise error
+        if self._lifecycle.subscribers:
+            self._announce([Change.of(collection.name, stored)])
+        return stored.head()
+
+    def _create(self, rows: Rows, record: Record, doubt: list[bool]) -> bool:
+        """Writes a record whose id is new; False if it is not."""
+        database = self._database
+        try:
+            if database.dialect == "postgresql":
+                parameters = rows.create_parameters(record)
+                return database.run_alone(rows.create, parameters, lambda: doubt.append(True)) is not None
+            return database.write(lambda connection: rows.create_alone(connection, record), lambda: doubt.append(True))
+        except AmbiguousError as error:
+            raise _doubtful(rows, record.id) from error
+
+    def _write(self, rows: Rows, records: Sequence[Record], expect: Expect, doubt: list[bool]) -> dict[str, StoreError]:
+        """Writes records with different ids in one transaction; the errors of those that were refused."""
+        try:
+            return self._database.write(
+                lambda connection: rows.write(connection, records, expect, in_doubt=bool(doubt)),
+                lambda: doubt.append(True),
+            )
+        except AmbiguousError as error:
+            return {record.id: _doubtful(rows, record.id, error) for record in records}
+
+    def put_records(
+        self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
+    ) -> list[Record]:
+        """Stores records in bulk statements, in one transaction; those with an id twice in a further one."""
+        rows = self._rows(collection)
+        stored = [Record(record.meta, record.body, new_revision()) for record in records]
+        failed: dict[str, Exception] = {}
+        kept: list[Record] = []
+        try:
+            for batch in batches(stored):
+                try:
+                    refused = self._write(rows, batch, expect, [])
+                except StoreError as error:
+                    if not kept and not failed and len(batch) == len(stored):
+                        raise
+                    refused = {record.id: error for record in batch}
+                failed.update(refused)
+                kept.extend(record for record in batch if record.id not in refused)
+        finally:
+            if kept and self._lifecycle.subscribers:
+                self._announce([Change.of(collection.name, record) for record in kept])
+        if failed:
+            raise StoreBulkError([r.id for r in kept], failed, backend=self.name, collection=collection.name)
+        return [record.head() for record in stored]
+
+    def delete_record(
+        self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
+    ) -> bool:
+        """Removes a record."""
+        return bool(self._delete([id], collection, expect))
+
+    def delete_records(self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE) -> list[str]:
+        """Removes many records in one transaction."""
+        return self._delete(list(dict.fromkeys(ids)), collection, ANY)
+
+    def _delete(self, ids: Sequence[str], collection: Collection[Any], expect: Expect) -> list[str]:
+        rows = self._rows(collection)
+        # What an attempt found and removed counts even if a later one finds it gone: the commit was in doubt.
+        attempted: set[str] = set()
+        doubtful: set[str] = set()
+
+        def work(connection: Connection) -> tuple[list[str], dict[str, StoreError]]:
+            live, refused = rows.delete(connection, ids, expect, doubtful)
+            attempted.update(live)
+            return [id for id in ids if id in live or id in doubtful], refused
+
+        try:
+            deleted, refused = self._database.write(work, lambda: doubtful.update(attempted))
+        except AmbiguousError as error:
+            raise StoreWriteError(
+                f"{collection.name}: {len(ids)} items may or may not have been removed: "
+                "the connection was lost while that was being committed; read them to find out",
+                backend=self.name,
+                collection=collection.name,
+                identifier=ids[0] if len(ids) == 1 else None,
+                store_trouble=True,
+            ) from error
+        if deleted and self._lifecycle.subscribers:
+            self._announce([Change(collection.name, id, None) for id in deleted])
+        for conflict in refused.values():
+            raise conflict
+        return deleted
+
+    def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
+        """The record with its body: one SELECT."""
+        rows = self._rows(collection)
+        return self._one(rows, rows.get, id)
+
+    def head_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
+        """The head of a record: one SELECT."""
+        rows = self._rows(collection)
+        return self._one(rows, rows.head, id)
+
+    def _one(self, rows: Rows, statement: Any, id: str) -> Record:
+        row = self._database.read(lambda connection: connection.execute(statement, rows.at(id)).first())
+        if row is None:
+            raise StoreNotFoundError(rows.collection.name, id, backend=self.name)
+        return rows.record(row)
+
+    def get_records(
+        self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
+    ) -> dict[str, Record]:
+        """The records that exist among these ids: one SELECT for a thousand."""
+        query = EVERYTHING.replace(ids=ids, include_deleted=True, order_by="stored_at")
+        found = {record.id: record for record in self.scan(query, collection=collection, bodies=True)}
+        return {id: found[id] for id in ids if id in found}
+
+    def scan(
+        self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
+    ) -> Iterator[Record]:
+        """What a query finds, a page of 1,000 at a time, each one SELECT."""
+        bound = query.bind(collection)
+        rows = self._ready(bound)
+        return self._scan(rows, bound, "whole" if bodies else "heads")
+
+    def _scan(self, rows: Rows, bound: BoundQuery, wanted: Wanted) -> Iterator[Record]:
+        for page in pages(self._database, rows, bound, wanted):
+            for row in page:
+                yield rows.record(row)
+
+    def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
+        """Ids of what a query finds, without the rest of their rows."""
+        bound = query.bind(collection)
+        rows = self._ready(bound)
+        return [row[0] for page in pages(self._database, rows, bound, "ids") for row in page]
+
+    def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
+        """How many records fulfil the conditions of a query."""
+        bound = query.bind(collection)
+        rows = self._ready(bound)
+
+        def build(query: BoundQuery, _: Any) -> Any:
+            where = condition(query, rows.tables, rows.space)
+            return select(func.count()).select_from(rows.tables.main).where(where)
+
+        statement, values = rows.templates.statement("count", bound, None, build)
+        return int(self._database.read(lambda connection: connection.execute(statement, values).scalar_one()))
+
+    def aggregate_records(
+        self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
+    ) -> list[Row]:
+        """Figures in SQL."""
+        bound = query.bind(collection)
+        rows = self._ready(bound)
+        statement = aggregate_statement(bound, aggregation, rows.tables, rows.space)
+        if not is_summed_up(aggregation, rows.tables.dialect):
+            return super().aggregate_records(query, aggregation, collection=collection, options=options)
+        try:
+            groups = self._database.read(lambda connection: connection.execute(statement).all())
+        except StoreReadError as error:
+            # What other databases say of a sum beyond their numbers is not known: if that was not it, this fails as well.
+            if rows.tables.dialect != OTHER and not any(text in str(error) for text in TOO_LARGE):
+                raise
+            return super().aggregate_records(query, aggregation, collection=collection, options=options)
+        return aggregation.rows(partials(aggregation, bound, groups))
+
+    # Fields that were declared anew, and words.
+
+    def _ready(self, bound: BoundQuery) -> Rows:
+        """The rows of a collection, after what a query needs was filled in."""
+        rows = self._rows(bound.collection)
+        if rows.definition.lacking:
+            fill_fields(self._database, rows)
+        if bound.words and self._database.dialect == "sqlite":
+            fill_words(self._database, rows)
+        return rows
+
+    def maintain(self, budget: float | None = None) -> dict[str, int]:
+        """On SQLite, indexes the words of what was saved since the last query that asked for words."""
+        done = super().maintain(budget)
+        rows = self._rows(self._collection)
+        if rows.tables.has_words and self._database.dialect == "sqlite":
+            done["words_indexed"] = fill_words(self._database, rows, budget)
+        return done
+
+    def rebuild_index(self) -> int:
+        """Fills the declared fields and words of every item anew from its body, and returns how many items there are."""
+        super().rebuild_index()
+        rows = self._rows(self._collection)
+        refill(self._database, rows, (rows.tables.space == rows.space,))
+        return self.count_records(EVERYTHING, collection=self._collection)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether the database answers; without `enable_health_checks`, whether it did when last asked."""
+        if self._lifecycle.closed:
+            return False
+        if self._settings.connections.enable_health_checks:
+            try:
+                self._database.read(lambda connection: connection.execute(select(1)).first())
+            except StoreError:
+                return False
+        return self._database.healthy
+
+    @property
+    def pool_metrics(self) -> PoolMetrics:
+        """Figures of this process's connections."""
+        return self._database.metrics()
+
+    def get_pool_status(self) -> dict[str, Any]:
+        """The same as a dict, with the URL and whether the database could be reached last."""
+        figures = self._database.metrics()
+        names = figures.__dataclass_fields__
+        status = {name: getattr(figures, name) for name in names}
+        return {"url": self._database.shown, "healthy": self._database.healthy, **status}
+
+    def recycle_connections(self) -> int:
+        """Closes connections that wait to be used, so that new ones are opened; returns how many there were."""
+        self._check()
+        return self._database.recycle()
+
+    def execute_with_retry(self, operation: Callable[[Connection], U]) -> U:
+        """Runs statements of one's own in a transaction, and all of them again after a failure that passes.
+
+        Args:
+            operation: is given a SQLAlchemy connection. It must be safe to repeat.
+
+        Raises:
+            StoreConnectionError: the database cannot be reached.
+            StoreWriteError: it failed; if the connection was lost during COMMIT, it may have happened.
+        """
+        self._check()
+        try:
+            return self._database.write(operation)
+        except AmbiguousError as error:
+            raise StoreWriteError(
+                "the transaction may or may not have been committed: the connection was lost meanwhile",
+                backend=self.name,
+                store_trouble=True,
+            ) from error
+
+    def health_check(self) -> Health:
+        """Whether the store can be used, and if not, why and what to do, without a password."""
+        health = super().health_check()
+        if self._lifecycle.closed:
+            return health
+        try:
+            details = self.get_pool_status()
+        except StoreError:
+            return health
+        return Health(healthy=health.healthy, backend=health.backend, message=health.message, details=details)
+
+    def stats(self) -> dict[str, Any]:
+        """Figures about the store, and the labels of its configuration."""
+        return {**super().stats(), "metadata": dict(self._settings.metadata)}
+
+    def close(self) -> None:
+        """Closes the connections of this process."""
+        super().close()
+        self._database.close()
+
+
+def _doubtful(rows: Rows, id: str, cause: Exception | None = None) -> StoreWriteError:
+    """The error for a write of which nobody can say whether it happened: the connection is to blame, not the item."""
+    error = rows.doubtful(id, cause)
+    error.store_trouble = True
+    return error

@@ -1,0 +1,347 @@
+"""Files as named bytes: reading and writing whole files, locking a folder, and `FileBlobs` over both."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from truthstore.errors import (
+    StoreConnectionError,
+    StoreError,
+    StoreNotFoundError,
+    StoreNotSupportedError,
+    StoreReadError,
+    StoreWriteError,
+)
+from truthstore.model.record import ABSENT, ANY, new_revision
+from truthstore.runtime.forks import Rank, watch_forks
+from truthstore.store.records import conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from truthstore.storage.objects.blobs import BlobExpect, Tag
+
+__all__ = ["FileBlobs", "FolderLock", "read_file", "sync_folder", "write_new"]
+
+PENDING: Final = ".truthstore/pending"
+FILE_MODE: Final = 0o666
+_READ: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+
+_ADVICE: Final = {
+    errno.ENOSPC: "the disk is full: make room and repeat",
+    errno.EDQUOT: "the disk quota is used up: make room and repeat",
+    errno.EACCES: "no permission: check who owns the folder",
+    errno.EPERM: "no permission: check who owns the folder",
+    errno.EROFS: "the disk is read-only",
+    errno.EMFILE: "too many open files in this process",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+}
+_RETRYABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EINTR, errno.EAGAIN})
+
+
+def explained(error: OSError) -> str:
+    """What an operating system error means and what to do."""
+    return _ADVICE.get(error.errno or 0) or error.strerror or str(error)
+
+
+def write_error(error: OSError, what: str) -> StoreError:
+    """The error for a write that the operating system refused."""
+    return StoreWriteError(
+        f"{what}: {explained(error)}",
+        backend="filesystem",
+        retryable=error.errno in _RETRYABLE,
+        store_trouble=True,
+    )
+
+
+def open_error(error: OSError, what: str) -> StoreError:
+    """The error for a folder that the operating system would not open."""
+    return StoreConnectionError("filesystem", f"{what}: {explained(error)}", retryable=error.errno in _RETRYABLE)
+
+
+def read_error(error: OSError, what: str) -> StoreError:
+    """The error for a read that the operating system refused."""
+    return StoreReadError(f"{what}: {explained(error)}", backend="filesystem", retryable=error.errno in _RETRYABLE)
+
+
+def read_file(path: str) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    descriptor = os.open(path, _READ)
+    try:
+        size = os.fstat(descriptor).st_size
+        data = os.read(descriptor, size + 1)
+        if len(data) == size:
+            return data
+        # A read may be short, and a file may grow while it is read.
+        parts = [data]
+        while part := os.read(descriptor, 1 << 20):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
+
+
+def write_new(path: str, data: bytes, *, sync: bool) -> None:
+    """Writes a file that must not exist yet.
+
+    Args:
+        path: where.
+        data: its bytes.
+        sync: whether to wait until they are on the disk.
+
+    Raises:
+        OSError: it could not be written; nothing of it is left.
+    """
+    descriptor = os.open(path, _CREATE, FILE_MODE)
+    try:
+        try:
+            written = os.write(descriptor, data)
+            while written < len(data):
+                written += os.write(descriptor, data[written:])
+            if sync:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(path)
+        raise
+
+
+def sync_folder(path: str) -> None:
+    """Waits until the names in a folder are on the disk."""
+    descriptor = os.open(path, _READ)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_writable(path: str) -> bool:
+    """Whether this process may make files in a folder: found out by doing it, for root and read-only disks alike."""
+    probe = os.path.join(path, f".probe-{new_revision()}")
+    try:
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        # Of a full disk and the like the first write will tell.
+        return error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}
+    with suppress(OSError):
+        os.unlink(probe)
+    return True
+
+
+class FolderLock:
+    """Excludes other threads, other processes and other stores from a folder: a `with` block, reentrant.
+
+    It is flock(2) on the folder itself, so there is no lock file to lose, and the kernel lets go when a process dies.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.anew()
+        watch_forks(self, Rank.STORE)
+
+    def anew(self) -> None:
+        """Forgets a lock that a parent process may hold."""
+        self._thread = threading.RLock()
+        self._depth = 0
+        self._descriptor: int | None = None
+        self._held = (0, 0)
+
+    def _open(self, path: str) -> int:
+        return os.open(path, _READ)
+
+    def before_fork(self) -> None:
+        """Nothing: a child gives up what it inherited."""
+
+    def after_fork(self, *, child: bool) -> None:
+        """In a child, closes the folder: the lock that a parent holds would outlive its death there."""
+        if child:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+            self.anew()
+
+    def __enter__(self) -> None:
+        self._thread.acquire()
+        try:
+            if self._depth == 0:
+                self._lock_folder()
+            self._depth += 1
+        except BaseException:
+            self._thread.release()
+            raise
+
+    def _lock_folder(self) -> None:
+        while True:
+            if self._descriptor is None:
+                self._descriptor = self._open(self._path)
+                held = os.fstat(self._descriptor)
+                self._held = (held.st_ino, held.st_dev)
+            _flock(self._descriptor, exclusive=True)
+            try:
+                there = os.stat(self._path)
+            except FileNotFoundError:
+                there = None
+            if there is not None and (there.st_ino, there.st_dev) == self._held:
+                return
+            # The folder was removed, and perhaps made anew: what is locked is not what others lock.
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._depth -= 1
+            if self._depth == 0 and self._descriptor is not None:
+                _flock(self._descriptor, exclusive=False)
+        finally:
+            self._thread.release()
+
+    def close(self) -> None:
+        """Gives up the folder's descriptor."""
+        with self._thread:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
+
+
+try:
+    import fcntl
+
+    def _flock(descriptor: int, *, exclusive: bool) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_UN)
+
+except ImportError:  # pragma: no cover  # Windows
+
+    def _flock(descriptor: int, *, exclusive: bool) -> None:  # noqa: ARG001  # the form of the other one
+        raise StoreNotSupportedError(
+            "the filesystem store needs flock(2), which Windows lacks: use the database store with SQLite",
+            backend="filesystem",
+        )
+
+
+class FileBlobs:
+    """The files below a folder as named bytes. Names that start with a dot are not listed.
+
+    Args:
+        root: the folder; made when something is written. `~` is the home of the user.
+        durability: ``fsync`` waits for the disk, ``os`` leaves that to the operating system.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], *, durability: str = "fsync") -> None:
+        if durability not in {"fsync", "os"}:
+            raise ValueError(f"durability is 'fsync' or 'os', not {durability!r}")
+        self.root = os.path.abspath(os.path.expanduser(os.fspath(root)))
+        self.sync = durability == "fsync"
+        self.lock = FolderLock(self.root)
+        self.pending = os.path.join(self.root, PENDING)
+
+    def path(self, key: str) -> str:
+        """The file of a key."""
+        return f"{self.root}/{key}"
+
+    def make_folders(self) -> None:
+        """Makes the folder and what writing needs in it."""
+        try:
+            os.makedirs(self.pending, exist_ok=True)
+        except OSError as error:
+            raise StoreConnectionError(
+                "filesystem", f"cannot use the folder {self.root}: {explained(error)}", retryable=False
+            ) from error
+
+    def get(self, key: str) -> tuple[bytes, Tag]:
+        """The bytes and their digest."""
+        try:
+            data = read_file(self.path(key))
+        except (FileNotFoundError, IsADirectoryError):
+            raise StoreNotFoundError("file", key, backend="filesystem") from None
+        except OSError as error:
+            raise read_error(error, f"cannot read {key}") from error
+        return data, _digest(data)
+
+    def put(self, key: str, data: bytes, *, expect: BlobExpect = ANY) -> Tag:
+        """Stores bytes: a new file, moved over the old one."""
+        final = self.path(key)
+        self.make_folders()
+        temporary = os.path.join(self.pending, f"{new_revision()}.blob")
+        try:
+            write_new(temporary, data, sync=self.sync)
+            try:
+                os.makedirs(os.path.dirname(final), exist_ok=True)
+                with self.lock:
+                    self._check(key, expect)
+                    os.rename(temporary, final)
+                    if self.sync:
+                        sync_folder(os.path.dirname(final))
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary)
+                raise
+        except OSError as error:
+            raise write_error(error, f"cannot write {key}") from error
+        return _digest(data)
+
+    def delete(self, key: str, *, expect: BlobExpect = ANY) -> bool:
+        """Removes a file."""
+        try:
+            with self.lock:
+                if expect is not ANY:
+                    self._check(key, expect, missing=True)
+                os.unlink(self.path(key))
+                if self.sync:
+                    sync_folder(os.path.dirname(self.path(key)))
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise write_error(error, f"cannot remove {key}") from error
+        return True
+
+    def _check(self, key: str, expect: BlobExpect, *, missing: bool = False) -> None:
+        if expect is ANY:
+            return
+        try:
+            actual = _digest(read_file(self.path(key)))
+        except FileNotFoundError:
+            if missing or expect is ABSENT:
+                return
+            actual = None
+        if expect is ABSENT or actual != expect:
+            raise conflict(key, expect, actual, backend="filesystem", collection="file")
+
+    def list(self, prefix: str, *, after: str | None = None) -> Iterator[str]:
+        """Keys in ascending order, from every folder."""
+        folder = prefix.rpartition("/")[0]
+        for key in self._walk(f"{folder}/" if folder else ""):
+            if key.startswith(prefix) and (after is None or key > after):
+                yield key
+
+    def _walk(self, folder: str) -> Iterator[str]:
+        try:
+            with os.scandir(self.path(folder)) as entries:
+                names = sorted(e.name + "/" * e.is_dir() for e in entries if not e.name.startswith("."))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise read_error(error, f"cannot list {folder or self.root}") from error
+        for name in names:
+            if name.endswith("/"):
+                yield from self._walk(folder + name)
+            else:
+                yield folder + name
+
+    def close(self) -> None:
+        """Gives up the lock's descriptor."""
+        self.lock.close()
+
+
+def _digest(data: bytes) -> Tag:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -1,0 +1,177 @@
+"""Which file holds which item, and what is in it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from truthstore.backends.filesystem.files import read_error, read_file
+from truthstore.errors import StoreConfigError, StoreCorruptError, shown
+from truthstore.storage.catalog.catalog import Location, Put
+from truthstore.storage.objects.compression import compressor
+from truthstore.storage.objects.document import derive_now, is_changed, read_document, unpacked, write_document
+from truthstore.storage.objects.names import object_name
+from truthstore.storage.objects.object_store import folder_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from truthstore.model.collection import Collection
+    from truthstore.model.record import Record
+    from truthstore.storage.objects.object_store import Format
+
+__all__ = ["FileEntry", "Folder"]
+
+log: Final = logging.getLogger("truthstore")
+FIRST_INDEX: Final = "_index.json"
+"""What the first system kept beside its documents."""
+
+_ALGORITHMS: Final = {".gz": "gzip", ".zst": "zstd"}
+
+
+class FileEntry(NamedTuple):
+    """One file: its record, its name if that is not the one that the id would get, and whether it was edited by hand."""
+
+    record: Record
+    name: str | None
+    changed: bool
+
+    @property
+    def put(self) -> Put:
+        """The index row of the file."""
+        return Put(self.record, self.name)
+
+
+class Folder:
+    """The files of one store.
+
+    Args:
+        root: the folder of the default collection.
+        form: how files are named and encoded.
+    """
+
+    def __init__(self, root: str, form: Format) -> None:
+        self.root = root
+        ending, self._compress, self._decompress = compressor(form.compression)
+        self._plain_extension = form.extension
+        self._extension = form.extension + ending
+        self._prefixes: dict[str, str] = {}
+
+    def of(self, collection: Collection[Any]) -> str:
+        """The folder of a collection."""
+        folder = folder_of(collection.name)
+        return f"{self.root}/{folder[:-1]}" if folder else self.root
+
+    def path(self, collection: Collection[Any], id: str) -> str:
+        """The file of an id."""
+        prefix = self._prefixes.get(collection.name)
+        if prefix is None:
+            prefix = self._prefixes[collection.name] = f"{self.root}/{folder_of(collection.name)}"
+        return f"{prefix}{object_name(id)}{self._extension}"
+
+    def path_of(self, collection: Collection[Any], location: Location) -> str:
+        """The file that an index row points to."""
+        if location.name is None:
+            return self.path(collection, location.id)
+        return f"{self.of(collection)}/{location.name}"
+
+    def exists(self, collection: Collection[Any], location: Location) -> bool:
+        """Whether there is a file where an index row points to."""
+        try:
+            os.stat(self.path_of(collection, location))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise read_error(error, f"cannot look for {collection.name} {shown(location.id)}") from error
+        return True
+
+    def write(self, record: Record, collection: Collection[Any]) -> bytes:
+        """The bytes of a record's file."""
+        return self._compress(write_document(record, collection))
+
+    def parse(self, data: bytes, collection: Collection[Any], id: str | None = None) -> Record:
+        """The record in the bytes of a file."""
+        return read_document(unpacked(data, self._decompress, collection, id), collection, id)
+
+    def read(self, collection: Collection[Any], location: Location) -> Record | None:
+        """The record in the file that an index row points to; None if there is no such file.
+
+        Raises:
+            StoreReadError: the file cannot be read.
+            StoreCorruptError: it is damaged.
+        """
+        try:
+            data = read_file(self.path_of(collection, location))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise read_error(error, f"cannot read {collection.name} {shown(location.id)}") from error
+        if location.name is not None:
+            data = unpacked(data, _decompressor(location.name), collection, location.id)
+            return read_document(data, collection, location.id)
+        return self.parse(data, collection, location.id)
+
+    def names(self, collection: Collection[Any]) -> list[str]:
+        """Names of the files that are documents by their name, sorted."""
+        endings = (self._extension, *(self._plain_extension + end for end in ("", *_ALGORITHMS)))
+        try:
+            with os.scandir(self.of(collection)) as entries:
+                names = {
+                    entry.name
+                    for entry in entries
+                    if entry.name.endswith(endings) and entry.name != FIRST_INDEX and entry.is_file()
+                }
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise read_error(error, f"cannot list {self.of(collection)}") from error
+        # On foreign disks macOS puts a file ._x beside each file x.
+        return sorted(name for name in names if not (name.startswith("._") and name[2:] in names))
+
+    def entry(self, collection: Collection[Any], name: str) -> FileEntry:
+        """What is in a file.
+
+        Raises:
+            OSError: it cannot be read.
+            StoreCorruptError: it is damaged.
+        """
+        path = f"{self.of(collection)}/{name}"
+        data = unpacked(read_file(path), _decompressor(name), collection, file=name)
+        record = read_document(data, collection, file=name)
+        derive_now(record, collection, file=name)
+        usual = self.path(collection, record.id) == path
+        return FileEntry(record, None if usual else name, is_changed(data, record))
+
+    def unreadable(self, collection: Collection[Any], names: list[str]) -> list[str]:
+        """Those of some files that are damaged."""
+        damaged: list[str] = []
+        for name in names:
+            try:
+                self.entry(collection, name)
+            except FileNotFoundError:
+                continue  # removed meanwhile
+            except (StoreCorruptError, StoreConfigError):
+                damaged.append(name)
+        return damaged
+
+    def entries(self, collection: Collection[Any], names: list[str]) -> list[FileEntry]:
+        """What is in some files, one for each id; a file under its usual name wins. Damaged files are logged."""
+        found: dict[str, FileEntry] = {}
+        for name in names:
+            try:
+                entry = self.entry(collection, name)
+            except FileNotFoundError:
+                continue  # removed meanwhile
+            except (StoreCorruptError, StoreConfigError) as error:
+                log.warning("%s/%s: %s", self.of(collection), name, error)
+                continue
+            id = entry.record.id
+            usual = self.path(collection, id)
+            if entry.name is None or (id not in found and not os.path.exists(usual)):
+                found[id] = entry
+        return list(found.values())
+
+
+def _decompressor(name: str) -> Callable[[bytes], bytes]:
+    return compressor(_ALGORITHMS.get(os.path.splitext(name)[1]))[2]

@@ -1,0 +1,1 @@
+"""The items of this library: validation results and expectation suites."""

@@ -1,0 +1,164 @@
+"""What one check found, and the figures of many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+__all__ = ["SEVERITIES", "VALIDATOR_ERROR", "ResultStatistics", "ResultStatus", "ValidatorResult", "severity_of"]
+
+VALIDATOR_ERROR: Final = "validator_error"
+"""The `issue_type` of a check that could not run. It counts as an error, not as an issue of the data."""
+
+SEVERITIES: Final = ("critical", "high", "medium", "low")
+
+
+class ValidatorResult(msgspec.Struct, omit_defaults=True):
+    """What one check found.
+
+    Attributes:
+        validator_name: name of the check.
+        success: whether the data passed.
+        column: the column checked; None for the whole table. Several are joined: ``"latitude, longitude"``.
+        issue_type: the kind of issue, None if the check passed; `VALIDATOR_ERROR` if it could not run.
+        count: number of values (or rows) that failed.
+        severity: ``critical``, ``high``, ``medium`` or ``low``; None if nothing failed or the tool has no severities.
+        message: what is wrong, for people.
+        details: what else the tool said: expected and observed values, samples, parameters.
+        execution_time_ms: how long the check took, in milliseconds; 0.0 if the tool does not say.
+    """
+
+    validator_name: str
+    success: bool
+    column: str | None = None
+    issue_type: str | None = None
+    count: int = 0
+    severity: str | None = None
+    message: str | None = None
+    details: dict[str, Any] = {}
+    execution_time_ms: float = 0.0
+
+    @property
+    def errored(self) -> bool:
+        """Whether the check could not run, so that nothing is known about the data."""
+        return not self.success and self.issue_type == VALIDATOR_ERROR
+
+
+class ResultStatus(StrEnum):
+    """How a run ended."""
+
+    SUCCESS = "success"
+    """Every check ran and passed."""
+    FAILURE = "failure"
+    """A check of critical, high or unstated severity failed."""
+    ERROR = "error"
+    """A check could not run, and none of those that did means failure."""
+    WARNING = "warning"
+    """Only checks of medium or low severity failed."""
+
+    @classmethod
+    def of(cls, results: Iterable[ValidatorResult]) -> ResultStatus:
+        """The status that follows from what the checks found."""
+        errored = warned = False
+        for result in results:
+            if result.success:
+                continue
+            if result.errored:
+                errored = True
+            elif severity_of(result) in ("medium", "low"):
+                warned = True
+            else:
+                return cls.FAILURE
+        if errored:
+            return cls.ERROR
+        return cls.WARNING if warned else cls.SUCCESS
+
+
+class ResultStatistics(msgspec.Struct, omit_defaults=True, gc=False):
+    """The figures of a run; they are indexed, so that lists and trends load no result.
+
+    An issue is a check that failed, on one column: how many values failed is in `ValidatorResult.count`.
+
+    Attributes:
+        total_validators: checks in all; the next three add up to it.
+        passed_validators: checks that passed.
+        failed_validators: checks that failed.
+        error_validators: checks that could not run.
+        total_rows: rows of the table; 0 if not known.
+        total_columns: columns of the table; 0 if not known.
+        total_issues: issues in all, those without a severity too.
+        critical_issues: issues of severity critical.
+        high_issues: issues of severity high.
+        medium_issues: issues of severity medium.
+        low_issues: issues of severity low.
+        execution_time_ms: how long the run took, in milliseconds; 0.0 if not known.
+    """
+
+    total_validators: int = 0
+    passed_validators: int = 0
+    failed_validators: int = 0
+    error_validators: int = 0
+    total_rows: int = 0
+    total_columns: int = 0
+    total_issues: int = 0
+    critical_issues: int = 0
+    high_issues: int = 0
+    medium_issues: int = 0
+    low_issues: int = 0
+    execution_time_ms: float = 0.0
+
+    @property
+    def pass_rate(self) -> float:
+        """Checks that passed, as a fraction of all checks (0.0 to 1.0); 1.0 if there were none."""
+        return self.passed_validators / self.total_validators if self.total_validators else 1.0
+
+    @property
+    def issue_rate(self) -> float:
+        """Issues per row of the table; 0.0 if the number of rows is not known. Above 1.0 in small, bad tables."""
+        return self.total_issues / self.total_rows if self.total_rows else 0.0
+
+    @classmethod
+    def from_results(
+        cls,
+        results: Iterable[ValidatorResult],
+        *,
+        total_rows: int = 0,
+        total_columns: int = 0,
+        execution_time_ms: float | None = None,
+    ) -> ResultStatistics:
+        """Counts results, each as one check.
+
+        Args:
+            results: what the checks found.
+            total_rows: rows of the table.
+            total_columns: columns of the table.
+            execution_time_ms: how long the run took, in milliseconds; the sum over the checks if None.
+        """
+        found = list(results)
+        issues = [result for result in found if not result.success and not result.errored]
+        severities = [severity_of(result) for result in issues]
+        passed = sum(result.success for result in found)
+        if execution_time_ms is None:
+            execution_time_ms = sum((result.execution_time_ms for result in found), 0.0)
+        return cls(
+            total_validators=len(found),
+            passed_validators=passed,
+            failed_validators=len(issues),
+            error_validators=len(found) - passed - len(issues),
+            total_rows=total_rows,
+            total_columns=total_columns,
+            total_issues=len(issues),
+            critical_issues=severities.count("critical"),
+            high_issues=severities.count("high"),
+            medium_issues=severities.count("medium"),
+            low_issues=severities.count("low"),
+            execution_time_ms=execution_time_ms,
+        )
+
+
+def severity_of(result: ValidatorResult) -> str:
+    """Return the severity in lower case; empty if the check has none."""
+    return (result.severity or "").lower()

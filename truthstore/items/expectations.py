@@ -1,0 +1,190 @@
+"""What data ought to look like: suites of expectations, kept beside the results that they lead to.
+
+A suite belongs to one data asset. Kept in a versioned store, its history says who expected what, and when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import msgspec
+
+from truthstore.model.collection import Collection
+
+__all__ = ["SUITES", "Expectation", "ExpectationSuite"]
+
+
+class Expectation(msgspec.Struct, omit_defaults=True):
+    """One statement about the data, in the words of the tool that checks it.
+
+    Attributes:
+        expectation_type: the kind of check: ``expect_column_values_to_not_be_null``, ``not_null``, ``in_range``.
+        column: the column it is about, or None for the whole table.
+        kwargs: the parameters of the check.
+        meta: notes, owner, links.
+        enabled: whether it is to be checked.
+        mostly: the fraction of values (0.0 to 1.0) that must hold, or None for all of them.
+
+    Raises:
+        ValueError: `mostly` is outside 0.0 to 1.0.
+    """
+
+    expectation_type: str
+    column: str | None = None
+    kwargs: dict[str, Any] = {}
+    meta: dict[str, Any] = {}
+    enabled: bool = True
+    mostly: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.mostly is not None and not 0.0 <= self.mostly <= 1.0:
+            raise ValueError(f"mostly is a fraction from 0.0 to 1.0, not {self.mostly}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field as JSON-ready builtins.
+
+        Raises:
+            ValueError: `kwargs` or `meta` holds a cycle.
+        """
+        return _document(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`. Unknown fields are ignored; all but `expectation_type` may be missing or None.
+
+        Raises:
+            ValueError: `expectation_type` is missing, or a field has the wrong type (msgspec's `ValidationError`).
+        """
+        return msgspec.convert(_without_none(data), cls)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class ExpectationSuite(msgspec.Struct, omit_defaults=True):
+    """A named set of expectations about one data asset.
+
+    Attributes:
+        name: the id under which it is stored.
+        data_asset: what the expectations are about: a table, a file, a topic.
+        expectations: in the order in which they are checked.
+        meta: notes, owner, links.
+        created_at: when it was made; now, in UTC, if left out.
+        updated_at: when it was last changed by a method of this class. A naive time means local time.
+        tags: for queries.
+    """
+
+    name: str
+    data_asset: str
+    expectations: list[Expectation] = []
+    meta: dict[str, Any] = {}
+    created_at: datetime = msgspec.field(default_factory=_now)
+    updated_at: datetime = msgspec.field(default_factory=_now)
+    tags: dict[str, str] = {}
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        data_asset: str,
+        expectations: Iterable[Expectation] = (),
+        *,
+        meta: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Self:
+        """A new suite, created and updated at this moment."""
+        now = _now()
+        return cls(
+            name,
+            data_asset,
+            list(expectations),
+            meta=dict(meta or {}),
+            created_at=now,
+            updated_at=now,
+            tags=dict(tags or {}),
+        )
+
+    @property
+    def id(self) -> str:
+        """The id under which it is stored: `name`."""
+        return self.name
+
+    def __len__(self) -> int:
+        return len(self.expectations)
+
+    def __bool__(self) -> bool:
+        # A suite without expectations is still a suite: `if suite` asks whether there is one.
+        return True
+
+    def add_expectation(self, expectation: Expectation) -> Self:
+        """Appends an expectation; returns the suite, so that calls can be chained."""
+        self.expectations.append(expectation)
+        self.updated_at = _now()
+        return self
+
+    def find_expectations(self, expectation_type: str | None = None, column: str | None = None) -> list[Expectation]:
+        """The expectations of this type, about this column; None means any."""
+        return [
+            expectation
+            for expectation in self.expectations
+            if expectation_type in {None, expectation.expectation_type} and column in {None, expectation.column}
+        ]
+
+    def remove_expectation(self, expectation: Expectation) -> Self:
+        """Takes an equal expectation out (the first one); returns the suite.
+
+        Raises:
+            ValueError: there is none.
+        """
+        try:
+            self.expectations.remove(expectation)
+        except ValueError:
+            raise ValueError(f"suite {self.name!r} has no such expectation: {expectation!r}") from None
+        self.updated_at = _now()
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field as JSON-ready builtins, times as ISO strings.
+
+        Raises:
+            ValueError: a free-form dict holds a cycle.
+        """
+        return _document(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`. Unknown fields are ignored; all but name and asset may be missing or None.
+
+        Raises:
+            ValueError: a required field is missing, or one has the wrong type (msgspec's `ValidationError`).
+        """
+        given = _without_none(data)
+        if isinstance(expectations := given.get("expectations"), list | tuple):
+            given["expectations"] = [_without_none(e) if isinstance(e, Mapping) else e for e in expectations]
+        return msgspec.convert(given, cls, from_attributes=True)
+
+
+def _document(struct: msgspec.Struct) -> dict[str, Any]:
+    # A tool's values are turned into builtins on an upper floor.
+    from truthstore.model.values import storable_mapping
+
+    return storable_mapping(msgspec.structs.asdict(struct))
+
+
+def _without_none(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if value is not None}
+
+
+SUITES: Collection[ExpectationSuite] = Collection.of(
+    ExpectationSuite,
+    name="suites",
+    id="name",
+    time="updated_at",
+    tags="tags",
+    index={"data_asset": str, "created_at": datetime},
+    text=("name", "data_asset", "expectations.expectation_type", "expectations.column"),
+)
+"""The collection of expectation suites."""

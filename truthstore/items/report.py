@@ -1,0 +1,144 @@
+"""Truthound: what `truthound.check()` returns, and the `Report` of older versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from truthstore.items.checks import VALIDATOR_ERROR, ResultStatistics, ValidatorResult
+from truthstore.items.conversion import given, installed_version, plain_time, read, result_fields
+from truthstore.model.values import SAMPLE_SIZE, name_of, sample, text_of
+
+__all__ = ["report_fields"]
+
+KEPT = ("element_count", "missing_count", "observed_value", "unexpected_percent", "unexpected_percent_nonmissing")
+
+
+def report_fields(
+    report: object,
+    data_asset: str | None = None,
+    run_id: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    run_time: datetime | None = None,
+    execution_time_ms: float | None = None,
+) -> dict[str, Any]:
+    """Return the fields of the `ValidationResult` that a Truthound run result or report means; see `from_truthound`."""
+    checks, issues = read(report, "checks"), read(report, "issues")
+    is_report = _are_issues(issues) and read(report, "source") is not None
+    if not is_report or not (checks is None or _are_checks(checks)):
+        raise TypeError(f"expected a Truthound Report or run result, not {type(report).__name__}")
+    rows, columns = int(read(report, "row_count", 0)), int(read(report, "column_count", 0))
+    if checks is None:
+        results = [_issue(issue) for issue in issues]
+        statistics = _with_passed(ResultStatistics.from_results(results), read(report, "statistics"))
+    else:
+        errors = {str(read(error, "check_name")): error for error in read(report, "execution_issues", ())}
+        by_check = [_check(check, errors) for check in checks]
+        results = [result for found in by_check for result in found]
+        statistics = _per_check(by_check)
+    statistics.total_rows, statistics.total_columns = rows, columns
+    statistics.execution_time_ms = execution_time_ms or 0.0
+    tool_run_id = read(report, "run_id")
+    source = text_of(read(report, "source"))
+    return result_fields(
+        results,
+        tool="truthound",
+        tool_version=installed_version("truthound"),
+        tool_run=() if tool_run_id is None else (str(tool_run_id),),
+        tool_metadata=given(
+            source=source,
+            result_format=read(report, "result_format"),
+            execution_mode=read(report, "execution_mode"),
+            tool_metadata=read(report, "metadata"),
+        ),
+        statistics=statistics,
+        succeeded=read(report, "success"),
+        data_asset=data_asset or source,
+        suite_name=read(report, "suite_name"),
+        run_id=run_id,
+        run_time=run_time or plain_time(read(report, "run_time")),
+        tags=tags,
+        metadata=metadata,
+    )
+
+
+def _are_issues(found: Any) -> bool:
+    return isinstance(found, list | tuple) and all(read(issue, "issue_type") is not None for issue in found)
+
+
+def _are_checks(found: Any) -> bool:
+    return isinstance(found, list | tuple) and all(
+        read(check, "name") is not None and _are_issues(read(check, "issues", ())) for check in found
+    )
+
+
+def _check(check: Any, errors: Mapping[str, Any]) -> list[ValidatorResult]:
+    """One entry per issue of a check, or a single one if it has none."""
+    name = text_of(read(check, "name"))
+    found = [_issue(issue, name) for issue in read(check, "issues", ())]
+    if not found and (error := errors.get(name)) is not None:
+        found = [_error(name, text_of(read(error, "message", "")), read(error, "exception_type"))]
+    if not found:
+        success = bool(read(check, "success", default=True))
+        found = [ValidatorResult(name, success, count=0 if success else int(read(check, "issue_count", 1)))]
+    for result in found:
+        about = given(category=read(check, "category"), parameters=read(check, "metadata"))
+        result.details = about | result.details
+    return found
+
+
+def _issue(issue: Any, check_name: str | None = None) -> ValidatorResult:
+    issue_type = text_of(read(issue, "issue_type"))
+    name = text_of(read(issue, "validator_name", check_name or issue_type))
+    message = read(issue, "details")
+    if exception := read(issue, "exception_info"):
+        return _error(name, text_of(read(exception, "exception_message", message)), read(exception, "exception_type"))
+    severity = read(issue, "severity")
+    column = name_of(read(issue, "column"))
+    measured = read(issue, "result", {})
+    samples = read(issue, "sample_values") or read(measured, "unexpected_list") or ()
+    return ValidatorResult(
+        validator_name=name,
+        success=False,
+        # Truthound writes "*" for issues of the whole table.
+        column=None if column == "*" else column,
+        issue_type=issue_type,
+        count=int(read(issue, "count", 0)),
+        severity=None if severity is None else str(getattr(severity, "value", severity)),
+        message=None if message is None else text_of(message),
+        details=given(
+            expected=read(issue, "expected"),
+            actual=read(issue, "actual"),
+            sample_values=sample(samples),
+            sample_indexes=sample(read(measured, "unexpected_index_list", ())),
+            sample_counts=read(measured, "partial_unexpected_counts", [])[:SAMPLE_SIZE],
+            **{name: read(measured, name) for name in KEPT},
+        ),
+    )
+
+
+def _error(name: str, message: str, exception_type: Any) -> ValidatorResult:
+    return ValidatorResult(
+        name, success=False, issue_type=VALIDATOR_ERROR, message=message, details=given(exception_type=exception_type)
+    )
+
+
+def _per_check(by_check: list[list[ValidatorResult]]) -> ResultStatistics:
+    """Issues are counted one by one, validators by check: one check may find issues in several columns."""
+    statistics = ResultStatistics.from_results(result for found in by_check for result in found)
+    statistics.total_validators = len(by_check)
+    statistics.passed_validators = sum(all(result.success for result in found) for found in by_check)
+    statistics.error_validators = sum(any(result.errored for result in found) for found in by_check)
+    statistics.failed_validators = len(by_check) - statistics.passed_validators - statistics.error_validators
+    return statistics
+
+
+def _with_passed(statistics: ResultStatistics, figures: Any) -> ResultStatistics:
+    """Adds the checks that passed, which a report counts but does not list."""
+    passed = 0 if figures is None else int(read(figures, "successful_validations", 0))
+    statistics.passed_validators += passed
+    statistics.total_validators += passed
+    return statistics

@@ -1,0 +1,284 @@
+"""What data checks found: the items of the default collection.
+
+A `ValidationResult` is one run of checks over one data asset. It holds a `ValidatorResult` for every check and
+`ResultStatistics` that sum them up; lists, trends and plots are drawn from the statistics alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from datetime import MAXYEAR, datetime
+from typing import Any, Final, Self
+
+import msgspec
+
+from truthstore.items.checks import SEVERITIES, ResultStatistics, ResultStatus, ValidatorResult, severity_of
+from truthstore.model.collection import Collection
+from truthstore.model.fields import Field
+
+__all__ = ["RESULTS", "ValidationResult"]
+
+
+class ValidationResult(msgspec.Struct, omit_defaults=True):
+    """One run of checks over one data asset.
+
+    Subclasses may add fields that have defaults; to store them, make a collection of the subclass.
+
+    Attributes:
+        run_id: the id under which it is stored; see `new_run_id`.
+        run_time: when the checks ran. A naive time means local time.
+        data_asset: what was checked: a table, a file, a topic.
+        status: how the run ended. A plain string such as ``"failure"`` is taken too.
+        results: one entry per check, or per check and column.
+        statistics: the figures. Left out, or counting no checks although there are results, they are counted from `results`.
+        tags: for queries: ``{"environment": "production"}``.
+        metadata: whatever else belongs to the run.
+        suite_name: name of the suite, schema or contract that was checked.
+        runtime_environment: where it ran: versions, host, commit.
+
+    Raises:
+        TypeError: `results` or `statistics` hold something else.
+        ValueError: `status` is not a status, or `run_time` not a time.
+    """
+
+    run_id: str
+    run_time: datetime
+    data_asset: str
+    status: ResultStatus
+    results: list[ValidatorResult] = []
+    statistics: ResultStatistics = msgspec.field(default_factory=ResultStatistics)
+    tags: dict[str, str] = {}
+    metadata: dict[str, Any] = {}
+    suite_name: str | None = None
+    runtime_environment: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        # Also runs after decoding, where the first three conditions are false: keep it short.
+        if type(self.status) is not ResultStatus:
+            self.status = ResultStatus(self.status)
+        if type(self.run_time) is not datetime:
+            self.run_time = _time(self.run_time)
+        if not isinstance(self.statistics, ResultStatistics):
+            raise TypeError(f"statistics are a ResultStatistics, not {type(self.statistics).__name__}")
+        if self.results and not self.statistics.total_validators:
+            for result in self.results:
+                if not isinstance(result, ValidatorResult):
+                    raise TypeError(f"results hold ValidatorResult items, not {type(result).__name__}: see from_dict")
+            given = self.statistics
+            self.statistics = ResultStatistics.from_results(
+                self.results,
+                total_rows=given.total_rows,
+                total_columns=given.total_columns,
+                execution_time_ms=given.execution_time_ms or None,
+            )
+
+    @property
+    def id(self) -> str:
+        """The id under which it is stored: `run_id`."""
+        return self.run_id
+
+    @property
+    def success(self) -> bool:
+        """Whether every check ran and passed."""
+        return self.status is ResultStatus.SUCCESS
+
+    @property
+    def issue_count(self) -> int:
+        """Number of issues found: `statistics.total_issues`."""
+        return self.statistics.total_issues
+
+    def get_failed_columns(self) -> set[str]:
+        """The columns in which a check failed or could not run."""
+        return {result.column for result in self.results if not result.success and result.column is not None}
+
+    def get_issues_by_severity(self, severity: str) -> list[ValidatorResult]:
+        """The checks that failed with this severity (in any case), in the order of `results`."""
+        wanted = str(getattr(severity, "value", severity)).lower()
+        return [r for r in self.results if not r.success and not r.errored and severity_of(r) == wanted]
+
+    def summary(self) -> str:
+        """One line for people: asset, status, issues by severity, checks, rows, time and id."""
+        figures = self.statistics
+        counts = {name: getattr(figures, f"{name}_issues") for name in SEVERITIES}
+        severities = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+        parts = [
+            f"{figures.total_issues:,} issue{'' if figures.total_issues == 1 else 's'}"
+            + (f" ({severities})" if severities else ""),
+            f"{figures.passed_validators:,} of {figures.total_validators:,} checks passed",
+        ]
+        if figures.error_validators:
+            parts.append(f"{figures.error_validators:,} could not run")
+        if figures.total_rows:
+            parts.append(f"{figures.total_rows:,} rows")
+        when = self.run_time.isoformat(sep=" ", timespec="seconds")
+        return f"{self.data_asset}: {self.status.value}, {', '.join(parts)}, at {when} [{self.run_id}]"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field as JSON-ready builtins: times as ISO strings, and the two rates among the statistics.
+
+        Raises:
+            ValueError: a free-form dict holds a cycle.
+        """
+        # A tool's values are turned into builtins on an upper floor; only this method and `from_report` reach up.
+        from truthstore.model.values import storable_mapping
+
+        document = storable_mapping(msgspec.structs.asdict(self))
+        document["statistics"] |= {"pass_rate": self.statistics.pass_rate, "issue_rate": self.statistics.issue_rate}
+        return document
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`. Unknown fields are ignored; optional ones may be missing or None.
+
+        Args:
+            data: `run_time` may be a datetime or an ISO string, `status` a `ResultStatus` or its value.
+
+        Raises:
+            TypeError: `data` is no dict.
+            ValueError: a required field is missing, or one has the wrong type (msgspec's `ValidationError`).
+        """
+        if not isinstance(data, Mapping):
+            raise TypeError(f"data is a dict, not {type(data).__name__}")
+        given = _without_none(data)
+        if isinstance(results := given.get("results"), list | tuple):
+            given["results"] = [_without_none(result) for result in results]
+        if isinstance(statistics := given.get("statistics"), Mapping):
+            given["statistics"] = _without_none(statistics)
+        return msgspec.convert(given, cls, from_attributes=True)
+
+    @classmethod
+    def from_report(
+        cls,
+        report: object,
+        data_asset: str | None = None,
+        run_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Takes what Truthound returns: a `Report`, or the run result that `truthound.check()` gives.
+
+        Args:
+            report: either of them, or its `to_dict()`.
+            data_asset: name of what was checked; the report's own source if None.
+            run_id: the id to store it under. If None, it is derived from Truthound's run id and the asset, so that
+                the same run gets the same id again; a `Report`, which has no run id, gets `new_run_id()`.
+            tags: for queries.
+            metadata: added to what is kept of the report itself under ``tool``, ``tool_run_id`` and ``source``.
+
+        Raises:
+            TypeError: `report` is neither.
+        """
+        from truthstore.items.report import report_fields  # which most programs never need
+
+        return cls(**report_fields(report, data_asset, run_id=run_id, tags=tags, metadata=metadata))
+
+
+def _time(value: object) -> datetime:
+    """A plain datetime from a subclass of it (pandas.Timestamp) or an ISO string."""
+    if isinstance(value, datetime):
+        return datetime.combine(value.date(), value.timetz())
+    if isinstance(value, str):
+        return datetime.fromisoformat(value)
+    raise ValueError(f"run_time must be a datetime or an ISO string, not {type(value).__name__}")
+
+
+def _without_none(data: Mapping[str, Any]) -> Any:
+    return {name: value for name, value in data.items() if value is not None} if isinstance(data, Mapping) else data
+
+
+def _surely_readable(result: ValidationResult) -> bool:
+    """Whether a result has exactly the declared types, so that what msgspec makes of it can be read back.
+
+    Free-form values are not looked at: any JSON can be read back there, but for a null that was a NaN. A `msgspec.Raw` is
+    taken for the JSON that it should be.
+    """
+    figures, when = result.statistics, result.run_time
+    if not (
+        type(result) is ValidationResult
+        and type(result.run_id) is str
+        and type(result.data_asset) is str
+        and type(result.status) is ResultStatus
+        and type(result.results) is list
+        and type(result.tags) is dict
+        and type(result.metadata) is dict
+        and type(result.runtime_environment) is dict
+        and (result.suite_name is None or type(result.suite_name) is str)
+        and type(when) is datetime
+        and 1 < when.year < MAXYEAR
+        and type(figures) is ResultStatistics
+        and type(figures.total_validators) is int
+        and type(figures.passed_validators) is int
+        and type(figures.failed_validators) is int
+        and type(figures.error_validators) is int
+        and type(figures.total_rows) is int
+        and type(figures.total_columns) is int
+        and type(figures.total_issues) is int
+        and type(figures.critical_issues) is int
+        and type(figures.high_issues) is int
+        and type(figures.medium_issues) is int
+        and type(figures.low_issues) is int
+        and (type(total := figures.execution_time_ms) is float or type(total) is int)
+    ):
+        return False
+    # There are many of these, and a local name is found faster.
+    kind, text, flag, whole, real, free = type, str, bool, int, float, dict
+    for check in result.results:
+        if not (
+            kind(check) is ValidatorResult
+            and kind(check.validator_name) is text
+            and kind(check.success) is flag
+            and (check.column is None or kind(check.column) is text)
+            and (check.issue_type is None or kind(check.issue_type) is text)
+            and kind(check.count) is whole
+            and (check.severity is None or kind(check.severity) is text)
+            and (check.message is None or kind(check.message) is text)
+            and kind(check.details) is free
+            and (kind(taken := check.execution_time_ms) is real or kind(taken) is whole)
+        ):
+            return False
+        total += taken
+    return _LEAST <= total <= _MOST  # the sum is not finite if one of them is not
+
+
+_MOST: Final = sys.float_info.max
+_LEAST: Final = -_MOST
+
+
+def _figure(kind: type, name: str) -> Field:
+    return Field(kind, f"statistics.{name}", indexed=False)
+
+
+RESULTS: Collection[ValidationResult] = Collection(
+    ValidationResult,
+    name="results",
+    id="run_id",
+    time="run_time",
+    tags="tags",
+    index={
+        "data_asset": str,
+        "status": str,
+        "suite_name": str,
+        "total_issues": _figure(int, "total_issues"),
+        "critical_issues": _figure(int, "critical_issues"),
+        "high_issues": _figure(int, "high_issues"),
+        "medium_issues": _figure(int, "medium_issues"),
+        "low_issues": _figure(int, "low_issues"),
+        "total_rows": _figure(int, "total_rows"),
+        "pass_rate": _figure(float, "pass_rate"),
+        "execution_time_ms": _figure(float, "execution_time_ms"),
+    },
+    lookups=(("data_asset", "status"), ("data_asset",), ("status",)),
+    text=(
+        "data_asset",
+        "suite_name",
+        "results.validator_name",
+        "results.column",
+        "results.issue_type",
+        "results.message",
+    ),
+    enc_hook=None,
+    dec_hook=None,
+    certain=_surely_readable,
+)
+"""The default collection: validation results."""

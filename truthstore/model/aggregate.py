@@ -1,0 +1,214 @@
+"""Figures over many items: counts, sums and extremes by field and by time, from heads alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from truthstore.errors import StoreQueryError
+from truthstore.model.fields import FIRST_MOMENT, LAST_MOMENT, to_microseconds
+from truthstore.model.query import BoundQuery, StoreQuery, from_microseconds
+
+if TYPE_CHECKING:
+    from truthstore.model.collection import Collection
+    from truthstore.model.record import FieldValue, Record
+
+__all__ = ["Aggregation", "Partial", "Row"]
+
+Row = dict[str, Any]
+
+FUNCTIONS: Final = ("sum", "avg", "min", "max")
+BUCKETS: Final = ("hour", "day", "week", "month", "year")
+HOUR: Final = 3_600_000_000
+DAY: Final = 24 * HOUR
+FIRST: Final = to_microseconds(FIRST_MOMENT)
+LAST: Final = to_microseconds(LAST_MOMENT)
+
+
+class Partial:
+    """What is known of one group: enough to merge it with another."""
+
+    __slots__ = ("count", "figures")
+
+    def __init__(self, count: int, figures: Sequence[tuple[int, Any, Any, Any]]) -> None:
+        self.count = count
+        self.figures = list(figures)
+        """For each measured field: how many values, their sum, least and greatest."""
+
+    def merge(self, other: Partial) -> None:
+        """Adds what another group knows."""
+        self.count += other.count
+        self.figures = [_merge(mine, theirs) for mine, theirs in zip(self.figures, other.figures, strict=True)]
+
+
+def _merge(a: tuple[int, Any, Any, Any], b: tuple[int, Any, Any, Any]) -> tuple[int, Any, Any, Any]:
+    if not a[0]:
+        return b
+    if not b[0]:
+        return a
+    total = None if a[1] is None else a[1] + b[1]  # strings have none
+    return a[0] + b[0], total, min(a[2], b[2]), max(a[3], b[3])
+
+
+class Metric(NamedTuple):
+    """One figure: ``count``, or ``sum:field``, ``avg:field``, ``min:field``, ``max:field``."""
+
+    label: str
+    function: str
+    field: str
+
+
+def _parse(metric: str, bound: BoundQuery) -> Metric:
+    if metric == "count":
+        return Metric(metric, metric, "")
+    function, colon, name = metric.partition(":")
+    if function not in FUNCTIONS or not colon:
+        known = ", ".join(f"{f}:field" for f in FUNCTIONS)
+        raise StoreQueryError(f"unknown metric {metric!r}: use count, {known}", collection=bound.collection.name)
+    checked = bound.field_name(name)
+    if function in {"sum", "avg"} and bound.field(checked).type not in {int, float, bool}:
+        raise StoreQueryError(f"{metric}: {name} is not a number", collection=bound.collection.name)
+    return Metric(metric, function, checked)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aggregation:
+    """What to compute, checked against a collection.
+
+    Attributes:
+        by: fields to group by.
+        bucket: ``hour``, ``day``, ``week`` (from Monday), ``month``, ``year`` (all in UTC), or None.
+        metrics: the figures wanted.
+        time: the field that buckets cut.
+        measured: the fields that metrics name.
+    """
+
+    by: tuple[str, ...]
+    bucket: str | None
+    metrics: tuple[Metric, ...]
+    time: str
+    measured: tuple[str, ...]
+    collection: Collection[Any]
+
+    @classmethod
+    def of(
+        cls, collection: Collection[Any], by: str | Sequence[str], bucket: str | None, metrics: str | Sequence[str]
+    ) -> Aggregation:
+        """Checks the parts against a collection.
+
+        Raises:
+            StoreQueryError: an unknown field, bucket or metric.
+        """
+        bound = StoreQuery().bind(collection)
+        names = [bound.field_name(name) for name in ([by] if isinstance(by, str) else by)]
+        if bucket is not None and bucket not in BUCKETS:
+            raise StoreQueryError(
+                f"unknown bucket {bucket!r}: use one of {', '.join(BUCKETS)}", collection=collection.name
+            )
+        wanted = (metrics,) if isinstance(metrics, str) else tuple(metrics)
+        parsed = tuple(_parse(metric, bound) for metric in wanted)
+        labels = {metric.label for metric in parsed} | ({"bucket"} if bucket is not None else set())
+        for name in names:
+            if name in labels:
+                raise StoreQueryError(
+                    f"{collection.name}.{name} cannot be grouped by: the result has a figure of that name",
+                    collection=collection.name,
+                )
+        return cls(
+            by=tuple(names),
+            bucket=bucket,
+            metrics=parsed,
+            time=bound.order,
+            measured=tuple(dict.fromkeys(metric.field for metric in parsed if metric.field)),
+            collection=collection,
+        )
+
+    def over(self, records: Iterable[Record]) -> list[Row]:
+        """The reference evaluation, over any records."""
+        bound = StoreQuery().bind(self.collection)
+        groups: list[tuple[tuple[Any, ...], Partial]] = []
+        for record in records:
+            meta = record.meta
+            key = [bound.value(meta, name) for name in self.by]
+            if self.bucket is not None:
+                key.append(bound.value(meta, self.time))
+            figures = []
+            for name in self.measured:
+                value: Any = bound.value(meta, name)
+                figures.append((0, None, None, None) if value is None else (1, _summand(value), value, value))
+            groups.append((tuple(key), Partial(1, figures)))
+        return self.rows(groups)
+
+    def rows(self, groups: Iterable[tuple[tuple[Any, ...], Partial]]) -> list[Row]:
+        """Result rows from partial groups; the last part of a key is a time in microseconds if there is a bucket.
+
+        Groups may be finer than the buckets: they are merged here.
+        """
+        merged: dict[tuple[Any, ...], Partial] = {}
+        times = [place for place, name in enumerate(self.by) if self._is_time(name)]
+        for fine, partial in groups:
+            key = fine
+            if self.bucket is not None:
+                key = (*fine[:-1], None if fine[-1] is None else floor(fine[-1], self.bucket))
+            if times:
+                key = tuple(_shown_time(part) if place in times else part for place, part in enumerate(key))
+            known = merged.get(key)
+            if known is None:
+                merged[key] = partial
+            else:
+                known.merge(partial)
+        ordered = sorted(merged.items(), key=lambda item: tuple((part is not None, part) for part in item[0]))
+        return [self._row(key, partial) for key, partial in ordered]
+
+    def _row(self, key: tuple[Any, ...], partial: Partial) -> Row:
+        row: Row = {name: self._shown(name, value) for name, value in zip(self.by, key, strict=False)}
+        if self.bucket is not None:
+            row["bucket"] = None if key[-1] is None else from_microseconds(key[-1])
+        for metric in self.metrics:
+            if metric.function == "count":
+                row[metric.label] = partial.count
+                continue
+            count, total, least, greatest = partial.figures[self.measured.index(metric.field)]
+            if not count:
+                row[metric.label] = None
+            elif metric.function == "sum":
+                row[metric.label] = total
+            elif metric.function == "avg":
+                row[metric.label] = total / count
+            else:
+                row[metric.label] = self._shown(metric.field, least if metric.function == "min" else greatest)
+        return row
+
+    def _shown(self, name: str, value: FieldValue) -> Any:
+        return from_microseconds(value) if isinstance(value, int) and self._is_time(name) else value
+
+    def _is_time(self, name: str) -> bool:
+        return name == "stored_at" or getattr(self.collection.fields.get(name), "type", None) is datetime
+
+
+def _shown_time(value: int | None) -> int | None:
+    """Times that are shown alike, as the calendar's end, are one group."""
+    return None if value is None else min(max(value, FIRST), LAST)
+
+
+def _summand(value: Any) -> Any:
+    return +value if isinstance(value, int | float) else None  # + makes an integer of a bool
+
+
+def floor(microseconds: int, bucket: str) -> int:
+    """Start of the UTC hour, day, week, month or year that holds a time, in microseconds."""
+    if not FIRST <= microseconds <= LAST:
+        microseconds = FIRST if microseconds < FIRST else LAST
+    if bucket == "hour":
+        return microseconds - microseconds % HOUR
+    day = microseconds - microseconds % DAY
+    if bucket == "day":
+        return day
+    moment = from_microseconds(day)
+    if bucket == "week":
+        moment -= timedelta(days=moment.weekday())
+    else:
+        moment = moment.replace(day=1) if bucket == "month" else moment.replace(month=1, day=1)
+    return to_microseconds(moment)

@@ -1,0 +1,86 @@
+"""Where values lie in an item: dotted paths of attributes, through dicts and lists on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from truthstore.errors import StoreConfigError, nearest
+
+__all__ = ["attributes", "check_path", "follow", "strings"]
+
+
+def attributes(cls: type) -> frozenset[str]:
+    """Names of the attributes of a Struct, dataclass or attrs class.
+
+    Raises:
+        TypeError: the class is of none of the three kinds.
+    """
+    if issubclass(cls, msgspec.Struct):
+        names = set(cls.__struct_fields__)
+    elif dataclasses.is_dataclass(cls):
+        names = {field.name for field in dataclasses.fields(cls)}
+    elif hasattr(cls, "__attrs_attrs__"):
+        names = {attribute.name for attribute in cls.__attrs_attrs__}
+    else:
+        raise TypeError(f"{cls.__name__} is neither a msgspec Struct nor a dataclass nor an attrs class")
+    return frozenset(names)
+
+
+def check_path(collection: str, path: str, known: frozenset[str], cls: type) -> None:
+    """Whether a path can start in a class.
+
+    Raises:
+        StoreConfigError: the class has no such attribute.
+    """
+    first = path.split(".", maxsplit=1)[0]
+    if first not in known and not hasattr(cls, first):
+        raise StoreConfigError(f"{collection}: {cls.__name__} has no attribute {first!r}: {nearest(first, known)}")
+
+
+def is_surely_no_time(cls: type, path: str) -> bool:
+    """Whether an attribute is annotated with nothing but built-in types, such as ``int | None``."""
+    try:
+        hint: Any = get_type_hints(cls).get(path, Any)
+    except Exception:  # noqa: BLE001  # annotations may name what is not there, and run any code
+        return False
+    choices = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
+    kinds = [get_origin(choice) or choice for choice in choices]
+    return all(isinstance(kind, type) and kind.__module__ == "builtins" and kind is not object for kind in kinds)
+
+
+def follow(item: Any, path: str) -> Any:
+    """The value at a path; None if something on the way is None."""
+    for step in path.split("."):
+        if item is None:
+            return None
+        item = item.get(step) if isinstance(item, Mapping) else getattr(item, step)
+    return item
+
+
+def strings(item: Any, path: Sequence[str]) -> Iterator[str]:
+    """The strings at a path, of all items of the lists on the way and below its end."""
+    if item is None:
+        return
+    if isinstance(item, enum.Enum):
+        item = item.value
+    if isinstance(item, str):
+        if not path:
+            yield item
+        return
+    if isinstance(item, Mapping):
+        inner: Iterable[Any] = [item.get(path[0])] if path else item.values()
+        for value in inner:
+            yield from strings(value, path[1:])
+    elif isinstance(item, Iterable):
+        for value in item:
+            yield from strings(value, path)
+    elif path:
+        yield from strings(getattr(item, path[0]), path[1:])
+    else:
+        yield str(item)

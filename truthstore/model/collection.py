@@ -1,0 +1,411 @@
+"""How the items of one type are stored: id, indexed fields, tags, time, text."""
+
+from __future__ import annotations
+
+import builtins
+import re
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from operator import attrgetter
+from time import time_ns
+from types import MappingProxyType
+from typing import Any, Final, Generic, NoReturn, Self, TypeVar, cast
+
+import msgspec
+
+from truthstore.errors import StoreConfigError, StoreCorruptError, StoreWriteError, shown
+from truthstore.model.attribute_paths import attributes, check_path, follow, is_surely_no_time, strings
+from truthstore.model.encoding import Codec, Encoding, pretty
+from truthstore.model.extraction import Extract, extractor
+from truthstore.model.fields import FIELD_TYPES, Field, check_id, check_tags, index_value
+from truthstore.model.record import NO_ANNOTATIONS, FieldValue, Meta, Record
+from truthstore.model.words import index_text
+
+__all__ = ["Collection", "Derivation"]
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+OWN_NAMES: Final = frozenset({"results", "suites"})
+RESERVED: Final = frozenset({"id", "size", "stored_at", "revision", "deleted", "tags", "text"})
+
+_USER_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_OWN_NAME: Final = re.compile(r"[a-z][a-z0-9_.]{0,62}")
+
+
+class Collection(Generic[T]):
+    """A named set of items of one type, with the fields that can be queried.
+
+    Make one with `Collection.of`. Two processes that share a store should declare it alike.
+
+    Attributes:
+        name: its name, ``[a-z][a-z0-9_]*``; names with a dot are the library's own.
+        type: the class of its items.
+        fields: the declared fields by name, the time field among them.
+        time: name of the field that orders history, or None (then `stored_at` does).
+        lookups: field combinations that get an index, each ending with the time.
+        opaque: bodies are bytes of some layer; fields and tags come with each record and are kept beside its body.
+    """
+
+    __slots__ = (
+        "_codec",
+        "_extract",
+        "_fingerprint",
+        "_get_id",
+        "_get_tags",
+        "_shape",
+        "_taken",
+        "_text_paths",
+        "_times",
+        "fields",
+        "lookups",
+        "name",
+        "opaque",
+        "text",
+        "time",
+        "type",
+    )
+
+    def __init__(
+        self,
+        type: builtins.type[T],
+        *,
+        name: str,
+        id: str,
+        index: Mapping[str, builtins.type | Field],
+        time: str | None,
+        tags: str | None,
+        text: Sequence[str],
+        lookups: Sequence[Sequence[str]] | None,
+        enc_hook: Callable[[Any], Any] | None,
+        dec_hook: Callable[[builtins.type, Any], Any] | None,
+        opaque: bool = False,
+        certain: Callable[[T], bool] | None = None,
+    ) -> None:
+        if not isinstance(index, Mapping):
+            raise TypeError(f"index is a dict of fields and their types, not {builtins.type(index).__name__}")
+        known = attributes(type)
+        declared: dict[str, Field] = {}
+        for field_name, given in index.items():
+            field = given if isinstance(given, Field) else Field(given)
+            if field.type not in FIELD_TYPES:
+                raise StoreConfigError(
+                    f"{name}.{field_name}: a field is str, int, float, bool or datetime, not {field.type!r}"
+                )
+            declared[field_name] = field if field.path else Field(field.type, field_name, field.indexed)
+        if time is not None and time not in declared:
+            declared[time] = Field(datetime, time)
+        if time is not None and (declared[time].type is not datetime or is_surely_no_time(type, declared[time].path)):
+            raise StoreConfigError(f"{name}.{time}: the time field must be a datetime")
+        for field_name, field in declared.items():
+            if field_name in RESERVED or not _USER_NAME.fullmatch(field_name):
+                raise StoreConfigError(f"{name}: {field_name!r} cannot name a field")
+            if not opaque:
+                check_path(name, field.path, known, type)
+        for path in (id, *([tags] if tags else []), *text):
+            check_path(name, path, known, type)
+        self.name = name
+        self.opaque = opaque
+        self.type = type
+        self.time = time
+        self.text = tuple(text)
+        self.fields: Mapping[str, Field] = MappingProxyType(declared)
+        if lookups is None:
+            lookups = [(f,) for f, field in declared.items() if field.indexed and f != time]
+        for lookup in lookups:
+            for field_name in lookup:
+                if field_name not in declared:
+                    raise StoreConfigError(f"{name}: lookup of the undeclared field {field_name!r}")
+        self.lookups = tuple(tuple(lookup) for lookup in lookups)
+        self._codec = Codec(type, enc_hook=enc_hook, dec_hook=dec_hook, certain=certain)
+        self._get_id = attrgetter(id)
+        self._get_tags = attrgetter(tags) if tags else None
+        self._extract: Extract | None = None
+        self._times = [f for f, field in declared.items() if field.type is datetime]
+        self._text_paths = [path.split(".") for path in text]
+        self._shape = (
+            id,
+            time,
+            tags,
+            self.text,
+            sorted((f, d.type.__name__, d.path) for f, d in declared.items()),
+            self.lookups,
+        )
+        self._fingerprint = ""
+        self._taken: set[builtins.type] = {type}
+
+    @staticmethod
+    def of(
+        type: builtins.type[U],
+        *,
+        id: str = "id",
+        name: str | None = None,
+        index: Mapping[str, builtins.type | Field] = MappingProxyType({}),
+        time: str | None = None,
+        tags: str | None = None,
+        text: Sequence[str] = (),
+        lookups: Sequence[Sequence[str]] | None = None,
+        enc_hook: Callable[[Any], Any] | None = None,
+        dec_hook: Callable[[builtins.type, Any], Any] | None = None,
+    ) -> Collection[U]:
+        """Declares how a msgspec Struct, dataclass or attrs class is stored.
+
+        Args:
+            type: the class.
+            id: attribute that holds an item's id, a string.
+            name: the collection's name; by default the class's name in snake case.
+            index: the fields that queries may name, each a type or a `Field`.
+            time: attribute that orders history, a datetime.
+            tags: attribute that holds tags, a dict of strings.
+            text: dotted paths of the strings that full-text queries look in; lists on the way are walked.
+            lookups: field combinations that get an index; by default every indexed field by itself.
+            enc_hook: turns objects of unknown types into known ones, as in msgspec.
+            dec_hook: the way back, as in msgspec.
+
+        Raises:
+            StoreConfigError: the declaration does not fit the class.
+            TypeError: the class is of none of the three kinds.
+        """
+        if name is None:
+            name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type.__name__).lower()
+            if name in OWN_NAMES:
+                raise StoreConfigError(
+                    f"{type.__name__} would share the collection {name!r} with the library: give name="
+                )
+        if not _USER_NAME.fullmatch(name):
+            raise StoreConfigError(f"{name!r} cannot name a collection: use [a-z][a-z0-9_]*, at most 63 characters")
+        return Collection(
+            type,
+            name=name,
+            id=id,
+            index=index,
+            time=time,
+            tags=tags,
+            text=text,
+            lookups=lookups,
+            enc_hook=enc_hook,
+            dec_hook=dec_hook,
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the definition: two declarations with the same fingerprint index alike."""
+        if not self._fingerprint:
+            import hashlib  # loads OpenSSL, which not every program needs
+
+            self._fingerprint = hashlib.sha256(repr(self._shape).encode()).hexdigest()[:16]
+        return self._fingerprint
+
+    @property
+    def is_users(self) -> bool:
+        """Whether users made it. Policies act on users' collections and pass the library's own through."""
+        return "." not in self.name
+
+    def derived(self, suffix: str) -> str:
+        """The name of a collection of the library's own that belongs to this one, like ``results.versions``."""
+        name = f"{self.name}.{suffix}"
+        if not _OWN_NAME.fullmatch(name):
+            raise StoreConfigError(f"{name!r} cannot name a collection")
+        return name
+
+    @staticmethod
+    def of_records(
+        name: str,
+        *,
+        index: Mapping[str, builtins.type | Field],
+        time: str | None = None,
+        lookups: Sequence[Sequence[str]] | None = None,
+    ) -> Collection[Any]:
+        """Declares a collection of records whose bodies a layer makes and reads itself, such as ``results.versions``.
+
+        Raises:
+            StoreConfigError: the declaration makes no sense.
+        """
+        if not _OWN_NAME.fullmatch(name):
+            raise StoreConfigError(f"{name!r} cannot name a collection")
+        return Collection(
+            _OpaqueItem,
+            name=name,
+            id="id",
+            index=index,
+            time=time,
+            tags=None,
+            text=(),
+            lookups=lookups,
+            enc_hook=None,
+            dec_hook=None,
+            opaque=True,
+        )
+
+    def id_of(self, item: T) -> str:
+        """The item's id, checked."""
+        if type(item) not in self._taken:
+            self._take(type(item))
+        return check_id(self._get_id(item))
+
+    def _take(self, given: builtins.type) -> None:
+        if not issubclass(given, self.type):
+            raise TypeError(f"{self.name} holds {self.type.__name__} items, not {given.__name__}")
+        if lost := sorted(attributes(given) - attributes(self.type)):
+            raise TypeError(
+                f"{self.name} holds {self.type.__name__} items and would lose {', '.join(map(repr, lost))} of this "
+                f"{given.__name__}: store it in a collection of its own, Collection.of({given.__name__}, …)"
+            )
+        self._taken.add(given)
+
+    def encode(self, item: T, encoding: Encoding = "json", *, indent: bool = False) -> Record:
+        """The record that stands for an item; its revision is still empty.
+
+        The bytes are decoded once before they are trusted: an item that could not be read back is refused here.
+
+        Raises:
+            TypeError: the item is not of this collection's type.
+            StoreKeyError: its id cannot be used.
+            StoreWriteError: it holds values that cannot be stored, or fields or tags over the limits.
+        """
+        id = self.id_of(item)
+        try:
+            body = self._codec.encode_checked(item, encoding)
+            if indent and encoding == "json":
+                body = pretty(body)
+        except StoreWriteError as error:
+            raise StoreWriteError(f"{self.name} {shown(id)}: {error}", collection=self.name, identifier=id) from error
+        fields, tags = self.fields_of(item), self.tags_of(item)
+        derive = Derivation(self, body, encoding) if self.text else None
+        # By position, which costs half: this is done for every item.
+        meta = Meta(id, fields, tags, None, len(body), encoding, (), time_ns() // 1_000, NO_ANNOTATIONS, derive)
+        return Record(meta, body)
+
+    def decode(self, record: Record) -> T:
+        """The item that a record holds.
+
+        Raises:
+            StoreCorruptError: the body is damaged, does not fit the type, or is still compressed or encrypted.
+        """
+        meta = record.meta
+        if record.body is None:
+            raise StoreCorruptError(
+                f"{self.name} {shown(meta.id)} has no body", collection=self.name, identifier=meta.id
+            )
+        if meta.encodings:
+            raise StoreCorruptError(
+                f"{self.name} {shown(meta.id)} is still encoded ({', '.join(meta.encodings)}): open the store with the same layers",
+                collection=self.name,
+                identifier=meta.id,
+            )
+        try:
+            return self._codec.decode(record.body, meta.encoding)
+        except StoreCorruptError as error:
+            raise StoreCorruptError(
+                f"{self.name} {shown(meta.id)}: {error}", collection=self.name, identifier=meta.id
+            ) from error
+
+    def fields_of(self, item: T) -> dict[str, FieldValue]:
+        """The declared fields as they are indexed."""
+        extract = self._extract
+        if extract is None:
+            extract = self._extract = extractor(self.fields, self._index_value) or self._follow
+        try:
+            return extract(item)
+        except AttributeError:
+            return self._follow(item)
+
+    def _follow(self, item: T) -> dict[str, FieldValue]:
+        """The same where something on the way is None, or a dict."""
+        return {name: self._index_value(name, follow(item, field.path)) for name, field in self.fields.items()}
+
+    def _index_value(self, name: str, value: Any) -> FieldValue:
+        try:
+            return index_value(self.fields[name], value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise StoreWriteError(f"{self.name}.{name}: {error}", collection=self.name) from error
+
+    def tags_of(self, item: T) -> dict[str, str]:
+        """The item's tags, checked."""
+        if self._get_tags is None:
+            return {}
+        tags = self._get_tags(item)
+        if not tags:
+            return {}
+        if type(tags) is not dict and not isinstance(tags, Mapping):
+            raise StoreWriteError(f"{self.name}: tags are a dict of strings, not {type(tags).__name__}")
+        return check_tags(tags)
+
+    def text_of(self, item: T) -> str:
+        """The words that full-text queries look in."""
+        return index_text(part for path in self._text_paths for part in strings(item, path))
+
+    def derive(
+        self, body: bytes, encoding: str = "json", times: Mapping[str, int | None] | None = None
+    ) -> tuple[Mapping[str, FieldValue], Mapping[str, str], str]:
+        """Fields, tags and text of a serialised item.
+
+        Args:
+            body: the serialised item.
+            encoding: how it is serialised.
+            times: the UTC microseconds of time fields that were kept with it, which a rebuild in another time zone
+                must not change.
+
+        Raises:
+            StoreCorruptError: it cannot be read, or holds what could not have been saved.
+        """
+        item = self._codec.decode(body, encoding)
+        try:
+            fields, tags = self.fields_of(item), self.tags_of(item)
+        except StoreWriteError as error:
+            raise StoreCorruptError(f"it holds what cannot be indexed: {error}", collection=self.name) from error
+        if times:
+            fields.update((name, value) for name, value in times.items() if name in self.fields)
+        return fields, tags, self.text_of(item) if self.text else ""
+
+    def times(self, fields: Mapping[str, FieldValue]) -> dict[str, int | None]:
+        """The part of the fields that cannot be derived again in another time zone."""
+        return {name: cast("int | None", fields.get(name)) for name in self._times}
+
+    def empty_meta(self, id: str, **values: Any) -> Meta:
+        """Head of a tombstone: every field is None."""
+        return Meta(id, fields=dict.fromkeys(self.fields), tags={}, text="", annotations=NO_ANNOTATIONS, **values)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"the collection {self.name!r} cannot be pickled: declare the collection in the other process too"
+        )
+
+    def __copy__(self) -> Self:
+        return self  # it never changes
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __repr__(self) -> str:
+        return f"Collection({self.name!r}, {self.type.__name__})"
+
+
+class _OpaqueItem(msgspec.Struct):
+    """Stands for the items of a collection that has none, only records."""
+
+    id: str
+
+
+class Derivation(msgspec.Struct, frozen=True, gc=False):
+    """Derives the text of a body when somebody asks for it.
+
+    Attributes:
+        collection: what the body belongs to.
+        body: the serialised item.
+        encoding: how it is serialised.
+        times: the UTC microseconds of time fields that were kept with it.
+        checksum: of the body that they belong to, by `zlib.crc32`: one that was edited since may tell other times.
+    """
+
+    collection: Collection[Any]
+    body: bytes
+    encoding: str
+    times: Mapping[str, int | None] | None = None
+    checksum: int | None = None
+
+    def __call__(self) -> tuple[Mapping[str, FieldValue], Mapping[str, str], str]:
+        """Fields, tags and text."""
+        edited = self.checksum is not None and self.checksum != zlib.crc32(self.body)
+        return self.collection.derive(self.body, self.encoding, None if edited else self.times)

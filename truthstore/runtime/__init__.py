@@ -1,0 +1,1 @@
+"""Mechanisms under everything else: forks, parallel calls, the circuit breaker."""

@@ -1,0 +1,1 @@
+"""Machinery under the backends. Nothing here is a public promise."""

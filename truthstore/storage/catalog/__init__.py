@@ -1,0 +1,1 @@
+"""The SQLite index that answers queries for file-like backends."""

@@ -1,0 +1,393 @@
+"""The SQLite index that answers queries for file-like backends.
+
+It is derived: everything in it can be made anew from the bodies. A table per collection has a row per item with a column
+per declared field. Inserts are kept cheap: tags lie in the row as JSON and words in the body; both are copied into
+postings, for the rows past a watermark, by the first query that needs them. Row numbers are never used twice below the
+watermarks, so that postings of replaced rows match nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from truthstore.errors import StoreConfigError, StoreCorruptError
+from truthstore.model.collection import Collection
+from truthstore.model.record import Condition, Expect, Record
+from truthstore.storage.catalog.connections import VERSION, Connections
+from truthstore.storage.catalog.table import Committed, Location, Put, Table, as_location
+from truthstore.storage.sql.compile import (
+    aggregate_statement,
+    column,
+    condition,
+    page_statements,
+    partials,
+    tag_term,
+    word_kind,
+    word_term,
+)
+from truthstore.store.records import conflict
+
+if TYPE_CHECKING:
+    from truthstore.errors import StoreConflictError
+    from truthstore.model.aggregate import Aggregation, Row
+    from truthstore.model.query import BoundQuery
+
+__all__ = ["Catalog", "Committed", "Location", "Put"]
+
+PAGE: Final = 1_000
+BACKFILL_LIMIT: Final = 10_000
+UNREAD: Final = ""
+"""Stands among the postings for the words of an item that could not be read; no word is empty."""
+
+_to_json: Final = msgspec.json.Encoder().encode
+_from_json: Final = msgspec.json.decode
+
+
+Bodies = Callable[[Collection[Any], Sequence[Location]], Iterator[Record]]
+"""Reads the bodies of some items, for what the index does not hold; leaves out what is gone."""
+
+
+class Catalog(Connections):
+    """One SQLite database with a table per collection.
+
+    Args:
+        bodies: reads bodies, for words and for fields that were declared later.
+        synchronous: ``NORMAL``, or ``FULL`` to sync every commit.
+        words: keep the words of every item in its row, so that no body has to be read for them.
+    """
+
+    def __init__(self, bodies: Bodies, *, synchronous: str = "NORMAL", words: bool = False) -> None:
+        super().__init__(synchronous)
+        self._bodies = bodies
+        self._words = words
+        self._tables: dict[Collection[Any], Table] = {}
+
+    def _begin_anew(self) -> None:
+        super()._begin_anew()
+        self._prepared: dict[tuple[str, str], Table] = {}
+
+    def prepare(self, collection: Collection[Any], load: Callable[[], Iterable[Put]]) -> None:
+        """Makes sure that the collection has its table, with a column for each of its fields.
+
+        Args:
+            collection: the collection.
+            load: all items there are, for a collection that this catalog has never seen.
+
+        Raises:
+            StoreConfigError: fields were declared anew and there are too many items to read them all now.
+        """
+        key = (collection.name, collection.fingerprint)
+        if key in self._prepared:
+            self._tables[collection] = self._prepared[key]
+            return
+        with self._lock:
+            known = self._connection.execute(
+                "SELECT number FROM definitions WHERE collection = ? AND fingerprint = ?", key
+            ).fetchone()
+            if known is None:
+                with self._transaction() as connection:
+                    known = (self._define(connection, collection, load),)
+            table = Table(collection, known[0], words=self._words)
+            self._tables[collection] = self._prepared[key] = table
+
+    def _define(
+        self, connection: sqlite3.Connection, collection: Collection[Any], load: Callable[[], Iterable[Put]]
+    ) -> int:
+        others = connection.execute(
+            "SELECT fingerprint, number FROM definitions WHERE collection = ?", (collection.name,)
+        )
+        numbers = dict(others.fetchall())
+        if collection.fingerprint in numbers:
+            return int(numbers[collection.fingerprint])
+        table = Table(collection, 1 + max(numbers.values(), default=0), words=self._words)
+        table.make(connection)
+        if not numbers:
+            for put in load():
+                connection.execute(table.insert, table.row(put))
+        connection.execute(
+            "INSERT INTO definitions VALUES (?, ?, ?, 0, ?)",
+            (collection.name, collection.fingerprint, table.number, _to_json(table.columns).decode()),
+        )
+        return table.number
+
+    def _table(self, collection: Collection[Any]) -> Table:
+        return self._tables[collection]
+
+    def commit(
+        self,
+        collection: Collection[Any],
+        puts: Sequence[Put] = (),
+        deletes: Sequence[str] = (),
+        *,
+        expect: Expect,
+        backend: str,
+    ) -> Committed:
+        """Writes and removes rows in one transaction; puts for which `expect` does not hold are left out.
+
+        Raises:
+            sqlite3.Error: nothing was written, or the commit is in doubt.
+        """
+        try:
+            return self._commit(self._table(collection), puts, deletes, expect=expect, backend=backend)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
+                self._bury()
+            raise
+
+    def _bury(self) -> None:
+        """Overwrites what a failed commit left in the write-ahead log.
+
+        What was written whole and could only not be synced would come back to life with the next recovery, when nobody
+        expects it any more.
+        """
+        with suppress(sqlite3.Error), self._transaction() as connection:
+            connection.execute(f"PRAGMA user_version = {VERSION}")  # writes the first page, changed or not
+
+    def _commit(
+        self, table: Table, puts: Sequence[Put], deletes: Sequence[str], *, expect: Expect, backend: str
+    ) -> Committed:
+        if len(puts) == 1 and not deletes and isinstance(expect, Condition):
+            # A new id, the usual case, is one statement that is its own transaction.
+            with self._lock:
+                if self._connection.execute(table.insert, table.row(puts[0])).rowcount == 1:
+                    return Committed({}, {})
+        before: dict[str, Location] = {}
+        refused: dict[str, StoreConflictError] = {}
+        with self._transaction() as connection:
+            for put in puts:
+                row = table.row(put)
+                id = row[0]
+                if isinstance(expect, Condition) and connection.execute(table.insert, row).rowcount == 1:
+                    continue
+                known = _location(connection, table, id)
+                if not _holds(expect, known):
+                    actual = known.revision if known is not None else None
+                    refused[id] = conflict(id, expect, actual, backend=backend, collection=table.collection.name)
+                    continue
+                if known is not None:
+                    before[id] = known
+                    connection.execute(f"DELETE FROM {table.name} WHERE id = ?", (id,))
+                connection.execute(table.insert, row)
+            for id in deletes:
+                known = _location(connection, table, id)
+                if known is not None:
+                    before[id] = known
+                    connection.execute(f"DELETE FROM {table.name} WHERE id = ?", (id,))
+        return Committed(before, refused)
+
+    def find(self, collection: Collection[Any], id: str) -> Location | None:
+        """Where an item lies, or None if the index has no such row."""
+        table = self._table(collection)
+        rows = self._read(f"SELECT id, revision, deleted, name FROM {table.name} WHERE id = ?", (id,))
+        return as_location(rows[0]) if rows else None
+
+    def locations(self, bound: BoundQuery) -> Iterator[list[Location]]:
+        """Where what a query finds lies, in its order, a page at a time."""
+        for page in self._pages(bound, "id, revision, deleted, name"):
+            yield [as_location(row) for row in page]
+
+    def heads(self, bound: BoundQuery) -> Iterator[list[Record]]:
+        """Heads of what a query finds, in its order, a page at a time."""
+        table = self._table(bound.collection)
+        for page in self._pages(bound, table.heads):
+            yield [table.head(row[:-1]) for row in page]
+
+    def ids(self, bound: BoundQuery) -> list[str]:
+        """Ids of what a query finds, in its order."""
+        return [row[0] for page in self._pages(bound, "id") for row in page]
+
+    def _pages(self, bound: BoundQuery, columns: str) -> Iterator[list[tuple[Any, ...]]]:
+        """Rows with these columns, of which the id is the first, and with the value that the order goes by."""
+        table = self._complete(bound)
+        left = bound.limit
+        order = column(bound.collection, bound.order)
+        start = bound.start
+        offset = bound.offset
+        while left is None or left > 0:
+            wanted = PAGE if left is None else min(PAGE, left)
+            # The value that the order goes by comes last, so that the next page can start after it.
+            rows: list[tuple[Any, ...]] = []
+            for sql, parameters in page_statements(bound, f"{columns}, {order}", table.name, table.postings, start):
+                limits = f" LIMIT {wanted - len(rows)}" + (f" OFFSET {offset}" if offset else "")
+                rows.extend(self._read(sql + limits, parameters))
+                if len(rows) == wanted:
+                    break
+            if rows:
+                yield rows
+            if len(rows) < wanted:
+                return
+            left = None if left is None else left - len(rows)
+            start = (rows[-1][-1], rows[-1][0])
+            offset = 0
+
+    def count(self, bound: BoundQuery) -> int:
+        """How many items fulfil the conditions of a query."""
+        table = self._complete(bound)
+        sql, parameters = condition(bound, table.postings)
+        return int(self._read(f"SELECT count(*) FROM {table.name} WHERE {sql}", parameters)[0][0])
+
+    def aggregate(self, bound: BoundQuery, aggregation: Aggregation) -> list[Row]:
+        """Figures over what fulfils the conditions of a query.
+
+        Raises:
+            sqlite3.OperationalError: a sum does not fit 64 bits.
+        """
+        table = self._complete(bound)
+        sql, parameters = aggregate_statement(bound, aggregation, table.name, table.postings)
+        return aggregation.rows(partials(aggregation, bound, self._read(sql, parameters)))
+
+    def _complete(self, bound: BoundQuery) -> Table:
+        """The table, after everything that the query needs was copied into it."""
+        table = self._table(bound.collection)
+        name = table.collection.name
+        definitions = self._read("SELECT number, mark, columns FROM definitions WHERE collection = ?", (name,))
+        if len(definitions) > 1:
+            # Rows of processes that declare all fields that this one does are complete.
+            lacking = [
+                number for number, _, columns in definitions if not set(table.columns) <= set(_from_json(columns))
+            ]
+            marks = {number: mark for number, mark, _ in definitions}
+            if lacking:
+                self._backfill(table, marks[table.number], lacking)
+        if bound.tags:
+            self._post(table, "tags", self._tag_terms)
+        if bound.words:
+            self._post(table, word_kind(table.collection), self._word_terms)
+            self._read_unread(table, bound)
+        return table
+
+    def _backfill(self, table: Table, mark: int, lacking: Sequence[int]) -> None:
+        """Fills the columns of this definition in rows that processes with other ones wrote."""
+        where = f"FROM {table.name} WHERE seq > ? AND shape IN ({','.join('?' * len(lacking))})"
+        (top, waiting) = self._read(f"SELECT max(seq), count(*) {where}", (mark, *lacking))[0]
+        if not waiting:
+            return
+        name = table.collection.name
+        if waiting > BACKFILL_LIMIT:
+            raise StoreConfigError(
+                f"the fields of {name} were declared anew and {waiting} items must be read once: call rebuild_index()",
+                collection=name,
+            )
+        rows = self._read(f"SELECT id, revision, deleted, name {where}", (mark, *lacking))
+        # Bodies are read outside the transaction: reading may need the lock that a writer holds who waits for us.
+        values = [
+            (*(record.meta.fields.get(field) for field in table.collection.fields), record.id, record.revision)
+            for record in self._bodies(table.collection, [as_location(row) for row in rows])
+        ]
+        sets = ", ".join(f"{field} = ?" for field in table.columns)
+        with self._transaction() as connection:
+            connection.executemany(f"UPDATE {table.name} SET {sets} WHERE id = ? AND revision = ?", values)
+            connection.execute(
+                "UPDATE definitions SET mark = max(mark, ?) WHERE collection = ? AND number = ?",
+                (top, name, table.number),
+            )
+
+    def _tag_terms(self, table: Table, mark: int, top: int) -> list[tuple[str, int]]:
+        rows = self._read(
+            f"SELECT seq, tags FROM {table.name} WHERE seq > ? AND seq <= ? AND tags IS NOT NULL", (mark, top)
+        )
+        return [(tag_term(key, value), seq) for seq, tags in rows for key, value in _from_json(tags).items()]
+
+    def _word_terms(self, table: Table, mark: int, top: int) -> list[tuple[str, int]]:
+        rows = self._read(
+            "SELECT seq, id, revision, deleted, name, CASE WHEN shape = ? OR extra IS NOT NULL THEN text END"
+            f" FROM {table.name} WHERE seq > ? AND seq <= ?",
+            (table.number, mark, top),
+        )
+        found: list[tuple[str, int]] = []
+        for row in rows:
+            seq, text = row[0], row[5]
+            if text is None:
+                try:
+                    text = self._text_of(table, as_location(row[1:5]))
+                except StoreCorruptError:
+                    # A damaged item keeps no query from the others; one that might find it asks again and raises.
+                    found.append((word_term(table.collection, UNREAD), seq))
+                    continue
+            found.extend((word_term(table.collection, word), seq) for word in text.split())
+        return found
+
+    def _text_of(self, table: Table, location: Location) -> str:
+        """The words of an item; none if it was replaced meanwhile."""
+        records = self._bodies(table.collection, [location])
+        return next((record.meta.text for record in records if record.revision == location.revision), "")
+
+    def _read_unread(self, table: Table, bound: BoundQuery) -> None:
+        """Looks again at damaged items that fulfil all other conditions of a query.
+
+        Raises:
+            StoreCorruptError: one is damaged still.
+        """
+        unread = word_term(table.collection, UNREAD)
+        if not self._read(f"SELECT 1 FROM {table.postings} WHERE term = ? LIMIT 1", (unread,)):
+            return
+        sql, parameters = condition(bound, table.postings, [UNREAD])
+        rows = self._read(f"SELECT seq, id, revision, deleted, name FROM {table.name} WHERE {sql}", parameters)
+        texts = [(row[0], self._text_of(table, as_location(row[1:5]))) for row in rows]
+        with self._transaction() as connection:
+            for seq, text in texts:
+                connection.execute(f"DELETE FROM {table.postings} WHERE term = ? AND item = ?", (unread, seq))
+                terms = [(word_term(table.collection, word), seq) for word in text.split()]
+                connection.executemany(f"INSERT OR IGNORE INTO {table.postings} VALUES (?, ?)", terms)
+
+    def _post(self, table: Table, kind: str, terms: Callable[[Table, int, int], list[tuple[str, int]]]) -> None:
+        """Copies tags or words of the rows past the watermark into the postings, and moves the watermark."""
+        name = table.collection.name
+        watermark = "SELECT ifnull(max(mark), 0) FROM marks WHERE collection = ? AND kind = ?"
+        while True:
+            mark, top = self._read(f"SELECT ({watermark}), max(seq) FROM {table.name}", (name, kind))[0]
+            if top is None or top <= mark:
+                return
+            top = min(top, mark + PAGE)
+            found = terms(table, mark, top)
+            with self._transaction() as connection:
+                # Another process may have done the same meanwhile.
+                if connection.execute(watermark, (name, kind)).fetchone()[0] == mark:
+                    connection.executemany(f"INSERT OR IGNORE INTO {table.postings} VALUES (?, ?)", found)
+                    connection.execute("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", (name, kind, top))
+
+    def forget(self, collection: Collection[Any], until: Callable[[], bool]) -> int:
+        """Removes postings that belong to no row any more, some thousands at a time, and returns how many.
+
+        Args:
+            collection: whose postings.
+            until: asked between two steps whether to stop.
+        """
+        table = self._table(collection)
+        stale = f"SELECT term, item FROM {table.postings} WHERE item NOT IN (SELECT seq FROM {table.name}) LIMIT {PAGE}"
+        removed = 0
+        while not until():
+            with self._transaction() as connection:
+                step = connection.execute(f"DELETE FROM {table.postings} WHERE (term, item) IN ({stale})").rowcount
+            removed += step
+            if step < PAGE:
+                break
+        return removed
+
+    def check(self) -> None:
+        """Looks for damage in the database file (sqlite.org/pragma.html#pragma_quick_check).
+
+        Raises:
+            sqlite3.DatabaseError: it is damaged.
+        """
+        (found,) = self._read("PRAGMA quick_check(1)")[0]
+        if found != "ok":
+            error = sqlite3.DatabaseError(f"the index is damaged: {found}")
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise error
+
+
+def _location(connection: sqlite3.Connection, table: Table, id: str) -> Location | None:
+    row = connection.execute(f"SELECT id, revision, deleted, name FROM {table.name} WHERE id = ?", (id,)).fetchone()
+    return None if row is None else as_location(row)
+
+
+def _holds(expect: Expect, known: Location | None) -> bool:
+    if isinstance(expect, Condition):
+        return not expect.requires_absence or known is None or known.deleted
+    return known is not None and known.revision == expect

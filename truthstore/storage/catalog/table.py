@@ -1,0 +1,171 @@
+"""The index table of one collection: where an item lies, and how its head becomes a row and a row a head."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from truthstore.model.record import NO_ANNOTATIONS, Meta, Record
+from truthstore.storage.sql.compile import SQL_TYPES, column, quoted
+
+if TYPE_CHECKING:
+    from truthstore.errors import StoreConflictError
+    from truthstore.model.collection import Collection
+    from truthstore.model.record import FieldValue
+
+__all__ = ["Committed", "Location", "Put", "Table", "as_location"]
+
+_to_json: Final = msgspec.json.Encoder().encode
+_from_json: Final = msgspec.json.decode
+
+
+class Location(NamedTuple):
+    """Where an item's body lies: its revision, whether it is a tombstone, and its object if not under its usual name."""
+
+    id: str
+    revision: str = ""
+    deleted: bool = False
+    name: str | None = None
+
+
+class Put(NamedTuple):
+    """One row to write."""
+
+    record: Record
+    name: str | None = None
+
+
+class Committed(NamedTuple):
+    """What a commit did: where overwritten and removed items lay, and the puts that it refused, by id."""
+
+    before: dict[str, Location]
+    refused: dict[str, StoreConflictError]
+
+
+class Table:
+    """The SQL of one collection, and the number of the definition under which this process writes."""
+
+    __slots__ = (
+        "booleans",
+        "collection",
+        "columns",
+        "fields",
+        "heads",
+        "insert",
+        "name",
+        "number",
+        "postings",
+        "upsert",
+        "words",
+    )
+
+    def __init__(self, collection: Collection[Any], number: int, *, words: bool = False) -> None:
+        self.collection = collection
+        self.number = number
+        self.words = words
+        self.name = quoted(f"c_{collection.name}")
+        self.postings = quoted(f"p_{collection.name}")
+        self.columns = [column(collection, field) for field in collection.fields]
+        self.fields = tuple(collection.fields)
+        self.booleans = [name for name, field in collection.fields.items() if field.type is bool]
+        listed = ["seq", "id", "revision", "stored_at", "size", "deleted", "name", "tags", "text", "extra", "shape"]
+        places = ",".join("?" * (len(listed) - 1 + len(self.columns)))
+        number_of_row = (
+            f"1 + max(ifnull((SELECT max(seq) FROM {self.name}), 0), "
+            f"ifnull((SELECT max(mark) FROM marks WHERE collection = '{collection.name}'), 0))"
+        )
+        self.insert = (
+            f"INSERT INTO {self.name} ({', '.join(listed + self.columns)}) VALUES ({number_of_row}, {places}) "
+            "ON CONFLICT (id) DO NOTHING"
+        )
+        self.heads = ", ".join(["id, revision, stored_at, size, deleted, tags, extra", *self.columns])
+
+    def make(self, connection: sqlite3.Connection) -> None:
+        """Makes the table, its postings, and what is lacking of columns and indexes."""
+        connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {self.name} (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,"
+            " revision TEXT NOT NULL, stored_at INTEGER NOT NULL, size INTEGER NOT NULL, deleted INTEGER NOT NULL,"
+            " name TEXT, tags TEXT, text TEXT, extra TEXT, shape INTEGER NOT NULL)"
+        )
+        connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {self.postings} (term TEXT NOT NULL, item INTEGER NOT NULL,"
+            " PRIMARY KEY (term, item)) WITHOUT ROWID"
+        )
+        # A number is never given twice, so that what was read of a row is not taken for what was written in its place.
+        connection.execute(
+            f"CREATE TRIGGER IF NOT EXISTS {quoted(f'gone_{self.collection.name}')} AFTER DELETE ON {self.name}"
+            f" WHEN OLD.seq > ifnull((SELECT max(seq) FROM {self.name}), 0) BEGIN"
+            f" INSERT INTO marks VALUES ('{self.collection.name}', 'gone', OLD.seq)"
+            " ON CONFLICT (collection, kind) DO UPDATE SET mark = max(mark, excluded.mark); END"
+        )
+        present = {quoted(row[1]) for row in connection.execute(f"PRAGMA table_info({self.name})")}
+        for name, field in self.collection.fields.items():
+            added = column(self.collection, name)
+            if added not in present:
+                connection.execute(f"ALTER TABLE {self.name} ADD COLUMN {added} {SQL_TYPES[field.type]}")
+        time = self.collection.time or "stored_at"
+        for lookup in [(), *self.collection.lookups]:
+            # With id and deleted it holds all that a query of ids needs, in the order that it asks for.
+            columns = [column(self.collection, name) for name in dict.fromkeys([*lookup, time])] + ["id", "deleted"]
+            index = quoted(f"i_{self.collection.name}_{'_'.join(columns)}".replace('"', ""))
+            connection.execute(f"CREATE INDEX IF NOT EXISTS {index} ON {self.name} ({', '.join(columns)})")
+
+    def row(self, put: Put, number: int = 0) -> tuple[Any, ...]:
+        """The parameters of an insert; `number` is that of the definition that the fields follow, if another one."""
+        record, name = put
+        meta = record.meta
+        fields = meta.fields
+        tags = meta.tags
+        extra = None
+        text = None
+        if meta.annotations or meta.encodings or meta.deleted or meta.encoding != "json":
+            extra = _to_json([meta.encoding, meta.encodings, dict(meta.annotations)]).decode()
+            text = meta.text if meta.encodings or meta.deleted or self.collection.opaque else None
+        return (
+            meta.id,
+            record.revision,
+            meta.stored_at,
+            meta.size,
+            meta.deleted,
+            name,
+            _to_json(tags).decode() if tags else None,
+            meta.text if self.words else text,
+            extra,
+            number or self.number,
+            *map(fields.get, self.fields),
+        )
+
+    def head(self, row: tuple[Any, ...]) -> Record:
+        """A head from the columns of `heads`."""
+        id, revision, stored_at, size, deleted, tags, extra, *values = row
+        encoding: str = "json"
+        encodings: tuple[str, ...] = ()
+        annotations: Any = NO_ANNOTATIONS
+        if extra is not None:
+            encoding, listed, annotations = _from_json(extra)
+            encodings = tuple(listed)
+        declared = self.collection.fields
+        fields: dict[str, FieldValue] = dict(zip(declared, values, strict=True))
+        for name in self.booleans:
+            if fields[name] is not None:
+                fields[name] = bool(fields[name])
+        meta = Meta(
+            id,
+            fields=fields,
+            tags=_from_json(tags) if tags is not None else {},
+            size=size,
+            encoding=encoding,
+            encodings=encodings,
+            stored_at=stored_at,
+            deleted=bool(deleted),
+            annotations=annotations,
+        )
+        return Record(meta, None, revision)
+
+
+def as_location(row: Sequence[Any]) -> Location:
+    """A location from the columns id, revision, deleted, name."""
+    return Location(row[0], row[1], bool(row[2]), row[3])

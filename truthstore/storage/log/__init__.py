@@ -1,0 +1,1 @@
+"""The index on plain object storage, without a lock."""

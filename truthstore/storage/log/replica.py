@@ -1,0 +1,409 @@
+"""This machine's copy of the logs of one store: a catalog, and what is needed to follow a log.
+
+It is a cache: it may be deleted at any time, and several processes may share it. What an index object says is written in
+the same transaction as the object's name. Beside the rows that answer queries it holds the latest fact about each id,
+the intents that are open, and the floor; and, so that a writer that dies between the body and the entry is not
+forgotten on its own machine, the bodies that were about to be created.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
+
+from truthstore.model.record import Revision, new_revision
+from truthstore.storage.catalog.catalog import Catalog, Put
+from truthstore.storage.catalog.connections import VERSION
+from truthstore.storage.log.compact import Joined, Source, join
+from truthstore.storage.log.entry import Fact, Head, Intent, LogObject, record_of
+
+if TYPE_CHECKING:
+    from truthstore.model.collection import Collection
+    from truthstore.storage.catalog.catalog import Bodies
+
+__all__ = ["Replica", "Unlisted"]
+
+OWN: Final = "*"
+FORMAT: Final = 1
+PREFIX: Final = f"replica{VERSION}.{FORMAT}-"
+CHUNK: Final = 5_000
+UNUSED: Final = 86_400.0
+BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+CACHE_KILOBYTES: Final = 65_536
+KNOWN: Final = Head({}, {}, "", 0, "", (), 0, deleted=False, annotations=b"", shape="")
+"""Stands for the head of an item that the replica holds already."""
+
+_to_json: Final = msgspec.json.Encoder().encode
+log: Final = logging.getLogger("truthstore")
+
+
+class Unlisted(NamedTuple):
+    """A body that somebody on this machine was about to create, before any entry told of it."""
+
+    id: str
+    revision: Revision
+    at: int
+
+
+class Replica(Catalog):
+    """A catalog that follows logs.
+
+    Args:
+        bodies: reads bodies, for fields that were declared later.
+        folder: where the file lies; None means memory.
+    """
+
+    def __init__(self, bodies: Bodies, folder: str | None) -> None:
+        super().__init__(bodies, words=True)
+        self._folder = folder
+        self._inode = 0
+
+    def open_cached(self) -> None:
+        """Opens the file in the cache folder; in memory if that cannot be."""
+        if self._folder is not None:
+            try:
+                os.makedirs(self._folder, mode=0o700, exist_ok=True)
+                self._open_file(self._folder)
+            except (OSError, sqlite3.Error) as error:
+                log.warning("the index is kept in memory, for %s cannot be used: %s", self._folder, error)
+                self.abandon()
+            else:
+                return
+        self._open_with_tables(None)
+        self._inode = 0
+
+    def _open_file(self, folder: str) -> None:
+        path, *others = _files(folder) or [os.path.join(folder, f"{PREFIX}{new_revision()}.db")]
+        for other in others:
+            # Of processes that came first at the same time each made a file.
+            if _changed(other) < time.time() - UNUSED:
+                self._remove(other)
+        try:
+            for attempt in Retrying(
+                retry=retry_if_exception(_is_busy), stop=stop_after_delay(10), wait=wait_random(0.01, 0.1), reraise=True
+            ):
+                with attempt:
+                    self._open_with_tables(path)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            self.abandon()
+            self._remove(path)
+            path = os.path.join(folder, f"{PREFIX}{new_revision()}.db")
+            self._open_with_tables(path)
+        self._inode = _inode(path)
+
+    def _open_with_tables(self, path: str | None) -> None:
+        self.open(path)
+        # A cold start writes very many rows into indexes in any order.
+        self._connection.execute(f"PRAGMA cache_size = -{CACHE_KILOBYTES}")
+        self._connection.executescript(
+            "BEGIN IMMEDIATE;"
+            "CREATE TABLE IF NOT EXISTS log_facts (collection TEXT NOT NULL, id TEXT NOT NULL, stamp INTEGER NOT NULL,"
+            " revision TEXT NOT NULL, live INTEGER NOT NULL, PRIMARY KEY (collection, id)) WITHOUT ROWID;"
+            "CREATE TABLE IF NOT EXISTS log_intents (collection TEXT NOT NULL, id TEXT NOT NULL, base INTEGER NOT NULL,"
+            " stamp INTEGER NOT NULL, revision TEXT NOT NULL, live INTEGER NOT NULL,"
+            " PRIMARY KEY (collection, id, stamp, revision, base)) WITHOUT ROWID;"
+            "CREATE TABLE IF NOT EXISTS log_applied (collection TEXT NOT NULL, name TEXT NOT NULL,"
+            " PRIMARY KEY (collection, name)) WITHOUT ROWID;"
+            "CREATE TABLE IF NOT EXISTS log_floors (collection TEXT PRIMARY KEY, floor INTEGER NOT NULL) WITHOUT ROWID;"
+            "CREATE TABLE IF NOT EXISTS log_unlisted (collection TEXT NOT NULL, id TEXT NOT NULL,"
+            " revision TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (collection, id, revision)) WITHOUT ROWID;"
+            "COMMIT;"
+        )
+
+    def is_current(self) -> bool:
+        """Whether the file that is open still lies in the cache folder."""
+        return self._path is None or _inode(self._path) == self._inode
+
+    def replace(self) -> None:
+        """Gives the file up, which is damaged or was removed, and opens another one."""
+        path = self._path
+        current = self.is_current()
+        self.abandon()
+        if path is not None and current:
+            self._remove(path)
+        self.open_cached()
+
+    def _remove(self, path: str) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path + suffix)
+
+    def close(self) -> None:
+        """Closes the connection, unless somebody removed the file: then closing could harm its successor."""
+        if self._writer is not None and not self.is_current():
+            self.abandon()
+        super().close()
+
+    def _read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        # One connection: should the file be replaced, a second one might see another file than the first.
+        with self._lock:
+            return self._connection.execute(sql, parameters).fetchall()
+
+    def applied(self, collection: Collection[Any]) -> set[str]:
+        """The names of the index objects whose content is here."""
+        return {row[0] for row in self._read("SELECT name FROM log_applied WHERE collection = ?", (collection.name,))}
+
+    def known(self, collection: Collection[Any], ids: Sequence[str]) -> set[str]:
+        """Which ids probably have a body, or a marker."""
+        sql = "SELECT id FROM log_facts WHERE collection = ? AND "
+        if len(ids) == 1:
+            rows = self._read(f"{sql} id = ?", (collection.name, ids[0]))
+        else:
+            listed = _to_json(ids).decode()
+            rows = self._read(f"{sql} id IN (SELECT value FROM json_each(?))", (collection.name, listed))
+        return {row[0] for row in rows}
+
+    def open_intents(self, collection: Collection[Any]) -> list[str]:
+        """Ids that somebody may be replacing."""
+        return [
+            row[0]
+            for row in self._read(
+                "SELECT DISTINCT id FROM log_intents WHERE collection = ? ORDER BY id", (collection.name,)
+            )
+        ]
+
+    def live(self, collection: Collection[Any]) -> dict[str, int]:
+        """The stamps of all items."""
+        return dict(self._read("SELECT id, stamp FROM log_facts WHERE collection = ? AND live", (collection.name,)))
+
+    def news(self, collection: Collection[Any], facts: Iterable[Fact]) -> list[Fact]:
+        """The facts that are not known here."""
+        sql = "SELECT id, stamp, revision FROM log_facts WHERE collection = ?"
+        known = {id: (stamp, revision) for id, stamp, revision in self._read(sql, (collection.name,))}
+        return [fact for fact in facts if fact.id not in known or fact.rank > known[fact.id]]
+
+    def renew(self, collection: Collection[Any], facts: Sequence[Fact]) -> None:
+        """Takes in what was seen in bodies, and writes the rows of what was known already anew."""
+        self.believe(collection, {fact.id: fact for fact in facts})
+        table = self._table(collection)
+        with self._transaction() as connection:
+            for fact in facts:
+                if fact.head is not None:
+                    removed = connection.execute(
+                        f"DELETE FROM {table.name} WHERE id = ? AND revision = ?", (fact.id, fact.revision)
+                    )
+                    if removed.rowcount:
+                        connection.execute(table.insert, table.row(Put(record_of(fact, fact.head))))
+
+    def creating(self, collection: Collection[Any], unlisted: Iterable[Unlisted]) -> None:
+        """Remembers bodies that no entry tells of yet."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO log_unlisted VALUES (?, ?, ?, ?)",
+                [(collection.name, *one) for one in unlisted],
+            )
+
+    def created(self, collection: Collection[Any], revisions: Iterable[tuple[str, Revision]]) -> None:
+        """Forgets them."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "DELETE FROM log_unlisted WHERE collection = ? AND id = ? AND revision = ?",
+                [(collection.name, *one) for one in revisions],
+            )
+
+    def unlisted(self, collection: Collection[Any]) -> list[Unlisted]:
+        """The bodies that no entry told of when they were about to be created."""
+        rows = self._read("SELECT id, revision, at FROM log_unlisted WHERE collection = ?", (collection.name,))
+        return [Unlisted(*row) for row in rows]
+
+    def apply(
+        self,
+        collection: Collection[Any],
+        sources: Sequence[Source],
+        *,
+        gone: Iterable[str] = (),
+        created: Iterable[tuple[str, Revision]] = (),
+    ) -> None:
+        """Takes in what index objects say.
+
+        Args:
+            collection: whose log it is.
+            sources: the objects.
+            gone: names that the log has no more.
+            created: bodies that an entry tells of by now.
+        """
+        name = collection.name
+        with self._transaction() as connection:
+            folded = any(source.content.coverage or source.content.floor for source in sources)
+            applied = self.applied(collection) if folded else set[str]()
+            row = connection.execute("SELECT floor FROM log_floors WHERE collection = ?", (name,)).fetchone()
+            floor = row[0] if row is not None else 0
+            news = [
+                source
+                for source in sources
+                # Of a segment whose inputs are all here there is nothing to learn but the floor.
+                if not (source.content.coverage and source.content.coverage <= applied)
+            ]
+            known, joined = self._joined(connection, collection, news, applied, floor)
+            self._write(connection, collection, known, joined)
+            top = max([floor, joined.floor, *(source.content.floor for source in sources)])
+            if top > floor:
+                connection.execute("INSERT OR REPLACE INTO log_floors VALUES (?, ?)", (name, top))
+            connection.executemany(
+                "INSERT OR IGNORE INTO log_applied VALUES (?, ?)",
+                [(name, each) for source in sources if source.name for each in (source.name, *source.content.coverage)],
+            )
+            connection.executemany(
+                "DELETE FROM log_applied WHERE collection = ? AND name = ?", [(name, each) for each in gone]
+            )
+            connection.executemany(
+                "DELETE FROM log_unlisted WHERE collection = ? AND id = ? AND revision = ?",
+                [(name, *one) for one in created],
+            )
+
+    def _joined(
+        self,
+        connection: sqlite3.Connection,
+        collection: Collection[Any],
+        sources: Sequence[Source],
+        applied: set[str],
+        floor: int,
+    ) -> tuple[LogObject, Joined]:
+        """What is known of the ids that the sources tell of, and what it is together with the sources."""
+        ids = {fact.id for source in sources for fact in source.content.facts}
+        ids.update(intent.id for source in sources for intent in source.content.intents)
+        for source in sources:
+            if source.content.floor:
+                # Whatever such an object does not hold may have been deleted and forgotten.
+                rows = connection.execute(
+                    "SELECT id FROM log_facts WHERE collection = ? AND live AND stamp <= ?",
+                    (collection.name, source.content.floor),
+                )
+                ids.update(row[0] for row in rows)
+        facts: list[Fact] = []
+        intents: list[Intent] = []
+        listed = sorted(ids)
+        for start in range(0, len(listed), CHUNK):
+            some = (collection.name, _to_json(listed[start : start + CHUNK]).decode())
+            where = "WHERE collection = ? AND id IN (SELECT value FROM json_each(?))"
+            facts.extend(
+                Fact(id, stamp, revision, KNOWN if live else None)
+                for id, stamp, revision, live in connection.execute(
+                    f"SELECT id, stamp, revision, live FROM log_facts {where}", some
+                )
+            )
+            intents.extend(
+                Intent(id, base, stamp, revision, bool(live))
+                for id, base, stamp, revision, live in connection.execute(
+                    f"SELECT id, base, stamp, revision, live FROM log_intents {where}", some
+                )
+            )
+        known = LogObject(tuple(facts), tuple(intents), frozenset(applied), floor)
+        return known, join([Source(OWN, known), *sources])
+
+    def _write(
+        self, connection: sqlite3.Connection, collection: Collection[Any], known: LogObject, joined: Joined
+    ) -> None:
+        """Writes what changed."""
+        name = collection.name
+        table = self._table(collection)
+        before = {fact.id: fact for fact in known.facts}
+        changed = [fact for id, fact in joined.facts.items() if before.get(id) is not fact]
+        doubted = [id for id in before if id not in joined.facts]
+        stale = [(fact.id,) for fact in changed if fact.id in before] + [(id,) for id in doubted]
+        connection.executemany(f"DELETE FROM {table.name} WHERE id = ?", stale)
+        connection.executemany("DELETE FROM log_facts WHERE collection = ? AND id = ?", [(name, id) for id in doubted])
+        connection.executemany(
+            "INSERT OR REPLACE INTO log_facts VALUES (?, ?, ?, ?, ?)",
+            [(name, fact.id, fact.stamp, fact.revision, fact.head is not None) for fact in changed],
+        )
+        connection.executemany(
+            table.insert,
+            [
+                table.row(Put(record_of(fact, fact.head)), self._number(connection, collection, fact.head.shape))
+                for fact in changed
+                if fact.head is not None
+            ],
+        )
+        if known.intents or joined.intents:
+            told = {intent.id for intent in known.intents}
+            connection.executemany(
+                "DELETE FROM log_intents WHERE collection = ? AND id = ?", [(name, id) for id in told]
+            )
+            connection.executemany(
+                "INSERT OR IGNORE INTO log_intents VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (name, intent.id, intent.base, intent.stamp, intent.revision, intent.live)
+                    for some in joined.intents.values()
+                    for intent in some
+                ],
+            )
+
+    def _number(self, connection: sqlite3.Connection, collection: Collection[Any], shape: str) -> int:
+        """The number of the definition that a head follows; of one that this machine did not know, a new one."""
+        if shape == collection.fingerprint:
+            return 0
+        shape = f"~{shape}"  # its fields are not columns here, as they are once a process declares them
+        sql = "SELECT number FROM definitions WHERE collection = ? AND fingerprint = ?"
+        row = connection.execute(sql, (collection.name, shape)).fetchone()
+        if row is not None:
+            return int(row[0])
+        connection.execute(
+            "INSERT INTO definitions (collection, fingerprint, number, mark, columns)"
+            " SELECT ?, ?, 1 + max(number), 0, '[]' FROM definitions WHERE collection = ?",
+            (collection.name, shape, collection.name),
+        )
+        return int(connection.execute(sql, (collection.name, shape)).fetchone()[0])
+
+    def believe(self, collection: Collection[Any], facts: Mapping[str, Fact | None]) -> None:
+        """Takes in what was seen in bodies; None means that there is no object.
+
+        An intent stays open while the body is still the one that it wants to replace, or is not there.
+        """
+        name = collection.name
+        listed = (name, _to_json(list(facts)).decode())
+        with self._transaction() as connection:
+            rows = connection.execute(
+                "SELECT id, stamp, revision, live FROM log_facts WHERE collection = ? AND id IN"
+                " (SELECT value FROM json_each(?))",
+                listed,
+            )
+            known = {row[0]: Fact(row[0], row[1], row[2], KNOWN if row[3] else None) for row in rows}
+            now = dict(known)
+            for id, fact in facts.items():
+                if fact is None:
+                    now.pop(id, None)
+                elif id not in known or fact.rank > known[id].rank:
+                    now[id] = fact
+            self._write(connection, collection, LogObject(tuple(known.values())), Joined(now, {}, 0))
+            connection.executemany(
+                "DELETE FROM log_intents WHERE collection = ? AND id = ? AND (base != ? OR stamp <= ?)",
+                [(name, id, fact.stamp, now[id].stamp) for id, fact in facts.items() if fact is not None],
+            )
+
+
+def _files(folder: str) -> list[str]:
+    """The files in a cache folder; processes of this machine share the first."""
+    names = sorted(name for name in os.listdir(folder) if name.startswith(PREFIX) and name.endswith(".db"))
+    return [os.path.join(folder, name) for name in names]
+
+
+def _changed(path: str) -> float:
+    """When a file or its write-ahead log was last changed."""
+    times = [0.0]
+    for suffix in ("", "-wal"):
+        with contextlib.suppress(OSError):
+            times.append(os.stat(path + suffix).st_mtime)
+    return max(times)
+
+
+def _is_busy(error: BaseException) -> bool:
+    """Whether another process is making the same file just now."""
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in BUSY
+
+
+def _inode(path: str) -> int:
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return 0

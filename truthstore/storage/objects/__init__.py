@@ -1,0 +1,1 @@
+"""Records as objects: documents, their names, and the interface of the blobs under them."""

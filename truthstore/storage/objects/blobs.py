@@ -1,0 +1,97 @@
+"""The object interface under the file-like backends: named bytes, conditional writes, ordered lists."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+
+from truthstore.errors import StoreConflictError, StoreNotSupportedError
+from truthstore.model.record import ABSENT, ANY, Condition, new_revision
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["BlobExpect", "Blobs", "Discarding", "Tag", "probe_conditional_writes"]
+
+Tag: TypeAlias = str
+"""Names one content of one key: an etag, a generation, a digest. Only the driver that made it can read it."""
+
+BlobExpect: TypeAlias = Condition | Tag
+"""`ANY`, `ABSENT`, or the tag that must be stored now."""
+
+
+@runtime_checkable
+class Blobs(Protocol):
+    """Named bytes. Keys are relative paths of plain ASCII, parts separated by ``/``.
+
+    Every call is atomic: a reader sees the old bytes or the new ones, never a mixture, and of two conditional writes
+    with the same expectation one fails. A call that raised anything but a conflict, or a `StoreConnectionError` that is
+    not retryable, may have happened.
+    """
+
+    def get(self, key: str) -> tuple[bytes, Tag]:
+        """The bytes and their tag.
+
+        Raises:
+            StoreNotFoundError: there is no such key.
+        """
+        ...
+
+    def put(self, key: str, data: bytes, *, expect: BlobExpect = ANY) -> Tag:
+        """Stores bytes, durably, and returns their tag.
+
+        Raises:
+            StoreConflictError: `expect` did not hold; nothing was written.
+        """
+        ...
+
+    def delete(self, key: str, *, expect: BlobExpect = ANY) -> bool:
+        """Removes a key; False if there was none.
+
+        Raises:
+            StoreConflictError: `expect` is a tag that is not stored now.
+        """
+        ...
+
+    def list(self, prefix: str, *, after: str | None = None) -> Iterator[str]:
+        """Keys that start with a prefix, in ascending order, those after a given one.
+
+        It goes down into every folder; it is not a snapshot: keys written or removed meanwhile may be there or not.
+        """
+        ...
+
+    def close(self) -> None:
+        """Gives up connections."""
+        ...
+
+
+@runtime_checkable
+class Discarding(Protocol):
+    """What blobs may offer beside: removing many keys at once, without a word on which of them were there."""
+
+    def discard(self, keys: Sequence[str]) -> None:
+        """Removes keys, whether they are there or not."""
+        ...
+
+
+def probe_conditional_writes(blobs: Blobs) -> bool:
+    """Whether a service honours conditions. Some ignore them in silence, and two writers then undo each other unseen.
+
+    Writes an object under a name that nobody else uses, tries to overwrite it against a condition, and removes it.
+    """
+    key = f"_truthstore/probe-{new_revision()}"
+    try:
+        first = blobs.put(key, b"1", expect=ABSENT)
+        second = blobs.put(key, b"2", expect=first)
+        return second != first and all(_is_refused(blobs, key, expect) for expect in (ABSENT, first))
+    except (StoreConflictError, StoreNotSupportedError):
+        return False
+    finally:
+        blobs.delete(key)
+
+
+def _is_refused(blobs: Blobs, key: str, expect: BlobExpect) -> bool:
+    try:
+        blobs.put(key, b"3", expect=expect)
+    except StoreConflictError:
+        return True
+    return False

@@ -1,0 +1,420 @@
+"""Records to the bytes of one object and back.
+
+A plain JSON body stays plain JSON: what cannot be derived from it is added as one last member, ``_truthstore``. Any
+other body gets an envelope: magic, format version, length of the head, the head as JSON, the body. Either way the object
+describes itself, so that every index can be made anew from the objects alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+
+from truthstore.errors import StoreConfigError, StoreCorruptError, StoreKeyError, StoreWriteError, shown
+from truthstore.model.collection import Collection, Derivation
+from truthstore.model.encoding import finite, plain
+from truthstore.model.fields import check_id
+from truthstore.model.record import NO_ANNOTATIONS, FieldValue, Meta, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "FORMAT",
+    "Lineage",
+    "derive_now",
+    "lineage_of",
+    "read_document",
+    "unpacked",
+    "write_document",
+]
+
+T = TypeVar("T")
+
+FORMAT: Final = 1
+MAGIC: Final = b"\x89TST"
+_PREFIX: Final = struct.Struct(">4sBI")
+_MEMBER: Final = b'"_truthstore":'
+
+
+class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a write stands among the writes of its id; kept with documents whose index is a log.
+
+    Attributes:
+        stamp: grows with every write of the id.
+        predecessors: the last write ids before this one, newest first.
+        stamps: their stamps.
+        removed: this is no document but the marker that a deleted one leaves.
+    """
+
+    stamp: int = 0
+    predecessors: tuple[str, ...] = ()
+    stamps: tuple[int, ...] = ()
+    removed: bool = False
+
+
+class _Tail(msgspec.Struct, omit_defaults=True):
+    """The reserved member of a plain document."""
+
+    format: int
+    collection: str
+    id: str
+    stored_at: int
+    size: int
+    checksum: int
+    times: dict[str, int | None] = {}
+    annotations: dict[str, Any] = {}
+    revision: str = ""
+    # Of opaque collections only: what cannot be derived from the body.
+    fields: dict[str, FieldValue] | None = None
+    tags: dict[str, str] = {}
+    lineage: Lineage | None = None
+
+
+class _Head(msgspec.Struct, omit_defaults=True):
+    """The head of an envelope."""
+
+    format: int
+    collection: str
+    id: str
+    revision: str
+    stored_at: int
+    size: int
+    checksum: int
+    encoding: str = "json"
+    encodings: tuple[str, ...] = ()
+    deleted: bool = False
+    fields: dict[str, FieldValue] = {}
+    tags: dict[str, str] = {}
+    text: str = ""
+    annotations: dict[str, Any] = {}
+    lineage: Lineage | None = None
+
+
+class _Versioned(msgspec.Struct):
+    """Of a tail or a head just the lineage."""
+
+    lineage: Lineage | None = None
+
+
+class _Edited(msgspec.Struct):
+    """Of a document that another program rewrote just the lineage."""
+
+    tail: _Versioned | None = msgspec.field(name="_truthstore", default=None)
+
+
+_encode: Final = msgspec.json.Encoder(enc_hook=plain).encode
+_decode_tail: Final = msgspec.json.Decoder(_Tail).decode
+_decode_head: Final = msgspec.json.Decoder(_Head).decode
+_decode_versioned: Final = msgspec.json.Decoder(_Versioned).decode
+_decode_edited: Final = msgspec.json.Decoder(_Edited).decode
+_decode_members: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def write_document(record: Record, collection: Collection[Any], lineage: Lineage | None = None) -> bytes:
+    """The bytes of one object for a record with body and revision."""
+    meta, body = record.meta, record.body or b""
+    # A plain object, which has at least one member after which another one can be written.
+    if meta.encoding == "json" and not meta.encodings and not meta.deleted and body[:1] == b"{" and b'"' in body:
+        opaque = collection.opaque
+        tail = _encode(
+            _Tail(
+                FORMAT,
+                collection.name,
+                meta.id,
+                meta.stored_at,
+                len(body),
+                zlib.crc32(body),
+                {} if opaque else collection.times(meta.fields),
+                {} if meta.annotations is NO_ANNOTATIONS else dict(meta.annotations),
+                record.revision,
+                _plain_fields(meta) if opaque else None,
+                dict(meta.tags) if opaque else {},
+                lineage,
+            )
+        )
+        if body[-2:] == b"\n}":
+            return b'%b,\n  "_truthstore": %b\n}\n' % (body[:-2], tail)
+        if body[-1:] == b"}":
+            return b'%b,"_truthstore":%b}' % (body[:-1], tail)
+    head = _encode(
+        _Head(
+            FORMAT,
+            collection.name,
+            meta.id,
+            record.revision,
+            meta.stored_at,
+            len(body),
+            zlib.crc32(body),
+            meta.encoding,
+            meta.encodings,
+            meta.deleted,
+            _plain_fields(meta),
+            dict(meta.tags),
+            meta.text,
+            dict(meta.annotations),
+            lineage,
+        )
+    )
+    return _PREFIX.pack(MAGIC, FORMAT, len(head)) + head + body
+
+
+def _plain_fields(meta: Meta) -> dict[str, FieldValue]:
+    return {name: finite(value) if isinstance(value, float) else value for name, value in meta.fields.items()}
+
+
+def read_document(
+    data: bytes, collection: Collection[Any], id: str | None = None, *, file: str | None = None
+) -> Record:
+    """The record that one object holds.
+
+    Args:
+        data: the object's bytes.
+        collection: what it belongs to.
+        id: the id it should have, for messages and for documents that this library did not write.
+        file: names the object in messages where the id is not known.
+
+    Raises:
+        StoreCorruptError: the bytes are damaged, or hold another item.
+        StoreConfigError: a newer version of this library wrote them.
+    """
+    record = _read(data, collection, id, file)
+    if id is not None and record.meta.id != id:
+        raise StoreCorruptError(
+            f"where {collection.name} {shown(id)} should be, {shown(record.meta.id)} was put: remove the copy",
+            collection=collection.name,
+            identifier=id,
+        )
+    return record
+
+
+def derive_now(record: Record, collection: Collection[Any], *, file: str) -> None:
+    """Derives what is indexed of a document that was read, which otherwise happens when somebody asks for it.
+
+    Raises:
+        StoreCorruptError: it is damaged in a way that its frame does not tell.
+    """
+    try:
+        _ = record.meta.fields, record.meta.tags
+    except StoreCorruptError as error:
+        raise _corrupt(collection, record.id, str(error), file) from error
+
+
+def _read(data: bytes, collection: Collection[Any], id: str | None, file: str | None) -> Record:
+    if data[:4] == MAGIC:
+        return _read_envelope(data, collection, id, file)
+    if data[-3:] == b"\n}\n":
+        before, end, closing, space = 4, -3, b"\n}", b",\n  "
+    else:
+        before, end, closing, space = 1, -1, b"}", b","
+    # The member is the last one. Annotations within it may hold its name too, so the size has to agree.
+    position = data.rfind(_MEMBER)
+    while position > 0:
+        start = position - before
+        if data[start:position] == space:
+            tail = _tail(data[position + len(_MEMBER) : end])
+            if tail is not None and tail.size == start + len(closing):
+                if tail.format > FORMAT:
+                    raise _newer(tail.format, collection, tail.id)
+                return _from_tail(tail, data[:start] + closing, collection)
+        position = data.rfind(_MEMBER, 0, position)
+    return _read_edited(data, collection, id, file)
+
+
+def _tail(data: bytes) -> _Tail | None:
+    try:
+        return _decode_tail(data)
+    except msgspec.DecodeError:
+        return None
+
+
+def _from_tail(tail: _Tail, body: bytes, collection: Collection[Any]) -> Record:
+    if tail.fields is None:
+        meta = Meta(
+            tail.id,
+            size=len(body),
+            stored_at=tail.stored_at,
+            annotations=tail.annotations,
+            derive=Derivation(collection, body, "json", tail.times, tail.checksum),
+        )
+    else:
+        meta = Meta(
+            tail.id,
+            fields={name: _field_value(collection, name, value) for name, value in tail.fields.items()},
+            tags=tail.tags,
+            text="",
+            size=len(body),
+            stored_at=tail.stored_at,
+            annotations=tail.annotations,
+        )
+    return Record(meta, body, tail.revision)
+
+
+def lineage_of(data: bytes) -> Lineage:
+    """The lineage that is kept in a document that can be read; an empty one if there is none."""
+    if data[:4] == MAGIC:
+        length = _PREFIX.unpack_from(data)[2]
+        found = _decode_versioned(data[_PREFIX.size : _PREFIX.size + length]).lineage
+        return found or Lineage()
+    position = data.rfind(_MEMBER)
+    if position < 0:
+        return Lineage()
+    try:
+        tail: _Versioned | None = _decode_versioned(data[position + 14 :].rstrip()[:-1].rstrip())
+    except msgspec.DecodeError:
+        tail = _parsed(data, _decode_edited).tail
+    return (tail.lineage if tail is not None else None) or Lineage()
+
+
+def is_changed(data: bytes, record: Record) -> bool:
+    """Whether a document's body is not the one that was written."""
+    if record.body is None:
+        return False
+    if data[:4] == MAGIC:
+        length = _PREFIX.unpack_from(data)[2]
+        return _decode_head(data[_PREFIX.size : _PREFIX.size + length]).checksum != zlib.crc32(record.body)
+    position = data.rfind(_MEMBER)
+    if position < 0:
+        return False  # another program wrote it: its revision is made of its content
+    try:
+        tail = _decode_tail(data[position + 14 :].rstrip()[:-1].rstrip())
+    except msgspec.DecodeError:
+        return True
+    return tail.checksum != zlib.crc32(record.body)
+
+
+def _read_envelope(data: bytes, collection: Collection[Any], id: str | None, file: str | None) -> Record:
+    try:
+        _, version, length = _PREFIX.unpack_from(data)
+        if version > FORMAT:
+            raise _newer(version, collection, id, file)
+        head = _decode_head(data[_PREFIX.size : _PREFIX.size + length])
+    except (struct.error, msgspec.DecodeError) as error:
+        raise _corrupt(collection, id, f"damaged head: {error}", file) from error
+    body = data[_PREFIX.size + length :]
+    if len(body) != head.size or zlib.crc32(body) != head.checksum:
+        raise _corrupt(
+            collection, id, f"body of {len(body)} bytes is not the one of {head.size} bytes that was written", file
+        )
+    fields = {name: _field_value(collection, name, value) for name, value in head.fields.items()}
+    # Fields that were declared after the document was written are in the body, if it can be read.
+    later = (
+        not head.encodings and not head.deleted and not collection.opaque and collection.fields.keys() - fields.keys()
+    )
+    times = {name: value for name, value in collection.times(fields).items() if name in fields}
+    meta = Meta(
+        head.id,
+        fields=None if later else fields,
+        tags=head.tags,
+        text=None if later else head.text,
+        derive=Derivation(collection, body, head.encoding, times) if later else None,
+        size=head.size,
+        encoding=head.encoding,
+        encodings=head.encodings,
+        stored_at=head.stored_at,
+        deleted=head.deleted,
+        annotations=head.annotations or NO_ANNOTATIONS,
+    )
+    return Record(meta, body, head.revision)
+
+
+def _field_value(collection: Collection[Any], name: str, value: FieldValue) -> FieldValue:
+    # JSON has no infinity: the head says it in a string.
+    field = collection.fields.get(name)
+    return float(value) if isinstance(value, str) and field is not None and field.type is float else value
+
+
+def _read_edited(data: bytes, collection: Collection[Any], id: str | None, file: str | None) -> Record:
+    """A document that another program wrote, or rewrote: parsed whole, and put together again."""
+    try:
+        members = _parsed(data, _decode_members)
+        tail = msgspec.convert(members.pop("_truthstore", None), _Tail | None)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _corrupt(collection, id, str(error), file) from error
+    if tail is not None and tail.format > FORMAT:
+        raise _newer(tail.format, collection, tail.id)
+    body = msgspec.json.encode(members)
+    if tail is not None:
+        return _from_tail(tail, body, collection)
+    try:
+        item = collection.decode(Record(Meta(id or "?", size=len(body)), body))
+        own_id = check_id(collection.id_of(item))
+        times = collection.times(collection.fields_of(item))
+    except (StoreCorruptError, StoreKeyError, StoreWriteError, TypeError) as error:
+        raise _corrupt(collection, id, str(error), file) from error
+    # Without a write id of its own, a document is named by its content: the same for every reader.
+    revision = "content-" + hashlib.sha256(body).hexdigest()[:24]
+    stored_at = (times.get(collection.time) if collection.time else None) or 0
+    meta = Meta(own_id, size=len(body), stored_at=stored_at, derive=Derivation(collection, body, "json"))
+    return Record(meta, body, revision)
+
+
+def _parsed(data: bytes, decode: Callable[[bytes], T]) -> T:
+    """Decodes JSON, or what Python's own encoder and some editors make of it.
+
+    Python writes NaN and infinities as bare words: here they become the strings that a `Codec` knows. Editors may put a
+    byte order mark before the text.
+    """
+    try:
+        return decode(data)
+    except msgspec.ValidationError:
+        raise  # it is JSON
+    except msgspec.DecodeError as error:
+        import json  # few programs meet such a document
+
+        try:
+            members = json.loads(data.decode("utf-8-sig"), parse_constant=str, parse_float=_finite_number)
+            strict = _encode(members)
+        except (ValueError, RecursionError):
+            raise error from None
+        return decode(strict)
+
+
+def _finite_number(text: str) -> float | str:
+    return finite(float(text))
+
+
+def _called(collection: Collection[Any], id: str | None, file: str | None) -> str:
+    """What messages call a document."""
+    if id is not None:
+        return f"{collection.name} {shown(id)}"
+    return f"the file {shown(file)} of {collection.name}" if file is not None else f"a document of {collection.name}"
+
+
+def _corrupt(collection: Collection[Any], id: str | None, detail: str, file: str | None = None) -> StoreCorruptError:
+    return StoreCorruptError(
+        f"{_called(collection, id, file)} is damaged ({detail}): restore it from a backup, or delete it",
+        collection=collection.name,
+        identifier=id,
+    )
+
+
+def _newer(version: int, collection: Collection[Any], id: str | None, file: str | None = None) -> StoreConfigError:
+    return StoreConfigError(
+        f"{_called(collection, id, file)} has format {version}, this library reads up to {FORMAT}: upgrade truthstore",
+        collection=collection.name,
+        identifier=id,
+    )
+
+
+def unpacked(
+    data: bytes,
+    decompress: Callable[[bytes], bytes],
+    collection: Collection[Any],
+    id: str | None = None,
+    *,
+    file: str | None = None,
+) -> bytes:
+    """The document in an object's bytes.
+
+    Raises:
+        StoreCorruptError: the bytes are damaged; it names the item, or the file where its id is not known.
+    """
+    try:
+        return decompress(data)
+    except StoreCorruptError as error:
+        raise _corrupt(collection, id, str(error), file) from error

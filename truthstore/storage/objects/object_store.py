@@ -1,0 +1,370 @@
+"""The file-like `RecordStore`: bodies in named objects, queries through the catalog.
+
+The body object is the truth; the catalog is derived from it. How both are written together is the backend's own affair:
+it overrides `put_records`, `delete_records` and `_settle`.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+
+from truthstore.errors import StoreConfigError, StoreNotFoundError, StoreReadError
+from truthstore.model.query import EVERYTHING, BoundQuery
+from truthstore.model.record import ANY, NONE, Expect, Options, Record
+from truthstore.storage.catalog.catalog import Catalog, Location, Put
+from truthstore.storage.objects.compression import compressor
+from truthstore.storage.objects.document import FORMAT, read_document, unpacked
+from truthstore.storage.objects.names import object_name
+from truthstore.store.store import BaseStore
+
+if TYPE_CHECKING:
+    from truthstore.model.aggregate import Aggregation, Row
+    from truthstore.model.collection import Collection
+    from truthstore.model.encoding import Encoding
+    from truthstore.model.query import StoreQuery
+    from truthstore.store.config import StoreConfig
+
+__all__ = ["Format", "ObjectStore", "folder_of", "object_key"]
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+FORMAT_KEY: Final = "_truthstore/format.json"
+ROOT_COLLECTION: Final = "results"
+EXTENSIONS: Final = {"json": ".json", "msgpack": ".msgpack", "yaml": ".yaml"}
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+class Format(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How the objects of a store are named, encoded and indexed: fixed when the store is made.
+
+    Attributes:
+        format: version of the layout.
+        extension: what object names end with, before the compression's own ending.
+        compression: ``gzip``, ``zstd`` or None.
+        serialization: ``json``, ``msgpack`` or ``yaml``.
+        index: ``sqlite`` or ``log``.
+        single_writer: made on a service without conditional writes.
+    """
+
+    format: int
+    extension: str
+    compression: str | None
+    serialization: str
+    index: str = "sqlite"
+    single_writer: bool = False
+
+    @classmethod
+    def of(cls, config: StoreConfig, extension: str | None = None) -> Format:
+        """The format that a configuration asks for."""
+        kind = config.serialization_format
+        if extension is None or extension == EXTENSIONS["json"]:
+            extension = EXTENSIONS[kind]
+        return cls(FORMAT, extension, config.algorithm, kind)
+
+    def check(self, stored: bytes, place: str) -> None:
+        """Compares with the format that a store was made with.
+
+        Raises:
+            StoreConfigError: they differ, or a newer version of this library made the store.
+        """
+        try:
+            theirs = msgspec.json.decode(stored, type=Format)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise StoreConfigError(f"{FORMAT_KEY} of {place} is damaged ({error}): restore it") from error
+        if theirs.format > self.format:
+            raise StoreConfigError(
+                f"{place} has format {theirs.format}, this library reads up to {FORMAT}: upgrade truthstore"
+            )
+        for name in ("extension", "compression", "serialization", "index"):
+            made, asked = getattr(theirs, name), getattr(self, name)
+            if made != asked:
+                raise StoreConfigError(
+                    f"{place} was made with {name} {made!r} and is now opened with {asked!r}: "
+                    f"open it with {made!r}, or copy it to a new store with copy_store"
+                )
+
+
+def folder_of(collection_name: str) -> str:
+    """The folder of a collection below the store's own: results lie in it, others in ``_name/``."""
+    return "" if collection_name == ROOT_COLLECTION else f"_{collection_name}/"
+
+
+def object_key(collection_name: str, id: str, extension: str) -> str:
+    """The key of an item's body."""
+    return f"{folder_of(collection_name)}{object_name(id)}{extension}"
+
+
+class Opening:
+    """What of a store is open in this process: shared by all views of one store."""
+
+    __slots__ = ("_locks", "pid", "ready")
+
+    def __init__(self) -> None:
+        self._locks: dict[int, threading.RLock] = {}
+        self.ready: set[Collection[Any]] = set()
+        self.pid = os.getpid()
+
+    @property
+    def lock(self) -> threading.RLock:
+        """This process's lock: a fork copies the parent's as it was, perhaps held by a thread that was not copied."""
+        pid = os.getpid()
+        return self._locks.get(pid) or self._locks.setdefault(pid, threading.RLock())
+
+
+class ObjectStore(BaseStore[T]):
+    """A store of named objects with a catalog beside them.
+
+    Args:
+        collection: what the public operations act on.
+        config: the options.
+        form: how objects are named and encoded.
+        synchronous: how safely the catalog commits: ``NORMAL`` or ``FULL``.
+    """
+
+    def __init__(
+        self, collection: Collection[T], config: StoreConfig, form: Format, *, synchronous: str = "NORMAL"
+    ) -> None:
+        super().__init__(collection)
+        self._config = config
+        self._encoding: Encoding = config.serialization_format
+        self._format = form
+        ending, self._compress, self._decompress = compressor(form.compression)
+        self._extension = form.extension + ending
+        self._opening = Opening()
+        self._catalog = Catalog(self._bodies, synchronous=synchronous)
+
+    @property
+    def encoding(self) -> Encoding:
+        """The serialization format of the store."""
+        return self._encoding
+
+    def _key(self, collection: Collection[Any], id: str) -> str:
+        return object_key(collection.name, id, self._extension)
+
+    def _ready(self, collection: Collection[Any]) -> None:
+        """Opens what is not open yet, in this process."""
+        opening = self._opening
+        if collection in opening.ready and opening.pid == os.getpid():
+            if self._lifecycle.closed:
+                self._check()
+            return
+        self._check()
+        with opening.lock:
+            if opening.pid != os.getpid():
+                opening.ready.clear()
+                self._catalog.abandon()
+                self._forked()
+                opening.pid = os.getpid()
+            if not opening.ready:
+                self._open()
+            if collection not in opening.ready:
+                self._guard(lambda: self._prepare(collection))
+                opening.ready.add(collection)
+
+    def _prepare(self, collection: Collection[Any]) -> None:
+        self._catalog.prepare(collection, lambda: self._load(collection))
+
+    def _forked(self) -> None:
+        """Gives up what a child process may not use; backends with files of their own override this."""
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Opens objects and catalog."""
+
+    @abstractmethod
+    def _load(self, collection: Collection[Any]) -> Iterable[Put]:
+        """Reads every object of a collection, for a catalog that does not know it."""
+
+    @abstractmethod
+    def _read(self, collection: Collection[Any], location: Location) -> Record | None:
+        """The record that lies where the catalog says, whatever its revision; None if there is no such object."""
+
+    @abstractmethod
+    def _settle(self, collection: Collection[Any], id: str) -> Record | None:
+        """Brings object and catalog together where they differ; the record as it is then, or None."""
+
+    @abstractmethod
+    def _replace_catalog(self, error: sqlite3.Error) -> None:
+        """Puts a new catalog in the place of a damaged one."""
+
+    def initialize(self) -> None:
+        """Opens the store now."""
+        super().initialize()
+        self._ready(self._collection)
+
+    def _guard(self, operation: Callable[[], U]) -> U:
+        """Runs an operation on the catalog; once more after a damaged catalog was replaced, or one was being replaced."""
+        try:
+            return operation()
+        except sqlite3.Error as error:
+            self._recover_catalog(error)
+        try:
+            return operation()
+        except sqlite3.Error as error:
+            raise self._read_error(error) from error
+
+    def _recover_catalog(self, error: sqlite3.Error) -> None:
+        """Replaces a damaged catalog; any other error may come from another thread's doing so, and is waited out."""
+        if is_damage(error):
+            self._replace_catalog(error)
+
+    def _read_error(self, error: sqlite3.Error) -> StoreReadError:
+        return StoreReadError(f"the index could not be read: {error}", backend=self.name)
+
+    def put_record(
+        self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
+    ) -> Record:
+        """Stores a record."""
+        return self.put_records((record,), collection=collection, expect=expect, options=options)[0]
+
+    def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
+        """The record with its body: one object read, no catalog."""
+        self._ready(collection)
+        record = self._find(collection, id)
+        if record is None:
+            raise StoreNotFoundError(collection.name, id, backend=self.name)
+        return record
+
+    def get_records(
+        self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
+    ) -> dict[str, Record]:
+        """The records that exist among these ids: one object read each, no catalog."""
+        self._ready(collection)
+        found = ((id, self._find(collection, id)) for id in ids)
+        return {id: record for id, record in found if record is not None}
+
+    def _find(self, collection: Collection[Any], id: str) -> Record | None:
+        """The record of an id; None if there is none."""
+        return self._read(collection, Location(id))
+
+    def delete_record(
+        self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
+    ) -> bool:
+        """Removes a record."""
+        return bool(self._delete(collection, [id], expect))
+
+    def delete_records(self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE) -> list[str]:
+        """Removes many records in one commit."""
+        return self._delete(collection, list(dict.fromkeys(ids)), ANY)
+
+    @abstractmethod
+    def _delete(self, collection: Collection[Any], ids: Sequence[str], expect: Expect) -> list[str]:
+        """Removes records; the ids of those that were live."""
+
+    def scan(
+        self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
+    ) -> Iterator[Record]:
+        """What a query finds, from the catalog; bodies from their objects."""
+        bound = query.bind(collection)
+        self._ready(collection)
+        return self._scan_bodies(bound) if bodies else self._scan_heads(bound)
+
+    def _scan_heads(self, bound: BoundQuery) -> Iterator[Record]:
+        for page in self._catalog_pages(lambda: self._current(bound.collection).heads(bound)):
+            yield from page
+
+    def _scan_bodies(self, bound: BoundQuery) -> Iterator[Record]:
+        collection = bound.collection
+        for page in self._catalog_pages(lambda: self._current(collection).locations(bound)):
+            for location in page:
+                record = self._read(collection, location)
+                if record is None or record.revision != location.revision:
+                    record = self._settle(collection, location.id)
+                    if record is None or not bound.matches(record.meta):
+                        continue
+                yield record
+
+    def _current(self, collection: Collection[Any]) -> Catalog:
+        """The catalog, when it knows all that was written; stores whose catalog follows a log override this."""
+        return self._catalog
+
+    def _catalog_pages(self, pages: Callable[[], Iterator[U]]) -> Iterator[U]:
+        """Pages from the catalog, the first of which survives the replacement of a damaged one."""
+
+        def first() -> tuple[Iterator[U], U | None]:
+            source = pages()
+            return source, next(source, None)
+
+        source, page = self._guard(first)
+        while page is not None:
+            yield page
+            try:
+                page = next(source, None)
+            except sqlite3.Error as error:
+                raise self._read_error(error) from error
+
+    def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
+        """Ids of what a query finds, from the catalog."""
+        bound = query.bind(collection)
+        self._ready(collection)
+        return self._guard(lambda: self._current(collection).ids(bound))
+
+    def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
+        """How many records fulfil the conditions of a query, from the catalog."""
+        bound = query.bind(collection)
+        self._ready(collection)
+        return self._guard(lambda: self._current(collection).count(bound))
+
+    def aggregate_records(
+        self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
+    ) -> list[Row]:
+        """Figures from the catalog."""
+        bound = query.bind(collection)
+        self._ready(collection)
+        try:
+            return self._guard(lambda: self._current(collection).aggregate(bound, aggregation))
+        except StoreReadError as error:
+            if "integer overflow" not in str(error.__cause__):
+                raise
+        # A sum beyond 64 bits: Python's integers have no such limit.
+        return super().aggregate_records(query, aggregation, collection=collection, options=options)
+
+    def _bodies(self, collection: Collection[Any], locations: Sequence[Location]) -> Iterator[Record]:
+        for location in locations:
+            record = self._read(collection, location)
+            if record is None or record.revision != location.revision:
+                record = self._settle(collection, location.id)
+            if record is not None:
+                yield record
+
+    def _parse(self, data: bytes, collection: Collection[Any], id: str | None) -> Record:
+        return read_document(unpacked(data, self._decompress, collection, id), collection, id)
+
+    def stats(self) -> dict[str, Any]:
+        """Figures about the store, and the labels of its configuration."""
+        return {**super().stats(), "metadata": dict(self._config.metadata)}
+
+    def maintain(self, budget: float | None = None) -> dict[str, int]:
+        """Removes what queries have left behind in the catalog."""
+        done = super().maintain(budget)
+        self._ready(self._collection)
+        deadline = None if budget is None else monotonic() + budget
+        removed = self._guard(
+            lambda: self._catalog.forget(self._collection, lambda: deadline is not None and monotonic() >= deadline)
+        )
+        return {**done, "postings_removed": removed}
+
+    def rebuild_index(self) -> int:
+        """Indexes every object anew and returns how many there are."""
+        super().rebuild_index()
+        self._ready(self._collection)
+        return self.count_records(EVERYTHING, collection=self._collection)
+
+    def close(self) -> None:
+        """Closes the catalog."""
+        super().close()
+        self._catalog.close()
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether an error says that the database file itself is damaged."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED

@@ -1,0 +1,1 @@
+"""The waist: the protocol of records, the public operations over it, and the wrapper that forwards it."""

@@ -1,0 +1,147 @@
+"""The public operations on many items, in chunks of a thousand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from truthstore.errors import StoreBulkError, StoreClosedError, StoreError, StoreNotFoundError, nearest
+from truthstore.model.fields import check_id
+from truthstore.model.record import ANY, NONE, Expect
+from truthstore.store.changes import Lifecycle
+from truthstore.store.records import RecordOperations, check_expect
+
+if TYPE_CHECKING:
+    from truthstore.model.collection import Collection
+
+__all__ = ["BulkOperations"]
+
+T = TypeVar("T")
+
+CHUNK: Final = 1_000
+
+
+class BulkOperations(RecordOperations, Generic[T]):
+    """Saves, reads and removes many items of one collection.
+
+    Args:
+        collection: what the public operations act on.
+    """
+
+    def __init__(self, collection: Collection[T]) -> None:
+        self._collection = collection
+        self._lifecycle = Lifecycle()
+
+    def _check(self, operation: str = "", options: Mapping[str, Any] = NONE) -> None:
+        if self._lifecycle.closed:
+            raise StoreClosedError(f"this {type(self).__name__} was closed: open another one", backend=self.name)
+        if options:
+            taken = frozenset[str]().union(*(layer.OPTIONS.get(operation, ()) for layer in self.layers()))
+            for option in options:
+                if option not in taken:
+                    raise TypeError(f"{operation}() of this stack has no option {option!r}: {nearest(option, taken)}")
+
+    def save_many(self, items: Iterable[T], *, expect: Expect = ANY, **options: Any) -> list[str]:
+        """Stores many items and returns their ids in order. Reads and writes 1,000 at a time.
+
+        If `items` itself raises, so does this; what was written before stays, and a note on the error says how much.
+
+        Raises:
+            StoreBulkError: something failed; it says what was stored and what was not.
+        """
+        self._check("save", options)
+        check_expect(expect)
+        collection, encoding, indent = self._collection, self.encoding, self.indent
+        stored: list[str] = []
+        for chunk in _chunks(items, stored):
+            try:
+                records = [collection.encode(item, encoding, indent=indent) for item in chunk]
+                heads = self.put_records(records, collection=collection, expect=expect, options=options or NONE)
+            except StoreBulkError as error:
+                raise StoreBulkError(
+                    [*stored, *error.stored], error.failed, backend=error.backend, collection=collection.name
+                ) from error
+            except (StoreError, TypeError) as error:
+                if not stored:
+                    raise
+                # Nothing of this chunk was written; what came before it was.
+                failed = self._names_of(chunk, len(stored))
+                raise StoreBulkError(
+                    stored, dict.fromkeys(failed, error), backend=self.name, collection=collection.name
+                ) from error
+            stored.extend(head.meta.id for head in heads)
+        return stored
+
+    def _names_of(self, items: Sequence[T], start: int) -> Iterator[str]:
+        """Ids of items for a message, or their places where they have none."""
+        for place, item in enumerate(items, start):
+            try:
+                yield self._collection.id_of(item)
+            except (StoreError, TypeError):
+                yield f"item {place}"
+
+    def get_many(self, ids: Iterable[str], missing: str = "raise", **options: Any) -> dict[str, T]:
+        """The items with these ids, by id, in the order of the ids. All ids are read first.
+
+        Args:
+            ids: the ids.
+            missing: ``raise`` for a `StoreNotFoundError`, ``skip`` to leave out what does not exist.
+            options: options of layers.
+        """
+        self._check("get", options)
+        if missing not in {"raise", "skip"}:
+            raise ValueError(f"missing is 'raise' or 'skip', not {missing!r}")
+        collection = self._collection
+        found: dict[str, T] = {}
+        source = iter(dict.fromkeys(check_id(id) for id in _not_a_string(ids)))
+        while chunk := list(islice(source, CHUNK)):
+            records = self.get_records(chunk, collection=collection, options=options or NONE)
+            for id in chunk:
+                record = records.get(id)
+                if record is not None and not record.meta.deleted:
+                    found[id] = collection.decode(record)
+                elif missing == "raise":
+                    raise StoreNotFoundError(collection.name, id, backend=self.name)
+        return found
+
+    def delete_many(self, ids: Iterable[str], **options: Any) -> int:
+        """Removes many items and returns how many there were. All ids are read before the first item is removed."""
+        self._check("delete", options)
+        source = iter(dict.fromkeys(check_id(id) for id in _not_a_string(ids)))
+        deleted: list[str] = []
+        while chunk := list(islice(source, CHUNK)):
+            try:
+                deleted.extend(self.delete_records(chunk, collection=self._collection, options=options or NONE))
+            except StoreBulkError as error:
+                raise StoreBulkError(
+                    [*deleted, *error.stored], error.failed, backend=self.name, collection=self._collection.name
+                ) from error
+            except StoreError as error:
+                if not deleted:
+                    raise
+                raise StoreBulkError(
+                    deleted, dict.fromkeys(chunk, error), backend=self.name, collection=self._collection.name
+                ) from error
+        return len(deleted)
+
+
+def _chunks(items: Iterable[T], stored: Sized) -> Iterator[list[T]]:
+    source = iter(items)
+    while True:
+        try:
+            chunk = list(islice(source, CHUNK))
+        except Exception as error:
+            error.add_note(
+                f"save_many: the first {len(stored):,} items were stored before this, and stay; no other was."
+            )
+            raise
+        if not chunk:
+            return
+        yield chunk
+
+
+def _not_a_string(ids: Iterable[str]) -> Iterable[str]:
+    if isinstance(ids, str):
+        raise TypeError("ids is a list of ids, not one string")
+    return ids

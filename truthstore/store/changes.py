@@ -1,0 +1,59 @@
+"""Who is told of changes, and whether a store is closed: what all views of one store share."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from types import BuiltinMethodType, MethodType
+from typing import Any
+
+from truthstore.model.record import Change
+
+__all__ = ["Callback", "Lifecycle"]
+
+Callback = Callable[[Sequence[Change]], object]
+
+
+class Lifecycle:
+    """Whether a store is closed, and who is told of its changes: shared by all views of one store."""
+
+    __slots__ = ("closed", "lock", "subscribers")
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.lock = threading.Lock()
+        self.subscribers: tuple[weakref.ref[Any], ...] = ()
+
+    def subscribe(self, callback: Callback) -> None:
+        """Keeps a weak reference to a callback.
+
+        Raises:
+            TypeError: it is a method of a built-in object, which would be gone at once.
+        """
+        if isinstance(callback, BuiltinMethodType):
+            raise TypeError("a callback is held weakly, and a method of a built-in object lives for one call: wrap it")
+        bound = isinstance(callback, MethodType)
+        reference: weakref.ref[Any] = weakref.WeakMethod(callback) if bound else weakref.ref(callback)
+        with self.lock:
+            alive = tuple(known for known in self.subscribers if known() is not None)
+            self.subscribers = (*alive, reference)
+
+    def announce(self, changes: Sequence[Change], of: str) -> None:
+        """Tells every subscriber. The write is durable already, so what they raise is logged.
+
+        Args:
+            changes: what was changed.
+            of: the class of the store, for the log.
+        """
+        for reference in self.subscribers:
+            callback = reference()
+            if callback is None:
+                continue
+            try:
+                callback(changes)
+            except Exception:
+                import logging  # which most programs never need
+
+                log = logging.getLogger("truthstore")
+                log.exception("a subscriber of %s failed", of)

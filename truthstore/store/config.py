@@ -1,0 +1,185 @@
+"""Options of stores: a dataclass per store, filled from keywords or handed over whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Self, TypeVar, cast
+
+from truthstore.errors import StoreConfigError, nearest
+from truthstore.model.encoding import ENCODINGS, Encoding
+
+__all__ = [
+    "COMPRESSIONS",
+    "StoreConfig",
+    "WrittenDecimal",
+    "WrittenFlag",
+    "WrittenNumber",
+    "as_declared",
+    "configure",
+]
+
+C = TypeVar("C")
+
+COMPRESSIONS = ("gzip", "zstd")
+_PLAIN_TYPES: Final[Mapping[str, type]] = {"bool": bool, "int": int, "str": str}
+"""Annotations that are checked before a configuration is made of keywords."""
+
+
+class WrittenNumber(int):
+    """A number in a URL or an environment variable: options that take text get the text, ``007`` and not ``7``.
+
+    Attributes:
+        text: as it was written.
+    """
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        """The number that a text says."""
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+
+class WrittenDecimal(float):
+    """The same for a number with a decimal point.
+
+    Attributes:
+        text: as it was written.
+    """
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        """The number that a text says."""
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+
+class WrittenFlag(int):
+    """The same for true and false: nothing can inherit from bool, so `as_declared` makes one where none takes the text.
+
+    Attributes:
+        text: as it was written.
+    """
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        """The flag that a text says."""
+        flag = super().__new__(cls, text.lower() == "true")
+        flag.text = text
+        return flag
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreConfig:
+    """Options that every backend has.
+
+    Attributes:
+        namespace: stores of different namespaces in one place never see each other.
+        prefix: path or key prefix below the namespace.
+        serialization_format: ``json``, ``msgpack`` or ``yaml``.
+        compression: None, ``gzip`` or ``zstd``; True means gzip.
+        use_compression: another name of `compression`.
+        metadata: labels of this store, repeated by `stats()`.
+
+    Raises:
+        StoreConfigError: a value that makes no sense.
+    """
+
+    namespace: str = "default"
+    prefix: str = ""
+    serialization_format: Encoding = "json"
+    compression: str | bool | None = None
+    use_compression: bool | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("namespace", "prefix"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} is a string, not {type(getattr(self, name)).__name__}")
+        if str(self.serialization_format) == "pickle":
+            raise StoreConfigError("pickle runs code when it is read, so it is not offered: use json or msgpack")
+        if self.serialization_format not in ENCODINGS:
+            raise StoreConfigError(
+                f"unknown serialization_format {self.serialization_format!r}: use one of {', '.join(ENCODINGS)}"
+            )
+        if self.use_compression is not None and not isinstance(self.use_compression, bool):
+            raise StoreConfigError(
+                f"use_compression is True or False, not {self.use_compression!r}: name it in compression"
+            )
+        if not isinstance(self.metadata, Mapping):
+            raise TypeError(f"metadata is a dict, not {type(self.metadata).__name__}")
+        if self.compression is not None and not isinstance(self.compression, bool | str):
+            raise TypeError(f"compression is None, a bool or a name, not {type(self.compression).__name__}")
+        if self.compression not in {None, True, False, *COMPRESSIONS}:
+            raise StoreConfigError(
+                f"unknown compression {self.compression!r}: use None, True or one of {', '.join(COMPRESSIONS)}"
+            )
+        both = self.compression is not None and self.use_compression is not None
+        if both and bool(self.compression) != bool(self.use_compression):
+            raise StoreConfigError("compression and use_compression contradict each other: give one of them")
+
+    @property
+    def algorithm(self) -> str | None:
+        """The compression algorithm, or None."""
+        chosen = self.use_compression if self.compression is None else self.compression
+        if isinstance(chosen, str):
+            return chosen
+        return "gzip" if chosen else None
+
+
+def configure(kind: type[C], config: C | None, options: Mapping[str, Any], owner: str) -> C:
+    """The configuration of a store, from an object or from keywords.
+
+    Args:
+        kind: the configuration's class.
+        config: a ready configuration, or None.
+        options: keywords.
+        owner: name of the store, for messages.
+
+    Raises:
+        TypeError: both were given, an unknown keyword, or an object of another class.
+    """
+    known = {f.name for f in dataclasses.fields(cast("Any", kind))}
+    if config is not None:
+        if options:
+            raise TypeError(f"{owner} takes either config= or keywords, not both")
+        if not isinstance(config, kind):
+            raise TypeError(f"config of {owner} is a {kind.__name__}, not {type(config).__name__}")
+        return config
+    for name in options:
+        if name not in known:
+            raise TypeError(f"{owner} has no option {name!r}: {nearest(name, known)}")
+    declared = {option.name: str(option.type) for option in dataclasses.fields(cast("Any", kind))}
+    options = {name: as_declared(declared[name], value) for name, value in options.items()}
+    for option in dataclasses.fields(cast("Any", kind)):
+        wanted = _PLAIN_TYPES.get(str(option.type))
+        value = options.get(option.name)
+        if wanted is not None and option.name in options and not isinstance(value, wanted):
+            raise TypeError(f"{option.name} of {owner} is {option.type}, not {type(value).__name__}")
+        if wanted is int and isinstance(value, bool):
+            raise TypeError(f"{option.name} of {owner} is int, not bool")
+    return kind(**options)
+
+
+def as_declared(declared: str, value: Any) -> Any:
+    """What was written in a URL or an environment variable, for an option: its text where the option takes text.
+
+    Args:
+        declared: the option's annotation.
+        value: any value; those that were not written there stay as they are.
+    """
+    kinds = set(re.findall(r"\w+", declared))
+    if isinstance(value, WrittenFlag):
+        return value.text if "str" in kinds and "bool" not in kinds else bool(value)
+    if isinstance(value, WrittenNumber):
+        return value.text if "str" in kinds and kinds.isdisjoint({"int", "float"}) else int(value)
+    if isinstance(value, WrittenDecimal):
+        return value.text if "str" in kinds and "float" not in kinds else float(value)
+    return value

@@ -1,0 +1,169 @@
+"""What a store does with records: five operations that each backend has, and their bulk forms made of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from truthstore.errors import StoreBulkError, StoreConflictError, StoreError, StoreNotFoundError
+from truthstore.model.record import ABSENT, ANY, NONE, Condition, Expect, Options, Record
+
+if TYPE_CHECKING:
+    from truthstore.model.aggregate import Aggregation, Row
+    from truthstore.model.collection import Collection
+    from truthstore.model.encoding import Encoding
+    from truthstore.model.query import StoreQuery
+
+__all__ = ["RecordOperations", "check_expect", "conflict"]
+
+L = TypeVar("L")
+
+
+class RecordOperations(ABC):
+    """A `RecordStore` that is a layer of a stack.
+
+    The bulk forms are correct over any backend; whatever one can do faster it overrides.
+    """
+
+    name: ClassVar[str] = "store"
+    OPTIONS: ClassVar[Mapping[str, frozenset[str]]] = MappingProxyType({})
+    """For each operation the options that this layer takes."""
+
+    @abstractmethod
+    def put_record(
+        self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
+    ) -> Record:
+        """Stores a record; see `RecordStore`."""
+
+    @abstractmethod
+    def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
+        """The record with its body; see `RecordStore`."""
+
+    @abstractmethod
+    def delete_record(
+        self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
+    ) -> bool:
+        """Removes a record; see `RecordStore`."""
+
+    @abstractmethod
+    def scan(
+        self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
+    ) -> Iterator[Record]:
+        """What a query finds; see `RecordStore`."""
+
+    def head_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
+        """The head of a record.
+
+        Raises:
+            StoreNotFoundError: there is none.
+        """
+        return self.get_record(id, collection=collection, options=options).head()
+
+    def surely_lacks(self, id: str, *, collection: Collection[Any]) -> bool:
+        """Whether no tombstone and, as far as is known, no item lies under an id; False where asking takes as long as reading.
+
+        A layer asks before it creates. There may be an item all the same, so that needs `ABSENT`.
+        """
+        return False
+
+    def put_records(
+        self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
+    ) -> list[Record]:
+        """Stores many records and returns their heads in order.
+
+        Raises:
+            StoreBulkError: some were not stored.
+        """
+        stored: list[Record] = []
+        failed: dict[str, Exception] = {}
+        for record in records:
+            try:
+                stored.append(self.put_record(record, collection=collection, expect=expect, options=options))
+            except StoreError as error:
+                failed[record.id] = error
+        if failed:
+            raise StoreBulkError([r.id for r in stored], failed, backend=self.name, collection=collection.name)
+        return stored
+
+    def get_records(
+        self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
+    ) -> dict[str, Record]:
+        """The records that exist among these ids."""
+        found: dict[str, Record] = {}
+        for id in ids:
+            try:
+                found[id] = self.get_record(id, collection=collection, options=options)
+            except StoreNotFoundError:
+                continue
+        return found
+
+    def delete_records(self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE) -> list[str]:
+        """Removes many records and returns the ids of those that existed.
+
+        Raises:
+            StoreBulkError: some could not be removed.
+        """
+        deleted: list[str] = []
+        failed: dict[str, Exception] = {}
+        for id in ids:
+            try:
+                if self.delete_record(id, collection=collection, options=options):
+                    deleted.append(id)
+            except StoreError as error:
+                failed[id] = error
+        if failed:
+            raise StoreBulkError(deleted, failed, backend=self.name, collection=collection.name)
+        return deleted
+
+    def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
+        """Ids of what a query finds, in its order."""
+        return [record.meta.id for record in self.scan(query, collection=collection, options=options)]
+
+    def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
+        """How many records fulfil the conditions of a query."""
+        everything = query.replace(limit=None, offset=0, after=None)
+        return sum(1 for _ in self.scan(everything, collection=collection, options=options))
+
+    def aggregate_records(
+        self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
+    ) -> list[Row]:
+        """Figures over what fulfils the conditions of a query."""
+        everything = query.replace(limit=None, offset=0, after=None)
+        return aggregation.over(self.scan(everything, collection=collection, options=options))
+
+    @property
+    def encoding(self) -> Encoding:
+        """The encoding in which this stack wants bodies."""
+        return "json"
+
+    @property
+    def indent(self) -> bool:
+        """Whether this stack wants JSON with line breaks."""
+        return False
+
+    @abstractmethod
+    def layers(self) -> Iterator[RecordOperations]:
+        """This layer and those below it, outermost first."""
+
+
+def check_expect(expect: object) -> None:
+    """Whether something can be expected of what is stored.
+
+    Raises:
+        TypeError: it is neither a condition nor a revision.
+    """
+    if not isinstance(expect, Condition | str) or expect == "":
+        raise TypeError(f"expect is ANY, ABSENT or a revision, not {expect!r}")
+
+
+def conflict(id: str, expect: Expect, actual: str | None, *, backend: str, collection: str) -> StoreConflictError:
+    """The error for an expectation that did not hold."""
+    if expect is ABSENT:
+        message = f"{collection} {id!r:.90} exists already: use expect=ANY to overwrite it"
+    elif actual is None:
+        message = f"{collection} {id!r:.90} does not exist, so it is not at revision {expect}"
+    else:
+        message = f"{collection} {id!r:.90} is at revision {actual}, not {expect}: read it again and repeat the change"
+    return StoreConflictError(message, backend=backend, collection=collection, identifier=id)

@@ -1,0 +1,386 @@
+"""The public operations, written once over the record protocol."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar, cast
+
+from truthstore.errors import (
+    StoreConfigError,
+    StoreCorruptError,
+    StoreError,
+    StoreNotFoundError,
+)
+from truthstore.model.aggregate import Aggregation, Row
+from truthstore.model.collection import Collection
+from truthstore.model.fields import check_id
+from truthstore.model.query import EVERYTHING, StoreQuery
+from truthstore.model.record import ABSENT, ANY, NONE, Change, Expect, Record
+from truthstore.store.bulk import BulkOperations
+from truthstore.store.health import Health, Verification
+from truthstore.store.records import check_expect
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from truthstore.store.changes import Callback
+
+
+__all__ = ["BaseStore"]
+
+T = TypeVar("T")
+U = TypeVar("U")
+L = TypeVar("L")
+
+PAGE: Final = 1_000
+
+
+class BaseStore(BulkOperations[T], Generic[T]):
+    """Every operation of a store, over the five methods of `RecordStore`.
+
+    A backend extends this and implements `put_record`, `get_record`, `delete_record`, `scan` and `close`; whatever else
+    it can do faster it overrides. Attributes are set in `__init__` and never bound anew, so that `collection()`, which
+    makes a shallow copy, gives a view that shares everything.
+
+    Args:
+        collection: what the public operations act on.
+    """
+
+    def layers(self) -> Iterator[BaseStore[Any]]:
+        """This layer and those below it, outermost first."""
+        yield self
+
+    def layer(self, kind: type[L]) -> L:
+        """The outermost layer of a class.
+
+        Raises:
+            StoreConfigError: there is none.
+        """
+        for layer in self.layers():
+            if isinstance(layer, kind):
+                return layer
+        names = ", ".join(type(layer).__name__ for layer in self.layers())
+        raise StoreConfigError(f"no {kind.__name__} in this stack: it has {names}")
+
+    def collection(self, collection: Collection[U]) -> BaseStore[U]:
+        """The same stack over another collection. Closing either closes both."""
+        if not isinstance(collection, Collection):
+            raise TypeError(f"collection is a Collection, not {type(collection).__name__}")
+        view = copy.copy(self)
+        view._collection = cast("Collection[Any]", collection)  # noqa: SLF001  # a view is made nowhere else
+        return cast("BaseStore[U]", view)
+
+    def initialize(self) -> None:
+        """Opens the store now instead of at the first operation, so that a wrong setting is found early.
+
+        Raises:
+            StoreConnectionError: it cannot be opened.
+            StoreConfigError: it was made with other settings.
+        """
+        self._check()
+
+    def save(self, item: T, *, expect: Expect = ANY, **options: Any) -> str:
+        """Stores an item, durably, and returns its id.
+
+        Args:
+            item: the item.
+            expect: `ANY` overwrites, `ABSENT` creates, a revision replaces just that.
+            options: options of layers, such as ``message`` of versioning.
+
+        Raises:
+            StoreConflictError: `expect` did not hold.
+            StoreKeyError: the item's id cannot be used.
+            StoreWriteError: the item cannot be stored, or writing failed.
+            TypeError: the item is not of the collection's type, or nobody takes an option.
+        """
+        if options or self._lifecycle.closed:
+            self._check("save", options)
+        collection = self._collection
+        if expect is not ANY:
+            check_expect(expect)
+        record = collection.encode(item, self.encoding, indent=self.indent)
+        return self.put_record(record, collection=collection, expect=expect, options=options or NONE).meta.id
+
+    def get(self, id: str, **options: Any) -> T:
+        """The item with this id.
+
+        Raises:
+            StoreNotFoundError: there is none.
+            StoreCorruptError: it is damaged.
+        """
+        if options or self._lifecycle.closed:
+            self._check("get", options)
+        collection = self._collection
+        record = self.get_record(check_id(id), collection=collection, options=options or NONE)
+        if record.meta.deleted:
+            raise StoreNotFoundError(collection.name, id, backend=self.name)
+        return collection.decode(record)
+
+    def head(self, id: str, **options: Any) -> Record:
+        """The item's head: fields, tags, size and revision, without its body.
+
+        Raises:
+            StoreNotFoundError: there is none.
+        """
+        self._check("get", options)
+        record = self.head_record(check_id(id), collection=self._collection, options=options or NONE)
+        if record.meta.deleted:
+            raise StoreNotFoundError(self._collection.name, id, backend=self.name)
+        return record
+
+    def exists(self, id: str, **options: Any) -> bool:
+        """Whether there is an item with this id."""
+        self._check("exists", options)
+        try:
+            record = self.head_record(check_id(id), collection=self._collection, options=options or NONE)
+        except StoreNotFoundError:
+            return False
+        return not record.meta.deleted
+
+    def delete(self, id: str, expect: Expect = ANY, **options: Any) -> bool:
+        """Removes an item; False if there was none.
+
+        Raises:
+            StoreConflictError: `expect` did not hold.
+        """
+        self._check("delete", options)
+        if expect is ABSENT:
+            raise ValueError("expect=ABSENT makes no sense for delete: use ANY or a revision")
+        check_expect(expect)
+        return self.delete_record(check_id(id), collection=self._collection, expect=expect, options=options or NONE)
+
+    def list_ids(self, query: StoreQuery | None = None) -> list[str]:
+        """Ids of what a query finds; without one, of everything, newest first."""
+        self._check()
+        return self.scan_ids(_query(query), collection=self._collection)
+
+    def query(self, query: StoreQuery | None = None) -> list[T]:
+        """The items that a query finds, in its order.
+
+        Raises:
+            StoreQueryError: the query does not fit the collection.
+        """
+        self._check()
+        collection = self._collection
+        return [collection.decode(r) for r in self.scan(_query(query), collection=collection, bodies=True)]
+
+    def iter_query(self, query: StoreQuery | None = None, batch_size: int = 100) -> Iterator[T]:
+        """The items that a query finds, lazily, `batch_size` at a time; nothing is held between two batches."""
+        self._check()
+        if batch_size < 1:
+            raise ValueError("batch_size is at least 1")
+        collection = self._collection
+        return (collection.decode(record) for record in self._pages(_query(query), batch_size, bodies=True))
+
+    def entries(self, query: StoreQuery | None = None) -> Iterator[Record]:
+        """Heads of what a query finds, with their revisions, lazily."""
+        self._check()
+        return self._pages(_query(query), PAGE, bodies=False)
+
+    def _pages(self, query: StoreQuery, size: int, *, bodies: bool) -> Iterator[Record]:
+        query.bind(self._collection)  # a wrong query raises here, not at the first item
+        return self._walk(query, size, bodies=bodies)
+
+    def _walk(self, query: StoreQuery, size: int, *, bodies: bool) -> Iterator[Record]:
+        bound = query.bind(self._collection)
+        left = query.limit
+        while left is None or left > 0:
+            self._check()
+            wanted = size if left is None else min(size, left)
+            query = query.replace(limit=wanted)
+            page = list(self.scan(query, collection=self._collection, bodies=bodies))
+            yield from page
+            if not page:
+                # What is removed while it is read leaves a page short, even empty: only no heads mean the end.
+                heads = list(self.scan(query, collection=self._collection)) if bodies else []
+                if not heads:
+                    return
+                found = self.get_records([head.id for head in heads], collection=self._collection)
+                page = [found[head.id] for head in heads if head.id in found and bound.matches(found[head.id].meta)]
+                yield from page
+                last = heads[-1]
+            else:
+                last = page[-1]
+                if not bodies and len(page) < wanted:
+                    return
+            left = None if left is None else left - len(page)
+            query = query.replace(after=bound.cursor(last.meta), offset=0)
+
+    def count(self, query: StoreQuery | None = None) -> int:
+        """How many items fulfil the conditions of a query; its order, limit, offset and cursor play no part."""
+        self._check()
+        return self.count_records(_query(query), collection=self._collection)
+
+    def clear(self, query: StoreQuery | None = None) -> int:
+        """Removes exactly what `query(query)` finds, without a query everything, and returns how many that were."""
+        self._check()
+        return self.delete_many(self.list_ids(query))
+
+    def get_latest(self, data_asset: str) -> T | None:
+        """The newest item of an asset, or None if it has none."""
+        found = self.query(StoreQuery(data_asset=data_asset, limit=1))
+        return found[0] if found else None
+
+    def list_runs(self, data_asset: str) -> list[str]:
+        """Ids of an asset's items, newest first."""
+        return self.list_ids(StoreQuery(data_asset=data_asset))
+
+    def asset_history(self, data_asset: str, limit: int = 10) -> list[T]:
+        """An asset's newest items, newest first."""
+        return self.query(StoreQuery(data_asset=data_asset, limit=limit))
+
+    def get_history(self, data_asset: str, limit: int = 10) -> list[Any]:
+        """The same as `asset_history`; stores with versions answer with the versions of an id instead."""
+        return self.asset_history(data_asset, limit)
+
+    def get_failures(self, data_asset: str | None = None, limit: int = 100) -> list[T]:
+        """The newest items with status ``failure``, of one asset or of all."""
+        return self.query(StoreQuery(data_asset=data_asset, status="failure", limit=limit))
+
+    def list_assets(self) -> list[str]:
+        """Names of all assets, sorted."""
+        return self.distinct("data_asset")
+
+    def distinct(self, field: str, query: StoreQuery | None = None) -> list[Any]:
+        """The different values of a field among what fulfils a query, sorted, without None."""
+        name = EVERYTHING.bind(self._collection).field_name(field)
+        return [row[name] for row in self.aggregate(query, by=name, metrics=()) if row[name] is not None]
+
+    def aggregate(
+        self,
+        query: StoreQuery | None = None,
+        *,
+        by: str | Sequence[str] = (),
+        bucket: str | None = None,
+        metrics: str | Sequence[str] = ("count",),
+    ) -> list[Row]:
+        """Figures over what fulfils a query, from the index, without reading one body.
+
+        Args:
+            query: which items.
+            by: fields to group by.
+            bucket: ``hour``, ``day``, ``week`` (from Monday), ``month`` or ``year`` of the time field, in UTC.
+            metrics: ``count``, ``sum:field``, ``avg:field``, ``min:field``, ``max:field``.
+
+        Returns:
+            A dict for each group, sorted: the fields, ``bucket`` (start of the period) and a value for each metric.
+        """
+        self._check()
+        aggregation = Aggregation.of(self._collection, by, bucket, metrics)
+        return self.aggregate_records(_query(query), aggregation, collection=self._collection)
+
+    def subscribe(self, callback: Callback) -> None:
+        """Calls back after every durable write, in the writer's thread, with a sequence of `Change`.
+
+        The callback is held weakly: keep it alive. It must not raise; if it does, that is logged.
+
+        Raises:
+            TypeError: it is a method of a built-in object, which would be gone at once.
+        """
+        self._lifecycle.subscribe(callback)
+
+    def _announce(self, changes: Sequence[Change]) -> None:
+        self._lifecycle.announce(changes, type(self).__name__)
+
+    def maintain(self, budget: float | None = None) -> dict[str, int]:
+        """Does bounded periodic work: safe to run twice and side by side.
+
+        Args:
+            budget: at most about so many seconds; None means until all is done.
+
+        Returns:
+            How much of what was done.
+        """
+        self._check()
+        if budget is not None and budget < 0:
+            raise ValueError("budget cannot be negative")
+        return {}
+
+    def verify_records(self, collection: Collection[Any]) -> Verification:
+        """Reads every record back and says what is wrong; backends compare with their index too."""
+        return self._read_all(collection, self.get_record)
+
+    def verify(self) -> Verification:
+        """Reads every item back and says what is wrong. Changes nothing, and works while others write."""
+        self._check()
+        collection = self._collection
+        below = self.verify_records(collection)
+        items = self._read_all(collection, lambda key, **within: collection.decode(self.get_record(key, **within)))
+        return replace(below, corrupt={**items.corrupt, **below.corrupt})
+
+    def _read_all(self, collection: Collection[Any], read: Callable[..., object]) -> Verification:
+        checked = 0
+        corrupt: dict[str, str] = {}
+        for head in self.scan(EVERYTHING, collection=collection):
+            checked += 1
+            try:
+                read(head.id, collection=collection)
+            except (StoreCorruptError, StoreConfigError) as error:
+                corrupt[head.id] = str(error)
+            except StoreNotFoundError:
+                continue  # removed meanwhile
+        return Verification(checked=checked, corrupt=corrupt)
+
+    def rebuild_index(self) -> int:
+        """Makes derived data anew from the bodies and returns how many items it holds; 0 if nothing is derived."""
+        self._check()
+        return 0
+
+    def health_check(self) -> Health:
+        """Whether the store can be used, and if not, why and what to do. Never raises a `StoreError`."""
+        try:
+            self._check()
+            self.initialize()
+            next(self.scan(StoreQuery(limit=1), collection=self._collection), None)
+        except StoreError as error:
+            return Health(healthy=False, backend=self.name, message=str(error))
+        return Health(healthy=True, backend=self.name)
+
+    def stats(self) -> dict[str, Any]:
+        """Figures about the store: backend, collection, number of items and their size in bytes."""
+        row = self.aggregate(metrics=("count", "sum:size"))
+        return {
+            "backend": self.name,
+            "collection": self._collection.name,
+            "items": row[0]["count"] if row else 0,
+            "bytes": (row[0]["sum:size"] or 0) if row else 0,
+        }
+
+    def close(self) -> None:
+        """Gives up connections and files. Closing twice is harmless; every later operation raises."""
+        self._lifecycle.closed = True
+
+    def __copy__(self) -> Self:
+        view = object.__new__(type(self))
+        vars(view).update(vars(self))
+        return view
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} stays in its process: open the store in the other process, "
+            "with the same URL or configuration, or by the same call"
+        )
+
+    def __enter__(self) -> Self:
+        self.initialize()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._collection.name})"
+
+
+def _query(query: StoreQuery | None) -> StoreQuery:
+    """The query, or everything without one. Anything else that is false, such as {}, does not mean everything."""
+    if query is None:
+        return EVERYTHING
+    if not isinstance(query, StoreQuery):
+        raise TypeError(f"query is a StoreQuery or None, not {type(query).__name__}")
+    return query

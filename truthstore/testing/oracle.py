@@ -1,0 +1,165 @@
+"""What the state machine knows: the open stores, what they ought to hold, and how the two are compared."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+from hypothesis.stateful import RuleBasedStateMachine
+
+from truthstore.errors import StoreNotFoundError
+from truthstore.model.query import StoreQuery
+from truthstore.model.record import Record
+from truthstore.testing.sample import SAMPLES, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from truthstore.store.store import BaseStore
+    from truthstore.testing.faults import FaultKind
+
+__all__ = ["IDS", "Faults", "StoreModel"]
+
+IDS = ("a", "A", "a/b", "..", "caf\u00e9", "cafe\u0301", "_index", "x" * 300)
+EVERYTHING = StoreQuery(order_by="id", ascending=True)
+
+
+class Faults(Protocol):
+    """What makes the storage under one store fail; `FaultyBlobs` is one."""
+
+    def arm(self, fail_at: int, kind: FaultKind = "before", *, times: int = 1) -> None:
+        """Fails the call with this number, counted from 1 from now on, and so many in a row."""
+        ...
+
+    def disarm(self) -> bool:
+        """Fails no further call."""
+        ...
+
+
+class Handle(NamedTuple):
+    """An open store, and what makes it fail."""
+
+    store: BaseStore[Sample]
+    faults: Faults | None
+
+
+class StoreModel(RuleBasedStateMachine):
+    """Stores of samples at one place, the dict that they are held against, and how the two are compared.
+
+    Attributes:
+        writers: how many stores are open at the place at the same time.
+        independent: whether a store opened anew, beside those that are open, sees all that was acknowledged.
+        can_fail: whether `make_faulty` is there.
+        ids: the ids that are used.
+    """
+
+    writers: ClassVar[int] = 1
+    independent: ClassVar[bool] = True
+    can_fail: ClassVar[bool] = False
+    ids: ClassVar[Sequence[str]] = IDS
+    _folder: Path | None = None
+
+    def make_location(self) -> Any:
+        """An empty place, by default a folder that goes when the run ends."""
+        folder = Path(tempfile.mkdtemp(prefix="truthstore-"))
+        self._folder = folder
+        return folder / "store"
+
+    def make_store(self, location: Any) -> BaseStore[Sample]:
+        """Opens a store of `SAMPLES` at a place."""
+        raise NotImplementedError("write make_store()")
+
+    def make_faulty(self, location: Any) -> tuple[BaseStore[Sample], Faults]:
+        """Opens a store whose storage can be made to fail."""
+        raise NotImplementedError("write make_faulty(), or leave can_fail alone")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._model: dict[str, tuple[Sample, Record]] = {}
+        self._stale: set[str] = set()
+        self._handles: list[Handle] = []
+        self._location = self.make_location()
+        self._turn = 0
+
+    def _open(self) -> Handle:
+        if self.can_fail:
+            return Handle(*self.make_faulty(self._location))
+        return Handle(self.make_store(self._location), None)
+
+    def _store(self, writer: int) -> BaseStore[Sample]:
+        return self._handles[writer % len(self._handles)].store
+
+    def _learn(self, store: BaseStore[Sample], sample: Sample) -> None:
+        """Takes over what a store says it holds for an item that must be there."""
+        wanted = SAMPLES.encode(sample)
+        head = store.head(sample.id)
+        assert dict(head.meta.fields) == dict(wanted.meta.fields)
+        assert dict(head.meta.tags) == dict(wanted.meta.tags)
+        if sample.id in self._model:
+            self._stale.add(self._model[sample.id][1].revision)
+        assert head.revision not in self._stale
+        meta = wanted.meta.replace(size=head.meta.size, stored_at=head.meta.stored_at)
+        self._model[sample.id] = (sample, Record(meta, wanted.body, head.revision))
+
+    def _forget(self, ids: Iterable[str]) -> None:
+        for id in ids:
+            if id in self._model:
+                self._stale.add(self._model.pop(id)[1].revision)
+
+    def _records(self) -> list[Record]:
+        return [record for _, record in self._model.values()]
+
+    def _found(self, query: StoreQuery) -> list[str]:
+        return [record.id for record in query.bind(SAMPLES).select(self._records())]
+
+    def _holds(self, store: BaseStore[Sample], id: str, sample: Sample | None) -> bool:
+        try:
+            got = store.get(id)
+        except StoreNotFoundError:
+            return sample is None
+        return sample is not None and SAMPLES.encode(got).body == SAMPLES.encode(sample).body
+
+    def _check(self, store: BaseStore[Sample]) -> None:
+        ids = sorted(self._model)
+        assert store.list_ids(EVERYTHING) == ids
+        assert store.count() == len(ids)
+        entries = list(store.entries(EVERYTHING))
+        assert [(entry.id, entry.revision) for entry in entries] == [(id, self._model[id][1].revision) for id in ids]
+        assert [SAMPLES.encode(sample).body for sample in store.query(EVERYTHING)] == [
+            self._model[id][1].body for id in ids
+        ]
+        found = store.get_many(self.ids, missing="skip")
+        assert set(found) == set(ids)
+        for id in self.ids:
+            there = id in self._model
+            assert store.exists(id) is there
+            assert self._holds(store, id, self._model[id][0] if there else None)
+            if there:
+                assert SAMPLES.encode(found[id]).body == self._model[id][1].body
+                assert store.head(id).revision == self._model[id][1].revision
+
+    def _adopt(self, store: BaseStore[Sample], wanted: dict[str, Sample | None], done: set[str]) -> None:
+        """Old or new, nothing between; what was acknowledged is new."""
+        for id, sample in wanted.items():
+            old = self._model.get(id)
+            if id in done:
+                assert self._holds(store, id, sample), f"{id!r} was acknowledged and is not there"
+                is_new = True
+            elif self._holds(store, id, sample):
+                is_new = old is None or sample is None or store.head(id).revision != old[1].revision
+            else:
+                assert self._holds(store, id, old[0] if old else None), f"{id!r} is neither old nor new"
+                is_new = False
+            if is_new and sample is not None:
+                self._learn(store, sample)
+            elif is_new:
+                self._forget([id])
+
+    def teardown(self) -> None:
+        """Closes what is open and removes the place."""
+        for handle in self._handles:
+            handle.store.close()
+        if self._folder is not None:
+            shutil.rmtree(self._folder)

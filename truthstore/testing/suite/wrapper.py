@@ -1,0 +1,112 @@
+"""The conformance suite of wrappers: all of `StoreSuite` on the stack, and what passes below the wrapper."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.errors import StoreClosedError
+from truthstore.items.results import RESULTS
+from truthstore.model.query import StoreQuery
+from truthstore.testing.sample import SAMPLES, Sample, make_samples
+from truthstore.testing.suite.store import StoreSuite
+
+if TYPE_CHECKING:
+    from truthstore.model.collection import Collection
+    from truthstore.model.record import Record
+    from truthstore.store.store import BaseStore
+    from truthstore.store.wrapper import WrapperStore
+
+__all__ = ["WrapperSuite"]
+
+
+class WrapperSuite(StoreSuite):
+    """What every wrapper must do: write `wrap`. The store below is a `MemoryStore`, unless `make_base` is overridden."""
+
+    concurrent = False
+    shared_between_processes = False
+
+    @abstractmethod
+    def wrap(self, base: BaseStore[Any]) -> WrapperStore[Any]:
+        """Puts the wrapper under test on top of a store."""
+
+    def make_base(self, location: Any, *, collection: Collection[Any] = RESULTS, **options: Any) -> BaseStore[Any]:
+        """Opens the store below."""
+        namespace = options.pop("namespace", "default")
+        return MemoryStore(collection=collection, blobs=location.setdefault(namespace, MemoryBlobs()), **options)
+
+    def make_store(self, location: Any, *, collection: Collection[Any] = RESULTS, **options: Any) -> BaseStore[Any]:
+        """Opens the stack."""
+        return self.wrap(self.make_base(location, collection=collection, **options))
+
+    @pytest.fixture
+    def location(self) -> Any:
+        """An empty place: blobs in memory for each namespace."""
+        return {}
+
+    def test_layers_can_be_found(self, store: BaseStore[Sample]):
+        outermost, *below = store.layers()
+        assert outermost is store
+        assert below
+        assert store.layer(type(store)) is store
+        assert store.layer(type(below[-1])) in below
+        assert type(store).__name__ in repr(store)
+
+    def test_it_wraps_stores_only(self):
+        wrong: Any = {}
+        with pytest.raises(TypeError):
+            self.wrap(wrong)
+
+    def test_closing_closes_what_is_below(self, store: BaseStore[Sample]):
+        store.close()
+        for layer in store.layers():
+            with pytest.raises(StoreClosedError):
+                layer.list_ids()
+
+    def test_many_pass_down_as_one_by_one_do(self):
+        """What the wrapper does to one record it does to each of many: seen from the store below."""
+        one_by_one = self.wrap(MemoryStore(collection=SAMPLES))
+        at_once = self.wrap(MemoryStore(collection=SAMPLES))
+        samples = make_samples(12)
+        for sample in samples:
+            one_by_one.save(sample)
+        at_once.save_many(samples)
+        assert self._below(one_by_one) == self._below(at_once)
+        ids = [sample.id for sample in samples]
+        assert [at_once.get(id).details for id in ids] == [sample.details for sample in at_once.get_many(ids).values()]
+        for id in ids[::2]:
+            one_by_one.delete(id)
+        at_once.delete_many(ids[::2])
+        assert self._below(one_by_one) == self._below(at_once)
+        one_by_one.close()
+        at_once.close()
+
+    def test_every_way_to_read_passes_the_wrapper(self, filled: BaseStore[Sample]):
+        """get, get_many, query and a scan of bodies give the same bytes, and head, exists and count agree with them."""
+        everything = StoreQuery(order_by="id", ascending=True)
+        scanned = {record.id: record for record in filled.scan(everything, collection=SAMPLES, bodies=True)}
+        ids = list(scanned)
+        assert filled.list_ids(everything) == ids
+        assert filled.count() == len(ids)
+        many = filled.get_records(ids, collection=SAMPLES)
+        heads = {head.id: head for head in filled.entries(everything)}
+        for id in ids:
+            record = filled.get_record(id, collection=SAMPLES)
+            assert scanned[id] == many[id] == record
+            assert heads[id] == filled.head_record(id, collection=SAMPLES) == record.head()
+            assert filled.exists(id)
+
+    @staticmethod
+    def _below(store: BaseStore[Any]) -> list[tuple[Any, ...]]:
+        """What lies in the store below, but for what may differ from write to write."""
+        *_, base = store.layers()
+
+        def told(record: Record) -> tuple[Any, ...]:
+            meta = record.meta
+            return (meta.id, meta.encoding, meta.encodings, meta.deleted, sorted(meta.annotations), dict(meta.fields))
+
+        query = StoreQuery(order_by="id", ascending=True, include_deleted=True)
+        return [told(record) for record in base.scan(query, collection=SAMPLES, bodies=True)]
