@@ -185,10 +185,10 @@ class MemoryStore(ObjectStore[T]):
                 raise error
             return heads[0]
         self._ready(collection)
-        meta, revision = record.meta, new_revision()
+        meta, revision = record.meta, record.revision
         head = Record(meta, None, revision)
         with writing.lock:
-            self._put(Record(meta, record.body, revision), collection, expect)
+            self._put(record, collection, expect)
             writing.pending[collection][meta.id] = head
         if self._lifecycle.subscribers:
             self._announce([Change.of(collection.name, head)])
@@ -214,13 +214,12 @@ class MemoryStore(ObjectStore[T]):
         with writing.lock:
             pending = writing.pending[collection]
             for record in records:
-                stored = Record(record.meta, record.body, new_revision())
                 try:
-                    self._put(stored, collection, expect)
+                    self._put(record, collection, expect)
                 except StoreError as error:
                     failed[record.id] = error
                     continue
-                head = Record(record.meta, None, stored.revision)
+                head = record.head()
                 pending[record.meta.id] = head
                 heads.append(head)
             if self._settings.max_items:
@@ -236,6 +235,8 @@ class MemoryStore(ObjectStore[T]):
         if expect is not ANY:
             known = self._read(collection, Location(record.id))
             actual = known.revision if known is not None else None
+            if actual == record.revision:
+                return  # the same write, once more
             live = known is not None and not known.meta.deleted
             if live if isinstance(expect, Condition) else actual != expect:
                 raise conflict(record.id, expect, actual, backend=self.name, collection=collection.name)

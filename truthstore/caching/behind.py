@@ -16,7 +16,6 @@ from truthstore.caching.refused import Refused, is_refusal
 from truthstore.caching.sending import Sender
 from truthstore.caching.taken import Seen, Taken, now, readable, superseded
 from truthstore.errors import StoreBulkError, StoreClosedError, StoreConflictError, StoreError, StoreWriteError, shown
-from truthstore.model.record import Record, new_revision
 from truthstore.runtime.forks import Rank, watch_forks
 from truthstore.storage.queue.spool import Spool
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from truthstore.caching.base import CacheConfig
     from truthstore.caching.coherence import Key
     from truthstore.model.collection import Collection
+    from truthstore.model.record import Record
     from truthstore.store.store import BaseStore
 
 __all__ = ["WriteBehind"]
@@ -138,7 +138,7 @@ class WriteBehind:
         Raises:
             StoreWriteError: the queue could not take them.
         """
-        stored = [Record(record.meta, record.body, new_revision()) for record in records]
+        stored = list(records)
         self._spool().append(self._topic(collection), [self._taken(record, collection) for record in stored])
         self._wake()
         return stored

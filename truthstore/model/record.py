@@ -254,18 +254,37 @@ class Meta:
         return f"Meta({self.id!r}, size={self.size}, deleted={self.deleted}, fields={dict(self._fields or {})!r})"
 
 
+class _Revisions:
+    """Unique write ids: 64 random bits per process, then a counter."""
+
+    def __init__(self) -> None:
+        self._state = (0, "", itertools.count())
+
+    def __call__(self) -> Revision:
+        # One tuple, replaced at once: neither a thread nor a fork sees half of a new state.
+        pid, prefix, counter = self._state
+        if pid != os.getpid():
+            pid, prefix, counter = os.getpid(), os.urandom(8).hex(), itertools.count()
+            self._state = (pid, prefix, counter)
+        return f"{prefix}{next(counter):08x}"
+
+
+new_revision: Final = _Revisions()
+"""Make a write id that no other process, thread or call makes."""
+
+
 class Record(msgspec.Struct, frozen=True, gc=False):
     """One item as layers see it.
 
     Attributes:
         meta: the queryable head.
         body: the bytes, opaque to every layer but the one that made them; None when this is a head only.
-        revision: the write id of what is stored; empty before it is stored.
+        revision: the write id, chosen by whoever makes the record and stored as it is; a new one by default.
     """
 
     meta: Meta
     body: bytes | None = None
-    revision: Revision = ""
+    revision: Revision = msgspec.field(default_factory=new_revision)
 
     @property
     def id(self) -> str:
@@ -294,22 +313,3 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     def of(cls, collection: str, head: Record) -> Change:
         """What a head that was just stored means: a tombstone means a removal."""
         return cls(collection, head.meta.id, None if head.meta.deleted else head.revision)
-
-
-class _Revisions:
-    """Unique write ids: 64 random bits per process, then a counter."""
-
-    def __init__(self) -> None:
-        self._state = (0, "", itertools.count())
-
-    def __call__(self) -> Revision:
-        # One tuple, replaced at once: neither a thread nor a fork sees half of a new state.
-        pid, prefix, counter = self._state
-        if pid != os.getpid():
-            pid, prefix, counter = os.getpid(), os.urandom(8).hex(), itertools.count()
-            self._state = (pid, prefix, counter)
-        return f"{prefix}{next(counter):08x}"
-
-
-new_revision: Final = _Revisions()
-"""Makes a write id that no other process, thread or call makes."""

@@ -6,7 +6,14 @@ It needs the extra ``testing`` (pytest and Hypothesis). For assertions that expl
 
 from __future__ import annotations
 
-from truthstore.testing.faults import FaultyBlobs, LatencyBlobs, ManualClock, SimulatedCrashError
+from truthstore.testing.faults import (
+    FaultPlan,
+    FaultyBlobs,
+    FaultyStore,
+    LatencyBlobs,
+    ManualClock,
+    SimulatedCrashError,
+)
 from truthstore.testing.machine import Faults, StoreMachine, store_machine
 from truthstore.testing.sample import SAMPLES, Sample, make_samples
 from truthstore.testing.suite.blobs import BlobsSuite
@@ -16,8 +23,10 @@ from truthstore.testing.suite.wrapper import WrapperSuite
 __all__ = [
     "SAMPLES",
     "BlobsSuite",
+    "FaultPlan",
     "Faults",
     "FaultyBlobs",
+    "FaultyStore",
     "LatencyBlobs",
     "ManualClock",
     "Sample",

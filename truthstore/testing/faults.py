@@ -10,18 +10,34 @@ import random
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from truthstore.errors import StoreConnectionError
 from truthstore.model.fields import EPOCH, to_microseconds
-from truthstore.model.record import ANY
+from truthstore.model.record import ANY, NONE
+from truthstore.store.wrapper import WrapperStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from truthstore.model.collection import Collection
+    from truthstore.model.query import StoreQuery
+    from truthstore.model.record import Expect, Options, Record
     from truthstore.storage.objects.blobs import BlobExpect, Blobs, Tag
+    from truthstore.store.store import BaseStore
 
-__all__ = ["Call", "FaultKind", "FaultyBlobs", "LatencyBlobs", "ManualClock", "SimulatedCrashError"]
+__all__ = [
+    "Call",
+    "FaultKind",
+    "FaultPlan",
+    "FaultyBlobs",
+    "FaultyStore",
+    "LatencyBlobs",
+    "ManualClock",
+    "SimulatedCrashError",
+]
+
+T = TypeVar("T")
 
 FaultKind: TypeAlias = Literal["before", "after", "crash-before", "crash-after"]
 """When a call fails: before it took effect or after it; an error, or the death of the process."""
@@ -41,28 +57,18 @@ class Call(NamedTuple):
     key: str
 
 
-class FaultyBlobs:
-    """Passes calls on to other blobs, remembers them, and fails the ones that it was told to fail.
-
-    With no faults armed it is a counter: see `calls`. A list counts as one call, made when its first key is asked for;
-    after taking effect it fails behind its first key, as a list that comes in pages does.
+class FaultPlan:
+    """Which of the calls that pass here fail, and how.
 
     Args:
-        blobs: what keeps the bytes.
         fail_at: fail the call with this number, counted from 1 from now on, and no other.
         seed: instead of `fail_at`, fail about every tenth call, always the same ones for the same seed.
         kinds: how to fail; with several, the seed chooses.
     """
 
     def __init__(
-        self,
-        blobs: Blobs,
-        *,
-        fail_at: int | None = None,
-        seed: int | None = None,
-        kinds: Sequence[FaultKind] = FAULTS,
+        self, *, fail_at: int | None = None, seed: int | None = None, kinds: Sequence[FaultKind] = FAULTS
     ) -> None:
-        self.blobs = blobs
         self.calls: list[Call] = []
         """What reached this object, in order, failed calls too."""
         self.failures = 0
@@ -101,11 +107,8 @@ class FaultyBlobs:
         """Whether the process that uses this object is dead."""
         return self._crashed
 
-    def restarted(self) -> FaultyBlobs:
-        """The same storage as the next process sees it."""
-        return FaultyBlobs(self.blobs)
-
-    def _enter(self, method: str, key: str) -> FaultKind | None:
+    def enter(self, method: str, key: str) -> FaultKind | None:
+        """Count a call before it takes effect, and fail it if its time has come."""
         with self._lock:
             if self._crashed:
                 raise SimulatedCrashError(f"{method} {key} after the crash")
@@ -129,7 +132,8 @@ class FaultyBlobs:
                 raise SimulatedCrashError(f"before {method} {key}")
             return kind
 
-    def _leave(self, method: str, key: str, kind: FaultKind | None) -> None:
+    def leave(self, method: str, key: str, kind: FaultKind | None) -> None:
+        """Fail a call that took effect, if `enter` said so."""
         if kind is None:
             return
         if kind == "after":
@@ -137,34 +141,63 @@ class FaultyBlobs:
         self._crashed = True
         raise SimulatedCrashError(f"after {method} {key}")
 
+
+class FaultyBlobs(FaultPlan):
+    """Passes calls on to other blobs, remembers them, and fails the ones that it was told to fail.
+
+    With no faults armed it is a counter: see `calls`. A list counts as one call, made when its first key is asked for;
+    after taking effect it fails behind its first key, as a list that comes in pages does.
+
+    Args:
+        blobs: what keeps the bytes.
+        fail_at: see `FaultPlan`.
+        seed: see `FaultPlan`.
+        kinds: see `FaultPlan`.
+    """
+
+    def __init__(
+        self,
+        blobs: Blobs,
+        *,
+        fail_at: int | None = None,
+        seed: int | None = None,
+        kinds: Sequence[FaultKind] = FAULTS,
+    ) -> None:
+        super().__init__(fail_at=fail_at, seed=seed, kinds=kinds)
+        self.blobs = blobs
+
+    def restarted(self) -> FaultyBlobs:
+        """The same storage as the next process sees it."""
+        return FaultyBlobs(self.blobs)
+
     def get(self, key: str) -> tuple[bytes, Tag]:
         """The bytes and their tag."""
-        kind = self._enter("get", key)
+        kind = self.enter("get", key)
         found = self.blobs.get(key)
-        self._leave("get", key, kind)
+        self.leave("get", key, kind)
         return found
 
     def put(self, key: str, data: bytes, *, expect: BlobExpect = ANY) -> Tag:
         """Stores bytes and returns their tag."""
-        kind = self._enter("put", key)
+        kind = self.enter("put", key)
         tag = self.blobs.put(key, data, expect=expect)
-        self._leave("put", key, kind)
+        self.leave("put", key, kind)
         return tag
 
     def delete(self, key: str, *, expect: BlobExpect = ANY) -> bool:
         """Removes a key."""
-        kind = self._enter("delete", key)
+        kind = self.enter("delete", key)
         deleted = self.blobs.delete(key, expect=expect)
-        self._leave("delete", key, kind)
+        self.leave("delete", key, kind)
         return deleted
 
     def list(self, prefix: str, *, after: str | None = None) -> Iterator[str]:
         """Keys that start with a prefix."""
-        kind = self._enter("list", prefix)
+        kind = self.enter("list", prefix)
         for key in self.blobs.list(prefix, after=after):
             yield key
-            self._leave("list", prefix, kind)
-        self._leave("list", prefix, kind)
+            self.leave("list", prefix, kind)
+        self.leave("list", prefix, kind)
 
     def close(self) -> None:
         """Closes the storage below; a dead process closes nothing."""
@@ -239,3 +272,48 @@ class ManualClock:
         with self._lock:
             self._microseconds += timedelta(seconds=seconds, **parts) // timedelta(microseconds=1)
         return self.now()
+
+
+class FaultyStore(WrapperStore[T]):
+    """Passes record operations on to another store, and fails the ones that its plan says; bulk forms are loops.
+
+    Args:
+        base: the store below.
+        plan: which calls fail; none by default.
+    """
+
+    name: ClassVar[str] = "faulty"
+
+    def __init__(self, base: BaseStore[T], plan: FaultPlan | None = None) -> None:
+        super().__init__(base)
+        self.plan = FaultPlan() if plan is None else plan
+
+    def put_record(
+        self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
+    ) -> Record:
+        """Store a record, or fail before or after."""
+        kind = self.plan.enter("put", record.id)
+        head = self._base.put_record(record, collection=collection, expect=expect, options=options)
+        self.plan.leave("put", record.id, kind)
+        return head
+
+    def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
+        """Return a record, or fail."""
+        self.plan.leave("get", id, self.plan.enter("get", id))
+        return self._base.get_record(id, collection=collection, options=options)
+
+    def delete_record(
+        self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
+    ) -> bool:
+        """Remove a record, or fail before or after."""
+        kind = self.plan.enter("delete", id)
+        deleted = self._base.delete_record(id, collection=collection, expect=expect, options=options)
+        self.plan.leave("delete", id, kind)
+        return deleted
+
+    def scan(
+        self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
+    ) -> Iterator[Record]:
+        """Answer a query, or fail."""
+        self.plan.leave("scan", collection.name, self.plan.enter("scan", collection.name))
+        return self._base.scan(query, collection=collection, bodies=bodies, options=options)

@@ -78,7 +78,7 @@ class Stamp(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     parent: int | None = None
     checksum: str | None = None
     size: int = 0
-    changes: tuple[str, ...] = ()
+    changes: list[str] = []
     last: int = 0
     since: int = 0
     purged: bool = False
@@ -102,7 +102,7 @@ class Stamp(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
             self.checksum,
             self.size,
             label,
-            self.changes,
+            tuple(self.changes),
         )
 
 

@@ -93,6 +93,8 @@ class Writing:
             with suppress(StoreConflictError):  # there is one after all
                 return self._base.put_record(first, collection=collection, expect=ABSENT, options=options)
         before = self._past.current_or_head(id, collection)
+        if before is not None and before.revision == record.revision:
+            return before.head()  # the same write, once more
         live = before is not None and not before.meta.deleted
         _check_expect(id, collection, expect, before)
         known = self._past.stamp(before, collection) if before is not None else None
@@ -138,14 +140,14 @@ class Writing:
         now = time.time_ns() // 1_000
         parent: int | None = None
         since = 0
-        changes: tuple[str, ...] = ()
+        changes: list[str] = []
         if known is not None:
             now = max(now, known.at)
             parent = known.number if before is not None else known.parent
             since = known.number if known.purged else known.since
         body = record.body or b""
         if before is not None and before.body is not None and self._config.track_changes:
-            changes = changed_parts(before.body, body) if _is_plain(before) and _is_plain(record) else ()
+            changes = list(changed_parts(before.body, body)) if _is_plain(before) and _is_plain(record) else []
         return Stamp(
             number,
             now,
@@ -287,7 +289,7 @@ class Writing:
         # A copy of the head, left by a save that went no further, would come back with the next save.
         self._base.delete_record(version_id(id, number), collection=aside)
         stamp = msgspec.structs.replace(self._past.copied_stamp(newest), last=known.latest, since=known.since)
-        self._replace(stamped(older, stamp), collection, before, expect, None, options)
+        self._replace(stamped(Record(older.meta, older.body), stamp), collection, before, expect, None, options)
         return True
 
     def purge(self, id: str, collection: Collection[Any], expect: Expect, options: Options = NONE) -> bool:

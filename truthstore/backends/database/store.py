@@ -33,7 +33,7 @@ from truthstore.errors import (
 )
 from truthstore.items.results import RESULTS
 from truthstore.model.query import EVERYTHING
-from truthstore.model.record import ANY, NONE, Change, Condition, Expect, Options, Record, new_revision
+from truthstore.model.record import ANY, NONE, Change, Condition, Expect, Options, Record
 from truthstore.store.config import configure
 from truthstore.store.health import Health
 from truthstore.store.store import BaseStore
@@ -138,15 +138,14 @@ class DatabaseStore(BaseStore[T]):
     ) -> Record:
         """Stores a record: a new id in one transaction, on PostgreSQL in one statement."""
         rows = self._rows(collection)
-        stored = Record(record.meta, record.body, new_revision())
         doubt: list[bool] = []
-        created = isinstance(expect, Condition) and rows.creates and self._create(rows, stored, doubt)
+        created = isinstance(expect, Condition) and rows.creates and self._create(rows, record, doubt)
         if not created:
-            for error in self._write(rows, [stored], expect, doubt).values():
+            for error in self._write(rows, [record], expect, doubt).values():
                 raise error
         if self._lifecycle.subscribers:
-            self._announce([Change.of(collection.name, stored)])
-        return stored.head()
+            self._announce([Change.of(collection.name, record)])
+        return record.head()
 
     def _create(self, rows: Rows, record: Record, doubt: list[bool]) -> bool:
         """Writes a record whose id is new; False if it is not."""
@@ -174,15 +173,14 @@ class DatabaseStore(BaseStore[T]):
     ) -> list[Record]:
         """Stores records in bulk statements, in one transaction; those with an id twice in a further one."""
         rows = self._rows(collection)
-        stored = [Record(record.meta, record.body, new_revision()) for record in records]
         failed: dict[str, Exception] = {}
         kept: list[Record] = []
         try:
-            for batch in batches(stored):
+            for batch in batches(records):
                 try:
                     refused = self._write(rows, batch, expect, [])
                 except StoreError as error:
-                    if not kept and not failed and len(batch) == len(stored):
+                    if not kept and not failed and len(batch) == len(records):
                         raise
                     refused = {record.id: error for record in batch}
                 failed.update(refused)
@@ -192,7 +190,7 @@ class DatabaseStore(BaseStore[T]):
                 self._announce([Change.of(collection.name, record) for record in kept])
         if failed:
             raise StoreBulkError([r.id for r in kept], failed, backend=self.name, collection=collection.name)
-        return [record.head() for record in stored]
+        return [record.head() for record in records]
 
     def delete_record(
         self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE

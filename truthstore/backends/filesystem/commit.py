@@ -116,10 +116,9 @@ class Commits:
         name = collection.name
         writes: list[Staged] = []
         for record in wanted:
-            stored = Record(record.meta, record.body, new_revision())
-            path = self.pending.path(stored.revision, name)
+            path = self.pending.path(record.revision, name)
             final = self._folder.path(collection, record.meta.id)
-            writes.append(Staged(stored, path, final, self._folder.write(stored, collection)))
+            writes.append(Staged(record, path, final, self._folder.write(record, collection)))
         try:
             refused = self._put(writes, collection, expect)
         except StoreError as error:

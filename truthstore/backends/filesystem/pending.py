@@ -91,6 +91,10 @@ class PendingWrites:
             # Somebody removed the folder of an open store.
             os.makedirs(self._folder, exist_ok=True)
             write_new(one.pending, one.data, sync=self._sync)
+        except FileExistsError:
+            # An earlier attempt at the same write was cut short.
+            os.unlink(one.pending)
+            write_new(one.pending, one.data, sync=self._sync)
 
     def remove(self, writes: Sequence[Staged]) -> None:
         """Takes back pending files of writes that did not happen. One that cannot be removed becomes an orphan."""

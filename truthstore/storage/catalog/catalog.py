@@ -165,6 +165,8 @@ class Catalog(Connections):
                 if isinstance(expect, Condition) and connection.execute(table.insert, row).rowcount == 1:
                     continue
                 known = _location(connection, table, id)
+                if known is not None and known.revision == put.record.revision:
+                    continue  # the same write, once more
                 if not _holds(expect, known):
                     actual = known.revision if known is not None else None
                     refused[id] = conflict(id, expect, actual, backend=backend, collection=table.collection.name)

@@ -316,8 +316,7 @@ class LogStore(ObjectStore[T]):
         return [id for id in ids if self.delete_record(id, collection=collection, expect=expect)]
 
     def _put_of(self, record: Record, expect: Expect) -> Write:
-        revision = new_revision()
-        return Write(record.id, Record(record.meta, record.body, revision), revision, expect)
+        return Write(record.id, record, record.revision, expect)
 
     def _write(self, collection: Collection[Any], writes: list[Write]) -> list[Write]:
         if not writes:

@@ -191,16 +191,16 @@ class Writing:
         except StoreError as error:
             write.fail(self._in_doubt(write, error) if write.attempts else self._named(error, write))
             return
-        if write.attempts:
-            if seen is not None and seen.revision == write.revision:
-                self._landed(write, seen)
-                return
-            if seen is not None and seen.descends_from(write.revision):
-                write.succeed()  # it landed, and whoever replaced it told of that
-                return
-            if not self._is_lost(write, seen):
-                write.fail(self._in_doubt(write, write.trouble))
-                return
+        # The same write may have been sent before, in this call or in an earlier one that nobody answered.
+        if seen is not None and seen.revision == write.revision:
+            self._landed(write, seen)
+            return
+        if seen is not None and seen.descends_from(write.revision):
+            write.succeed()  # it landed, and whoever replaced it told of that
+            return
+        if write.attempts and not self._is_lost(write, seen):
+            write.fail(self._in_doubt(write, write.trouble))
+            return
         write.seen = seen
         live = seen is not None and not seen.removed
         if not self._allows(write, seen):

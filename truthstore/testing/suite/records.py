@@ -9,7 +9,7 @@ import pytest
 from truthstore.errors import StoreBulkError, StoreConflictError, StoreNotFoundError
 from truthstore.model.collection import Collection
 from truthstore.model.query import StoreQuery
-from truthstore.model.record import ABSENT, Change, Meta, Record
+from truthstore.model.record import ABSENT, ANY, Change, Expect, Meta, Record
 from truthstore.store.protocol import RecordStore
 from truthstore.testing.sample import BASE_TIME, SAMPLES, Sample, make_samples
 from truthstore.testing.suite.case import StoreCase
@@ -159,7 +159,7 @@ class RecordTests(StoreCase):
         store.save(Sample("dead", count=1), expect=ABSENT)
         assert store.get("dead").count == 1
         with pytest.raises(StoreConflictError):
-            store.put_record(tombstone, collection=SAMPLES, expect=ABSENT)
+            store.put_record(Record(tombstone.meta, b""), collection=SAMPLES, expect=ABSENT)
 
     def test_a_tombstone_is_announced_as_a_removal(self, store: BaseStore[Sample]):
         self._need_transparency()
@@ -171,7 +171,7 @@ class RecordTests(StoreCase):
         store.subscribe(watch)
         tombstone = Record(SAMPLES.empty_meta("dead", deleted=True), b"")
         store.put_record(tombstone, collection=SAMPLES)
-        store.put_records([tombstone], collection=SAMPLES)
+        store.put_records([Record(tombstone.meta, b"")], collection=SAMPLES)
         assert seen == [Change("samples", "dead", None)] * 2
 
     def test_heads_and_records_agree(self, filled: BaseStore[Sample]):
@@ -192,10 +192,49 @@ class RecordTests(StoreCase):
         for head in stored_many:
             assert head.head() == store.head_record(head.id, collection=SAMPLES)
 
-    def test_a_given_revision_is_not_taken_over(self, store: BaseStore[Sample]):
-        stored = store.put_record(SAMPLES.encode(Sample("a")), collection=SAMPLES)
-        again = store.put_record(store.get_record("a", collection=SAMPLES), collection=SAMPLES)
-        assert again.revision != stored.revision
+    def test_the_writer_chooses_the_revision(self, store: BaseStore[Sample]):
+        records = [SAMPLES.encode(sample) for sample in make_samples(4)]
+        heads = [store.put_record(records[0], collection=SAMPLES), *store.put_records(records[1:], collection=SAMPLES)]
+        chosen = {record.id: record.revision for record in records}
+        assert {head.id: head.revision for head in heads} == chosen
+        assert {head.id: head.revision for head in store.entries()} == chosen
+        assert {id: store.get_record(id, collection=SAMPLES).revision for id in chosen} == chosen
+        assert {id: store.head_record(id, collection=SAMPLES).revision for id in chosen} == chosen
+
+    @pytest.mark.parametrize("form", ["alone", "in bulk"])
+    @pytest.mark.parametrize("condition", ["any", "absent", "revision"])
+    def test_the_same_revision_again_is_done(self, condition: str, form: str, store: BaseStore[Sample]):
+        """A write whose answer was lost is sent once more: it is no conflict with itself, and nothing is written twice."""
+        expect: Expect = {"any": ANY, "absent": ABSENT}.get(condition, "")
+        if condition == "revision":
+            store.save(Sample("a", count=1))
+            expect = store.head("a").revision
+        record = SAMPLES.encode(Sample("a", count=2, tags={"team": "sales"}))
+
+        def put() -> Record:
+            if form == "in bulk":
+                return store.put_records([record], collection=SAMPLES, expect=expect)[0]
+            return store.put_record(record, collection=SAMPLES, expect=expect)
+
+        first = put()
+        stored = store.get_record("a", collection=SAMPLES)
+        again = put()
+        assert first.revision == again.revision == record.revision
+        assert again.meta.annotations == first.meta.annotations
+        now = store.get_record("a", collection=SAMPLES)
+        assert (now.meta, now.body, now.revision) == (stored.meta, stored.body, stored.revision)
+        assert [head.revision for head in store.entries(StoreQuery(tags={"team": "sales"}))] == [record.revision]
+        assert store.count() == 1
+
+    def test_an_old_item_written_anew_is_another_write(self, store: BaseStore[Sample]):
+        store.save(Sample("a", count=1))
+        old = store.get_record("a", collection=SAMPLES)
+        store.save(Sample("a", count=2))
+        restored = store.put_record(Record(old.meta, old.body), collection=SAMPLES)
+        assert restored.revision != old.revision
+        with pytest.raises(StoreConflictError):
+            store.save(Sample("a", count=3), expect=old.revision)
+        assert store.get("a").count == 1
 
     def test_bulk_forms_are_their_loops(self, store: BaseStore[Sample]):
         samples = make_samples(20)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from truthstore.backends.memory import MemoryBlobs, MemoryStore
-from truthstore.errors import StoreClosedError
+from truthstore.errors import StoreClosedError, StoreError
 from truthstore.items.results import RESULTS
 from truthstore.model.query import StoreQuery
+from truthstore.model.record import ABSENT, ANY
+from truthstore.testing.faults import FaultyStore
 from truthstore.testing.sample import SAMPLES, Sample, make_samples
 from truthstore.testing.suite.store import StoreSuite
 
 if TYPE_CHECKING:
     from truthstore.model.collection import Collection
-    from truthstore.model.record import Record
+    from truthstore.model.record import Expect, Record
     from truthstore.store.store import BaseStore
     from truthstore.store.wrapper import WrapperStore
+    from truthstore.testing.faults import FaultKind
 
 __all__ = ["WrapperSuite"]
 
@@ -98,6 +102,33 @@ class WrapperSuite(StoreSuite):
             assert scanned[id] == many[id] == record
             assert heads[id] == filled.head_record(id, collection=SAMPLES) == record.head()
             assert filled.exists(id)
+
+    @pytest.mark.parametrize("kind", ["before", "after"])
+    @pytest.mark.parametrize("condition", ["new", "any", "revision"])
+    def test_a_write_is_sent_again_after_a_fault_between_any_two_steps(self, condition: str, kind: FaultKind):
+        """However far the first attempt came, the second one completes it, and the item is there once."""
+        for fail_at in range(1, 30):
+            faulty = FaultyStore(MemoryStore(collection=SAMPLES))
+            store = self.wrap(faulty)
+            expect: Expect = ABSENT if condition == "new" else ANY
+            if condition != "new":
+                store.save(Sample("a", count=1))
+            if condition == "revision":
+                expect = store.head("a").revision
+            record = SAMPLES.encode(Sample("a", count=2))
+            faulty.plan.arm(fail_at, kind)
+            with suppress(StoreError):
+                store.put_record(record, collection=SAMPLES, expect=expect)
+            failed = not faulty.plan.disarm()
+            head = store.put_record(record, collection=SAMPLES, expect=expect)
+            assert head.revision == record.revision
+            assert store.get("a").count == 2
+            assert [entry.revision for entry in store.entries()] == [record.revision]
+            assert store.put_record(record, collection=SAMPLES, expect=expect).meta == head.meta
+            store.close()
+            if not failed:
+                return
+        pytest.fail("a single write takes more than thirty calls")
 
     @staticmethod
     def _below(store: BaseStore[Any]) -> list[tuple[Any, ...]]:
