@@ -99,6 +99,7 @@ def lint(session: nox.Session) -> None:
     else:
         session.run("ruff", "check", *session.posargs)
         session.run("ruff", "format", "--check")
+        session.run("lint-imports", env={"PYTHONPATH": str(ROOT)})
 
 
 @nox.session
@@ -114,8 +115,7 @@ def typing(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation into site/; `nox -s docs -- serve` shows it while you write."""
     session.install("--group", "docs")
-    # The theme prints an appeal at every start; it is not about this project.
-    session.run("mkdocs", *(session.posargs or ("build", "--strict", "--quiet")), env={"NO_MKDOCS_2_WARNING": "1"})
+    session.run("zensical", *(session.posargs or ("build", "--clean", "--strict")))
 
 
 @nox.session(default=False)

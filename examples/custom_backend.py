@@ -16,7 +16,7 @@ from typing import Any
 from truthstore import RESULTS
 from truthstore.base import BaseStore, Collection, StoreConnectionError, StoreNotFoundError, StoreQuery, conflict
 from truthstore.factory import register_store
-from truthstore.model.record import ABSENT, ANY, NONE, Change, Expect, Options, Record, new_revision
+from truthstore.model.record import ABSENT, ANY, NONE, Change, Expect, Options, Record
 from truthstore.storage.objects.document import read_document, write_document
 
 TABLE = """CREATE TABLE IF NOT EXISTS documents
@@ -54,14 +54,16 @@ class OneFileStore(BaseStore[Any]):
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> Record:
-        stored = Record(record.meta, record.body, new_revision())
-        document = write_document(stored, collection)
+        document = write_document(record, collection)
         with self._connect("BEGIN IMMEDIATE") as connection:
-            self._check_expect(self._find(connection, record.id, collection), record.id, collection, expect)
+            known = self._find(connection, record.id, collection)
+            if known is not None and known.revision == record.revision:
+                return known.head()  # the same write, once more
+            self._check_expect(known, record.id, collection, expect)
             insert = "INSERT OR REPLACE INTO documents VALUES (?, ?, ?)"
             connection.execute(insert, (collection.name, record.id, document))
-        self._announce([Change.of(collection.name, stored)])
-        return stored.head()
+        self._announce([Change.of(collection.name, record)])
+        return record.head()
 
     def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
         with self._connect("BEGIN") as connection:

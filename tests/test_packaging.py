@@ -79,6 +79,29 @@ def test_importing_loads_no_optional_dependency():
     assert run.stdout.strip() == "[]"
 
 
+def test_every_extra_has_code_that_needs_it():
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = set(pyproject["project"]["optional-dependencies"]) - {"all", "all-stores", "testing"}
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in package_folder().rglob("*.py"))
+    assert {extra for extra in extras if f"truthstore[{extra}]" not in sources and f'"{extra}"' not in sources} == set()
+
+
+def test_the_project_urls_are_those_of_one_repository():
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    urls = pyproject["project"]["urls"]
+    assert {"Homepage", "Documentation", "Source", "Changelog", "Issues"} <= set(urls)
+    source = urls["Source"]
+    assert all(urls[name].startswith(source) for name in ("Homepage", "Changelog", "Issues"))
+    for path in (ROOT / ".github").rglob("*.yml"):
+        assert all(url.startswith(source) for url in re.findall(r"https://github\.com/\S+", path.read_text("utf-8")))
+
+
+def test_logging_is_silent_unless_it_is_set_up():
+    code = "import logging, truthstore; logging.getLogger('truthstore.caching').warning('unheard')"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (run.stdout, run.stderr) == ("", "")
+
+
 def test_the_version_is_told_once():
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     version = pyproject["project"]["version"]
@@ -90,7 +113,7 @@ def test_the_version_is_told_once():
 
 def test_the_formatter_is_pinned_alike_everywhere():
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    (pin,) = pyproject["dependency-groups"]["lint"]
+    (pin,) = [pin for pin in pyproject["dependency-groups"]["lint"] if pin.startswith("ruff==")]
     assert pin in (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
 
 

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from truthstore.base import (
     ABSENT,
     ANY,
@@ -53,6 +55,9 @@ from truthstore.items.expectations import SUITES, Expectation, ExpectationSuite
 from truthstore.items.results import RESULTS, ValidationResult
 
 __version__ = "0.1.0"
+
+# A program that sets up no logging sees none of ours.
+logging.getLogger("truthstore").addHandler(logging.NullHandler())
 
 __all__ = [
     "ABSENT",

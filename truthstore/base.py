@@ -22,7 +22,7 @@ from truthstore.errors import (
 from truthstore.model.collection import Collection
 from truthstore.model.fields import Field
 from truthstore.model.query import StoreQuery
-from truthstore.model.record import ABSENT, ANY, Change, Expect, Meta, Record, Revision
+from truthstore.model.record import ABSENT, ANY, NONE, Change, Expect, Meta, Options, Record, Revision
 from truthstore.store.config import StoreConfig
 from truthstore.store.health import Health, Verification
 from truthstore.store.protocol import RecordStore, ValidationStore
@@ -33,6 +33,7 @@ from truthstore.store.wrapper import WrapperStore
 __all__ = [
     "ABSENT",
     "ANY",
+    "NONE",
     "BaseStore",
     "Change",
     "Collection",
@@ -40,6 +41,7 @@ __all__ = [
     "Field",
     "Health",
     "Meta",
+    "Options",
     "Record",
     "RecordStore",
     "Revision",
