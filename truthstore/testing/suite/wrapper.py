@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.backends.memory import MemoryData, MemoryStore
 from truthstore.errors import StoreClosedError, StoreError
 from truthstore.items.results import RESULTS
 from truthstore.model.query import StoreQuery
@@ -39,8 +39,7 @@ class WrapperSuite(StoreSuite):
 
     def make_base(self, location: Any, *, collection: Collection[Any] = RESULTS, **options: Any) -> BaseStore[Any]:
         """Opens the store below."""
-        namespace = options.pop("namespace", "default")
-        return MemoryStore(collection=collection, blobs=location.setdefault(namespace, MemoryBlobs()), **options)
+        return MemoryStore(collection=collection, data=location, **options)
 
     def make_store(self, location: Any, *, collection: Collection[Any] = RESULTS, **options: Any) -> BaseStore[Any]:
         """Opens the stack."""
@@ -48,8 +47,8 @@ class WrapperSuite(StoreSuite):
 
     @pytest.fixture
     def location(self) -> Any:
-        """An empty place: blobs in memory for each namespace."""
-        return {}
+        """Return an empty place."""
+        return MemoryData()
 
     def test_layers_can_be_found(self, store: BaseStore[Sample]):
         outermost, *below = store.layers()
