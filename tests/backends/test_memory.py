@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from truthstore import RESULTS, SUITES, ExpectationSuite, StoreConfigError, StoreError, StoreQuery
+from truthstore import RESULTS, SUITES, Collection, ExpectationSuite, Field, StoreConfigError, StoreError, StoreQuery
 from truthstore.backends.memory import MemoryData, MemoryExpectationStore, MemoryStore
 from truthstore.testing import (
     SAMPLES,
@@ -128,6 +128,17 @@ def test_what_is_dropped_is_announced():
     store.save(Sample("b"))
     store.save(Sample("b"))
     assert seen == [("a", False), ("b", False), ("a", True), ("b", False)]
+
+
+def test_fields_that_are_declared_later_find_earlier_items():
+    store = MemoryStore(collection=Collection.of(Sample, name="things", index={"count": int}))
+    store.save(Sample("a", name="one", count=1))
+    store.save(Sample("b", name="two", count=2))
+    later = store.collection(Collection.of(Sample, name="things", index={"count": Field(str, "name")}, text=("name",)))
+    assert later.list_ids(StoreQuery(where={"count": "two"})) == later.list_ids(StoreQuery(text="TWO")) == ["b"]
+    later.save(Sample("c", name="two"))
+    assert store.list_ids(StoreQuery(where={"count": 2})) == ["b"]
+    assert later.count(StoreQuery(where={"count": "two"})) == 2
 
 
 def test_compression_is_refused():

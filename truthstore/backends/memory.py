@@ -57,16 +57,39 @@ class MemoryData:
     """The records of memory stores; stores that share it see each other's items."""
 
     def __init__(self) -> None:
-        self._places: dict[tuple[str, str], defaultdict[str, dict[str, Record]]] = {}
+        self._places: dict[tuple[str, str], defaultdict[str, _Records]] = {}
         self._renew()
         in_child(self._renew)
 
     def _renew(self) -> None:
         self.lock = threading.Lock()
 
-    def place(self, namespace: str, prefix: str) -> defaultdict[str, dict[str, Record]]:
-        """Return the records below a namespace and prefix: by name of the collection, then by id."""
-        return self._places.setdefault((namespace, prefix), defaultdict(dict))
+    def place(self, namespace: str, prefix: str) -> defaultdict[str, _Records]:
+        """Return the records below a namespace and prefix, by name of the collection."""
+        return self._places.setdefault((namespace, prefix), defaultdict(_Records))
+
+
+class _Records(dict[str, Record]):
+    """The records of one collection by id, and the declarations of it with which they were written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.declarations: set[str] = set()
+
+    def read(self, ids: frozenset[str] | None, collection: Collection[Any]) -> list[Record]:
+        """Return all records, or those with some ids, with the fields that a collection declares now."""
+        found = list(self.values() if ids is None else filter(None, map(self.get, ids)))
+        if self.declarations <= {collection.fingerprint} or collection.opaque:
+            return found
+        return [_as_declared(record, collection) for record in found]
+
+
+def _as_declared(record: Record, collection: Collection[Any]) -> Record:
+    meta = record.meta
+    if record.body is None or meta.deleted or meta.encodings:
+        return record
+    fields, tags, text = collection.derive(record.body, meta.encoding)
+    return Record(meta.replace(fields=fields, tags=tags, text=text, derive=None), record.body, record.revision)
 
 
 class MemoryStore(BaseStore[T]):
@@ -133,6 +156,7 @@ class MemoryStore(BaseStore[T]):
             if limit:
                 records.pop(id, None)  # a dict is in the order in which its keys came
             records[id] = record
+            records.declarations.add(collection.fingerprint)
             while limit and len(records) > limit:
                 oldest = next(iter(records))
                 del records[oldest]
@@ -176,12 +200,11 @@ class MemoryStore(BaseStore[T]):
     def scan(
         self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
     ) -> Iterator[Record]:
-        """Answer a query by looking at every record of the collection, or at those with the ids that it names."""
+        """Answer a query by looking at every record, or at those with the ids that it names."""
         bound = query.bind(collection)
         self._check()
         with self._data.lock:
-            records = self._records[collection.name]
-            found = list(records.values() if bound.ids is None else filter(None, map(records.get, bound.ids)))
+            found = self._records[collection.name].read(bound.ids, collection)
         return iter([record if bodies else record.head() for record in bound.select(found)])
 
     def surely_lacks(self, id: str, *, collection: Collection[Any]) -> bool:
