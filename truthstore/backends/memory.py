@@ -207,7 +207,7 @@ class MemoryStore(BaseStore[T]):
             found = self._records[collection.name].read(bound.ids, collection)
         return iter([record if bodies else record.head() for record in bound.select(found)])
 
-    def surely_lacks(self, id: str, *, collection: Collection[Any]) -> bool:
+    def definitely_absent(self, id: str, *, collection: Collection[Any]) -> bool:
         """Return whether nothing is kept under an id."""
         return id not in self._records[collection.name]
 

@@ -81,7 +81,7 @@ class Collection(Generic[T]):
         enc_hook: Callable[[Any], Any] | None,
         dec_hook: Callable[[builtins.type, Any], Any] | None,
         opaque: bool = False,
-        certain: Callable[[T], bool] | None = None,
+        is_canonical: Callable[[T], bool] | None = None,
     ) -> None:
         if not isinstance(index, Mapping):
             raise TypeError(f"index is a dict of fields and their types, not {builtins.type(index).__name__}")
@@ -118,7 +118,7 @@ class Collection(Generic[T]):
                 if field_name not in declared:
                     raise StoreConfigError(f"{name}: lookup of the undeclared field {field_name!r}")
         self.lookups = tuple(tuple(lookup) for lookup in lookups)
-        self._codec = Codec(type, enc_hook=enc_hook, dec_hook=dec_hook, certain=certain)
+        self._codec = Codec(type, enc_hook=enc_hook, dec_hook=dec_hook, is_canonical=is_canonical)
         self._get_id = attrgetter(id)
         self._get_tags = attrgetter(tags) if tags else None
         self._extract: Extract | None = None

@@ -114,13 +114,13 @@ class Codec(Generic[T]):
         type: a msgspec Struct, dataclass or attrs class.
         enc_hook: turns objects that neither msgspec nor `plain` knows into ones that they know.
         dec_hook: the way back, as in `msgspec.json.Decoder`.
-        certain: says, faster than reading back can, that an item of exactly this type can be read back from the JSON that
-            msgspec makes of it, unless that JSON holds a null. Where it is not certain it says False.
+        is_canonical: returns True for an item that can surely be read back from the JSON that msgspec makes of it, unless
+            that JSON holds a null; faster than reading back.
     """
 
     __slots__ = (
         "_buffers",
-        "_certain",
+        "_is_canonical",
         "_decode_json",
         "_decode_msgpack",
         "_dec_hook",
@@ -137,10 +137,10 @@ class Codec(Generic[T]):
         *,
         enc_hook: Callable[[Any], Any] | None = None,
         dec_hook: Callable[[type, Any], Any] | None = None,
-        certain: Callable[[T], bool] | None = None,
+        is_canonical: Callable[[T], bool] | None = None,
     ) -> None:
         self.type = type
-        self._certain = certain
+        self._is_canonical = is_canonical
         self._dec_hook = dec_hook
         self._hook = _with_fallback(enc_hook) if enc_hook else plain
         self._encode_json_into = msgspec.json.Encoder(enc_hook=self._hook).encode_into
@@ -201,7 +201,7 @@ class Codec(Generic[T]):
         if encoding == "json":
             try:
                 body = self._encode_json(item)
-                if self._certain is not None and self._certain(item) and not _holds_null(body):
+                if self._is_canonical is not None and self._is_canonical(item) and not _holds_null(body):
                     return body
                 decoded = self._decode_json(body)
                 # msgspec writes NaN as null; other nulls are read back as None.

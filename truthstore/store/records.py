@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from truthstore.errors import StoreBulkError, StoreConflictError, StoreError, StoreNotFoundError
 from truthstore.model.record import ABSENT, ANY, NONE, Condition, Expect, Options, Record
+from truthstore.store.protocol import RecordStore
 
 if TYPE_CHECKING:
     from truthstore.model.aggregate import Aggregation, Row
@@ -21,37 +22,15 @@ __all__ = ["RecordOperations", "check_expect", "conflict"]
 L = TypeVar("L")
 
 
-class RecordOperations(ABC):
-    """A `RecordStore` that is a layer of a stack.
+class RecordOperations(RecordStore):
+    """A `RecordStore` that is a layer of a stack, with bulk forms that are correct over any backend.
 
-    The bulk forms are correct over any backend; whatever one can do faster it overrides.
+    A backend overrides those that it can do faster.
     """
 
     name: ClassVar[str] = "store"
     OPTIONS: ClassVar[Mapping[str, frozenset[str]]] = MappingProxyType({})
     """For each operation the options that this layer takes."""
-
-    @abstractmethod
-    def put_record(
-        self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
-    ) -> Record:
-        """Stores a record; see `RecordStore`."""
-
-    @abstractmethod
-    def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
-        """The record with its body; see `RecordStore`."""
-
-    @abstractmethod
-    def delete_record(
-        self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
-    ) -> bool:
-        """Removes a record; see `RecordStore`."""
-
-    @abstractmethod
-    def scan(
-        self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
-    ) -> Iterator[Record]:
-        """What a query finds; see `RecordStore`."""
 
     def head_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
         """The head of a record.
@@ -61,7 +40,7 @@ class RecordOperations(ABC):
         """
         return self.get_record(id, collection=collection, options=options).head()
 
-    def surely_lacks(self, id: str, *, collection: Collection[Any]) -> bool:
+    def definitely_absent(self, id: str, *, collection: Collection[Any]) -> bool:
         """Whether no tombstone and, as far as is known, no item lies under an id; False where asking takes as long as reading.
 
         A layer asks before it creates. There may be an item all the same, so that needs `ABSENT`.

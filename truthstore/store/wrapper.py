@@ -46,7 +46,7 @@ class WrapperStore(BaseStore[T], Generic[T]):
 
     _FORMS: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "put_record": ("put_records",),
-        "get_record": ("head_record", "get_records", "scan", "surely_lacks"),
+        "get_record": ("head_record", "get_records", "scan", "definitely_absent"),
         "delete_record": ("delete_records",),
         "scan": ("scan_ids", "count_records", "aggregate_records"),
     }
@@ -80,9 +80,9 @@ class WrapperStore(BaseStore[T], Generic[T]):
         """The store below."""
         return self._base
 
-    def surely_lacks(self, id: str, *, collection: Collection[Any]) -> bool:
+    def definitely_absent(self, id: str, *, collection: Collection[Any]) -> bool:
         """Forwards; a layer that reads in a way of its own says False."""
-        return self._base.surely_lacks(id, collection=collection)
+        return self._base.definitely_absent(id, collection=collection)
 
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
