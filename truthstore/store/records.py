@@ -102,6 +102,7 @@ class RecordOperations(RecordStore):
 
     def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
         """How many records fulfil the conditions of a query."""
+        query.bind(collection)  # a wrong cursor is an error, though it plays no part
         everything = query.replace(limit=None, offset=0, after=None)
         return sum(1 for _ in self.scan(everything, collection=collection, options=options))
 
@@ -109,6 +110,7 @@ class RecordOperations(RecordStore):
         self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
     ) -> list[Row]:
         """Figures over what fulfils the conditions of a query."""
+        query.bind(collection)  # a wrong cursor is an error, though it plays no part
         everything = query.replace(limit=None, offset=0, after=None)
         return aggregation.over(self.scan(everything, collection=collection, options=options))
 
