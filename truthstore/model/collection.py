@@ -339,7 +339,7 @@ class Collection(Generic[T]):
     def derive(
         self, body: bytes, encoding: str = "json", times: Mapping[str, int | None] | None = None
     ) -> tuple[Mapping[str, FieldValue], Mapping[str, str], str]:
-        """Fields, tags and text of a serialised item.
+        """Return the fields, tags and text of a serialised item.
 
         Args:
             body: the serialised item.
@@ -351,13 +351,35 @@ class Collection(Generic[T]):
             StoreCorruptError: it cannot be read, or holds what could not have been saved.
         """
         item = self._codec.decode(body, encoding)
+        return *self.index(item, times), self.text_of(item)
+
+    def read(self, body: bytes, encoding: str) -> T:
+        """Return a serialised item.
+
+        Raises:
+            StoreCorruptError: it cannot be read.
+        """
+        return self._codec.decode(body, encoding)
+
+    def index(
+        self, item: T, times: Mapping[str, int | None] | None
+    ) -> tuple[Mapping[str, FieldValue], Mapping[str, str]]:
+        """Return the fields and tags of an item that was read.
+
+        Args:
+            item: the item.
+            times: the UTC microseconds of time fields that were kept with it.
+
+        Raises:
+            StoreCorruptError: it holds what could not have been saved.
+        """
         try:
             fields, tags = self.fields_of(item), self.tags_of(item)
         except StoreWriteError as error:
             raise StoreCorruptError(f"it holds what cannot be indexed: {error}", collection=self.name) from error
         if times:
             fields.update((name, value) for name, value in times.items() if name in self.fields)
-        return fields, tags, self.text_of(item) if self.text else ""
+        return fields, tags
 
     def times(self, fields: Mapping[str, FieldValue]) -> dict[str, int | None]:
         """The part of the fields that cannot be derived again in another time zone."""
@@ -389,14 +411,14 @@ class _OpaqueItem(msgspec.Struct):
 
 
 class Derivation(msgspec.Struct, frozen=True, gc=False):
-    """Derives the text of a body when somebody asks for it.
+    """Derive the fields, tags and text of a body when they are first asked for.
 
     Attributes:
-        collection: what the body belongs to.
+        collection: the collection that the body belongs to.
         body: the serialised item.
         encoding: how it is serialised.
         times: the UTC microseconds of time fields that were kept with it.
-        checksum: of the body that they belong to, by `zlib.crc32`: one that was edited since may tell other times.
+        checksum: of the body that they belong to, by `zlib.crc32`: one that was edited since may hold other times.
     """
 
     collection: Collection[Any]
@@ -405,7 +427,14 @@ class Derivation(msgspec.Struct, frozen=True, gc=False):
     times: Mapping[str, int | None] | None = None
     checksum: int | None = None
 
-    def __call__(self) -> tuple[Mapping[str, FieldValue], Mapping[str, str], str]:
-        """Fields, tags and text."""
+    def fields_and_tags(self) -> tuple[Mapping[str, FieldValue], Mapping[str, str]]:
+        """Return the fields and the tags."""
         edited = self.checksum is not None and self.checksum != zlib.crc32(self.body)
-        return self.collection.derive(self.body, self.encoding, None if edited else self.times)
+        return self.collection.index(self._item(), None if edited else self.times)
+
+    def text(self) -> str:
+        """Return the words for full-text queries."""
+        return self.collection.text_of(self._item()) if self.collection.text else ""
+
+    def _item(self) -> Any:
+        return self.collection.read(self.body, self.encoding)

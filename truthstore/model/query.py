@@ -154,13 +154,35 @@ class BoundQuery:
         ids: the only ids to look at, or None.
         order: the field to order by.
         start: value and id after which to start, or None.
+        limit: at most so many, or None.
+        offset: skip so many.
+        ascending: smallest first.
+        include_deleted: also tombstones.
     """
 
-    __slots__ = ("_filter", "collection", "comparisons", "ids", "order", "query", "start", "tags", "words")
+    __slots__ = (
+        "_filter",
+        "ascending",
+        "collection",
+        "comparisons",
+        "ids",
+        "include_deleted",
+        "limit",
+        "offset",
+        "order",
+        "query",
+        "start",
+        "tags",
+        "words",
+    )
 
     def __init__(self, query: StoreQuery, collection: Collection[Any]) -> None:
         self.query = query
         self.collection = collection
+        self.limit = query.limit
+        self.offset = query.offset
+        self.ascending = query.ascending
+        self.include_deleted = query.include_deleted
         self.comparisons = list(self._compare())
         self.tags = dict(query.tags or {})
         self.words = words(query.text) if query.text is not None else frozenset[str]()
@@ -177,26 +199,6 @@ class BoundQuery:
         self.order = self.field_name(query.order_by)
         self._filter: str | None = None
         self.start = self._read_cursor(query.after) if query.after is not None else None
-
-    @property
-    def limit(self) -> int | None:
-        """At most so many."""
-        return self.query.limit
-
-    @property
-    def offset(self) -> int:
-        """Skip so many."""
-        return self.query.offset
-
-    @property
-    def ascending(self) -> bool:
-        """Smallest first."""
-        return self.query.ascending
-
-    @property
-    def include_deleted(self) -> bool:
-        """Also tombstones."""
-        return self.query.include_deleted
 
     def field_name(self, name: str) -> str:
         """The name of a field, with ``run_time`` read as the collection's time field.

@@ -9,12 +9,9 @@ import itertools
 import os
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 __all__ = [
     "ABSENT",
@@ -87,6 +84,18 @@ Expect: TypeAlias = Condition | Revision
 """`ANY`, `ABSENT`, or the revision that must be stored now."""
 
 
+class Derive(Protocol):
+    """The way from a body to the parts of its head that are not there yet."""
+
+    def fields_and_tags(self) -> tuple[Mapping[str, FieldValue], Mapping[str, str]]:
+        """Return the fields and the tags."""
+        ...
+
+    def text(self) -> str:
+        """Return the words for full-text queries."""
+        ...
+
+
 class Meta:
     """The small, queryable part of a record.
 
@@ -127,7 +136,7 @@ class Meta:
         encodings: tuple[str, ...] = (),
         stored_at: int = 0,
         annotations: Annotations = NO_ANNOTATIONS,
-        derive: Callable[[], tuple[Mapping[str, FieldValue], Mapping[str, str], str]] | None = None,
+        derive: Derive | None = None,
         *,
         deleted: bool = False,
     ) -> None:
@@ -144,20 +153,19 @@ class Meta:
         self._derive = derive
 
     def _parse(self) -> None:
-        fields: Mapping[str, FieldValue] = {}
-        tags: Mapping[str, str] = {}
-        text = ""
         derive = self._derive
-        if derive is not None:
-            fields, tags, text = derive()
-        if self._fields is None:
-            self._fields = fields
-        if self._tags is None:
-            self._tags = tags
-        if self._text is None:
-            self._text = text
+        if derive is not None:  # else another thread has parsed it meanwhile
+            fields, tags = derive.fields_and_tags()
+            if self._fields is None:
+                self._fields = fields
+            if self._tags is None:
+                self._tags = tags
+            self._release()
+
+    def _release(self) -> None:
         # Last, so that another thread never finds neither the values nor the way to them.
-        self._derive = None
+        if self._fields is not None and self._tags is not None and self._text is not None:
+            self._derive = None
 
     @property
     def fields(self) -> Mapping[str, FieldValue]:
@@ -177,7 +185,10 @@ class Meta:
     def text(self) -> str:
         """The words that full-text queries look in, casefolded, separated by spaces."""
         if self._text is None:
-            self._parse()
+            derive = self._derive
+            if derive is not None:
+                self._text = derive.text()
+                self._release()
         return self._text or ""
 
     @property
