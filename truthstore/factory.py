@@ -53,7 +53,7 @@ _DATABASES: Final = frozenset(
         "sqlite",
     }
 )
-"""Schemes that are SQLAlchemy's; so is every one that nobody registered and that names a driver (``dialect+driver``)."""
+"""Schemes that are SQLAlchemy's; so is every one that is not registered and names a driver (``dialect+driver``)."""
 
 
 @overload

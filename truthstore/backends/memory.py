@@ -35,7 +35,7 @@ class MemoryConfig(StoreConfig):
 
     Attributes:
         max_items: keep at most so many items of a collection, dropping those stored first; 0 means no limit.
-        deep_copy: what is saved and what is read are copies; always so, kept for users of the first system.
+        deep_copy: saved and read items are copies; always so, kept for users of the first system.
 
     Raises:
         StoreConfigError: a compression: nothing is written that could be compressed.

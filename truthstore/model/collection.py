@@ -1,4 +1,4 @@
-"""How the items of one type are stored: id, indexed fields, tags, time, text."""
+"""Collections: the declaration of how items of one type are stored, with id, indexed fields, tags, time and text."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class Collection(Generic[T]):
         enc_hook: Callable[[Any], Any] | None = None,
         dec_hook: Callable[[builtins.type, Any], Any] | None = None,
     ) -> Collection[U]:
-        """Declares how a msgspec Struct, dataclass or attrs class is stored.
+        """Declare how a msgspec Struct, dataclass or attrs class is stored.
 
         Args:
             type: the class.
@@ -199,11 +199,11 @@ class Collection(Generic[T]):
 
     @property
     def is_users(self) -> bool:
-        """Whether users made it. Policies act on users' collections and pass the library's own through."""
+        """True if users made it. Policies act on users' collections and pass the library's own through."""
         return "." not in self.name
 
     def derived(self, suffix: str) -> str:
-        """The name of a collection of the library's own that belongs to this one, like ``results.versions``."""
+        """Return the name of a collection of the library's own that belongs to this one, like ``results.versions``."""
         name = f"{self.name}.{suffix}"
         if not _OWN_NAME.fullmatch(name):
             raise StoreConfigError(f"{name!r} cannot name a collection")
@@ -217,7 +217,7 @@ class Collection(Generic[T]):
         time: str | None = None,
         lookups: Sequence[Sequence[str]] | None = None,
     ) -> Collection[Any]:
-        """Declares a collection of records whose bodies a layer makes and reads itself, such as ``results.versions``.
+        """Declare a collection of records whose bodies a layer makes and read itself, such as ``results.versions``.
 
         Raises:
             StoreConfigError: the declaration makes no sense.
@@ -239,7 +239,7 @@ class Collection(Generic[T]):
         )
 
     def id_of(self, item: T) -> str:
-        """The item's id, checked."""
+        """Return the item's id, checked."""
         if type(item) not in self._taken:
             self._take(type(item))
         return check_id(self._get_id(item))
@@ -255,7 +255,7 @@ class Collection(Generic[T]):
         self._taken.add(given)
 
     def encode(self, item: T, encoding: Encoding = "json", *, indent: bool = False) -> Record:
-        """The record that stands for an item; its revision is still empty.
+        """Return the record that stands for an item, with a new revision.
 
         The bytes are decoded once before they are trusted: an item that could not be read back is refused here.
 
@@ -278,7 +278,7 @@ class Collection(Generic[T]):
         return Record(meta, body)
 
     def decode(self, record: Record) -> T:
-        """The item that a record holds.
+        """Return the item that a record holds.
 
         Raises:
             StoreCorruptError: the body is damaged, does not fit the type, or is still compressed or encrypted.
@@ -302,7 +302,7 @@ class Collection(Generic[T]):
             ) from error
 
     def fields_of(self, item: T) -> dict[str, FieldValue]:
-        """The declared fields as they are indexed."""
+        """Return the declared fields as they are indexed."""
         extract = self._extract
         if extract is None:
             extract = self._extract = extractor(self.fields, self._index_value) or self._follow
@@ -312,7 +312,7 @@ class Collection(Generic[T]):
             return self._follow(item)
 
     def _follow(self, item: T) -> dict[str, FieldValue]:
-        """The same where something on the way is None, or a dict."""
+        """Do the same where something on the way is None, or a dict."""
         return {name: self._index_value(name, follow(item, field.path)) for name, field in self.fields.items()}
 
     def _index_value(self, name: str, value: Any) -> FieldValue:
@@ -322,7 +322,7 @@ class Collection(Generic[T]):
             raise StoreWriteError(f"{self.name}.{name}: {error}", collection=self.name) from error
 
     def tags_of(self, item: T) -> dict[str, str]:
-        """The item's tags, checked."""
+        """Return the item's tags, checked."""
         if self._get_tags is None:
             return {}
         tags = self._get_tags(item)
@@ -333,7 +333,7 @@ class Collection(Generic[T]):
         return check_tags(tags)
 
     def text_of(self, item: T) -> str:
-        """The words that full-text queries look in."""
+        """Return the words for full-text queries."""
         return index_text(part for path in self._text_paths for part in strings(item, path))
 
     def derive(
@@ -377,16 +377,17 @@ class Collection(Generic[T]):
             fields, tags = self.fields_of(item), self.tags_of(item)
         except StoreWriteError as error:
             raise StoreCorruptError(f"it holds what cannot be indexed: {error}", collection=self.name) from error
-        if times:
-            fields.update((name, value) for name, value in times.items() if name in self.fields)
+        for name, value in (times or {}).items():
+            if name in self.fields:
+                fields[name] = value
         return fields, tags
 
     def times(self, fields: Mapping[str, FieldValue]) -> dict[str, int | None]:
-        """The part of the fields that cannot be derived again in another time zone."""
+        """Return the part of the fields that cannot be derived again in another time zone."""
         return {name: cast("int | None", fields.get(name)) for name in self._times}
 
     def empty_meta(self, id: str, **values: Any) -> Meta:
-        """Head of a tombstone: every field is None."""
+        """Return the head of a tombstone: every field is None."""
         return Meta(id, fields=dict.fromkeys(self.fields), tags={}, text="", annotations=NO_ANNOTATIONS, **values)
 
     def __reduce__(self) -> NoReturn:
@@ -405,7 +406,7 @@ class Collection(Generic[T]):
 
 
 class _OpaqueItem(msgspec.Struct):
-    """Stands for the items of a collection that has none, only records."""
+    """Stand-in for the items of a collection that has none, only records."""
 
     id: str
 
@@ -430,11 +431,10 @@ class Derivation(msgspec.Struct, frozen=True, gc=False):
     def fields_and_tags(self) -> tuple[Mapping[str, FieldValue], Mapping[str, str]]:
         """Return the fields and the tags."""
         edited = self.checksum is not None and self.checksum != zlib.crc32(self.body)
-        return self.collection.index(self._item(), None if edited else self.times)
+        item = self.collection.read(self.body, self.encoding)
+        return self.collection.index(item, None if edited else self.times)
 
     def text(self) -> str:
         """Return the words for full-text queries."""
-        return self.collection.text_of(self._item()) if self.collection.text else ""
-
-    def _item(self) -> Any:
-        return self.collection.read(self.body, self.encoding)
+        collection = self.collection
+        return collection.text_of(collection.read(self.body, self.encoding)) if collection.text else ""

@@ -1,4 +1,4 @@
-"""What moves between layers: a record is a queryable head (`Meta`), a body of bytes, and a revision.
+"""Records, which move between layers: a queryable head (`Meta`), a body of bytes, and a revision.
 
 Wrappers and backends see only these; Python objects exist above the outermost store.
 """
@@ -57,7 +57,7 @@ class Condition:
 
     @property
     def requires_absence(self) -> bool:
-        """Whether this is `ABSENT`."""
+        """True for `ABSENT`."""
         return self is ABSENT
 
     def __repr__(self) -> str:
@@ -108,7 +108,7 @@ class Meta:
         encoding: how the innermost body is serialised: ``json``, ``msgpack`` or ``yaml``.
         stored_at: when this revision was written, UTC microseconds.
         deleted: whether this is a tombstone that a layer keeps.
-        annotations: what wrappers added.
+        annotations: the additions of wrappers.
     """
 
     __slots__ = (
@@ -183,7 +183,7 @@ class Meta:
 
     @property
     def text(self) -> str:
-        """The words that full-text queries look in, casefolded, separated by spaces."""
+        """The words for full-text queries, casefolded, separated by spaces."""
         if self._text is None:
             derive = self._derive
             if derive is not None:
@@ -193,11 +193,11 @@ class Meta:
 
     @property
     def derivable(self) -> bool:
-        """Whether fields, tags and text can be computed from the body alone."""
+        """True if fields, tags and text can be computed from the body alone."""
         return self.encoding == "json" and not self.encodings and not self.deleted
 
     def replace(self, **changes: Any) -> Meta:
-        """A copy with some attributes changed."""
+        """Return a copy with some attributes changed."""
         values: dict[str, Any] = {
             "derive": self._derive,  # before what it gives: another thread may be deriving
             "fields": self._fields,
@@ -214,7 +214,7 @@ class Meta:
         return Meta(values.pop("id", self.id), **values)
 
     def annotated(self, annotations: Annotations) -> Meta:
-        """A copy with these annotations instead."""
+        """Return a copy with these annotations instead."""
         derive = self._derive  # before what it gives: another thread may be deriving
         return Meta(
             self.id,
@@ -290,7 +290,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         meta: the queryable head.
         body: the bytes, opaque to every layer but the one that made them; None when this is a head only.
-        revision: the write id, chosen by whoever makes the record and stored as it is; a new one by default.
+        revision: the write id, chosen by the writer and stored as it is; a new one by default.
     """
 
     meta: Meta
@@ -303,12 +303,12 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         return self.meta.id
 
     def head(self) -> Record:
-        """The same record without its body."""
+        """Return the same record without its body."""
         return self if self.body is None else Record(self.meta, None, self.revision)
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """What subscribers are told after a write is durable.
+    """A change of one item, announced to subscribers after the write is durable.
 
     Attributes:
         collection: name of the collection.
@@ -322,5 +322,5 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def of(cls, collection: str, head: Record) -> Change:
-        """What a head that was just stored means: a tombstone means a removal."""
+        """Make the change that a head means which was just stored: a tombstone means a removal."""
         return cls(collection, head.meta.id, None if head.meta.deleted else head.revision)

@@ -148,7 +148,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class Rank(enum.IntEnum):
-    """The order in which things come to rest: whoever holds the lock of one may wait for a later one, never the reverse.
+    """The order in which objects come to rest: a holder of the lock of one may wait for a later one, never the reverse.
 
     Within one rank the youngest is first, for a layer is made after what it stands on.
     """
@@ -174,14 +174,14 @@ class Rank(enum.IntEnum):
 
 
 class Forkable(Protocol):
-    """Something that is told of forks."""
+    """An object that comes to rest before a fork."""
 
     def before_fork(self) -> None:
-        """Comes to rest: until `after_fork` no other thread may use it. That is called even if this raised."""
+        """Come to rest: until `after_fork` no other thread may use it. That is called even if this raised."""
         ...
 
     def after_fork(self, *, child: bool) -> None:
-        """May be used again."""
+        """Come back into use."""
         ...
 
 
@@ -190,7 +190,7 @@ _resting: Final[list[Forkable]] = []
 
 
 def watch_forks(thing: Forkable, rank: Rank = Rank.CONNECTION) -> None:
-    """Tells an object of every fork for as long as it lives.
+    """Tell an object of every fork for as long as it lives.
 
     Args:
         thing: the object.
@@ -206,7 +206,7 @@ def watch_forks(thing: Forkable, rank: Rank = Rank.CONNECTION) -> None:
 
 
 def _in_order() -> list[Forkable]:
-    """All that is alive, outer locks before inner ones."""
+    """Return all objects that are alive, outer locks before inner ones."""
     watching = _watching.copy()
     numbers = sorted(watching, key=lambda number: (watching[number][0], -number))
     return [thing for number in numbers if (thing := watching[number][1]()) is not None]

@@ -31,7 +31,7 @@ ENTRY_POINTS: Final = "truthstore.stores"
 
 
 class _Backend(NamedTuple):
-    """Where the class of a backend of this library is, and what it needs."""
+    """Place and needs of a backend of this library."""
 
     module: str
     store: str

@@ -23,7 +23,7 @@ __all__ = ["RecordTests"]
 
 
 def opaque(id: str, body: bytes, **changes: Any) -> Record:
-    """A record whose body only the layer that made it can read."""
+    """Return a record whose body only the layer that made it can read."""
     meta = SAMPLES.encode(Sample(id, name="name", count=5, moment=BASE_TIME, tags={"a": "b"}, note="some words")).meta
     made = {"size": len(body), "encodings": ("zstd", "aes-gcm"), "text": meta.text}
     return Record(meta.replace(**{**made, **changes}), body)
