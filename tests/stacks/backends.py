@@ -24,7 +24,7 @@ from truthstore.backends.database import DatabaseStore
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.filesystem.log import FileLogStore
 from truthstore.backends.gcs import GCSStore
-from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.backends.memory import MemoryData, MemoryStore
 from truthstore.backends.s3 import S3Store
 from truthstore.testing import SAMPLES
 
@@ -47,8 +47,8 @@ Backend = Callable[[], Place]
 
 def _memory(folder: Path) -> Iterator[Backend]:
     def new() -> Place:
-        blobs = MemoryBlobs()
-        return lambda collection=SAMPLES: MemoryStore(collection=collection, blobs=blobs)
+        blobs = MemoryData()
+        return lambda collection=SAMPLES: MemoryStore(collection=collection, data=blobs)
 
     yield new
 

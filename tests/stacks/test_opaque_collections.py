@@ -9,7 +9,7 @@ import pytest
 
 from truthstore import Collection, Meta, Record, StoreConfigError, StoreQuery
 from truthstore.backends.filesystem import FileSystemStore
-from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.backends.memory import MemoryData, MemoryStore
 from truthstore.model.record import FieldValue
 
 HISTORY = Collection.of_records("results.versions", index={"item": str, "number": int, "weight": float})
@@ -23,10 +23,10 @@ def version(number: int, body: bytes = b'{"any": "thing"}') -> Record:
 @pytest.mark.parametrize("body", [b'{"any": "thing"}', b'{\n  "any": "thing"\n}', b"\x00\xff", b""])
 @pytest.mark.parametrize("kind", ["memory", "filesystem"])
 def test_fields_survive_a_rebuild(tmp_path: Path, kind: str, body: bytes):
-    blobs = MemoryBlobs()
+    blobs = MemoryData()
 
     def make():
-        return MemoryStore(blobs=blobs) if kind == "memory" else FileSystemStore(base_path=tmp_path, durability="os")
+        return MemoryStore(data=blobs) if kind == "memory" else FileSystemStore(base_path=tmp_path, durability="os")
 
     with make() as store:
         for number in (1, 2, 3):

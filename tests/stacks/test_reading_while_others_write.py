@@ -19,7 +19,7 @@ from truthstore import (
     ValidatorResult,
 )
 from truthstore.backends.filesystem import FileSystemStore
-from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.backends.memory import MemoryData, MemoryStore
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -163,11 +163,11 @@ def test_a_removed_and_remade_folder_has_one_lock(tmp_path: Path):
 
 
 def test_namespaces_of_one_memory_are_apart():
-    blobs = MemoryBlobs()
-    one, two = MemoryStore(blobs=blobs, namespace="one"), MemoryStore(blobs=blobs, namespace="two")
+    blobs = MemoryData()
+    one, two = MemoryStore(data=blobs, namespace="one"), MemoryStore(data=blobs, namespace="two")
     one.save(result(1))
     assert two.list_ids() == []
-    assert MemoryStore(blobs=blobs, namespace="one").list_ids() == ["r0001"]
+    assert MemoryStore(data=blobs, namespace="one").list_ids() == ["r0001"]
 
 
 def test_a_generator_of_ids_is_read_once_and_kept(store):

@@ -14,12 +14,12 @@ from truthstore import (
     StoreConfigError,
     ValidationResult,
     WrapperStore,
-    factory,
     open_store,
     register_store,
 )
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryStore
+from truthstore.store import registry
 
 Opened = Callable[..., BaseStore[ValidationResult]]
 
@@ -109,7 +109,7 @@ class TestWordsThatLookLikeValues:
     def test_options_that_take_a_bool(self, opened: Opened, tmp_path: Path):
         store = opened(f"backend: filesystem\nbase_path: {tmp_path}\npretty_print: ${{WORD}}\n", WORD="false")
         assert store.layer(FileSystemStore).indent is False
-        with pytest.raises(StoreConfigError, match="max_items of MemoryStore is int, not bool"):
+        with pytest.raises(StoreConfigError, match="max_items is int, not text"):
             opened("backend: memory\nmax_items: ${WORD}\n", WORD="true")
 
     def test_values_within_an_option_mean_what_they_look_like(self, opened: Opened):
@@ -125,11 +125,13 @@ class TestWordsThatLookLikeValues:
         layer = opened(described, WORD="true").layer(Labelled)
         assert (layer.label, layer.loud) == ("true", True)
         assert isinstance(layer.loud, bool)
-        layer = opened(described.replace("loud", "volume"), WORD="007").layer(Labelled)
-        assert (layer.label, layer.volume) == ("007", 7)
+        layer = opened(described.replace("loud", "volume"), WORD="7").layer(Labelled)
+        assert (layer.label, layer.volume) == ("7", 7)
+        with pytest.raises(StoreConfigError, match="volume is int, not text"):
+            opened(described.replace("loud", "volume"), WORD="007")
 
     def test_a_registered_store_gets_what_they_look_like(self, opened: Opened, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(factory, "_registered", {})
+        monkeypatch.setattr(registry, "_registered", {})
         seen: dict[str, object] = {}
 
         @register_store("mine")

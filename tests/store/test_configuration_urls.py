@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from truthstore import StoreConfigError, factory, get_store, register_store
+from truthstore import StoreConfigError, get_store, register_store
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.filesystem.config import FileSystemConfig
 from truthstore.backends.memory import MemoryStore
+from truthstore.store import registry
 
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(factory, "_registered", {})
+    monkeypatch.setattr(registry, "_registered", {})
 
 
 class TestFragments:

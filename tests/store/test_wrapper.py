@@ -18,12 +18,12 @@ from truthstore import (
     WrapperStore,
 )
 from truthstore.backends.filesystem import FileSystemStore
-from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.backends.memory import MemoryData, MemoryStore
 from truthstore.caching import CachedStore
 from truthstore.model.record import ANY, NONE, Expect, Meta, Options
 from truthstore.observability import ObservableStore
 from truthstore.retention import RetentionStore
-from truthstore.testing import SAMPLES, FaultyBlobs, Sample, WrapperSuite, make_samples, store_machine
+from truthstore.testing import SAMPLES, FaultPlan, FaultyStore, Sample, WrapperSuite, make_samples, store_machine
 from truthstore.versioning import VersionedStore
 
 
@@ -104,16 +104,16 @@ class TestTwoCodecs(TestXorStore):
         return XorStore(XorStore(base, key=0x0F), key=0xF0)
 
 
-def make_xor(location: MemoryBlobs) -> XorStore:
-    return XorStore(MemoryStore(collection=SAMPLES, blobs=location))
+def make_xor(location: MemoryData) -> XorStore:
+    return XorStore(MemoryStore(collection=SAMPLES, data=location))
 
 
-def make_faulty_xor(location: MemoryBlobs) -> tuple[XorStore, FaultyBlobs]:
-    faulty = FaultyBlobs(location)
-    return XorStore(MemoryStore(collection=SAMPLES, blobs=faulty)), faulty
+def make_faulty_xor(location: MemoryData) -> tuple[XorStore, FaultPlan]:
+    faulty = FaultyStore(MemoryStore(collection=SAMPLES, data=location))
+    return XorStore(faulty), faulty.plan
 
 
-TestXorMachine = store_machine(make_xor, make_location=MemoryBlobs, make_faulty=make_faulty_xor, effort=0.1)
+TestXorMachine = store_machine(make_xor, make_location=MemoryData, make_faulty=make_faulty_xor, effort=0.1)
 
 
 def test_what_lies_below_is_encoded():

@@ -187,7 +187,7 @@ def _without_none(data: Mapping[str, Any]) -> Any:
     return {name: value for name, value in data.items() if value is not None} if isinstance(data, Mapping) else data
 
 
-def _surely_readable(result: ValidationResult) -> bool:
+def _is_canonical(result: ValidationResult) -> bool:
     """Whether a result has exactly the declared types, so that what msgspec makes of it can be read back.
 
     Free-form values are not looked at: any JSON can be read back there, but for a null that was a NaN. A `msgspec.Raw` is
@@ -279,6 +279,6 @@ RESULTS: Collection[ValidationResult] = Collection(
     ),
     enc_hook=None,
     dec_hook=None,
-    certain=_surely_readable,
+    is_canonical=_is_canonical,
 )
 """The default collection: validation results."""

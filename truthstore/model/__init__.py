@@ -1,1 +1,1 @@
-"""Values that move between layers, and what can be asked of them: no input, no output."""
+"""Values that move between layers, and queries over them: no input, no output."""

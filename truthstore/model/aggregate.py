@@ -28,7 +28,7 @@ LAST: Final = to_microseconds(LAST_MOMENT)
 
 
 class Partial:
-    """What is known of one group: enough to merge it with another."""
+    """The figures of one group: enough to merge it with another."""
 
     __slots__ = ("count", "figures")
 
@@ -38,7 +38,7 @@ class Partial:
         """For each measured field: how many values, their sum, least and greatest."""
 
     def merge(self, other: Partial) -> None:
-        """Adds what another group knows."""
+        """Add the figures of another group."""
         self.count += other.count
         self.figures = [_merge(mine, theirs) for mine, theirs in zip(self.figures, other.figures, strict=True)]
 
@@ -75,7 +75,7 @@ def _parse(metric: str, bound: BoundQuery) -> Metric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aggregation:
-    """What to compute, checked against a collection.
+    """Figures to compute, checked against a collection.
 
     Attributes:
         by: fields to group by.
@@ -96,7 +96,7 @@ class Aggregation:
     def of(
         cls, collection: Collection[Any], by: str | Sequence[str], bucket: str | None, metrics: str | Sequence[str]
     ) -> Aggregation:
-        """Checks the parts against a collection.
+        """Check the parts against a collection.
 
         Raises:
             StoreQueryError: an unknown field, bucket or metric.
@@ -126,7 +126,7 @@ class Aggregation:
         )
 
     def over(self, records: Iterable[Record]) -> list[Row]:
-        """The reference evaluation, over any records."""
+        """Evaluate over any records: the reference."""
         bound = StoreQuery().bind(self.collection)
         groups: list[tuple[tuple[Any, ...], Partial]] = []
         for record in records:
@@ -142,7 +142,7 @@ class Aggregation:
         return self.rows(groups)
 
     def rows(self, groups: Iterable[tuple[tuple[Any, ...], Partial]]) -> list[Row]:
-        """Result rows from partial groups; the last part of a key is a time in microseconds if there is a bucket.
+        """Make result rows of partial groups; the last part of a key is a time in microseconds if there is a bucket.
 
         Groups may be finer than the buckets: they are merged here.
         """
@@ -189,7 +189,7 @@ class Aggregation:
 
 
 def _shown_time(value: int | None) -> int | None:
-    """Times that are shown alike, as the calendar's end, are one group."""
+    """Move a time beyond the calendar to its end: times that are shown alike are one group."""
     return None if value is None else min(max(value, FIRST), LAST)
 
 
@@ -198,7 +198,7 @@ def _summand(value: Any) -> Any:
 
 
 def floor(microseconds: int, bucket: str) -> int:
-    """Start of the UTC hour, day, week, month or year that holds a time, in microseconds."""
+    """Return start of the UTC hour, day, week, month or year that holds a time, in microseconds."""
     if not FIRST <= microseconds <= LAST:
         microseconds = FIRST if microseconds < FIRST else LAST
     if bucket == "hour":

@@ -1,4 +1,4 @@
-"""Where values lie in an item: dotted paths of attributes, through dicts and lists on the way."""
+"""Dotted paths of attributes to values in an item, through dicts and lists on the way."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["attributes", "check_path", "follow", "strings"]
 
 
 def attributes(cls: type) -> frozenset[str]:
-    """Names of the attributes of a Struct, dataclass or attrs class.
+    """Return names of the attributes of a Struct, dataclass or attrs class.
 
     Raises:
         TypeError: the class is of none of the three kinds.
@@ -33,7 +33,7 @@ def attributes(cls: type) -> frozenset[str]:
 
 
 def check_path(collection: str, path: str, known: frozenset[str], cls: type) -> None:
-    """Whether a path can start in a class.
+    """Check that a path can start in a class.
 
     Raises:
         StoreConfigError: the class has no such attribute.
@@ -44,7 +44,7 @@ def check_path(collection: str, path: str, known: frozenset[str], cls: type) -> 
 
 
 def is_surely_no_time(cls: type, path: str) -> bool:
-    """Whether an attribute is annotated with nothing but built-in types, such as ``int | None``."""
+    """Return whether an attribute is annotated with nothing but built-in types, such as ``int | None``."""
     try:
         hint: Any = get_type_hints(cls).get(path, Any)
     except Exception:  # noqa: BLE001  # annotations may name what is not there, and run any code
@@ -55,7 +55,7 @@ def is_surely_no_time(cls: type, path: str) -> bool:
 
 
 def follow(item: Any, path: str) -> Any:
-    """The value at a path; None if something on the way is None."""
+    """Return the value at a path; None if something on the way is None."""
     for step in path.split("."):
         if item is None:
             return None
@@ -64,7 +64,7 @@ def follow(item: Any, path: str) -> Any:
 
 
 def strings(item: Any, path: Sequence[str]) -> Iterator[str]:
-    """The strings at a path, of all items of the lists on the way and below its end."""
+    """Iterate over the strings at a path, of all items of the lists on the way and below its end."""
     if item is None:
         return
     if isinstance(item, enum.Enum):

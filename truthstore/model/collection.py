@@ -1,4 +1,4 @@
-"""How the items of one type are stored: id, indexed fields, tags, time, text."""
+"""Collections: the declaration of how items of one type are stored, with id, indexed fields, tags, time and text."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Collection(Generic[T]):
         enc_hook: Callable[[Any], Any] | None,
         dec_hook: Callable[[builtins.type, Any], Any] | None,
         opaque: bool = False,
-        certain: Callable[[T], bool] | None = None,
+        is_canonical: Callable[[T], bool] | None = None,
     ) -> None:
         if not isinstance(index, Mapping):
             raise TypeError(f"index is a dict of fields and their types, not {builtins.type(index).__name__}")
@@ -118,7 +118,7 @@ class Collection(Generic[T]):
                 if field_name not in declared:
                     raise StoreConfigError(f"{name}: lookup of the undeclared field {field_name!r}")
         self.lookups = tuple(tuple(lookup) for lookup in lookups)
-        self._codec = Codec(type, enc_hook=enc_hook, dec_hook=dec_hook, certain=certain)
+        self._codec = Codec(type, enc_hook=enc_hook, dec_hook=dec_hook, is_canonical=is_canonical)
         self._get_id = attrgetter(id)
         self._get_tags = attrgetter(tags) if tags else None
         self._extract: Extract | None = None
@@ -149,7 +149,7 @@ class Collection(Generic[T]):
         enc_hook: Callable[[Any], Any] | None = None,
         dec_hook: Callable[[builtins.type, Any], Any] | None = None,
     ) -> Collection[U]:
-        """Declares how a msgspec Struct, dataclass or attrs class is stored.
+        """Declare how a msgspec Struct, dataclass or attrs class is stored.
 
         Args:
             type: the class.
@@ -199,11 +199,11 @@ class Collection(Generic[T]):
 
     @property
     def is_users(self) -> bool:
-        """Whether users made it. Policies act on users' collections and pass the library's own through."""
+        """True if users made it. Policies act on users' collections and pass the library's own through."""
         return "." not in self.name
 
     def derived(self, suffix: str) -> str:
-        """The name of a collection of the library's own that belongs to this one, like ``results.versions``."""
+        """Return the name of a collection of the library's own that belongs to this one, like ``results.versions``."""
         name = f"{self.name}.{suffix}"
         if not _OWN_NAME.fullmatch(name):
             raise StoreConfigError(f"{name!r} cannot name a collection")
@@ -217,7 +217,7 @@ class Collection(Generic[T]):
         time: str | None = None,
         lookups: Sequence[Sequence[str]] | None = None,
     ) -> Collection[Any]:
-        """Declares a collection of records whose bodies a layer makes and reads itself, such as ``results.versions``.
+        """Declare a collection of records whose bodies a layer makes and read itself, such as ``results.versions``.
 
         Raises:
             StoreConfigError: the declaration makes no sense.
@@ -239,7 +239,7 @@ class Collection(Generic[T]):
         )
 
     def id_of(self, item: T) -> str:
-        """The item's id, checked."""
+        """Return the item's id, checked."""
         if type(item) not in self._taken:
             self._take(type(item))
         return check_id(self._get_id(item))
@@ -255,7 +255,7 @@ class Collection(Generic[T]):
         self._taken.add(given)
 
     def encode(self, item: T, encoding: Encoding = "json", *, indent: bool = False) -> Record:
-        """The record that stands for an item; its revision is still empty.
+        """Return the record that stands for an item, with a new revision.
 
         The bytes are decoded once before they are trusted: an item that could not be read back is refused here.
 
@@ -278,7 +278,7 @@ class Collection(Generic[T]):
         return Record(meta, body)
 
     def decode(self, record: Record) -> T:
-        """The item that a record holds.
+        """Return the item that a record holds.
 
         Raises:
             StoreCorruptError: the body is damaged, does not fit the type, or is still compressed or encrypted.
@@ -302,7 +302,7 @@ class Collection(Generic[T]):
             ) from error
 
     def fields_of(self, item: T) -> dict[str, FieldValue]:
-        """The declared fields as they are indexed."""
+        """Return the declared fields as they are indexed."""
         extract = self._extract
         if extract is None:
             extract = self._extract = extractor(self.fields, self._index_value) or self._follow
@@ -312,7 +312,7 @@ class Collection(Generic[T]):
             return self._follow(item)
 
     def _follow(self, item: T) -> dict[str, FieldValue]:
-        """The same where something on the way is None, or a dict."""
+        """Do the same where something on the way is None, or a dict."""
         return {name: self._index_value(name, follow(item, field.path)) for name, field in self.fields.items()}
 
     def _index_value(self, name: str, value: Any) -> FieldValue:
@@ -322,7 +322,7 @@ class Collection(Generic[T]):
             raise StoreWriteError(f"{self.name}.{name}: {error}", collection=self.name) from error
 
     def tags_of(self, item: T) -> dict[str, str]:
-        """The item's tags, checked."""
+        """Return the item's tags, checked."""
         if self._get_tags is None:
             return {}
         tags = self._get_tags(item)
@@ -333,13 +333,13 @@ class Collection(Generic[T]):
         return check_tags(tags)
 
     def text_of(self, item: T) -> str:
-        """The words that full-text queries look in."""
+        """Return the words for full-text queries."""
         return index_text(part for path in self._text_paths for part in strings(item, path))
 
     def derive(
         self, body: bytes, encoding: str = "json", times: Mapping[str, int | None] | None = None
     ) -> tuple[Mapping[str, FieldValue], Mapping[str, str], str]:
-        """Fields, tags and text of a serialised item.
+        """Return the fields, tags and text of a serialised item.
 
         Args:
             body: the serialised item.
@@ -351,20 +351,43 @@ class Collection(Generic[T]):
             StoreCorruptError: it cannot be read, or holds what could not have been saved.
         """
         item = self._codec.decode(body, encoding)
+        return *self.index(item, times), self.text_of(item)
+
+    def read(self, body: bytes, encoding: str) -> T:
+        """Return a serialised item.
+
+        Raises:
+            StoreCorruptError: it cannot be read.
+        """
+        return self._codec.decode(body, encoding)
+
+    def index(
+        self, item: T, times: Mapping[str, int | None] | None
+    ) -> tuple[Mapping[str, FieldValue], Mapping[str, str]]:
+        """Return the fields and tags of an item that was read.
+
+        Args:
+            item: the item.
+            times: the UTC microseconds of time fields that were kept with it.
+
+        Raises:
+            StoreCorruptError: it holds what could not have been saved.
+        """
         try:
             fields, tags = self.fields_of(item), self.tags_of(item)
         except StoreWriteError as error:
             raise StoreCorruptError(f"it holds what cannot be indexed: {error}", collection=self.name) from error
-        if times:
-            fields.update((name, value) for name, value in times.items() if name in self.fields)
-        return fields, tags, self.text_of(item) if self.text else ""
+        for name, value in (times or {}).items():
+            if name in self.fields:
+                fields[name] = value
+        return fields, tags
 
     def times(self, fields: Mapping[str, FieldValue]) -> dict[str, int | None]:
-        """The part of the fields that cannot be derived again in another time zone."""
+        """Return the part of the fields that cannot be derived again in another time zone."""
         return {name: cast("int | None", fields.get(name)) for name in self._times}
 
     def empty_meta(self, id: str, **values: Any) -> Meta:
-        """Head of a tombstone: every field is None."""
+        """Return the head of a tombstone: every field is None."""
         return Meta(id, fields=dict.fromkeys(self.fields), tags={}, text="", annotations=NO_ANNOTATIONS, **values)
 
     def __reduce__(self) -> NoReturn:
@@ -383,20 +406,20 @@ class Collection(Generic[T]):
 
 
 class _OpaqueItem(msgspec.Struct):
-    """Stands for the items of a collection that has none, only records."""
+    """Stand-in for the items of a collection that has none, only records."""
 
     id: str
 
 
 class Derivation(msgspec.Struct, frozen=True, gc=False):
-    """Derives the text of a body when somebody asks for it.
+    """Derive the fields, tags and text of a body when they are first asked for.
 
     Attributes:
-        collection: what the body belongs to.
+        collection: the collection that the body belongs to.
         body: the serialised item.
         encoding: how it is serialised.
         times: the UTC microseconds of time fields that were kept with it.
-        checksum: of the body that they belong to, by `zlib.crc32`: one that was edited since may tell other times.
+        checksum: of the body that they belong to, by `zlib.crc32`: one that was edited since may hold other times.
     """
 
     collection: Collection[Any]
@@ -405,7 +428,13 @@ class Derivation(msgspec.Struct, frozen=True, gc=False):
     times: Mapping[str, int | None] | None = None
     checksum: int | None = None
 
-    def __call__(self) -> tuple[Mapping[str, FieldValue], Mapping[str, str], str]:
-        """Fields, tags and text."""
+    def fields_and_tags(self) -> tuple[Mapping[str, FieldValue], Mapping[str, str]]:
+        """Return the fields and the tags."""
         edited = self.checksum is not None and self.checksum != zlib.crc32(self.body)
-        return self.collection.derive(self.body, self.encoding, None if edited else self.times)
+        item = self.collection.read(self.body, self.encoding)
+        return self.collection.index(item, None if edited else self.times)
+
+    def text(self) -> str:
+        """Return the words for full-text queries."""
+        collection = self.collection
+        return collection.text_of(collection.read(self.body, self.encoding)) if collection.text else ""

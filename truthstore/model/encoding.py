@@ -1,6 +1,6 @@
 """Items to bytes and back: JSON, MessagePack and YAML through msgspec.
 
-What JSON cannot say is said in strings: NaN and ±Infinity become ``"NaN"``, ``"Infinity"``, ``"-Infinity"`` and come back
+Values that JSON lacks become strings: NaN and ±Infinity become ``"NaN"``, ``"Infinity"``, ``"-Infinity"`` and come back
 as floats where the type says float. Objects that msgspec does not know are turned into the nearest JSON value by
 `plain`, which knows NumPy and pandas by what their objects can do and imports neither.
 """
@@ -47,7 +47,7 @@ _REFUSALS: Final = (
 
 
 def plain(value: Any) -> Any:
-    """The nearest value that JSON can hold, for an object that msgspec does not know.
+    """Return the nearest value that JSON can hold, for an object that msgspec does not know.
 
     NumPy scalars become numbers, arrays lists, pandas timestamps ISO strings, NA and NaT None.
 
@@ -96,7 +96,7 @@ def _without_non_finite(value: Any) -> Any:
 
 
 def pretty(body: bytes) -> bytes:
-    """JSON with an indent of two spaces.
+    """Return JSON with an indent of two spaces.
 
     Raises:
         StoreWriteError: it is not valid, which only a `msgspec.Raw` in it can cause.
@@ -108,19 +108,19 @@ def pretty(body: bytes) -> bytes:
 
 
 class Codec(Generic[T]):
-    """Encodes and decodes the items of one type.
+    """Encode and decode the items of one type.
 
     Args:
         type: a msgspec Struct, dataclass or attrs class.
         enc_hook: turns objects that neither msgspec nor `plain` knows into ones that they know.
         dec_hook: the way back, as in `msgspec.json.Decoder`.
-        certain: says, faster than reading back can, that an item of exactly this type can be read back from the JSON that
-            msgspec makes of it, unless that JSON holds a null. Where it is not certain it says False.
+        is_canonical: returns True for an item that can surely be read back from the JSON that msgspec makes of it, unless
+            that JSON holds a null; faster than reading back.
     """
 
     __slots__ = (
         "_buffers",
-        "_certain",
+        "_is_canonical",
         "_decode_json",
         "_decode_msgpack",
         "_dec_hook",
@@ -137,10 +137,10 @@ class Codec(Generic[T]):
         *,
         enc_hook: Callable[[Any], Any] | None = None,
         dec_hook: Callable[[type, Any], Any] | None = None,
-        certain: Callable[[T], bool] | None = None,
+        is_canonical: Callable[[T], bool] | None = None,
     ) -> None:
         self.type = type
-        self._certain = certain
+        self._is_canonical = is_canonical
         self._dec_hook = dec_hook
         self._hook = _with_fallback(enc_hook) if enc_hook else plain
         self._encode_json_into = msgspec.json.Encoder(enc_hook=self._hook).encode_into
@@ -151,9 +151,9 @@ class Codec(Generic[T]):
         self._decode_msgpack = msgspec.msgpack.Decoder(type, dec_hook=dec_hook).decode
 
     def _encode_json(self, item: Any) -> bytes:
-        """The item as JSON, written into a buffer that is used again: growing a new one each time costs more."""
+        """Return the item as JSON, written into a buffer that is used again: growing a new one each time costs more."""
         try:
-            buffer = self._buffers.pop()  # nobody else has it now, no other thread and no hook that encodes
+            buffer = self._buffers.pop()  # no other thread has it now, and no hook that encodes
         except IndexError:
             buffer = bytearray()
         self._encode_json_into(item, buffer)
@@ -163,7 +163,7 @@ class Codec(Generic[T]):
         return body
 
     def encode(self, item: T, encoding: Encoding = "json") -> bytes:
-        """The item as bytes.
+        """Return the item as bytes.
 
         Raises:
             StoreWriteError: it holds something that cannot be stored.
@@ -193,7 +193,7 @@ class Codec(Generic[T]):
         raise StoreConfigError(f"unknown encoding {encoding!r}: use one of {', '.join(ENCODINGS)}")
 
     def encode_checked(self, item: T, encoding: Encoding = "json") -> bytes:
-        """The item as bytes from which it can be read back.
+        """Return the item as bytes from which it can be read back.
 
         Raises:
             StoreWriteError: it holds something that cannot be stored, or that could not be read back.
@@ -201,7 +201,7 @@ class Codec(Generic[T]):
         if encoding == "json":
             try:
                 body = self._encode_json(item)
-                if self._certain is not None and self._certain(item) and not _holds_null(body):
+                if self._is_canonical is not None and self._is_canonical(item) and not _holds_null(body):
                     return body
                 decoded = self._decode_json(body)
                 # msgspec writes NaN as null; other nulls are read back as None.
@@ -224,14 +224,14 @@ class Codec(Generic[T]):
         return body
 
     def _may_hold_nan(self, item: T) -> bool:
-        """MessagePack shows whether there is a NaN, at a price that few items have to pay."""
+        """Look for a NaN in the item's MessagePack, at a price that few items have to pay."""
         try:
             return _NON_FINITE.search(self._encode_msgpack(item)) is not None
         except _REFUSALS:
             return True  # an integer that MessagePack cannot hold, for one
 
     def decode(self, body: bytes, encoding: str = "json") -> T:
-        """The item that the bytes hold.
+        """Return the item that the bytes hold.
 
         Raises:
             StoreCorruptError: the bytes are damaged, or do not fit the type.

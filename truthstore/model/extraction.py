@@ -1,4 +1,4 @@
-"""Gets the indexed fields out of items, by a function that is written for one collection.
+"""Extraction of the indexed fields from items, by a function that is written for one collection.
 
 A loop over the fields, with what each of their types asks for, takes twice as long as the same written out. So it is
 written out, as dataclasses and attrs do with their methods: each part on the way to several fields is fetched once, and a
@@ -37,7 +37,7 @@ _NAMES: Final = {"EPOCH": EPOCH, "MICROSECOND": MICROSECOND, "UTC": UTC, "Enum":
 
 
 def extractor(fields: Mapping[str, Field], convert: Convert) -> Extract | None:
-    """The function that gives an item's fields as they are indexed; None if a path is not one of plain attributes.
+    """Make the function that returns an item's fields as they are indexed; None if a path is not one of plain attributes.
 
     It raises AttributeError where something on the way has no such attribute, None for one, or is a dict.
 

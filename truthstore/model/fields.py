@@ -1,4 +1,4 @@
-"""Ids, fields and tags: what they may be, and the form in which they are indexed."""
+"""Ids, fields and tags: their limits, and the form in which they are indexed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Field(msgspec.Struct, frozen=True):
 
 
 def to_microseconds(value: datetime | date) -> int:
-    """UTC microseconds since 1970. A naive time means local time; a date means its first moment."""
+    """Convert a time to UTC microseconds since 1970. A naive time means local time; a date means its first moment."""
     if not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)  # noqa: DTZ001  # naive means local, here too
     elif type(value) is datetime and value.tzinfo is UTC:
@@ -68,7 +68,7 @@ def to_microseconds(value: datetime | date) -> int:
 
 
 def check_id(id: object) -> str:
-    """The id, if it can be used.
+    """Return the id, if it can be used.
 
     Raises:
         TypeError: it is not a string.
@@ -89,7 +89,7 @@ def check_id(id: object) -> str:
 
 
 def check_tags(tags: Mapping[Any, Any]) -> dict[str, str]:
-    """The tags, if they are within the limits.
+    """Return the tags, if they are within the limits.
 
     Raises:
         StoreWriteError: they are not strings, hold U+0000 or lone surrogates, or are too many or too long.
@@ -115,7 +115,7 @@ def check_tags(tags: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def check_string(value: str) -> str:
-    """The string, if every backend can keep it.
+    """Return the string, if every backend can keep it.
 
     Raises:
         StoreWriteError: it holds U+0000 or lone surrogates.
@@ -185,7 +185,7 @@ CONVERT: Final[Mapping[type, Callable[[Any], FieldValue]]] = MappingProxyType(
 
 
 def index_value(field: Field, value: Any) -> FieldValue:
-    """A value in the form in which a field is indexed.
+    """Return a value in the form in which a field is indexed.
 
     Raises:
         TypeError, ValueError: it is of another type, or does not fit.

@@ -35,10 +35,10 @@ _decode: Final = msgspec.msgpack.Decoder(_Packed).decode
 
 
 def pack(record: Record) -> bytes:
-    """The bytes of a record.
+    """Return the bytes of a record.
 
     Raises:
-        StoreCorruptError: its fields cannot be told from its body.
+        StoreCorruptError: its fields cannot be derived from its body.
     """
     meta = record.meta
     return _encode(
@@ -61,7 +61,7 @@ def pack(record: Record) -> bytes:
 
 
 def unpack(data: bytes) -> Record:
-    """The record that `pack` was given.
+    """Return the record that `pack` was given.
 
     Raises:
         StoreCorruptError: the bytes are damaged, or another version of this library made them.

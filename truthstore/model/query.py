@@ -1,4 +1,4 @@
-"""Queries: what to look for, in which order, from where.
+"""Queries: conditions, order and page.
 
 `StoreQuery` is what users write; `bind` checks it against a collection and gives a `BoundQuery`, whose `matches` and
 `sort_key` are the reference for every translation into SQL or anything else.
@@ -41,7 +41,7 @@ class Comparison(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreQuery:
-    """What to look for. Every condition must hold; a condition that is not given always holds.
+    """Conditions, order and page of a search. Every condition must hold; one that is not given always holds.
 
     Attributes:
         data_asset: name of the data asset.
@@ -122,11 +122,11 @@ class StoreQuery:
             raise ValueError("offset cannot be combined with after: a cursor already says where to go on")
 
     def replace(self, **changes: Any) -> StoreQuery:
-        """A copy with some conditions changed."""
+        """Return a copy with some conditions changed."""
         return dataclasses.replace(self, **changes)
 
     def bind(self, collection: Collection[Any]) -> BoundQuery:
-        """The query against a collection, checked.
+        """Bind the query to a collection, and check it.
 
         Raises:
             StoreQueryError: it names a field that the collection lacks, compares with a value of the wrong type, or
@@ -135,11 +135,11 @@ class StoreQuery:
         return BoundQuery(self, collection)
 
     def matches(self, meta: Meta, collection: Collection[Any]) -> bool:
-        """Whether an item fulfils the conditions; limit, offset and cursor play no part."""
+        """Return whether an item fulfils the conditions; limit, offset and cursor play no part."""
         return self.bind(collection).matches(meta)
 
     def sort_key(self, meta: Meta, collection: Collection[Any]) -> SortKey:
-        """What items are ordered by, ascending."""
+        """Return the key by which items are ordered, ascending."""
         return self.bind(collection).sort_key(meta)
 
 
@@ -147,20 +147,42 @@ class BoundQuery:
     """A query checked against a collection, its values in index form.
 
     Attributes:
-        query: what the user wrote.
+        query: the query as the user wrote it.
         comparisons: all conditions on fields.
         tags: tags that must be there.
         words: words that must occur.
         ids: the only ids to look at, or None.
         order: the field to order by.
         start: value and id after which to start, or None.
+        limit: at most so many, or None.
+        offset: skip so many.
+        ascending: smallest first.
+        include_deleted: also tombstones.
     """
 
-    __slots__ = ("_filter", "collection", "comparisons", "ids", "order", "query", "start", "tags", "words")
+    __slots__ = (
+        "_filter",
+        "ascending",
+        "collection",
+        "comparisons",
+        "ids",
+        "include_deleted",
+        "limit",
+        "offset",
+        "order",
+        "query",
+        "start",
+        "tags",
+        "words",
+    )
 
     def __init__(self, query: StoreQuery, collection: Collection[Any]) -> None:
         self.query = query
         self.collection = collection
+        self.limit = query.limit
+        self.offset = query.offset
+        self.ascending = query.ascending
+        self.include_deleted = query.include_deleted
         self.comparisons = list(self._compare())
         self.tags = dict(query.tags or {})
         self.words = words(query.text) if query.text is not None else frozenset[str]()
@@ -178,28 +200,8 @@ class BoundQuery:
         self._filter: str | None = None
         self.start = self._read_cursor(query.after) if query.after is not None else None
 
-    @property
-    def limit(self) -> int | None:
-        """At most so many."""
-        return self.query.limit
-
-    @property
-    def offset(self) -> int:
-        """Skip so many."""
-        return self.query.offset
-
-    @property
-    def ascending(self) -> bool:
-        """Smallest first."""
-        return self.query.ascending
-
-    @property
-    def include_deleted(self) -> bool:
-        """Also tombstones."""
-        return self.query.include_deleted
-
     def field_name(self, name: str) -> str:
-        """The name of a field, with ``run_time`` read as the collection's time field.
+        """Return the name of a field, with ``run_time`` read as the collection's time field.
 
         Raises:
             StoreQueryError: the collection has no such field.
@@ -213,7 +215,7 @@ class BoundQuery:
         raise StoreQueryError(f"{collection.name} has no field {shown(name)}: {hint}", collection=collection.name)
 
     def field(self, name: str) -> Field:
-        """The declaration of a field by its checked name."""
+        """Return the declaration of a field by its checked name."""
         return self.collection.fields.get(name) or HEAD_FIELDS[name]
 
     def _compare(self) -> Iterable[Comparison]:
@@ -252,13 +254,13 @@ class BoundQuery:
             raise StoreQueryError(f"{self.collection.name}.{name}: {error}", collection=self.collection.name) from error
 
     def value(self, meta: Meta, name: str) -> FieldValue:
-        """A field of a head by its checked name."""
+        """Return a field of a head by its checked name."""
         if name in self.collection.fields:
             return meta.fields.get(name)
         return cast("FieldValue", getattr(meta, name))
 
     def matches(self, meta: Meta) -> bool:
-        """Whether an item fulfils the conditions."""
+        """Return whether an item fulfils the conditions."""
         if meta.deleted and not self.query.include_deleted:
             return False
         if self.ids is not None and meta.id not in self.ids:
@@ -274,12 +276,12 @@ class BoundQuery:
         return not self.words or self.words.issubset(meta.text.split())
 
     def sort_key(self, meta: Meta) -> SortKey:
-        """What items are ordered by, ascending: None first, then by value, then by id."""
+        """Return the key by which items are ordered, ascending: None first, then by value, then by id."""
         value = self.value(meta, self.order)
         return (value is not None, value, meta.id)
 
     def select(self, records: Iterable[Record]) -> list[Record]:
-        """The reference evaluation: filter, order, cursor, offset and limit over any records."""
+        """Filter, order and page any records: the reference evaluation."""
         found = [record for record in records if self.matches(record.meta)]
         if self.start is not None:
             value, id = self.start
@@ -295,7 +297,7 @@ class BoundQuery:
         return pick(self.offset + self.limit, found, key=lambda record: self.sort_key(record.meta))[self.offset :]
 
     def cursor(self, meta: Meta) -> str:
-        """A cursor that continues this query after an item: pass it as `StoreQuery.after`."""
+        """Return a cursor that continues this query after an item: pass it as `StoreQuery.after`."""
         parts = [self.value(meta, self.order), meta.id, self._fingerprint()]
         import base64
         import json
@@ -339,7 +341,7 @@ class BoundQuery:
 
 
 def _kept(given: Any) -> Any:
-    """A condition whose list of values can be read again and again."""
+    """Return a condition whose list of values can be read again and again."""
     if isinstance(given, tuple | list) and len(given) == 2 and given[0] == "in":  # noqa: PLR2004  # (operator, value)
         values = given[1]
         if isinstance(values, Iterable) and not isinstance(values, str):
@@ -361,7 +363,7 @@ def _query_value(field: Field, value: Any) -> FieldValue:
 
 
 def from_microseconds(value: int) -> datetime:
-    """UTC microseconds since 1970 as an aware datetime in UTC.
+    """Convert UTC microseconds since 1970 to an aware datetime in UTC.
 
     A local time in the first or last hours of the calendar may lie beyond it in UTC: its end is given instead.
     """

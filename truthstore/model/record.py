@@ -1,4 +1,4 @@
-"""What moves between layers: a record is a queryable head (`Meta`), a body of bytes, and a revision.
+"""Records, which move between layers: a queryable head (`Meta`), a body of bytes, and a revision.
 
 Wrappers and backends see only these; Python objects exist above the outermost store.
 """
@@ -9,12 +9,9 @@ import itertools
 import os
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 __all__ = [
     "ABSENT",
@@ -60,7 +57,7 @@ class Condition:
 
     @property
     def requires_absence(self) -> bool:
-        """Whether this is `ABSENT`."""
+        """True for `ABSENT`."""
         return self is ABSENT
 
     def __repr__(self) -> str:
@@ -87,6 +84,18 @@ Expect: TypeAlias = Condition | Revision
 """`ANY`, `ABSENT`, or the revision that must be stored now."""
 
 
+class Derive(Protocol):
+    """The way from a body to the parts of its head that are not there yet."""
+
+    def fields_and_tags(self) -> tuple[Mapping[str, FieldValue], Mapping[str, str]]:
+        """Return the fields and the tags."""
+        ...
+
+    def text(self) -> str:
+        """Return the words for full-text queries."""
+        ...
+
+
 class Meta:
     """The small, queryable part of a record.
 
@@ -99,7 +108,7 @@ class Meta:
         encoding: how the innermost body is serialised: ``json``, ``msgpack`` or ``yaml``.
         stored_at: when this revision was written, UTC microseconds.
         deleted: whether this is a tombstone that a layer keeps.
-        annotations: what wrappers added.
+        annotations: the additions of wrappers.
     """
 
     __slots__ = (
@@ -127,7 +136,7 @@ class Meta:
         encodings: tuple[str, ...] = (),
         stored_at: int = 0,
         annotations: Annotations = NO_ANNOTATIONS,
-        derive: Callable[[], tuple[Mapping[str, FieldValue], Mapping[str, str], str]] | None = None,
+        derive: Derive | None = None,
         *,
         deleted: bool = False,
     ) -> None:
@@ -144,20 +153,19 @@ class Meta:
         self._derive = derive
 
     def _parse(self) -> None:
-        fields: Mapping[str, FieldValue] = {}
-        tags: Mapping[str, str] = {}
-        text = ""
         derive = self._derive
-        if derive is not None:
-            fields, tags, text = derive()
-        if self._fields is None:
-            self._fields = fields
-        if self._tags is None:
-            self._tags = tags
-        if self._text is None:
-            self._text = text
+        if derive is not None:  # else another thread has parsed it meanwhile
+            fields, tags = derive.fields_and_tags()
+            if self._fields is None:
+                self._fields = fields
+            if self._tags is None:
+                self._tags = tags
+            self._release()
+
+    def _release(self) -> None:
         # Last, so that another thread never finds neither the values nor the way to them.
-        self._derive = None
+        if self._fields is not None and self._tags is not None and self._text is not None:
+            self._derive = None
 
     @property
     def fields(self) -> Mapping[str, FieldValue]:
@@ -175,18 +183,21 @@ class Meta:
 
     @property
     def text(self) -> str:
-        """The words that full-text queries look in, casefolded, separated by spaces."""
+        """The words for full-text queries, casefolded, separated by spaces."""
         if self._text is None:
-            self._parse()
+            derive = self._derive
+            if derive is not None:
+                self._text = derive.text()
+                self._release()
         return self._text or ""
 
     @property
     def derivable(self) -> bool:
-        """Whether fields, tags and text can be computed from the body alone."""
+        """True if fields, tags and text can be computed from the body alone."""
         return self.encoding == "json" and not self.encodings and not self.deleted
 
     def replace(self, **changes: Any) -> Meta:
-        """A copy with some attributes changed."""
+        """Return a copy with some attributes changed."""
         values: dict[str, Any] = {
             "derive": self._derive,  # before what it gives: another thread may be deriving
             "fields": self._fields,
@@ -203,7 +214,7 @@ class Meta:
         return Meta(values.pop("id", self.id), **values)
 
     def annotated(self, annotations: Annotations) -> Meta:
-        """A copy with these annotations instead."""
+        """Return a copy with these annotations instead."""
         derive = self._derive  # before what it gives: another thread may be deriving
         return Meta(
             self.id,
@@ -279,7 +290,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         meta: the queryable head.
         body: the bytes, opaque to every layer but the one that made them; None when this is a head only.
-        revision: the write id, chosen by whoever makes the record and stored as it is; a new one by default.
+        revision: the write id, chosen by the writer and stored as it is; a new one by default.
     """
 
     meta: Meta
@@ -292,12 +303,12 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         return self.meta.id
 
     def head(self) -> Record:
-        """The same record without its body."""
+        """Return the same record without its body."""
         return self if self.body is None else Record(self.meta, None, self.revision)
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """What subscribers are told after a write is durable.
+    """A change of one item, announced to subscribers after the write is durable.
 
     Attributes:
         collection: name of the collection.
@@ -311,5 +322,5 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def of(cls, collection: str, head: Record) -> Change:
-        """What a head that was just stored means: a tombstone means a removal."""
+        """Make the change that a head means which was just stored: a tombstone means a removal."""
         return cls(collection, head.meta.id, None if head.meta.deleted else head.revision)

@@ -1,4 +1,4 @@
-r"""Other tools' values as builtins that every encoding keeps: what goes in comes back equal.
+r"""Other tools' values as builtins that every encoding keeps and gives back equal.
 
 | value | becomes |
 |---|---|
@@ -52,7 +52,7 @@ LARGEST: Final = 2**63 - 1
 
 
 def storable(value: Any) -> Any:
-    """The value as builtins, as the table above says.
+    """Return the value as builtins, as the table above says.
 
     Raises:
         ValueError: it holds itself, or is nested deeper than 100 levels.
@@ -61,7 +61,7 @@ def storable(value: Any) -> Any:
 
 
 def storable_mapping(value: Mapping[Any, Any]) -> dict[str, Any]:
-    """The same for a mapping. Keys that become equal as strings are told apart by their type: ``1``, ``1 (str)``.
+    """Do the same for a mapping. Keys that become equal as strings are distinguished by their type: ``1``, ``1 (str)``.
 
     Raises:
         ValueError: it holds itself, or is nested deeper than 100 levels.
@@ -70,12 +70,12 @@ def storable_mapping(value: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def sample(values: Iterable[Any], size: int = SAMPLE_SIZE) -> list[Any]:
-    """The first values, storable; long strings are cut to 1,000 characters. The true count belongs beside them."""
+    """Return the first values, storable; long strings are cut to 1,000 characters. The true count belongs beside them."""
     return [_cut(storable(value)) for value in islice(values, size)]
 
 
 def capped(value: Any, length: int = LIST_LENGTH) -> Any:
-    """A storable value with long lists cut; a last entry says how many are missing: ``"… 900 more"``."""
+    """Return a storable value with long lists cut; a last entry says how many are missing: ``"… 900 more"``."""
     if isinstance(value, dict):
         return {name: capped(inner, length) for name, inner in cast("dict[str, Any]", value).items()}
     if isinstance(value, list):
@@ -86,12 +86,12 @@ def capped(value: Any, length: int = LIST_LENGTH) -> Any:
 
 
 def text_of(value: object) -> str:
-    """Any object as text that can be stored everywhere."""
+    """Return any object as text that every backend can store."""
     return _text(str(value))
 
 
 def name_of(value: object) -> str | None:
-    """A column's or check's name: strings as they are, None for None, names of several levels joined by dots."""
+    """Return a column's or check's name: strings as they are, None for None, names of several levels joined by dots."""
     if isinstance(value, tuple):
         return ".".join(text_of(part) for part in value)
     return None if value is None else text_of(value)
@@ -108,7 +108,7 @@ def _cut(value: Any) -> Any:
 
 
 def _storable(value: Any, above: tuple[int, ...]) -> Any:
-    """`above` holds the ids of the containers that this value lies in."""
+    """Convert a value; `above` holds the ids of the containers that it lies in."""
     if isinstance(value, enum.Enum):
         return _storable(value.value, above)
     if value is None or isinstance(value, bool):
@@ -196,14 +196,14 @@ def _key(key: Any) -> str:
 
 
 def _order(value: Any) -> tuple[str, Any, str]:
-    """Sorts a set's members: numbers by value, all else by their JSON, each kind by itself."""
+    """Sort a set's members: numbers by value, all else by their JSON, each kind by itself."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return "number", value, ""
     return type(value).__name__, 0, json.dumps(value, sort_keys=True)
 
 
 def _array(value: Any) -> Any:
-    """What a NumPy scalar, array, pandas or polars column holds, as Python objects; the value itself if unknown."""
+    """Return the content of a NumPy scalar, array, pandas or polars column as Python objects; the value itself if unknown."""
     kind = getattr(value.dtype, "kind", "")
     if kind in {"M", "m"} and hasattr(value, "astype") and hasattr(value, "item") and not hasattr(value, "array"):
         # NumPy gives nanoseconds as bare integers; microseconds as datetime and timedelta.
@@ -215,7 +215,7 @@ def _array(value: Any) -> Any:
 
 
 def _rows(value: Any) -> list[dict[Any, Any]] | None:
-    """The rows of a table, None for anything else."""
+    """Return the rows of a table, None for anything else."""
     if callable(method := getattr(value, "to_dicts", None)):
         return list(cast("list[dict[Any, Any]]", method()))
     if callable(method := getattr(value, "itertuples", None)):

@@ -1,4 +1,4 @@
-"""What a word is, for full-text queries: one meaning on every backend, no stemming, no stop words."""
+"""Words for full-text queries: one meaning on every backend, no stemming, no stop words."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _WORD: Final = re.compile(r"[^\W_]+")
 
 
 def words(text: str) -> frozenset[str]:
-    """The casefolded runs of letters and digits in a text."""
+    """Return the casefolded runs of letters and digits in a text."""
     return frozenset(_WORD.findall(text.casefold()))
 
 
 def index_text(parts: Iterable[str]) -> str:
-    """The distinct words of several texts, sorted, separated by spaces: what an index keeps."""
+    """Return the distinct words of several texts, sorted, separated by spaces, as an index keeps them."""
     return " ".join(sorted(words("\n".join(parts))))

@@ -17,7 +17,7 @@ B = TypeVar("B")
 
 
 class SideBySide:
-    """Calls a function for many arguments, several at a time.
+    """Call a function for many arguments, several at a time.
 
     Args:
         limit: at most so many at a time; 1 means one after the other, in the caller's thread.
@@ -31,7 +31,7 @@ class SideBySide:
         self._locks: dict[int, threading.Lock] = {}
 
     def __call__(self, work: Callable[[A], B], arguments: Iterable[A]) -> list[B]:
-        """What the calls return, in the order of the arguments; raises what one of them raises."""
+        """Return the results of the calls, in the order of the arguments; an error of one of them is raised."""
         listed = list(arguments)
         if self._limit == 1 or len(listed) < 2:  # noqa: PLR2004  # one needs no company
             return [work(argument) for argument in listed]
@@ -47,7 +47,7 @@ class SideBySide:
             return pool
 
     def close(self) -> None:
-        """Lets the threads of this process go."""
+        """End the threads of this process."""
         pool = self._pools.pop(os.getpid(), None)
         if pool is not None:
             pool.shutdown()

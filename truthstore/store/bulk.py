@@ -23,10 +23,10 @@ CHUNK: Final = 1_000
 
 
 class BulkOperations(RecordOperations, Generic[T]):
-    """Saves, reads and removes many items of one collection.
+    """Save, read and remove many items of one collection.
 
     Args:
-        collection: what the public operations act on.
+        collection: the collection that the public operations act on.
     """
 
     def __init__(self, collection: Collection[T]) -> None:
@@ -43,7 +43,7 @@ class BulkOperations(RecordOperations, Generic[T]):
                     raise TypeError(f"{operation}() of this stack has no option {option!r}: {nearest(option, taken)}")
 
     def save_many(self, items: Iterable[T], *, expect: Expect = ANY, **options: Any) -> list[str]:
-        """Stores many items and returns their ids in order. Reads and writes 1,000 at a time.
+        """Store many items and return their ids in order. Reads and writes 1,000 at a time.
 
         If `items` itself raises, so does this; what was written before stays, and a note on the error says how much.
 
@@ -74,7 +74,7 @@ class BulkOperations(RecordOperations, Generic[T]):
         return stored
 
     def _names_of(self, items: Sequence[T], start: int) -> Iterator[str]:
-        """Ids of items for a message, or their places where they have none."""
+        """Iterate over the ids of items for a message, or their places where they have none."""
         for place, item in enumerate(items, start):
             try:
                 yield self._collection.id_of(item)
@@ -82,7 +82,7 @@ class BulkOperations(RecordOperations, Generic[T]):
                 yield f"item {place}"
 
     def get_many(self, ids: Iterable[str], missing: str = "raise", **options: Any) -> dict[str, T]:
-        """The items with these ids, by id, in the order of the ids. All ids are read first.
+        """Return the items with these ids, by id, in the order of the ids. All ids are read first.
 
         Args:
             ids: the ids.
@@ -106,7 +106,7 @@ class BulkOperations(RecordOperations, Generic[T]):
         return found
 
     def delete_many(self, ids: Iterable[str], **options: Any) -> int:
-        """Removes many items and returns how many there were. All ids are read before the first item is removed."""
+        """Remove many items and return the number of those that existed. All ids are read before the first item is removed."""
         self._check("delete", options)
         source = iter(dict.fromkeys(check_id(id) for id in _not_a_string(ids)))
         deleted: list[str] = []

@@ -1,4 +1,4 @@
-"""Who is told of changes, and whether a store is closed: what all views of one store share."""
+"""The state that all views of one store share: its subscribers, and the flag that it is closed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Callback = Callable[[Sequence[Change]], object]
 
 
 class Lifecycle:
-    """Whether a store is closed, and who is told of its changes: shared by all views of one store."""
+    """The subscribers of a store and the flag that it is closed: shared by all views of one store."""
 
     __slots__ = ("closed", "lock", "subscribers")
 
@@ -26,7 +26,7 @@ class Lifecycle:
         self.subscribers: tuple[weakref.ref[Any], ...] = ()
 
     def subscribe(self, callback: Callback) -> None:
-        """Keeps a weak reference to a callback.
+        """Keep a weak reference to a callback.
 
         Raises:
             TypeError: it is a method of a built-in object, which would be gone at once.
@@ -40,10 +40,10 @@ class Lifecycle:
             self.subscribers = (*alive, reference)
 
     def announce(self, changes: Sequence[Change], of: str) -> None:
-        """Tells every subscriber. The write is durable already, so what they raise is logged.
+        """Call every subscriber. The write is durable already, so an error that one raises is logged.
 
         Args:
-            changes: what was changed.
+            changes: the changes, in order.
             of: the class of the store, for the log.
         """
         for reference in self.subscribers:

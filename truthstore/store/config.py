@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
+
+import msgspec
 
 from truthstore.errors import StoreConfigError, nearest
 from truthstore.model.encoding import ENCODINGS, Encoding
@@ -14,9 +17,7 @@ from truthstore.model.encoding import ENCODINGS, Encoding
 __all__ = [
     "COMPRESSIONS",
     "StoreConfig",
-    "WrittenDecimal",
-    "WrittenFlag",
-    "WrittenNumber",
+    "Text",
     "as_declared",
     "configure",
 ]
@@ -28,52 +29,10 @@ _PLAIN_TYPES: Final[Mapping[str, type]] = {"bool": bool, "int": int, "str": str}
 """Annotations that are checked before a configuration is made of keywords."""
 
 
-class WrittenNumber(int):
-    """A number in a URL or an environment variable: options that take text get the text, ``007`` and not ``7``.
+class Text(str):
+    """A value in a URL or an environment variable: text, which the declared type of its option may convert."""
 
-    Attributes:
-        text: as it was written.
-    """
-
-    text: str
-
-    def __new__(cls, text: str) -> Self:
-        """The number that a text says."""
-        number = super().__new__(cls, text)
-        number.text = text
-        return number
-
-
-class WrittenDecimal(float):
-    """The same for a number with a decimal point.
-
-    Attributes:
-        text: as it was written.
-    """
-
-    text: str
-
-    def __new__(cls, text: str) -> Self:
-        """The number that a text says."""
-        number = super().__new__(cls, text)
-        number.text = text
-        return number
-
-
-class WrittenFlag(int):
-    """The same for true and false: nothing can inherit from bool, so `as_declared` makes one where none takes the text.
-
-    Attributes:
-        text: as it was written.
-    """
-
-    text: str
-
-    def __new__(cls, text: str) -> Self:
-        """The flag that a text says."""
-        flag = super().__new__(cls, text.lower() == "true")
-        flag.text = text
-        return flag
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +94,7 @@ class StoreConfig:
 
 
 def configure(kind: type[C], config: C | None, options: Mapping[str, Any], owner: str) -> C:
-    """The configuration of a store, from an object or from keywords.
+    """Return the configuration of a store, from an object or from keywords.
 
     Args:
         kind: the configuration's class.
@@ -157,7 +116,7 @@ def configure(kind: type[C], config: C | None, options: Mapping[str, Any], owner
         if name not in known:
             raise TypeError(f"{owner} has no option {name!r}: {nearest(name, known)}")
     declared = {option.name: str(option.type) for option in dataclasses.fields(cast("Any", kind))}
-    options = {name: as_declared(declared[name], value) for name, value in options.items()}
+    options = {name: as_declared(name, declared[name], value) for name, value in options.items()}
     for option in dataclasses.fields(cast("Any", kind)):
         wanted = _PLAIN_TYPES.get(str(option.type))
         value = options.get(option.name)
@@ -168,18 +127,31 @@ def configure(kind: type[C], config: C | None, options: Mapping[str, Any], owner
     return kind(**options)
 
 
-def as_declared(declared: str, value: Any) -> Any:
-    """What was written in a URL or an environment variable, for an option: its text where the option takes text.
+def as_declared(name: str, declared: str, value: Any) -> Any:
+    """Convert a `Text` to the type of its option: one that takes text gets ``007`` as it is, and not 7.
 
     Args:
-        declared: the option's annotation.
-        value: any value; those that were not written there stay as they are.
+        name: the option, for messages.
+        declared: its annotation; where it names none of bool, int, float and str, the looks of the text decide.
+        value: any value; all but `Text` stay as they are.
+
+    Raises:
+        TypeError: the text is of none of the declared types.
     """
-    kinds = set(re.findall(r"\w+", declared))
-    if isinstance(value, WrittenFlag):
-        return value.text if "str" in kinds and "bool" not in kinds else bool(value)
-    if isinstance(value, WrittenNumber):
-        return value.text if "str" in kinds and kinds.isdisjoint({"int", "float"}) else int(value)
-    if isinstance(value, WrittenDecimal):
-        return value.text if "str" in kinds and "float" not in kinds else float(value)
-    return value
+    if not isinstance(value, Text):
+        return value
+    kinds = set(re.findall(r"\w+", declared)) & {"bool", "int", "float", "str"} or _kinds_by_looks(value)
+    for kind in (bool, int, float):
+        if kind.__name__ in kinds:
+            with suppress(msgspec.ValidationError):
+                return msgspec.convert(str(value), kind, strict=False)
+    if "str" not in kinds:
+        raise TypeError(f"{name} is {declared}, not text")  # which may be a secret in the wrong place
+    return str(value)
+
+
+def _kinds_by_looks(text: str) -> set[str]:
+    if text.lower() in {"true", "false"}:
+        return {"bool"}
+    is_number = re.fullmatch(r"-?\d{1,18}|-?\d{1,15}\.\d{1,15}", text)
+    return {"int", "float", "str"} if is_number else {"str"}

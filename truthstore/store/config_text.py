@@ -1,4 +1,4 @@
-"""What a YAML file or a URL says in text: variables, options of the types that are declared, and layers."""
+"""Text in a YAML file or a URL: variables, options of the types that are declared, and layers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from truthstore.errors import StoreConfigError
-from truthstore.store.config import WrittenDecimal, WrittenFlag, WrittenNumber, as_declared
+from truthstore.store.config import Text, as_declared
 
 if TYPE_CHECKING:
     from truthstore.store.store import BaseStore
 
-__all__ = ["from_text", "interpolated_options", "layer_of", "settled"]
+__all__ = ["interpolated_options", "layer_of", "settled"]
 
 LAYERS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -32,32 +32,23 @@ _VARIABLE: Final = re.compile(r"\$(\$)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-((?:(?!\
 
 
 def settled(target: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that were written as text, as the parameters of a store or layer declare them."""
+    """Convert options that were written as text, as the parameters of a store or layer declare them."""
     parameters: Mapping[str, inspect.Parameter] = {}
-    with suppress(ValueError):  # what is written in C need not tell
+    with suppress(ValueError):  # a callable written in C need not have one
         parameters = inspect.signature(target).parameters
 
     def as_wanted(name: str, value: Any) -> Any:
         if name in parameters:
             annotation = parameters[name].annotation
-            return as_declared(annotation.__name__ if isinstance(annotation, type) else str(annotation), value)
-        # What takes a configuration takes its fields as keywords too, and `configure` knows their types.
-        return value if "config" in parameters else as_declared("", value)
+            return as_declared(name, annotation.__name__ if isinstance(annotation, type) else str(annotation), value)
+        # A store that takes a configuration takes its fields as keywords too, and `configure` knows their types.
+        return value if "config" in parameters else as_declared(name, "", value)
 
     return {name: as_wanted(name, value) for name, value in options.items()}
 
 
-def from_text(value: str) -> Any:
-    """A value in a URL's query, or in the environment; for true, false and numbers the option's type decides."""
-    if value.lower() in {"true", "false"}:
-        return WrittenFlag(value)
-    if re.fullmatch(r"-?\d{1,18}", value):
-        return WrittenNumber(value)
-    return WrittenDecimal(value) if re.fullmatch(r"-?\d{1,15}\.\d{1,15}", value) else value
-
-
 def interpolated_options(described: Mapping[Any, Any], environment: Mapping[str, str], source: str) -> dict[str, Any]:
-    """Options with their variables replaced.
+    """Return options with their variables replaced.
 
     Raises:
         StoreConfigError: a variable is not set, or a reference is malformed.
@@ -66,12 +57,12 @@ def interpolated_options(described: Mapping[Any, Any], environment: Mapping[str,
 
 
 def _interpolated(value: Any, environment: Mapping[str, str], source: str) -> Any:
-    # Types are declared for options, not for what lies within their values.
+    # Types are declared for options, not for values within them.
     if isinstance(value, dict):
         inside = interpolated_options(value, environment, source)
-        return {name: as_declared("", inner) for name, inner in inside.items()}
+        return {name: as_declared(name, "", inner) for name, inner in inside.items()}
     if isinstance(value, list):
-        return [as_declared("", _interpolated(inner, environment, source)) for inner in value]
+        return [as_declared("", "", _interpolated(inner, environment, source)) for inner in value]
     if not isinstance(value, str):
         return value
 
@@ -94,11 +85,11 @@ def _interpolated(value: Any, environment: Mapping[str, str], source: str) -> An
     result = _VARIABLE.sub(replace, value)
     # A value that is one variable means what it would mean in its place: a number, true or false.
     whole = _VARIABLE.fullmatch(value)
-    return from_text(result) if whole is not None and not whole[1] else result
+    return Text(result) if whole is not None and not whole[1] else result
 
 
 def layer_of(entry: Any, environment: Mapping[str, str], source: str) -> Callable[[BaseStore[Any]], BaseStore[Any]]:
-    """The layer that an entry describes: a name, or a mapping with ``layer`` and its options.
+    """Return the layer that an entry describes: a name, or a mapping with ``layer`` and its options.
 
     Raises:
         StoreConfigError: there is no such layer, or a variable is not set.
@@ -122,7 +113,7 @@ def layer_of(entry: Any, environment: Mapping[str, str], source: str) -> Callabl
 
 
 def _built(value: Any, source: str) -> Any:
-    """A value in which each mapping with a ``type`` that names a class is an object of it: a policy, a cache, a sink."""
+    """Replace each mapping with a ``type`` that names a class by an object of it: a policy, a cache, a sink."""
     if isinstance(value, list):
         return [_built(inner, source) for inner in value]
     if not isinstance(value, dict):

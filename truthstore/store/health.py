@@ -1,4 +1,4 @@
-"""What checks of a store report."""
+"""Reports of the checks of a store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Health", "Verification"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """Whether a store can be used.
+    """The state of a store.
 
     Attributes:
         healthy: it answered.
@@ -31,7 +31,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """What reading everything back found.
+    """The result of reading everything back.
 
     Attributes:
         checked: how many items were read.
@@ -49,7 +49,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Nothing is wrong."""
+        """True if nothing is wrong."""
         return not (self.missing or self.unindexed or self.changed or self.corrupt)
 
     def __bool__(self) -> bool:

@@ -1,14 +1,15 @@
-"""What a store does with records: five operations that each backend has, and their bulk forms made of them."""
+"""The operations of a store on records: five that each backend has, and their bulk forms made of them."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from truthstore.errors import StoreBulkError, StoreConflictError, StoreError, StoreNotFoundError
 from truthstore.model.record import ABSENT, ANY, NONE, Condition, Expect, Options, Record
+from truthstore.store.protocol import RecordStore
 
 if TYPE_CHECKING:
     from truthstore.model.aggregate import Aggregation, Row
@@ -21,48 +22,26 @@ __all__ = ["RecordOperations", "check_expect", "conflict"]
 L = TypeVar("L")
 
 
-class RecordOperations(ABC):
-    """A `RecordStore` that is a layer of a stack.
+class RecordOperations(RecordStore):
+    """A `RecordStore` that is a layer of a stack, with bulk forms that are correct over any backend.
 
-    The bulk forms are correct over any backend; whatever one can do faster it overrides.
+    A backend overrides those that it can do faster.
     """
 
     name: ClassVar[str] = "store"
     OPTIONS: ClassVar[Mapping[str, frozenset[str]]] = MappingProxyType({})
     """For each operation the options that this layer takes."""
 
-    @abstractmethod
-    def put_record(
-        self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
-    ) -> Record:
-        """Stores a record; see `RecordStore`."""
-
-    @abstractmethod
-    def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
-        """The record with its body; see `RecordStore`."""
-
-    @abstractmethod
-    def delete_record(
-        self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
-    ) -> bool:
-        """Removes a record; see `RecordStore`."""
-
-    @abstractmethod
-    def scan(
-        self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
-    ) -> Iterator[Record]:
-        """What a query finds; see `RecordStore`."""
-
     def head_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
-        """The head of a record.
+        """Return the head of a record.
 
         Raises:
             StoreNotFoundError: there is none.
         """
         return self.get_record(id, collection=collection, options=options).head()
 
-    def surely_lacks(self, id: str, *, collection: Collection[Any]) -> bool:
-        """Whether no tombstone and, as far as is known, no item lies under an id; False where asking takes as long as reading.
+    def definitely_absent(self, id: str, *, collection: Collection[Any]) -> bool:
+        """Return True if no tombstone and, as far as is known, no item lies under an id; False where asking takes as long as reading.
 
         A layer asks before it creates. There may be an item all the same, so that needs `ABSENT`.
         """
@@ -71,7 +50,7 @@ class RecordOperations(ABC):
     def put_records(
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> list[Record]:
-        """Stores many records and returns their heads in order.
+        """Store many records and return their heads in order.
 
         Raises:
             StoreBulkError: some were not stored.
@@ -90,7 +69,7 @@ class RecordOperations(ABC):
     def get_records(
         self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
     ) -> dict[str, Record]:
-        """The records that exist among these ids."""
+        """Return the records that exist among these ids."""
         found: dict[str, Record] = {}
         for id in ids:
             try:
@@ -100,7 +79,7 @@ class RecordOperations(ABC):
         return found
 
     def delete_records(self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """Removes many records and returns the ids of those that existed.
+        """Remove many records and return the ids of those that existed.
 
         Raises:
             StoreBulkError: some could not be removed.
@@ -118,18 +97,20 @@ class RecordOperations(ABC):
         return deleted
 
     def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """Ids of what a query finds, in its order."""
+        """Return the ids that a query finds, in its order."""
         return [record.meta.id for record in self.scan(query, collection=collection, options=options)]
 
     def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
-        """How many records fulfil the conditions of a query."""
+        """Return the number of records that fulfil the conditions of a query."""
+        query.bind(collection)  # a wrong cursor is an error, though it plays no part
         everything = query.replace(limit=None, offset=0, after=None)
         return sum(1 for _ in self.scan(everything, collection=collection, options=options))
 
     def aggregate_records(
         self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
     ) -> list[Row]:
-        """Figures over what fulfils the conditions of a query."""
+        """Return figures over the records that fulfil the conditions of a query."""
+        query.bind(collection)  # a wrong cursor is an error, though it plays no part
         everything = query.replace(limit=None, offset=0, after=None)
         return aggregation.over(self.scan(everything, collection=collection, options=options))
 
@@ -140,16 +121,16 @@ class RecordOperations(ABC):
 
     @property
     def indent(self) -> bool:
-        """Whether this stack wants JSON with line breaks."""
+        """True if this stack wants JSON with line breaks."""
         return False
 
     @abstractmethod
     def layers(self) -> Iterator[RecordOperations]:
-        """This layer and those below it, outermost first."""
+        """Iterate over this layer and those below it, outermost first."""
 
 
 def check_expect(expect: object) -> None:
-    """Whether something can be expected of what is stored.
+    """Check that a value can be an expectation.
 
     Raises:
         TypeError: it is neither a condition nor a revision.
@@ -159,7 +140,7 @@ def check_expect(expect: object) -> None:
 
 
 def conflict(id: str, expect: Expect, actual: str | None, *, backend: str, collection: str) -> StoreConflictError:
-    """The error for an expectation that did not hold."""
+    """Return the error for an expectation that did not hold."""
     if expect is ABSENT:
         message = f"{collection} {id!r:.90} exists already: use expect=ANY to overwrite it"
     elif actual is None:

@@ -42,19 +42,19 @@ class BaseStore(BulkOperations[T], Generic[T]):
     """Every operation of a store, over the five methods of `RecordStore`.
 
     A backend extends this and implements `put_record`, `get_record`, `delete_record`, `scan` and `close`; whatever else
-    it can do faster it overrides. Attributes are set in `__init__` and never bound anew, so that `collection()`, which
+    it can do faster it overrides. Attributes are set in `__init__` and never bound again, so that `collection()`, which
     makes a shallow copy, gives a view that shares everything.
 
     Args:
-        collection: what the public operations act on.
+        collection: the collection that the public operations act on.
     """
 
     def layers(self) -> Iterator[BaseStore[Any]]:
-        """This layer and those below it, outermost first."""
+        """Iterate over this layer and those below it, outermost first."""
         yield self
 
     def layer(self, kind: type[L]) -> L:
-        """The outermost layer of a class.
+        """Return the outermost layer of a class.
 
         Raises:
             StoreConfigError: there is none.
@@ -66,7 +66,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
         raise StoreConfigError(f"no {kind.__name__} in this stack: it has {names}")
 
     def collection(self, collection: Collection[U]) -> BaseStore[U]:
-        """The same stack over another collection. Closing either closes both."""
+        """Return the same stack over another collection. Closing either closes both."""
         if not isinstance(collection, Collection):
             raise TypeError(f"collection is a Collection, not {type(collection).__name__}")
         view = copy.copy(self)
@@ -74,7 +74,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
         return cast("BaseStore[U]", view)
 
     def initialize(self) -> None:
-        """Opens the store now instead of at the first operation, so that a wrong setting is found early.
+        """Open the store now instead of at the first operation, so that a wrong setting is found early.
 
         Raises:
             StoreConnectionError: it cannot be opened.
@@ -83,7 +83,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
         self._check()
 
     def save(self, item: T, *, expect: Expect = ANY, **options: Any) -> str:
-        """Stores an item, durably, and returns its id.
+        """Store an item, durably, and return its id.
 
         Args:
             item: the item.
@@ -94,7 +94,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
             StoreConflictError: `expect` did not hold.
             StoreKeyError: the item's id cannot be used.
             StoreWriteError: the item cannot be stored, or writing failed.
-            TypeError: the item is not of the collection's type, or nobody takes an option.
+            TypeError: the item is not of the collection's type, or no layer takes an option.
         """
         if options or self._lifecycle.closed:
             self._check("save", options)
@@ -105,7 +105,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
         return self.put_record(record, collection=collection, expect=expect, options=options or NONE).meta.id
 
     def get(self, id: str, **options: Any) -> T:
-        """The item with this id.
+        """Return the item with this id.
 
         Raises:
             StoreNotFoundError: there is none.
@@ -120,7 +120,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
         return collection.decode(record)
 
     def head(self, id: str, **options: Any) -> Record:
-        """The item's head: fields, tags, size and revision, without its body.
+        """Return the item's head: fields, tags, size and revision, without its body.
 
         Raises:
             StoreNotFoundError: there is none.
@@ -132,7 +132,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
         return record
 
     def exists(self, id: str, **options: Any) -> bool:
-        """Whether there is an item with this id."""
+        """Return whether there is an item with this id."""
         self._check("exists", options)
         try:
             record = self.head_record(check_id(id), collection=self._collection, options=options or NONE)
@@ -141,7 +141,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
         return not record.meta.deleted
 
     def delete(self, id: str, expect: Expect = ANY, **options: Any) -> bool:
-        """Removes an item; False if there was none.
+        """Remove an item; return False if there was none.
 
         Raises:
             StoreConflictError: `expect` did not hold.
@@ -153,12 +153,12 @@ class BaseStore(BulkOperations[T], Generic[T]):
         return self.delete_record(check_id(id), collection=self._collection, expect=expect, options=options or NONE)
 
     def list_ids(self, query: StoreQuery | None = None) -> list[str]:
-        """Ids of what a query finds; without one, of everything, newest first."""
+        """Return the ids that a query finds; without one, all, newest first."""
         self._check()
         return self.scan_ids(_query(query), collection=self._collection)
 
     def query(self, query: StoreQuery | None = None) -> list[T]:
-        """The items that a query finds, in its order.
+        """Return the items that a query finds, in its order.
 
         Raises:
             StoreQueryError: the query does not fit the collection.
@@ -168,7 +168,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
         return [collection.decode(r) for r in self.scan(_query(query), collection=collection, bodies=True)]
 
     def iter_query(self, query: StoreQuery | None = None, batch_size: int = 100) -> Iterator[T]:
-        """The items that a query finds, lazily, `batch_size` at a time; nothing is held between two batches."""
+        """Iterate over the items that a query finds, lazily, `batch_size` at a time; nothing is held between two batches."""
         self._check()
         if batch_size < 1:
             raise ValueError("batch_size is at least 1")
@@ -176,7 +176,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
         return (collection.decode(record) for record in self._pages(_query(query), batch_size, bodies=True))
 
     def entries(self, query: StoreQuery | None = None) -> Iterator[Record]:
-        """Heads of what a query finds, with their revisions, lazily."""
+        """Iterate over the heads that a query finds, with their revisions, lazily."""
         self._check()
         return self._pages(_query(query), PAGE, bodies=False)
 
@@ -210,42 +210,42 @@ class BaseStore(BulkOperations[T], Generic[T]):
             query = query.replace(after=bound.cursor(last.meta), offset=0)
 
     def count(self, query: StoreQuery | None = None) -> int:
-        """How many items fulfil the conditions of a query; its order, limit, offset and cursor play no part."""
+        """Return the number of items that fulfil the conditions of a query; its order, limit, offset and cursor play no part."""
         self._check()
         return self.count_records(_query(query), collection=self._collection)
 
     def clear(self, query: StoreQuery | None = None) -> int:
-        """Removes exactly what `query(query)` finds, without a query everything, and returns how many that were."""
+        """Remove exactly the items that `query(query)` finds, without a query all, and return their number."""
         self._check()
         return self.delete_many(self.list_ids(query))
 
     def get_latest(self, data_asset: str) -> T | None:
-        """The newest item of an asset, or None if it has none."""
+        """Return the newest item of an asset, or None if it has none."""
         found = self.query(StoreQuery(data_asset=data_asset, limit=1))
         return found[0] if found else None
 
     def list_runs(self, data_asset: str) -> list[str]:
-        """Ids of an asset's items, newest first."""
+        """Return ids of an asset's items, newest first."""
         return self.list_ids(StoreQuery(data_asset=data_asset))
 
     def asset_history(self, data_asset: str, limit: int = 10) -> list[T]:
-        """An asset's newest items, newest first."""
+        """Return an asset's newest items, newest first."""
         return self.query(StoreQuery(data_asset=data_asset, limit=limit))
 
     def get_history(self, data_asset: str, limit: int = 10) -> list[Any]:
-        """The same as `asset_history`; stores with versions answer with the versions of an id instead."""
+        """Return the same as `asset_history`; stores with versions answer with the versions of an id instead."""
         return self.asset_history(data_asset, limit)
 
     def get_failures(self, data_asset: str | None = None, limit: int = 100) -> list[T]:
-        """The newest items with status ``failure``, of one asset or of all."""
+        """Return the newest items with status ``failure``, of one asset or of all."""
         return self.query(StoreQuery(data_asset=data_asset, status="failure", limit=limit))
 
     def list_assets(self) -> list[str]:
-        """Names of all assets, sorted."""
+        """Return names of all assets, sorted."""
         return self.distinct("data_asset")
 
     def distinct(self, field: str, query: StoreQuery | None = None) -> list[Any]:
-        """The different values of a field among what fulfils a query, sorted, without None."""
+        """Return the different values of a field among the items that fulfil a query, sorted, without None."""
         name = EVERYTHING.bind(self._collection).field_name(field)
         return [row[name] for row in self.aggregate(query, by=name, metrics=()) if row[name] is not None]
 
@@ -257,7 +257,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
         bucket: str | None = None,
         metrics: str | Sequence[str] = ("count",),
     ) -> list[Row]:
-        """Figures over what fulfils a query, from the index, without reading one body.
+        """Return figures over the items that fulfil a query, from the index, without reading one body.
 
         Args:
             query: which items.
@@ -273,7 +273,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
         return self.aggregate_records(_query(query), aggregation, collection=self._collection)
 
     def subscribe(self, callback: Callback) -> None:
-        """Calls back after every durable write, in the writer's thread, with a sequence of `Change`.
+        """Call back after every durable write, in the writer's thread, with a sequence of `Change`.
 
         The callback is held weakly: keep it alive. It must not raise; if it does, that is logged.
 
@@ -286,13 +286,13 @@ class BaseStore(BulkOperations[T], Generic[T]):
         self._lifecycle.announce(changes, type(self).__name__)
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
-        """Does bounded periodic work: safe to run twice and side by side.
+        """Do bounded periodic work: safe to run twice and side by side.
 
         Args:
             budget: at most about so many seconds; None means until all is done.
 
         Returns:
-            How much of what was done.
+            The amount of work done, by kind.
         """
         self._check()
         if budget is not None and budget < 0:
@@ -300,11 +300,11 @@ class BaseStore(BulkOperations[T], Generic[T]):
         return {}
 
     def verify_records(self, collection: Collection[Any]) -> Verification:
-        """Reads every record back and says what is wrong; backends compare with their index too."""
+        """Read every record back and report damage; backends compare with their index too."""
         return self._read_all(collection, self.get_record)
 
     def verify(self) -> Verification:
-        """Reads every item back and says what is wrong. Changes nothing, and works while others write."""
+        """Read every item back and report damage. Changes nothing, and works while others write."""
         self._check()
         collection = self._collection
         below = self.verify_records(collection)
@@ -325,12 +325,12 @@ class BaseStore(BulkOperations[T], Generic[T]):
         return Verification(checked=checked, corrupt=corrupt)
 
     def rebuild_index(self) -> int:
-        """Makes derived data anew from the bodies and returns how many items it holds; 0 if nothing is derived."""
+        """Make derived data again from the bodies and return the number of items in it; 0 if nothing is derived."""
         self._check()
         return 0
 
     def health_check(self) -> Health:
-        """Whether the store can be used, and if not, why and what to do. Never raises a `StoreError`."""
+        """Report whether the store can be used, and if not, why and what to do. Never raises a `StoreError`."""
         try:
             self._check()
             self.initialize()
@@ -340,7 +340,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
         return Health(healthy=True, backend=self.name)
 
     def stats(self) -> dict[str, Any]:
-        """Figures about the store: backend, collection, number of items and their size in bytes."""
+        """Return figures about the store: backend, collection, number of items and their size in bytes."""
         row = self.aggregate(metrics=("count", "sum:size"))
         return {
             "backend": self.name,
@@ -350,7 +350,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
         }
 
     def close(self) -> None:
-        """Gives up connections and files. Closing twice is harmless; every later operation raises."""
+        """Give up connections and files. Closing twice is harmless; every later operation raises."""
         self._lifecycle.closed = True
 
     def __copy__(self) -> Self:
@@ -378,7 +378,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
 
 
 def _query(query: StoreQuery | None) -> StoreQuery:
-    """The query, or everything without one. Anything else that is false, such as {}, does not mean everything."""
+    """Return the query, or one for everything without one. Anything else that is false, such as {}, is an error."""
     if query is None:
         return EVERYTHING
     if not isinstance(query, StoreQuery):

@@ -1,4 +1,4 @@
-"""A store that decorates another. It forwards everything; a subclass overrides what it changes."""
+"""A store that decorates another. It forwards everything; a subclass overrides the operations that it changes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PAGE: Final = 100
 
 
 class WrapperStore(BaseStore[T], Generic[T]):
-    """Forwards every operation to the store below.
+    """Forward every operation to the store below.
 
     Where a subclass overrides an operation but not its bulk, head or count form, that form is built on the override, so
     that nothing slips past it.
@@ -46,7 +46,7 @@ class WrapperStore(BaseStore[T], Generic[T]):
 
     _FORMS: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "put_record": ("put_records",),
-        "get_record": ("head_record", "get_records", "scan", "surely_lacks"),
+        "get_record": ("head_record", "get_records", "scan", "definitely_absent"),
         "delete_record": ("delete_records",),
         "scan": ("scan_ids", "count_records", "aggregate_records"),
     }
@@ -80,113 +80,113 @@ class WrapperStore(BaseStore[T], Generic[T]):
         """The store below."""
         return self._base
 
-    def surely_lacks(self, id: str, *, collection: Collection[Any]) -> bool:
-        """Forwards; a layer that reads in a way of its own says False."""
-        return self._base.surely_lacks(id, collection=collection)
+    def definitely_absent(self, id: str, *, collection: Collection[Any]) -> bool:
+        """Forward; a layer that reads in a way of its own returns False."""
+        return self._base.definitely_absent(id, collection=collection)
 
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> Record:
-        """Forwards."""
+        """Forward."""
         return self._base.put_record(record, collection=collection, expect=expect, options=options)
 
     def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
-        """Forwards."""
+        """Forward."""
         return self._base.get_record(id, collection=collection, options=options)
 
     def delete_record(
         self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> bool:
-        """Forwards."""
+        """Forward."""
         return self._base.delete_record(id, collection=collection, expect=expect, options=options)
 
     def scan(
         self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
     ) -> Iterator[Record]:
-        """Forwards."""
+        """Forward."""
         return self._base.scan(query, collection=collection, bodies=bodies, options=options)
 
     def head_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
-        """Forwards."""
+        """Forward."""
         return self._base.head_record(id, collection=collection, options=options)
 
     def put_records(
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> list[Record]:
-        """Forwards."""
+        """Forward."""
         return self._base.put_records(records, collection=collection, expect=expect, options=options)
 
     def get_records(
         self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
     ) -> dict[str, Record]:
-        """Forwards."""
+        """Forward."""
         return self._base.get_records(ids, collection=collection, options=options)
 
     def delete_records(self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """Forwards."""
+        """Forward."""
         return self._base.delete_records(ids, collection=collection, options=options)
 
     def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """Forwards."""
+        """Forward."""
         return self._base.scan_ids(query, collection=collection, options=options)
 
     def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
-        """Forwards."""
+        """Forward."""
         return self._base.count_records(query, collection=collection, options=options)
 
     def aggregate_records(
         self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
     ) -> list[Row]:
-        """Forwards."""
+        """Forward."""
         return self._base.aggregate_records(query, aggregation, collection=collection, options=options)
 
     @property
     def encoding(self) -> Encoding:
-        """What the store below wants."""
+        """The choice of the store below."""
         return self._encoding
 
     @property
     def indent(self) -> bool:
-        """What the store below wants."""
+        """The choice of the store below."""
         return self._indent
 
     def layers(self) -> Iterator[BaseStore[Any]]:
-        """This layer and those below it, outermost first."""
+        """Iterate over this layer and those below it, outermost first."""
         yield self
         yield from self._base.layers()
 
     def initialize(self) -> None:
-        """Opens the whole stack."""
+        """Open the whole stack."""
         super().initialize()
         self._base.initialize()
 
     def subscribe(self, callback: Callable[[Sequence[Change]], object]) -> None:
-        """Subscribes where writes become durable: at the backend."""
+        """Subscribe where writes become durable: at the backend."""
         self._base.subscribe(callback)
 
     def get_history(self, data_asset: str, limit: int = 10) -> list[Any]:
-        """What the layers below make of it: where one of them keeps versions, the versions of an id."""
+        """Return the history of the layers below: where one of them keeps versions, the versions of an id."""
         if all(type(layer).get_history in PLAIN_HISTORY for layer in self._base.layers()):
             return self.asset_history(data_asset, limit)
         self._check()
         return self._base.collection(self._collection).get_history(data_asset, limit)
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
-        """Maintains the store below."""
+        """Maintain the store below."""
         super().maintain(budget)
         return self._base.collection(self._collection).maintain(budget)
 
     def rebuild_index(self) -> int:
-        """Rebuilds the index of the store below, for the collection of this one."""
+        """Rebuild the index of the store below, for the collection of this one."""
         super().rebuild_index()
         return self._base.collection(self._collection).rebuild_index()
 
     def verify_records(self, collection: Collection[Any]) -> Verification:
-        """Forwards."""
+        """Forward."""
         return self._base.verify_records(collection)
 
     def health_check(self) -> Health:
-        """Checks the store below, then reads through this layer."""
+        """Check the store below, then read through this layer."""
         below = self._base.health_check()
         if not below.healthy:
             return below
@@ -194,12 +194,12 @@ class WrapperStore(BaseStore[T], Generic[T]):
         return replace(below, healthy=own.healthy, message=own.message)
 
     def stats(self) -> dict[str, Any]:
-        """Figures about the store below, and the names of the layers."""
+        """Return figures about the store below, and the names of the layers."""
         layers = [layer.name for layer in self.layers()]
         return {**self._base.collection(self._collection).stats(), "layers": layers}
 
     def close(self) -> None:
-        """Closes the whole stack."""
+        """Close the whole stack."""
         super().close()
         self._base.close()
 
@@ -219,7 +219,7 @@ def _scan_through_get(
     bodies: bool = False,
     options: Options = NONE,
 ) -> Iterator[Record]:
-    """The scan of a wrapper that overrides only `get_record`: heads from below, bodies through the override."""
+    """Scan for a wrapper that overrides only `get_record`: heads from below, bodies through the override."""
     heads = self.base.scan(query, collection=collection, options=options)
     if not bodies:
         return heads

@@ -15,6 +15,7 @@ from truthstore.testing.faults import (
     SimulatedCrashError,
 )
 from truthstore.testing.machine import Faults, StoreMachine, store_machine
+from truthstore.testing.memory_blobs import MemoryBlobs
 from truthstore.testing.sample import SAMPLES, Sample, make_samples
 from truthstore.testing.suite.blobs import BlobsSuite
 from truthstore.testing.suite.store import StoreSuite
@@ -29,6 +30,7 @@ __all__ = [
     "FaultyStore",
     "LatencyBlobs",
     "ManualClock",
+    "MemoryBlobs",
     "Sample",
     "SimulatedCrashError",
     "StoreMachine",

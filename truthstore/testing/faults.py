@@ -1,4 +1,4 @@
-"""Storage that fails on demand, storage that is slow, and a clock that moves when told.
+"""Storage that fails on demand, storage that is slow, and a clock that moves on request.
 
 `FaultyBlobs` fails a call before or after it took effect. It does not tear writes: a put of blobs is atomic by contract,
 and whether a driver keeps that contract when its process dies shows only in a process that is killed.
@@ -84,7 +84,7 @@ class FaultPlan:
             self.arm(fail_at, kinds[0])
 
     def arm(self, fail_at: int, kind: FaultKind = "before", *, times: int = 1) -> None:
-        """Fails the call with this number, counted from 1 from now on.
+        """Fail the call with this number, counted from 1 from now on.
 
         Args:
             fail_at: the number.
@@ -97,14 +97,14 @@ class FaultPlan:
             self._left, self._kind, self._times = fail_at, kind, times
 
     def disarm(self) -> bool:
-        """Fails no further call; whether `arm` had asked for more failures than came."""
+        """Fail no further call; whether `arm` had asked for more failures than came."""
         with self._lock:
             waiting, self._left, self._random = self._left is not None, None, None
             return waiting
 
     @property
     def crashed(self) -> bool:
-        """Whether the process that uses this object is dead."""
+        """True if the process that uses this object is dead."""
         return self._crashed
 
     def enter(self, method: str, key: str) -> FaultKind | None:
@@ -143,7 +143,7 @@ class FaultPlan:
 
 
 class FaultyBlobs(FaultPlan):
-    """Passes calls on to other blobs, remembers them, and fails the ones that it was told to fail.
+    """Passes calls on to other blobs, remembers them, and fails the ones that its plan names.
 
     With no faults armed it is a counter: see `calls`. A list counts as one call, made when its first key is asked for;
     after taking effect it fails behind its first key, as a list that comes in pages does.
@@ -167,32 +167,32 @@ class FaultyBlobs(FaultPlan):
         self.blobs = blobs
 
     def restarted(self) -> FaultyBlobs:
-        """The same storage as the next process sees it."""
+        """Return the same storage as the next process sees it."""
         return FaultyBlobs(self.blobs)
 
     def get(self, key: str) -> tuple[bytes, Tag]:
-        """The bytes and their tag."""
+        """Return the bytes and their tag."""
         kind = self.enter("get", key)
         found = self.blobs.get(key)
         self.leave("get", key, kind)
         return found
 
     def put(self, key: str, data: bytes, *, expect: BlobExpect = ANY) -> Tag:
-        """Stores bytes and returns their tag."""
+        """Store bytes and return their tag."""
         kind = self.enter("put", key)
         tag = self.blobs.put(key, data, expect=expect)
         self.leave("put", key, kind)
         return tag
 
     def delete(self, key: str, *, expect: BlobExpect = ANY) -> bool:
-        """Removes a key."""
+        """Remove a key."""
         kind = self.enter("delete", key)
         deleted = self.blobs.delete(key, expect=expect)
         self.leave("delete", key, kind)
         return deleted
 
     def list(self, prefix: str, *, after: str | None = None) -> Iterator[str]:
-        """Keys that start with a prefix."""
+        """Return keys that start with a prefix."""
         kind = self.enter("list", prefix)
         for key in self.blobs.list(prefix, after=after):
             yield key
@@ -200,7 +200,7 @@ class FaultyBlobs(FaultPlan):
         self.leave("list", prefix, kind)
 
     def close(self) -> None:
-        """Closes the storage below; a dead process closes nothing."""
+        """Close the storage below; a dead process closes nothing."""
         if not self._crashed:
             self.blobs.close()
 
@@ -225,32 +225,32 @@ class LatencyBlobs:
         self._sleep(self._seconds(method) if callable(self._seconds) else self._seconds)
 
     def get(self, key: str) -> tuple[bytes, Tag]:
-        """The bytes and their tag."""
+        """Return the bytes and their tag."""
         self._wait("get")
         return self.blobs.get(key)
 
     def put(self, key: str, data: bytes, *, expect: BlobExpect = ANY) -> Tag:
-        """Stores bytes and returns their tag."""
+        """Store bytes and return their tag."""
         self._wait("put")
         return self.blobs.put(key, data, expect=expect)
 
     def delete(self, key: str, *, expect: BlobExpect = ANY) -> bool:
-        """Removes a key."""
+        """Remove a key."""
         self._wait("delete")
         return self.blobs.delete(key, expect=expect)
 
     def list(self, prefix: str, *, after: str | None = None) -> Iterator[str]:
-        """Keys that start with a prefix."""
+        """Return keys that start with a prefix."""
         self._wait("list")
         return self.blobs.list(prefix, after=after)
 
     def close(self) -> None:
-        """Closes the storage below, at once."""
+        """Close the storage below, at once."""
         self.blobs.close()
 
 
 class ManualClock:
-    """A clock that stands still until it is told to go on. Calling it gives UTC microseconds since 1970.
+    """A clock that stands still until `advance` moves it. Calling it gives UTC microseconds since 1970.
 
     Args:
         start: the time it shows first; a naive time means local time.
@@ -264,11 +264,11 @@ class ManualClock:
         return self._microseconds
 
     def now(self) -> datetime:
-        """The time that it shows, in UTC."""
+        """Return the time that it shows, in UTC."""
         return EPOCH + timedelta(microseconds=self._microseconds)
 
     def advance(self, seconds: float = 0, **parts: float) -> datetime:
-        """Goes on by so many seconds, and ``minutes=``, ``hours=``, ``days=``; backwards too."""
+        """Go on by so many seconds, and ``minutes=``, ``hours=``, ``days=``; backwards too."""
         with self._lock:
             self._microseconds += timedelta(seconds=seconds, **parts) // timedelta(microseconds=1)
         return self.now()

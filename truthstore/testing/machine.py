@@ -47,12 +47,12 @@ class StoreMachine(StoreModel):
 
     @initialize()
     def open(self) -> None:
-        """Opens the writers."""
+        """Open the writers."""
         self._handles = [self._open() for _ in range(self.writers)]
 
     @rule(writer=st.integers(0, 3), tidy=st.booleans())
     def reopen(self, writer: int, tidy: bool) -> None:  # noqa: FBT001
-        """Closes a store, or just forgets it, and opens another one."""
+        """Close a store, or just forgets it, and opens another one."""
         index = writer % len(self._handles)
         if tidy or not self.independent:
             self._handles[index].store.close()
@@ -60,14 +60,14 @@ class StoreMachine(StoreModel):
 
     @rule(writer=st.integers(0, 3), data=st.data())
     def save(self, writer: int, data: st.DataObject) -> None:
-        """Saves, whatever is there."""
+        """Save, with or without an old item."""
         store, sample = self._store(writer), data.draw(samples(st.sampled_from(self.ids)))
         assert store.save(sample) == sample.id
         self._learn(store, sample)
 
     @rule(writer=st.integers(0, 3), data=st.data())
     def create(self, writer: int, data: st.DataObject) -> None:
-        """Saves put-if-absent."""
+        """Save put-if-absent."""
         store, sample = self._store(writer), data.draw(samples(st.sampled_from(self.ids)))
         if sample.id in self._model:
             with pytest.raises(StoreConflictError):
@@ -79,7 +79,7 @@ class StoreMachine(StoreModel):
     @precondition(lambda self: self._model)
     @rule(writer=st.integers(0, 3), data=st.data())
     def replace(self, writer: int, data: st.DataObject) -> None:
-        """Saves by the revision that is there, or by one that was."""
+        """Save by the revision that is there, or by one that was."""
         store = self._store(writer)
         id = data.draw(st.sampled_from(sorted(self._model)))
         sample = data.draw(samples(st.just(id)))
@@ -92,7 +92,7 @@ class StoreMachine(StoreModel):
 
     @rule(writer=st.integers(0, 3), data=st.data())
     def delete(self, writer: int, data: st.DataObject) -> None:
-        """Deletes, whether it is there or not, and at times by a revision."""
+        """Delete an item that may be missing, at times by a revision."""
         store, id = self._store(writer), data.draw(st.sampled_from(self.ids))
         how = data.draw(st.sampled_from(["any", "stale", "current"]))
         if how == "stale" and self._stale:
@@ -105,7 +105,7 @@ class StoreMachine(StoreModel):
 
     @rule(writer=st.integers(0, 3), data=st.data())
     def save_many(self, writer: int, data: st.DataObject) -> None:
-        """Saves many, at times one id twice."""
+        """Save many, at times one id twice."""
         store = self._store(writer)
         many = data.draw(st.lists(samples(st.sampled_from(self.ids)), max_size=5))
         assert store.save_many(many) == [sample.id for sample in many]
@@ -114,21 +114,21 @@ class StoreMachine(StoreModel):
 
     @rule(writer=st.integers(0, 3), data=st.data())
     def delete_many(self, writer: int, data: st.DataObject) -> None:
-        """Deletes many."""
+        """Delete many."""
         ids = data.draw(st.lists(st.sampled_from(self.ids), max_size=3))
         assert self._store(writer).delete_many(ids) == len(set(ids) & self._model.keys())
         self._forget(ids)
 
     @rule(writer=st.integers(0, 3), query=queries(SAMPLES, known=IDS))
     def clear(self, writer: int, query: StoreQuery) -> None:
-        """Deletes exactly what a query finds."""
+        """Delete exactly the items that a query finds."""
         found = self._found(query)
         assert self._store(writer).clear(query) == len(found)
         self._forget(found)
 
     @rule(writer=st.integers(0, 3), query=queries(SAMPLES, known=IDS), page=st.integers(1, 3))
     def query(self, writer: int, query: StoreQuery, page: int) -> None:
-        """Asks one query in every way."""
+        """Ask one query in every way."""
         store, found = self._store(writer), self._found(query)
         assert store.list_ids(query) == found
         assert [SAMPLES.encode(sample).body for sample in store.query(query)] == [
@@ -139,7 +139,7 @@ class StoreMachine(StoreModel):
 
     @rule(writer=st.integers(0, 3), query=queries(SAMPLES, known=IDS), data=st.data())
     def aggregate(self, writer: int, query: StoreQuery, data: st.DataObject) -> None:
-        """Asks for figures."""
+        """Ask for figures."""
         by = data.draw(st.lists(st.sampled_from(["data_asset", "status", "passed", "seen"]), max_size=2, unique=True))
         bucket = data.draw(st.sampled_from([None, "hour", "day", "week", "month", "year"]))
         matching = query.replace(limit=None, offset=0).bind(SAMPLES).select(self._records())
@@ -148,7 +148,7 @@ class StoreMachine(StoreModel):
 
     @rule(writer=st.integers(0, 3))
     def look_after(self, writer: int) -> None:
-        """Maintains, verifies and rebuilds; nothing that is kept may change."""
+        """Maintain, verify and rebuild; nothing that is kept may change."""
         store = self._store(writer)
         store.maintain()
         verification = store.verify()
@@ -158,7 +158,7 @@ class StoreMachine(StoreModel):
 
     @invariant()
     def every_view_agrees(self) -> None:
-        """get, exists, head, list, count and query say the same, in each store in turn and in an independent one."""
+        """Compare get, exists, head, list, count and query, in each store in turn and in an independent one."""
         if not self._handles:
             return
         self._turn += 1
@@ -179,7 +179,7 @@ class StoreMachine(StoreModel):
         data=st.data(),
     )
     def write_with_fault(self, writer: int, fail_at: int, kind: FaultKind, times: int, data: st.DataObject) -> None:
-        """Writes while the storage fails: an error, or the death of the writer."""
+        """Write while the storage fails: an error, or the death of the writer."""
         wanted: dict[str, Sample | None]
         operation: Callable[[BaseStore[Sample]], object]
         choice = data.draw(st.sampled_from(["save", "create", "replace", "delete", "save_many", "clear"]))
@@ -231,7 +231,7 @@ class StoreMachine(StoreModel):
         except SimulatedCrashError:
             crashed = True
         except StoreConflictError:
-            assert may_conflict, "a conflict with nobody: the operation met its own write"
+            assert may_conflict, "a conflict with no other writer: the operation met its own write"
         except (StoreConfigError, StoreCorruptError, StoreNotFoundError):
             raise  # a failing storage is none of these
         except StoreBulkError as error:
@@ -255,7 +255,7 @@ class StoreMachine(StoreModel):
     def read_with_fault(
         self, writer: int, fail_at: int, kind: FaultKind, query: StoreQuery, data: st.DataObject
     ) -> None:
-        """Reads while the storage fails: an error, or the right answer."""
+        """Read while the storage fails: an error, or the right answer."""
         store, faults = self._handles[writer % len(self._handles)]
         id = data.draw(st.sampled_from(self.ids))
         reads: list[Callable[[], bool]] = [
@@ -293,14 +293,14 @@ def store_machine(
     steps: int = 30,
     effort: float = 0.5,
 ) -> type[unittest.TestCase]:
-    """A test case that drives a store of `SAMPLES`: bind it to a name that starts with ``Test``.
+    """Return a test case that drives a store of `SAMPLES`: bind it to a name that starts with ``Test``.
 
     Args:
         make_store: opens a store at a place.
         make_location: makes an empty place; by default a folder that does not exist yet.
         make_faulty: opens a store and says what makes its storage fail; without it nothing fails.
         writers: how many stores are open at the same time.
-        independent: whether a store opened anew, beside those that are open, sees all that was acknowledged.
+        independent: whether a store opened later, beside those that are open, sees all that was acknowledged.
         steps: length of one run.
         effort: number of runs, as a share of the `max_examples` of the Hypothesis profile.
     """

@@ -1,4 +1,4 @@
-"""What the state machine knows: the open stores, what they ought to hold, and how the two are compared."""
+"""The knowledge of the state machine: the open stores, their expected content, and the comparison of the two."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ EVERYTHING = StoreQuery(order_by="id", ascending=True)
 
 
 class Faults(Protocol):
-    """What makes the storage under one store fail; `FaultyBlobs` is one."""
+    """A switch that makes the storage under one store fail; `FaultPlan` is one."""
 
     def arm(self, fail_at: int, kind: FaultKind = "before", *, times: int = 1) -> None:
-        """Fails the call with this number, counted from 1 from now on, and so many in a row."""
+        """Fail the call with this number, counted from 1 from now on, and so many in a row."""
         ...
 
     def disarm(self) -> bool:
-        """Fails no further call."""
+        """Fail no further call."""
         ...
 
 
 class Handle(NamedTuple):
-    """An open store, and what makes it fail."""
+    """An open store and the switch that makes it fail."""
 
     store: BaseStore[Sample]
     faults: Faults | None
@@ -50,7 +50,7 @@ class StoreModel(RuleBasedStateMachine):
 
     Attributes:
         writers: how many stores are open at the place at the same time.
-        independent: whether a store opened anew, beside those that are open, sees all that was acknowledged.
+        independent: whether a store opened later, beside those that are open, sees all that was acknowledged.
         can_fail: whether `make_faulty` is there.
         ids: the ids that are used.
     """
@@ -62,17 +62,17 @@ class StoreModel(RuleBasedStateMachine):
     _folder: Path | None = None
 
     def make_location(self) -> Any:
-        """An empty place, by default a folder that goes when the run ends."""
+        """Return an empty place, by default a folder that goes when the run ends."""
         folder = Path(tempfile.mkdtemp(prefix="truthstore-"))
         self._folder = folder
         return folder / "store"
 
     def make_store(self, location: Any) -> BaseStore[Sample]:
-        """Opens a store of `SAMPLES` at a place."""
+        """Open a store of `SAMPLES` at a place."""
         raise NotImplementedError("write make_store()")
 
     def make_faulty(self, location: Any) -> tuple[BaseStore[Sample], Faults]:
-        """Opens a store whose storage can be made to fail."""
+        """Open a store whose storage can be made to fail."""
         raise NotImplementedError("write make_faulty(), or leave can_fail alone")
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class StoreModel(RuleBasedStateMachine):
         return self._handles[writer % len(self._handles)].store
 
     def _learn(self, store: BaseStore[Sample], sample: Sample) -> None:
-        """Takes over what a store says it holds for an item that must be there."""
+        """Take over the state of an item that must be there from a store."""
         wanted = SAMPLES.encode(sample)
         head = store.head(sample.id)
         assert dict(head.meta.fields) == dict(wanted.meta.fields)
@@ -141,7 +141,7 @@ class StoreModel(RuleBasedStateMachine):
                 assert store.head(id).revision == self._model[id][1].revision
 
     def _adopt(self, store: BaseStore[Sample], wanted: dict[str, Sample | None], done: set[str]) -> None:
-        """Old or new, nothing between; what was acknowledged is new."""
+        """Take in the state after a failure: old or new, nothing between; after an acknowledgement, new."""
         for id, sample in wanted.items():
             old = self._model.get(id)
             if id in done:
@@ -158,7 +158,7 @@ class StoreModel(RuleBasedStateMachine):
                 self._forget([id])
 
     def teardown(self) -> None:
-        """Closes what is open and removes the place."""
+        """Close the open stores and remove the place."""
         for handle in self._handles:
             handle.store.close()
         if self._folder is not None:

@@ -14,7 +14,7 @@ __all__ = ["SAMPLES", "Sample", "make_samples"]
 
 @dataclass
 class Sample:
-    """What the suites save where the kind of item plays no part.
+    """An item for tests in which the kind of item plays no part.
 
     Attributes:
         id: the id.
@@ -81,7 +81,7 @@ TAGS: Final[tuple[dict[str, str], ...]] = (
 
 
 def make_samples(number: int = 45) -> list[Sample]:
-    """So many samples, the same at every call: ties, None, and neighbours that are easily confused."""
+    """Return so many samples, the same at every call: ties, None, and neighbours that are easily confused."""
     samples: list[Sample] = []
     for i in range(number):
         moment = None if i % 17 == 3 else BASE_TIME + timedelta(hours=(i * 7) % 40, microseconds=i % 2)

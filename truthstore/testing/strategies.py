@@ -105,20 +105,20 @@ NASTY_IDS: Final = (
     "null",
     "None",
 )
-"""Ids that have broken somebody's store."""
+"""Ids that have broken stores."""
 
 _CHARACTERS: Final = st.characters(exclude_categories=("Cc", "Cs"))
 _STORABLE: Final = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 
 
 def ids(max_size: int = MAX_ID) -> st.SearchStrategy[str]:
-    """Ids that every store must take."""
+    """Return ids that every store must take."""
     short = st.text(_CHARACTERS, min_size=1, max_size=min(max_size, 40))
     return st.sampled_from([id for id in NASTY_IDS if len(id) <= max_size]) | short
 
 
 def times() -> st.SearchStrategy[datetime]:
-    """Aware times with microseconds, in several zones, many of them equal."""
+    """Draw aware times with microseconds, in several zones, many of them equal."""
     zones = st.sampled_from([UTC, timezone(timedelta(hours=-8)), timezone(timedelta(hours=5, minutes=30))])
     near = st.builds(
         lambda hours, micro, zone: (BASE_TIME + timedelta(hours=hours, microseconds=micro)).astimezone(zone),
@@ -134,12 +134,12 @@ def _text(max_size: int) -> st.SearchStrategy[str]:
 
 
 def tags() -> st.SearchStrategy[dict[str, str]]:
-    """Tags within the limits."""
+    """Draw tags within the limits."""
     return st.sampled_from(TAGS).map(dict) | st.dictionaries(_text(5).filter(bool), _text(5), max_size=4)
 
 
 def json_values() -> st.SearchStrategy[Any]:
-    """What free-form dicts may hold and get back unchanged: JSON with 64-bit integers and any Unicode."""
+    """Draw values that free-form dicts give back unchanged: JSON with 64-bit integers and any Unicode."""
     leaves: st.SearchStrategy[Any] = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | _text(10)
     leaves |= st.floats(allow_nan=False, allow_infinity=False)
     return st.recursive(
@@ -148,7 +148,7 @@ def json_values() -> st.SearchStrategy[Any]:
 
 
 def samples(id: st.SearchStrategy[str] | None = None) -> st.SearchStrategy[Sample]:
-    """Samples whose fields are often equal, often None, and at times extreme."""
+    """Draw samples whose fields are often equal, often None, and at times extreme."""
     return st.builds(
         Sample,
         id=ids() if id is None else id,
@@ -184,7 +184,7 @@ def _checks() -> st.SearchStrategy[ValidatorResult]:
 
 @st.composite
 def validation_results(draw: st.DrawFn, id: st.SearchStrategy[str] | None = None) -> ValidationResult:
-    """Validation results with statuses and statistics that follow from their checks."""
+    """Draw validation results with statuses and statistics that follow from their checks."""
     checks = draw(st.lists(_checks(), max_size=3))
     return ValidationResult(
         run_id=draw(ids() if id is None else id),
@@ -225,7 +225,7 @@ def _conditions(draw: st.DrawFn, collection: Collection[Any]) -> dict[str, Any]:
 
 @st.composite
 def queries(draw: st.DrawFn, collection: Collection[Any], *, known: Sequence[str] = ()) -> StoreQuery:
-    """Queries of every shape that are valid for a collection.
+    """Query of every shape that are valid for a collection.
 
     Args:
         draw: given by Hypothesis.

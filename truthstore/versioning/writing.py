@@ -88,7 +88,7 @@ class Writing:
     ) -> Record:
         """Saves a new version. Of a head that is damaged nothing is left that could be kept."""
         id = record.meta.id
-        if not isinstance(expect, str) and not expected and self._base.surely_lacks(id, collection=collection):
+        if not isinstance(expect, str) and not expected and self._base.definitely_absent(id, collection=collection):
             first = stamped(record, self.next_stamp(record, saying, None, None))
             with suppress(StoreConflictError):  # there is one after all
                 return self._base.put_record(first, collection=collection, expect=ABSENT, options=options)

@@ -9,11 +9,11 @@ import pytest
 
 from truthstore import RESULTS
 from truthstore.backends.filesystem.log import FileLogStore
-from truthstore.backends.memory import MemoryBlobs
 from truthstore.storage.log.store import LogStore
 from truthstore.storage.objects.object_store import Format
 from truthstore.store.config import StoreConfig
 from truthstore.testing import SAMPLES, FaultyBlobs, Sample, StoreSuite, store_machine
+from truthstore.testing.memory_blobs import MemoryBlobs
 
 
 class TestFileLogStore(StoreSuite):

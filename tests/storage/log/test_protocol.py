@@ -27,12 +27,12 @@ from truthstore import (
 )
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.filesystem.log import FileLogStore
-from truthstore.backends.memory import MemoryBlobs
 from truthstore.model.record import ABSENT, ANY
 from truthstore.storage.log.store import LogStore
 from truthstore.storage.objects.object_store import Format
 from truthstore.store.config import StoreConfig
 from truthstore.testing import SAMPLES, FaultyBlobs, ManualClock, Sample, SimulatedCrashError, make_samples
+from truthstore.testing.memory_blobs import MemoryBlobs
 from truthstore.testing.suite.concurrency import start_child, wait_for_child
 
 LOG = "_truthstore/log/samples/"

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from truthstore import StoreBulkError, StoreConflictError, StoreConnectionError, StoreError, StoreWriteError
-from truthstore.backends.memory import MemoryBlobs
 from truthstore.model.record import ABSENT, ANY
 from truthstore.storage.log.objects import HISTORY
 from truthstore.storage.log.store import LogStore
 from truthstore.storage.objects.object_store import Format
 from truthstore.store.config import StoreConfig
 from truthstore.testing import SAMPLES, Sample
+from truthstore.testing.memory_blobs import MemoryBlobs
 
 
 def make_store(blobs: Any) -> LogStore[Sample]:

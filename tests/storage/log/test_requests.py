@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from truthstore import StoreQuery
-from truthstore.backends.memory import MemoryBlobs
 from truthstore.storage.log.store import LogStore
 from truthstore.storage.objects.object_store import Format
 from truthstore.store.config import StoreConfig
 from truthstore.testing import SAMPLES, FaultyBlobs, Sample
+from truthstore.testing.memory_blobs import MemoryBlobs
 
 
 def make_store(blobs: Any, cache: Path, **options: Any) -> tuple[LogStore[Sample], FaultyBlobs]:

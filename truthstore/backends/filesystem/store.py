@@ -333,7 +333,7 @@ class FileSystemStore(ObjectStore[T]):
                 self._catalog.commit(collection, [Put(record, location.name)], expect=ANY, backend=self.name)
             return record
 
-    def surely_lacks(self, id: str, *, collection: Collection[Any]) -> bool:
+    def definitely_absent(self, id: str, *, collection: Collection[Any]) -> bool:
         """Whether there is no file under the name that the id gets. One of another name may hold it: it is no tombstone."""
         self._ready(collection)
         return not os.access(self._folder.path(collection, id), os.F_OK)

@@ -1,1 +1,1 @@
-"""The conformance suites, by what they ask."""
+"""The conformance suites, by topic."""

@@ -26,18 +26,18 @@ THREADS = 8
 
 
 class OpenBlobs(Protocol):
-    """Opens blobs at the place of the test; what it opens is closed when the test ends."""
+    """A function that opens blobs at the place of the test, and closes them when the test ends."""
 
     def __call__(self) -> Blobs:
-        """New blobs over what is there."""
+        """Open new blobs at the place of the test."""
         ...
 
 
 class BlobsSuite:
-    """What every driver of named bytes must do.
+    """The duties of every driver of named bytes.
 
     A tag names a content: the tags of two contents of one key differ. Whether it also names the write, so that the same
-    bytes written twice get two tags, is the driver's affair; whoever needs that puts a write id into the bytes.
+    bytes written twice get two tags, is the driver's affair; a caller that needs that puts a write id into the bytes.
     No key is a folder of another: beside ``a/b`` there is no ``a``.
 
     Attributes:
@@ -47,7 +47,7 @@ class BlobsSuite:
     concurrent: ClassVar[bool] = True
 
     def make_blobs(self, location: Any) -> Blobs:
-        """Opens the driver under test. The one method that must be written.
+        """Open the driver under test. The one method that must be written.
 
         Args:
             location: the place: the same object means the same place, a new one an empty place.
@@ -56,12 +56,12 @@ class BlobsSuite:
 
     @pytest.fixture
     def location(self, tmp_path: Path) -> Any:
-        """An empty place: a folder that does not exist yet. Override it if a place is something else."""
+        """Return an empty place: a folder that does not exist yet. Override it if a place is something else."""
         return tmp_path / "blobs"
 
     @pytest.fixture
     def open_blobs(self, location: Any) -> Iterator[OpenBlobs]:
-        """Opens blobs at the place of the test."""
+        """Open blobs at the place of the test."""
         with ExitStack() as opened:
 
             def open_blobs() -> Blobs:
@@ -73,7 +73,7 @@ class BlobsSuite:
 
     @pytest.fixture
     def blobs(self, open_blobs: OpenBlobs) -> Blobs:
-        """Empty blobs."""
+        """Open empty blobs."""
         return open_blobs()
 
     def test_it_is_blobs(self, blobs: Blobs):
@@ -305,7 +305,7 @@ class BlobsSuite:
 
 
 def won(blobs: Blobs, key: str, data: bytes, expect: Any) -> bool:
-    """Whether a conditional put went through."""
+    """Return whether a conditional put went through."""
     try:
         blobs.put(key, data, expect=expect)
     except StoreConflictError:
@@ -314,12 +314,12 @@ def won(blobs: Blobs, key: str, data: bytes, expect: Any) -> bool:
 
 
 def race(blobs: Blobs, key: str, expect: Any) -> list[bool]:
-    """Which of several threads put their number with the same expectation."""
+    """Let several threads put their numbers with the same expectation, and return those that succeeded."""
     return at_once(lambda number: won(blobs, key, b"thread %d" % number, expect))
 
 
 def at_once(work: Callable[[int], bool]) -> list[bool]:
-    """Runs some work in several threads that start together."""
+    """Run some work in several threads that start together."""
     barrier = threading.Barrier(THREADS)
 
     def start(number: int) -> bool:

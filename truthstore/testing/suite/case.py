@@ -1,4 +1,4 @@
-"""What the parts of the store suite share: how a store is opened, what it can do, and the oracle it is held against."""
+"""The base of the parts of the store suite: opening a store, its abilities, and the oracle that it is compared with."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ __all__ = ["OpenStore", "StoreCase", "oracle_of", "same_items"]
 
 
 class OpenStore(Protocol):
-    """Opens a store at the place of the test; what it opens is closed when the test ends."""
+    """A function that opens a store at the place of the test, and closes it when the test ends."""
 
     def __call__(self, collection: Collection[Any] = RESULTS, **options: Any) -> BaseStore[Any]:
-        """A new store over what is there."""
+        """Open a store at the place of the test."""
         ...
 
 
 def same_items(collection: Collection[Any], one: Iterable[Any], other: Iterable[Any]) -> bool:
-    """Whether items are equal, in order; NaN equals itself."""
+    """Return whether items are equal, in order; NaN equals itself."""
     return [collection.encode(item).body for item in one] == [collection.encode(item).body for item in other]
 
 
 def oracle_of(store: BaseStore[Any], collection: Collection[Any], items: Iterable[Any]) -> list[Record]:
-    """The records that a store ought to hold for items that were saved.
+    """Return the records that a store ought to hold for items that were saved.
 
     Fields, tags and text come from the items. Only what the store itself decides, size and time of writing, is taken
     from its heads.
@@ -52,7 +52,7 @@ def oracle_of(store: BaseStore[Any], collection: Collection[Any], items: Iterabl
 
 
 class StoreCase:
-    """How a store is opened, and what it can do.
+    """The way to open a store, and its abilities.
 
     Attributes:
         persistent: a store opened later at the same place holds what was saved.
@@ -70,7 +70,7 @@ class StoreCase:
     transparent: ClassVar[bool] = True
 
     def make_store(self, location: Any, *, collection: Collection[Any] = RESULTS, **options: Any) -> BaseStore[Any]:
-        """Opens the store under test. The one method that must be written.
+        """Open the store under test. The one method that must be written.
 
         Args:
             location: the place: the same object means the same place, a new one an empty place.
@@ -82,18 +82,18 @@ class StoreCase:
     def reopen(
         self, store: BaseStore[Any], location: Any, *, collection: Collection[Any] = RESULTS, **options: Any
     ) -> BaseStore[Any]:
-        """Closes a store and opens another one at its place."""
+        """Close a store and opens another one at its place."""
         store.close()
         return self.make_store(location, collection=collection, **options)
 
     @pytest.fixture
     def location(self, tmp_path: Path) -> Any:
-        """An empty place: a folder that does not exist yet. Override it if a place is something else."""
+        """Return an empty place: a folder that does not exist yet. Override it if a place is something else."""
         return tmp_path / "store"
 
     @pytest.fixture
     def open_store(self, location: Any) -> Iterator[OpenStore]:
-        """Opens stores at the place of the test."""
+        """Open stores at the place of the test."""
         with ExitStack() as opened:
 
             def open_store(collection: Collection[Any] = RESULTS, **options: Any) -> BaseStore[Any]:
@@ -105,18 +105,18 @@ class StoreCase:
 
     @pytest.fixture
     def store(self, open_store: OpenStore) -> BaseStore[Sample]:
-        """An empty store of samples."""
+        """Return an empty store of samples."""
         return open_store(SAMPLES)
 
     @pytest.fixture
     def filled(self, store: BaseStore[Sample]) -> BaseStore[Sample]:
-        """A store that holds `make_samples()`."""
+        """Return a store that holds `make_samples()`."""
         store.save_many(make_samples())
         return store
 
     @pytest.fixture
     def oracle(self, filled: BaseStore[Sample]) -> Callable[[StoreQuery], list[str]]:
-        """Answers a query over `filled` with ids, by the reference."""
+        """Answer a query over `filled` with ids, by the reference."""
         records = oracle_of(filled, SAMPLES, make_samples())
 
         def answer(query: StoreQuery) -> list[str]:

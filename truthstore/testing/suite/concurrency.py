@@ -30,7 +30,7 @@ THREADS = 8
 
 
 def at_once(work: Callable[[int], object], threads: int = THREADS) -> list[object]:
-    """Runs some work in several threads that start together; what it returned, or raises what it raised."""
+    """Run some work in several threads that start together, and return its results; an error of one is raised."""
     barrier = threading.Barrier(threads)
 
     def start(number: int) -> object:
@@ -42,7 +42,7 @@ def at_once(work: Callable[[int], object], threads: int = THREADS) -> list[objec
 
 
 def start_child(work: Callable[[], object]) -> int:
-    """Starts some work in a forked process and returns its number.
+    """Start some work in a forked process and return its number.
 
     No other thread may be inside the store meanwhile: a lock that it held would stay locked in the child for ever.
     """
@@ -61,13 +61,13 @@ def start_child(work: Callable[[], object]) -> int:
 
 
 def wait_for_child(child: int) -> None:
-    """Waits for a process that `start_child` started and fails if its work failed."""
+    """Wait for a process that `start_child` started and fails if its work failed."""
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0, "the forked process failed: see its traceback above"
 
 
 def increment(store: BaseStore[Sample], id: str) -> None:
-    """Adds one by compare-and-set, until it succeeds."""
+    """Add one by compare-and-set, until it succeeds."""
     while True:
         revision = store.head(id).revision
         sample = store.get(id)

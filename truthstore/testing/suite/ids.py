@@ -1,4 +1,4 @@
-"""Part of the store suite: ids of every kind, and what keeps items of different places apart."""
+"""Part of the store suite: ids of every kind, and the separation of places."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BAD_IDS = ("", "x" * 1_025, "nul\0", "line\nbreak", "tab\t", "\x7f", "\x85", "\u
 
 
 class IdTests(StoreCase):
-    """Ids of every kind, and what keeps items of different places apart."""
+    """Ids of every kind, and the separation of places."""
 
     def test_any_id_can_be_used(self, store: BaseStore[Sample]):
         for i, id in enumerate(NASTY_IDS):

@@ -46,7 +46,7 @@ MEASUREMENTS = Collection.of(Measurement, id="key", time="moment", index={"value
 
 
 def a_result(run_id: str = "run_1", **changes: Any) -> ValidationResult:
-    """A validation result that holds something of everything."""
+    """Return a validation result that holds something of everything."""
     values: dict[str, Any] = {
         "run_id": run_id,
         "run_time": NOW,

@@ -321,7 +321,7 @@ class FigureTests(StoreCase):
 
     @pytest.fixture
     def figures(self, filled: BaseStore[Sample]) -> Callable[..., list[Row]]:
-        """The reference's answer over `filled`."""
+        """Return the reference's answer over `filled`."""
         records = oracle_of(filled, SAMPLES, make_samples())
 
         def answer(query: StoreQuery, by: Any = (), bucket: str | None = None, metrics: Any = "count") -> list[Row]:

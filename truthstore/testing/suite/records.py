@@ -23,7 +23,7 @@ __all__ = ["RecordTests"]
 
 
 def opaque(id: str, body: bytes, **changes: Any) -> Record:
-    """A record whose body only the layer that made it can read."""
+    """Return a record whose body only the layer that made it can read."""
     meta = SAMPLES.encode(Sample(id, name="name", count=5, moment=BASE_TIME, tags={"a": "b"}, note="some words")).meta
     made = {"size": len(body), "encodings": ("zstd", "aes-gcm"), "text": meta.text}
     return Record(meta.replace(**{**made, **changes}), body)
@@ -140,12 +140,12 @@ class RecordTests(StoreCase):
     def test_what_is_there_is_never_surely_lacking(self, store: BaseStore[Sample]):
         for id in ("item", "é" * 1_024, "../../x"):
             store.save(Sample(id))
-            assert not store.surely_lacks(id, collection=SAMPLES)
+            assert not store.definitely_absent(id, collection=SAMPLES)
 
     def test_a_tombstone_is_never_surely_lacking(self, store: BaseStore[Sample]):
         self._need_transparency()
         store.put_record(Record(SAMPLES.empty_meta("dead", deleted=True), b""), collection=SAMPLES)
-        assert not store.surely_lacks("dead", collection=SAMPLES)
+        assert not store.definitely_absent("dead", collection=SAMPLES)
 
     def test_a_tombstone_is_no_item(self, store: BaseStore[Sample]):
         self._need_transparency()

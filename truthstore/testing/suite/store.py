@@ -13,7 +13,7 @@ __all__ = ["StoreSuite"]
 
 
 class StoreSuite(ItemTests, LifeTests, QueryTests, FigureTests, IdTests, RecordTests, ConcurrencyTests):
-    """What every backend and every wrapper must do.
+    """The duties of every backend and every wrapper.
 
     ```python
     class TestMyStore(StoreSuite):

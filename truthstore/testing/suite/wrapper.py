@@ -1,4 +1,4 @@
-"""The conformance suite of wrappers: all of `StoreSuite` on the stack, and what passes below the wrapper."""
+"""The conformance suite of wrappers: all of `StoreSuite` on the stack, and the calls that reach the store below."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.backends.memory import MemoryData, MemoryStore
 from truthstore.errors import StoreClosedError, StoreError
 from truthstore.items.results import RESULTS
 from truthstore.model.query import StoreQuery
@@ -28,28 +28,27 @@ __all__ = ["WrapperSuite"]
 
 
 class WrapperSuite(StoreSuite):
-    """What every wrapper must do: write `wrap`. The store below is a `MemoryStore`, unless `make_base` is overridden."""
+    """The duties of every wrapper: write `wrap`. The store below is a `MemoryStore`, unless `make_base` is overridden."""
 
     concurrent = False
     shared_between_processes = False
 
     @abstractmethod
     def wrap(self, base: BaseStore[Any]) -> WrapperStore[Any]:
-        """Puts the wrapper under test on top of a store."""
+        """Put the wrapper under test on top of a store."""
 
     def make_base(self, location: Any, *, collection: Collection[Any] = RESULTS, **options: Any) -> BaseStore[Any]:
-        """Opens the store below."""
-        namespace = options.pop("namespace", "default")
-        return MemoryStore(collection=collection, blobs=location.setdefault(namespace, MemoryBlobs()), **options)
+        """Open the store below."""
+        return MemoryStore(collection=collection, data=location, **options)
 
     def make_store(self, location: Any, *, collection: Collection[Any] = RESULTS, **options: Any) -> BaseStore[Any]:
-        """Opens the stack."""
+        """Open the stack."""
         return self.wrap(self.make_base(location, collection=collection, **options))
 
     @pytest.fixture
     def location(self) -> Any:
-        """An empty place: blobs in memory for each namespace."""
-        return {}
+        """Return an empty place."""
+        return MemoryData()
 
     def test_layers_can_be_found(self, store: BaseStore[Sample]):
         outermost, *below = store.layers()
@@ -71,7 +70,7 @@ class WrapperSuite(StoreSuite):
                 layer.list_ids()
 
     def test_many_pass_down_as_one_by_one_do(self):
-        """What the wrapper does to one record it does to each of many: seen from the store below."""
+        """The wrapper treats each of many records as it treats one: seen from the store below."""
         one_by_one = self.wrap(MemoryStore(collection=SAMPLES))
         at_once = self.wrap(MemoryStore(collection=SAMPLES))
         samples = make_samples(12)
@@ -132,12 +131,12 @@ class WrapperSuite(StoreSuite):
 
     @staticmethod
     def _below(store: BaseStore[Any]) -> list[tuple[Any, ...]]:
-        """What lies in the store below, but for what may differ from write to write."""
+        """Return the records in the store below, without the parts that differ from write to write."""
         *_, base = store.layers()
 
-        def told(record: Record) -> tuple[Any, ...]:
+        def parts(record: Record) -> tuple[Any, ...]:
             meta = record.meta
             return (meta.id, meta.encoding, meta.encodings, meta.deleted, sorted(meta.annotations), dict(meta.fields))
 
         query = StoreQuery(order_by="id", ascending=True, include_deleted=True)
-        return [told(record) for record in base.scan(query, collection=SAMPLES, bodies=True)]
+        return [parts(record) for record in base.scan(query, collection=SAMPLES, bodies=True)]
