@@ -1,4 +1,4 @@
-"""Requests side by side: a bounded pool of threads, made when it is first needed and again after a fork."""
+"""Calls in parallel: a bounded pool of threads, made when it is first needed and again after a fork."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["SideBySide"]
+__all__ = ["Parallel"]
 
 A = TypeVar("A")
 B = TypeVar("B")
 
 
-class SideBySide:
+class Parallel:
     """Calls a function for many arguments, several at a time.
 
     Args:
@@ -31,7 +31,7 @@ class SideBySide:
         self._locks: dict[int, threading.Lock] = {}
 
     def __call__(self, work: Callable[[A], B], arguments: Iterable[A]) -> list[B]:
-        """What the calls return, in the order of the arguments; raises what one of them raises."""
+        """Return the results in the order of the arguments; raise what one of the calls raises."""
         listed = list(arguments)
         if self._limit == 1 or len(listed) < 2:  # noqa: PLR2004  # one needs no company
             return [work(argument) for argument in listed]
@@ -47,7 +47,7 @@ class SideBySide:
             return pool
 
     def close(self) -> None:
-        """Lets the threads of this process go."""
+        """End the threads of this process."""
         pool = self._pools.pop(os.getpid(), None)
         if pool is not None:
             pool.shutdown()

@@ -49,7 +49,7 @@ def make_faulty(location: Path) -> tuple[FileLogStore[Sample], FaultyBlobs]:
     store.initialize()
     faulty = FaultyBlobs(store._blobs)
     store._blobs = faulty
-    store._indexes.anew()
+    store._indexes.reset()
     return store, faulty
 
 
@@ -64,7 +64,14 @@ def make_faulty_in_memory(location: Path) -> tuple[LogStore[Sample], FaultyBlobs
     faulty = FaultyBlobs(BLOBS.setdefault(location, MemoryBlobs()))
     config = StoreConfig()
     store = LogStore(
-        SAMPLES, config, Format.of(config), faulty, url="memory://", cache_dir=str(location), fold_at=5, concurrency=4
+        SAMPLES,
+        config,
+        Format.of(config),
+        faulty,
+        url="memory://",
+        cache_dir=str(location),
+        compact_at=5,
+        concurrency=4,
     )
     store.initialize()
     return store, faulty

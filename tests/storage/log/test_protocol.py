@@ -1,4 +1,4 @@
-"""What the protocol promises, one case at a time: dying folders and writers, damage, services that cannot do it."""
+"""What the protocol promises, one case at a time: dying compactors and writers, damage, services that cannot do it."""
 
 from __future__ import annotations
 
@@ -104,11 +104,11 @@ def test_deletes_older_than_a_day_leave_nothing_behind(blobs: MemoryBlobs):
     store.save_many(make_samples(20))
     ids = store.list_ids()
     store.delete_many(ids[:10])
-    assert store.maintain()["markers"] == 0
+    assert store.maintain()["tombstones"] == 0
     assert len(list(blobs.list("_samples/"))) == 20
     clock.advance(days=3)
     done = store.maintain()
-    assert done["markers"] == 10
+    assert done["tombstones"] == 10
     assert len(list(blobs.list("_samples/"))) == 10
     assert sorted(store.list_ids()) == sorted(ids[10:])
     (segment,) = blobs.list(LOG)
@@ -142,7 +142,7 @@ def test_at_every_fault_point_a_save_is_done_or_not(kind: Any, overwrites: bool,
         except (StoreError, SimulatedCrashError):
             pass
         unreached = faulty.disarm()
-        # The next process on this machine tells of a body that nobody else was told of.
+        # The next process on this machine confirms a body that no entry confirmed.
         found = content(make_store(blobs, cache_dir=cache))
         assert found == content(make_store(blobs))
         assert found in ([{"a": 2}] if acknowledged else [{"a": 1} if overwrites else {}, {"a": 2}])
@@ -161,7 +161,7 @@ def test_an_old_id_with_a_long_history_is_overwritten_without_looking_first(blob
     assert content(writer) == {"a": -1}
 
 
-def test_intents_of_dead_writers_are_settled(blobs: MemoryBlobs):
+def test_intents_of_dead_writers_are_resolved(blobs: MemoryBlobs):
     clock = ManualClock()
     make_store(blobs, clock=clock).save_many([Sample("a", count=1), Sample("b", count=1)])
     for id, fail_at in (("a", 3), ("b", 4)):
@@ -174,7 +174,7 @@ def test_intents_of_dead_writers_are_settled(blobs: MemoryBlobs):
     assert content(make_store(blobs, clock=clock)) == {"a": 1, "b": 2}
     clock.advance(minutes=5)
     keeper = make_store(blobs, clock=clock)
-    assert keeper.maintain()["settled"] == 2
+    assert keeper.maintain()["resolved"] == 2
     (segment,) = blobs.list(LOG)
     assert segment.split("-")[2:5] == ["2", "0", "0"]
     assert content(make_store(blobs, clock=clock)) == {"a": 1, "b": 2}
@@ -236,7 +236,7 @@ def test_without_a_place_for_a_cache_it_works_all_the_same(
     assert [path.name for path in (tmp_path / "user").iterdir()] == ["truthstore"]
 
 
-def test_an_index_is_made_anew_from_the_bodies(blobs: MemoryBlobs):
+def test_an_index_is_rebuilt_from_the_bodies(blobs: MemoryBlobs):
     store = make_store(blobs)
     store.save_many(make_samples(30))
     store.delete(store.list_ids()[0])
@@ -293,7 +293,7 @@ def test_who_may_only_read_reads(blobs: MemoryBlobs):
         writer.save(Sample(f"{i}", count=i))
     writer.save(Sample("0", count=5))
     before = dict(blobs._objects)
-    reader = make_store(ReadOnly(blobs), fold_at=3)
+    reader = make_store(ReadOnly(blobs), compact_at=3)
     assert len(content(reader)) == 10
     assert content(reader)["0"] == 5
     with pytest.raises(StoreConnectionError, match="permission"):
@@ -320,7 +320,7 @@ def test_one_failing_request_of_a_thousand_is_named(blobs: MemoryBlobs):
     assert store.count() == 999
 
 
-def test_fields_declared_anew_are_found(blobs: MemoryBlobs, tmp_path: Path):
+def test_fields_declared_later_are_found(blobs: MemoryBlobs, tmp_path: Path):
     from truthstore import Collection
 
     old = Collection.of(Sample, name="samples", index={"count": int})

@@ -127,7 +127,7 @@ def test_many_at_once(filled: MemoryBlobs, tmp_path: Path):
     assert len(counted.calls) == 2 * 100 + 2
 
 
-def test_a_writer_folds_what_it_has_written(tmp_path: Path):
+def test_a_writer_compacts_what_it_has_written(tmp_path: Path):
     blobs = MemoryBlobs()
     store, counted = make_store(blobs, tmp_path)
     for i in range(640):
@@ -139,7 +139,7 @@ def test_a_writer_folds_what_it_has_written(tmp_path: Path):
     assert methods(counted) == ["list entry"]
 
 
-def test_whoever_queries_folds_what_others_left(tmp_path: Path):
+def test_a_query_compacts_what_others_left(tmp_path: Path):
     blobs = MemoryBlobs()
     for i in range(25):
         writer, _ = make_store(blobs, tmp_path / f"writer {i}", concurrency=1)
@@ -161,12 +161,12 @@ def test_a_cold_start_over_100_000_items(tmp_path: Path):
         SAMPLES.encode(Sample("0", name="some name", tags={"team": "data"})), collection=SAMPLES
     )
     (entry,) = index.read_all(index.names())
-    (fact,) = entry.content.facts
-    assert fact.revision == template.revision
-    # The bodies play no part in a cold start: entries that tell of them do.
-    made = type(fact)
+    (row,) = entry.content.confirmed
+    assert row.revision == template.revision
+    # The bodies play no part in a cold start: entries that confirm them do.
+    made = type(row)
     for start in range(0, 100_000, 500):
-        index.add(made(f"item {i}", fact.stamp, f"{i:024x}", fact.head) for i in range(start, start + 500))
+        index.add(made(f"item {i}", row.stamp, f"{i:024x}", row.head) for i in range(start, start + 500))
     writer._index(SAMPLES).maintain(lambda: True)  # what maintain() does, without reading it all first
     counted = FaultyBlobs(blobs)
     config = StoreConfig()
