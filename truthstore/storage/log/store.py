@@ -260,10 +260,10 @@ class LogStore(ObjectStore[T]):
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> Record:
         """Store a record."""
-        (write,) = self._write(collection, [self._put_of(record, expect)])
+        (write,) = self._write(collection, [Write(record.id, record, record.revision, expect)])
         if write.error is not None:
             raise write.error
-        return Record(record.meta, None, write.revision)
+        return record.head()
 
     def put_records(
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
@@ -277,8 +277,8 @@ class LogStore(ObjectStore[T]):
             if expect is ABSENT and id in named:
                 refused[id] = conflict(id, expect, None, backend=self.name, collection=collection.name)
                 continue
-            named[id] = self._put_of(record, expect)
-            heads.append(Record(record.meta, None, named[id].revision))
+            named[id] = Write(record.id, record, record.revision, expect)
+            heads.append(record.head())
         writes = self._write(collection, list(named.values()))
         failed = {write.id: write.error for write in writes if write.error is not None}
         if failed or refused:
@@ -295,20 +295,13 @@ class LogStore(ObjectStore[T]):
             raise write.error
         return write.was_live
 
-    def delete_records(self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """Remove many records in parallel; return the ids of those that were live."""
-        writes = self._write(collection, [Write(id, None, new_revision()) for id in dict.fromkeys(ids)])
+    def _delete(self, collection: Collection[Any], ids: Sequence[str], expect: Expect) -> list[str]:
+        writes = self._write(collection, [Write(id, None, new_revision(), expect) for id in ids])
         deleted = [write.id for write in writes if write.was_live and write.error is None]
         failed = {write.id: write.error for write in writes if write.error is not None}
         if failed:
             raise StoreBulkError(deleted, failed, backend=self.name, collection=collection.name)
         return deleted
-
-    def _delete(self, collection: Collection[Any], ids: Sequence[str], expect: Expect) -> list[str]:
-        return [id for id in ids if self.delete_record(id, collection=collection, expect=expect)]
-
-    def _put_of(self, record: Record, expect: Expect) -> Write:
-        return Write(record.id, record, record.revision, expect)
 
     def _write(self, collection: Collection[Any], writes: list[Write]) -> list[Write]:
         if not writes:
