@@ -83,7 +83,6 @@ class _Head(MetaParts, frozen=True, kw_only=True, omit_defaults=True):
     collection: str
     id: str
     revision: str
-    size: int
     checksum: int
     annotations: dict[str, Any] = msgspec.field(default_factory=dict)
     lineage: Lineage | None = None
@@ -135,7 +134,7 @@ def write_document(record: Record, collection: Collection[Any], lineage: Lineage
             return b'%b,\n  "_truthstore": %b\n}\n' % (body[:-2], tail)
         if body[-1:] == b"}":
             return b'%b,"_truthstore":%b}' % (body[:-1], tail)
-    parts = {**parts_of(meta), "fields": _plain_fields(meta), "size": len(body)}
+    parts: dict[str, Any] = {**parts_of(meta), "fields": _plain_fields(meta), "size": len(body)}
     head = _encode(
         _Head(
             format=FORMAT,
