@@ -24,3 +24,16 @@ def postgresql_18() -> Iterator[PostgreSQL]:
 @pytest.fixture(scope="session")
 def mariadb_server() -> Iterator[MariaDB]:
     yield from started(mariadb())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to the nightly profile those tests of a suite that are not in `smoke` of its class, if that is given.
+
+    Stores that differ in their driver alone need the whole suite once: the log store has it (tests/storage/log).
+    """
+    for item in items:
+        if isinstance(item, pytest.Function):
+            smoke: frozenset[str] | None = getattr(item.cls, "smoke", None)
+            if smoke is not None and item.originalname not in smoke:
+                item.add_marker("nightly")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.backends.cloud_cases import DriverCases
-from tests.backends.cloud_stores import CloudStoreCases
+from tests.backends.cloud_stores import SMOKE, CloudStoreCases
 from tests.services.azurite import Azurite, azurite
 from tests.services.process import started
 from tests.services.proxy import Answer
@@ -224,6 +224,8 @@ def test_options_that_make_no_sense(options: dict[str, Any], words: str):
 class TestAzureBlobStore(StoreSuite):
     """In a container for each test, because Azurite reads all of a container for every list."""
 
+    smoke = SMOKE
+
     @pytest.fixture
     def location(self, server: Azurite, tmp_path: Path) -> Any:
         name = new_container(server)
@@ -252,5 +254,9 @@ def machine_store(container: str) -> AzureBlobStore[Any]:
 
 
 TestAzureMachine = pytest.mark.usefixtures("place")(
-    store_machine(machine_store, make_location=lambda: new_container(places["server"]), writers=2, steps=15, effort=0.1)
+    pytest.mark.nightly(
+        store_machine(
+            machine_store, make_location=lambda: new_container(places["server"]), writers=2, steps=15, effort=0.1
+        )
+    )
 )

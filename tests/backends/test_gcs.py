@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.backends.cloud_cases import DriverCases
-from tests.backends.cloud_stores import CloudStoreCases
+from tests.backends.cloud_stores import SMOKE, CloudStoreCases
 from tests.services.gcs import GCSServer, gcs
 from tests.services.process import started
 from tests.services.proxy import Answer
@@ -144,6 +144,8 @@ def test_options_that_make_no_sense(options: dict[str, Any], words: str):
 
 
 class TestGCSStore(StoreSuite):
+    smoke = SMOKE
+
     @pytest.fixture
     def location(self, tmp_path: Path) -> Any:
         return {"bucket": "bucket", "prefix": f"store-{next(numbers)}/", "cache_dir": tmp_path}
@@ -167,5 +169,7 @@ def machine_store(prefix: str) -> GCSStore[Any]:
 
 
 TestGCSMachine = pytest.mark.usefixtures("place")(
-    store_machine(machine_store, make_location=lambda: f"machine-{next(numbers)}", writers=2, effort=0.2)
+    pytest.mark.nightly(
+        store_machine(machine_store, make_location=lambda: f"machine-{next(numbers)}", writers=2, effort=0.2)
+    )
 )

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from tests.backends.cloud_cases import DriverCases
-from tests.backends.cloud_stores import CloudStoreCases
+from tests.backends.cloud_stores import SMOKE, CloudStoreCases
 from tests.services.process import started
 from tests.services.proxy import Answer
 from tests.services.rclone import rclone
 from tests.services.s3 import S3Server, moto
 from truthstore import RESULTS
-from truthstore.backends.cloud.config import SingleWriterBlobs
+from truthstore.backends.cloud.driver import SingleWriterBlobs
 from truthstore.backends.s3 import S3Blobs, S3Config, S3Store
 from truthstore.errors import StoreConfigError, StoreConflictError, StoreConnectionError, StoreError
 from truthstore.model.record import ABSENT
@@ -304,6 +304,8 @@ def test_compression(options: dict[str, Any], algorithm: str | None):
 
 
 class TestS3Store(StoreSuite):
+    smoke = SMOKE
+
     @pytest.fixture
     def location(self, ready: Any, bucket_name: str, tmp_path: Path) -> Any:
         return {"client": ready, "bucket": bucket_name, "prefix": f"store-{next(numbers)}/", "cache_dir": tmp_path}
@@ -327,5 +329,7 @@ def machine_store(prefix: str) -> S3Store[Any]:
 
 
 TestS3Machine = pytest.mark.usefixtures("place")(
-    store_machine(machine_store, make_location=lambda: f"machine-{next(numbers)}", writers=2, steps=15, effort=0.1)
+    pytest.mark.nightly(
+        store_machine(machine_store, make_location=lambda: f"machine-{next(numbers)}", writers=2, steps=15, effort=0.1)
+    )
 )

@@ -7,35 +7,20 @@ the work of the first attempt, and is reported as a write whose outcome is unkno
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 from urllib.parse import quote
 
-from truthstore.backends.cloud.azure_failures import OWN_ATTEMPT, TROUBLES, trouble_of, unanswered
-from truthstore.backends.cloud.config import (
-    Action,
-    CloudConfig,
-    PerProcess,
-    ascending,
-    cause,
-    content_type,
-    failure,
-    is_index,
-    needed,
-    place_of,
-)
+from truthstore.backends.cloud.config import CloudConfig
+from truthstore.backends.cloud.driver import CloudBlobs, content_type, is_index
+from truthstore.backends.cloud.failures import Action, azure_meaning, cause
 from truthstore.backends.cloud.store import CloudStore
-from truthstore.errors import StoreConfigError, StoreConflictError, StoreError, StoreNotFoundError
-from truthstore.items.results import RESULTS
+from truthstore.errors import StoreConfigError, StoreConflictError, StoreNotFoundError
 from truthstore.model.fields import check_id
 from truthstore.model.record import ABSENT, ANY
-from truthstore.store.config import configure
-from truthstore.store.records import conflict
 
 if TYPE_CHECKING:
-    from truthstore.items.results import ValidationResult
-    from truthstore.model.collection import Collection
     from truthstore.storage.objects.blobs import BlobExpect, Tag
 
 __all__ = ["AzureBlobConfig", "AzureBlobStore", "AzureBlobs"]
@@ -44,9 +29,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 PAGE: Final = 5_000
-CONNECT_SECONDS: Final = 10.0
-NOT_FOUND: Final = 404
-PRECONDITION_FAILED: Final = 412
 TIERS: Final = ("Hot", "Cool", "Cold", "Archive")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -112,7 +94,7 @@ class AzureBlobConfig(CloudConfig):
 
 
 def checked_tier(tier: str) -> str:
-    """A name of an access tier.
+    """Return the name of an access tier, checked.
 
     Raises:
         StoreConfigError: there is no such tier.
@@ -123,7 +105,7 @@ def checked_tier(tier: str) -> str:
 
 
 def connect(config: AzureBlobConfig) -> Any:
-    """A client of the container as the options say.
+    """Make a client of the container of the options.
 
     Raises:
         StoreConfigError: they make no sense.
@@ -139,7 +121,7 @@ def connect(config: AzureBlobConfig) -> Any:
         session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=config.concurrency))
     settings: dict[str, Any] = {
         "transport": RequestsTransport(session=session),
-        "connection_timeout": min(CONNECT_SECONDS, config.timeout),
+        "connection_timeout": config.connect_timeout,
         "read_timeout": config.timeout,
         "retry_policy": ExponentialRetry(
             initial_backoff=1, increment_base=2, retry_total=config.retries, random_jitter_range=1
@@ -179,28 +161,33 @@ def _credential(config: AzureBlobConfig) -> Any:
     return DefaultAzureCredential()
 
 
-class AzureBlobs:
+class AzureBlobs(CloudBlobs):
     """The blobs of a container below a prefix.
 
     Args:
         config: the options.
-        prefix: what the names of all blobs start with.
+        prefix: the beginning of the names of all blobs.
     """
 
-    def __init__(self, config: AzureBlobConfig, prefix: str = "") -> None:
-        needed(config.container, "container", "the Azure store")
-        if not (config.connection_string or config.account_url or config.account_name):
-            raise StoreConfigError("the Azure store needs connection_string=, account_url= or account_name=")
-        self._config = config
-        self._prefix = prefix
-        self._metadata = {str(name): quote(str(value), safe=" /:,;+@") for name, value in config.metadata.items()}
-        self._client = PerProcess[Any](lambda: connect(config), lambda client: client.close())
+    backend = "azure"
+    scheme = "az"
+    noun = "container"
 
-    def __repr__(self) -> str:
-        return f"AzureBlobs({self._config.container!r}, {self._prefix!r})"
+    def __init__(self, config: AzureBlobConfig, prefix: str = "") -> None:
+        super().__init__(config.container, prefix, config.url)
+        if not (config.connection_string or config.account_url or config.account_name):
+            raise StoreConfigError("the azure store needs connection_string=, account_url= or account_name=")
+        self._config = config
+        self._metadata = {str(name): quote(str(value), safe=" /:,;+@") for name, value in config.metadata.items()}
+
+    def _connect(self) -> Any:
+        return connect(self._config)
+
+    def _blob(self, key: str) -> Any:
+        return self._client().get_blob_client(self._prefix + key)
 
     def get(self, key: str) -> tuple[bytes, Tag]:
-        """The bytes and their etag: one request up to 32 MB."""
+        """Return the bytes and their etag: one request up to 32 MB."""
 
         def read(settings: dict[str, Any]) -> tuple[bytes, Tag]:
             answer = self._client().download_blob(self._prefix + key, **settings)
@@ -209,7 +196,7 @@ class AzureBlobs:
         return self._call("read", key, read)
 
     def put(self, key: str, data: bytes, *, expect: BlobExpect = ANY) -> Tag:
-        """Stores bytes: one request up to 64 MB."""
+        """Store bytes: one request up to 64 MB."""
         from azure.storage.blob import ContentSettings, StandardBlobTier
 
         kind = content_type(key) if is_index(key) else self._config.content_type or content_type(key)
@@ -224,26 +211,20 @@ class AzureBlobs:
             arguments["standard_blob_tier"] = StandardBlobTier(self._config.access_tier)
 
         def write(settings: dict[str, Any]) -> Tag:
-            blob = self._client().get_blob_client(self._prefix + key)
-            return str(blob.upload_blob(data, **arguments, **settings)["etag"])
+            return str(self._blob(key).upload_blob(data, **arguments, **settings)["etag"])
 
         return self._call("write", key, write, expect)
 
     def delete(self, key: str, *, expect: BlobExpect = ANY) -> bool:
-        """Removes a key: one request."""
+        """Remove a key: one request."""
         arguments = self._condition(expect)
         try:
-            self._call(
-                "remove",
-                key,
-                lambda settings: self._client().delete_blob(self._prefix + key, **arguments, **settings),
-                expect,
-            )
+            self._call("remove", key, lambda settings: self._blob(key).delete_blob(**arguments, **settings), expect)
         except StoreNotFoundError:
             return False
         except StoreConflictError:
             # What is gone does not have that etag either.
-            if self._call("remove", key, lambda _: self._client().get_blob_client(self._prefix + key).exists()):
+            if self._call("remove", key, lambda _: self._blob(key).exists()):
                 raise
             return False
         return True
@@ -255,50 +236,27 @@ class AzureBlobs:
             return {}
         return {"etag": expect, "match_condition": MatchConditions.IfNotModified}
 
-    def list(self, prefix: str, *, after: str | None = None) -> Iterator[str]:
-        """Keys in ascending order: a request for every 5,000, those before `after` included."""
-        found = ascending(self._names(self._prefix + prefix), self._prefix + after if after else "", "azure")
-        return (name[len(self._prefix) :] for name in found)
+    def _page(self, prefix: str, start: str, token: Any) -> tuple[list[str], Any]:
+        # The service has no start: names up to it are listed, too.
+        def page(settings: dict[str, Any]) -> tuple[list[str], Any]:
+            listed = self._client().list_blob_names(name_starts_with=prefix, results_per_page=PAGE, **settings)
+            pages = listed.by_page(token)
+            return list(next(pages, ())), pages.continuation_token
 
-    def _names(self, prefix: str) -> Iterator[str]:
-        token: str | None = None
-        while True:
-
-            def page(settings: dict[str, Any], token: str | None = token) -> tuple[list[str], str | None]:
-                pages = (
-                    self._client()
-                    .list_blob_names(name_starts_with=prefix, results_per_page=PAGE, **settings)
-                    .by_page(token)
-                )
-                return list(next(pages, ())), pages.continuation_token
-
-            names, token = self._call("list", prefix, page)
-            yield from names
-            if not token:
-                return
+        return self._call("list", prefix[len(self._prefix) :], page)
 
     def set_access_tier(self, key: str, tier: str) -> None:
-        """Moves one blob to another tier.
+        """Move one blob to another tier.
 
         Raises:
             StoreNotFoundError: there is none.
             StoreConfigError: there is no such tier.
         """
         checked_tier(tier)
-        self._call(
-            "write",
-            key,
-            lambda settings: (
-                self._client().get_blob_client(self._prefix + key).set_standard_blob_tier(tier, **settings)
-            ),
-        )
-
-    def close(self) -> None:
-        """Gives up connections."""
-        self._client.close()
+        self._call("change", key, lambda settings: self._blob(key).set_standard_blob_tier(tier, **settings))
 
     def _call(self, action: Action, key: str, request: Callable[[dict[str, Any]], R], expect: BlobExpect = ANY) -> R:
-        """Makes a request and reports its failure in this library's terms."""
+        """Make a request and report its failure in this library's terms."""
         from azure.core.exceptions import AzureError
 
         repeated: list[object] = []
@@ -309,30 +267,9 @@ class AzureBlobs:
         try:
             return request({"retry_hook": note})
         except AzureError as error:
-            raise self._refused(action, key, error, expect, repeated=bool(repeated)) from cause(error)
-
-    def _name(self, key: str) -> str:
-        name = key if key.startswith(self._prefix) else self._prefix + key
-        return f"az://{self._config.container}/{name}"
-
-    def _refused(self, action: Action, key: str, error: Any, expect: BlobExpect, *, repeated: bool) -> StoreError:
-        from azure.core.exceptions import HttpResponseError
-
-        if not isinstance(error, HttpResponseError) or error.status_code is None:
-            return failure("azure", action, self._name(key), unanswered(error))
-        code = getattr(error, "error_code", None)
-        code = str(getattr(code, "value", code) or "")
-        if code in TROUBLES:
-            return failure("azure", action, self._name(key), TROUBLES[code], repeated=repeated)
-        if error.status_code == NOT_FOUND and action != "list":
-            if action == "write" and expect is not ANY:
-                return conflict(key, expect, None, backend="azure", collection="object")
-            return StoreNotFoundError("object", key, backend="azure")
-        if error.status_code == PRECONDITION_FAILED or code == "BlobAlreadyExists":
-            if repeated:
-                return failure("azure", action, self._name(key), OWN_ATTEMPT)
-            return conflict(key, expect, "another etag", backend="azure", collection="object")
-        return failure("azure", action, self._name(key), trouble_of(error.status_code, error), repeated=repeated)
+            answered = getattr(error, "status_code", None) is not None
+            meaning = azure_meaning(error)
+            raise self._error(action, key, meaning, expect, repeated=bool(repeated) and answered) from cause(error)
 
 
 class AzureBlobStore(CloudStore[T]):
@@ -341,7 +278,7 @@ class AzureBlobStore(CloudStore[T]):
     Args:
         config: the options, or
         options: the same as keywords.
-        collection: what the public operations act on.
+        collection: the collection that the public operations act on.
 
     Raises:
         StoreConfigError: options that make no sense.
@@ -349,28 +286,11 @@ class AzureBlobStore(CloudStore[T]):
     """
 
     name: ClassVar[str] = "azure"
-
-    @overload
-    def __init__(
-        self: AzureBlobStore[ValidationResult],
-        config: AzureBlobConfig | None = ...,
-        *,
-        collection: Collection[ValidationResult] = ...,
-        **options: Any,
-    ) -> None: ...
-    @overload
-    def __init__(self, config: AzureBlobConfig | None = ..., *, collection: Collection[T], **options: Any) -> None: ...
-    def __init__(
-        self, config: AzureBlobConfig | None = None, *, collection: Collection[Any] = RESULTS, **options: Any
-    ) -> None:
-        settings = configure(AzureBlobConfig, config, options, "AzureBlobStore")
-        prefix = place_of(settings)
-        blobs = AzureBlobs(settings, prefix)
-        super().__init__(collection, settings, blobs, f"az://{settings.container}/{prefix}", settings.url)
-        self._azure = blobs
+    config_type = AzureBlobConfig
+    driver_type = AzureBlobs
 
     def set_access_tier(self, id: str, tier: str) -> None:
-        """Moves one item to another tier. What is in the archive tier cannot be read until it is moved back.
+        """Move one item to another tier. An item in the archive tier cannot be read until it is moved back.
 
         Args:
             id: the item's id.
@@ -382,7 +302,9 @@ class AzureBlobStore(CloudStore[T]):
         """
         checked_tier(tier)
         self._ready(self._collection)
+        driver = self._driver
+        assert isinstance(driver, AzureBlobs)
         try:
-            self._azure.set_access_tier(self._key(self._collection, check_id(id)), tier)
+            driver.set_access_tier(self._key(self._collection, check_id(id)), tier)
         except StoreNotFoundError:
             raise StoreNotFoundError(self._collection.name, id, backend=self.name) from None

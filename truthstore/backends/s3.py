@@ -8,57 +8,34 @@ and is reported as a write whose outcome is unknown.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 from urllib.parse import urlencode
 
 import tenacity
 
-from truthstore.backends.cloud.config import (
-    Action,
-    CloudConfig,
-    PerProcess,
-    SingleWriterBlobs,
-    ascending,
-    cause,
-    content_type,
-    failure,
-    is_index,
-    needed,
-    place_of,
-)
-from truthstore.backends.cloud.s3_failures import MISSING, OWN_ATTEMPT, REDIRECTED, is_passing, trouble_of, unanswered
+from truthstore.backends.cloud.config import CloudConfig
+from truthstore.backends.cloud.driver import CloudBlobs, content_type, is_index
+from truthstore.backends.cloud.failures import Action, cause, error_of, is_s3_collision, s3_failure, s3_meaning
 from truthstore.backends.cloud.store import CloudStore
-from truthstore.errors import (
-    StoreConfigError,
-    StoreConflictError,
-    StoreError,
-    StoreNotFoundError,
-    StoreNotSupportedError,
-)
-from truthstore.items.results import RESULTS
+from truthstore.errors import StoreConfigError, StoreConflictError, StoreNotFoundError, StoreNotSupportedError
 from truthstore.model.record import ABSENT, ANY, new_revision
-from truthstore.store.config import configure
 from truthstore.store.records import conflict
 
 if TYPE_CHECKING:
-    from truthstore.items.results import ValidationResult
-    from truthstore.model.collection import Collection
-    from truthstore.storage.objects.blobs import BlobExpect, Blobs, Tag
+    from truthstore.storage.objects.blobs import BlobExpect, Tag
 
 __all__ = ["S3Blobs", "S3Config", "S3Store"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-CONNECT_SECONDS: Final = 10.0
 MAX_TAGS: Final = 10
 DISCARDED: Final = 1_000
 SMALL: Final = 1_000_000
-PRECONDITION_FAILED: Final = 412
 SLOW_CLASSES: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
@@ -112,7 +89,7 @@ class S3Config(CloudConfig):
 
 
 def connect(config: S3Config) -> Any:
-    """A client as the options say.
+    """Make a client of the options.
 
     Raises:
         StoreConfigError: they make no sense.
@@ -123,10 +100,10 @@ def connect(config: S3Config) -> Any:
 
     settings: dict[str, Any] = {
         "max_pool_connections": config.concurrency,
-        "connect_timeout": min(CONNECT_SECONDS, config.timeout),
+        "connect_timeout": config.connect_timeout,
         "read_timeout": config.timeout,
         "retries": {"total_max_attempts": config.retries + 1, "mode": "standard"},
-        "user_agent": "truthstore",  # the client's own is put together anew for every request
+        "user_agent": "truthstore",  # the client's own is put together for every request
     }
     if config.endpoint_url:
         # Other services do not know Amazon's checksum trailers, and some keep "aws-chunked" as a content encoding.
@@ -147,42 +124,38 @@ def connect(config: S3Config) -> Any:
 
 
 def _send_at_once(model: Any, params: dict[str, Any], **_: object) -> None:
-    """Has a small body sent with its headers: asking first whether it is welcome doubles the time of a put."""
+    """Send a small body with its headers: to ask for permission first doubles the time of a put."""
     body = params.get("body")
     if model.name == "PutObject" and isinstance(body, BytesIO) and body.getbuffer().nbytes <= SMALL:
         params["headers"].pop("Expect", None)
 
 
-class S3Blobs:
+class S3Blobs(CloudBlobs):
     """The objects of a bucket below a prefix.
 
     Args:
         config: the options.
-        prefix: what the names of all objects start with.
+        prefix: the beginning of the names of all objects.
     """
 
+    backend = "s3"
+    scheme = "s3"
+
     def __init__(self, config: S3Config, prefix: str = "") -> None:
-        needed(config.bucket, "bucket", "the S3 store")
-        self._bucket = config.bucket
-        self._prefix = prefix
+        account = config.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3", os.environ.get("AWS_ENDPOINT_URL", ""))
+        if config.client is not None and config.bucket:
+            account = config.client.meta.endpoint_url
+        super().__init__(config.bucket, prefix, account)
+        self._config = config
+        self._owner = os.getpid()
         self._deletes_conditionally = True if config.endpoint_url is None and config.client is None else None
         self._again = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(is_passing),
+            retry=tenacity.retry_if_exception(is_s3_collision),
             stop=tenacity.stop_after_attempt(config.retries + 1),
             wait=tenacity.wait_random_exponential(0.1, 2),
             reraise=True,
         )
-        given, owner = config.client, os.getpid()
-
-        def client() -> Any:
-            if given is None:
-                return connect(config)
-            if os.getpid() != owner:
-                given.close()  # drops the connections that a fork copied; new ones are made as they are needed
-            return given
-
-        self._client = PerProcess[Any](client, lambda client: client.close())
-        self._arguments: dict[str, Any] = {"Bucket": config.bucket}
+        self._arguments: dict[str, Any] = {}
         if config.server_side_encryption or config.kms_key_id:
             self._arguments["ServerSideEncryption"] = config.server_side_encryption or "aws:kms"
         if config.kms_key_id:
@@ -191,24 +164,32 @@ class S3Blobs:
             self._arguments["Tagging"] = urlencode(config.tags)
         self._class = {"StorageClass": config.storage_class} if config.storage_class != "STANDARD" else {}
 
-    def __repr__(self) -> str:
-        return f"S3Blobs({self._bucket!r}, {self._prefix!r})"
+    def _connect(self) -> Any:
+        given = self._config.client
+        if given is None:
+            return connect(self._config)
+        if os.getpid() != self._owner:
+            given.close()  # drops the connections that a fork copied; new ones are made as they are needed
+        return given
+
+    def _target(self, key: str) -> dict[str, Any]:
+        return {"Bucket": self._bucket, "Key": self._prefix + key}
 
     def get(self, key: str) -> tuple[bytes, Tag]:
-        """The bytes and their etag: one request."""
+        """Return the bytes and their etag: one request."""
 
         def read() -> tuple[bytes, Tag]:
-            answer = self._client().get_object(Bucket=self._bucket, Key=self._prefix + key)
+            answer = self._client().get_object(**self._target(key))
             return answer["Body"].read(), answer["ETag"]
 
         return self._call("read", key, read)
 
     def put(self, key: str, data: bytes, *, expect: BlobExpect = ANY) -> Tag:
-        """Stores bytes: one request."""
+        """Store bytes: one request."""
         arguments = {
             **self._arguments,
             **({} if is_index(key) else self._class),
-            "Key": self._prefix + key,
+            **self._target(key),
             "Body": data,
             "ContentType": content_type(key),
         }
@@ -220,13 +201,13 @@ class S3Blobs:
         return str(answer["ETag"])
 
     def delete(self, key: str, *, expect: BlobExpect = ANY) -> bool:
-        """Removes a key: two requests, because the service does not tell whether there was one."""
-        target = {"Bucket": self._bucket, "Key": self._prefix + key}
+        """Remove a key: two requests, because the service does not say if there was one."""
+        target = self._target(key)
         try:
             actual = self._call("remove", key, lambda: self._client().head_object(**target))["ETag"]
         except StoreNotFoundError:
-            # The answer to HEAD does not tell a missing object from a missing bucket; that to a list does.
-            next(self._names(target["Key"], ""), None)
+            # The answer to HEAD is the same for a missing bucket; that to a list is not.
+            self._page(target["Key"], "", None)
             return False
         if expect is not ANY:
             if actual != expect:
@@ -240,29 +221,30 @@ class S3Blobs:
         return True
 
     def discard(self, keys: Sequence[str]) -> None:
-        """Removes keys, whether they are there or not: one request for every thousand."""
+        """Remove keys, if they are there: one request for every thousand."""
         for start in range(0, len(keys), DISCARDED):
-            some = [{"Key": self._prefix + key} for key in keys[start : start + DISCARDED]]
-            answer = self._call("remove", some[0]["Key"], partial(self._delete_objects, some))
+            some = keys[start : start + DISCARDED]
+            answer = self._call("remove", some[0], partial(self._delete_objects, some))
             for failed in answer.get("Errors", ()):
-                trouble = trouble_of(failed.get("Code", ""), 0, StoreError(failed.get("Message", "")))
-                raise failure("s3", "remove", self._name(failed["Key"]), trouble)
+                meaning = s3_failure(failed.get("Code", ""), failed.get("Message", ""))
+                raise error_of("s3", "remove", f"s3://{self._bucket}/{failed['Key']}", meaning)
 
-    def _delete_objects(self, some: Sequence[Mapping[str, str]]) -> Mapping[str, Any]:
+    def _delete_objects(self, keys: Sequence[str]) -> Mapping[str, Any]:
+        listed = [{"Key": self._prefix + key} for key in keys]
         answer: Mapping[str, Any] = self._client().delete_objects(
-            Bucket=self._bucket, Delete={"Objects": some, "Quiet": True}
+            Bucket=self._bucket, Delete={"Objects": listed, "Quiet": True}
         )
         return answer
 
     def _check_deletes(self) -> None:
-        """Finds out, once, whether another service than Amazon's honours the condition of a delete.
+        """Find out, once, if another service than Amazon's honours the condition of a delete.
 
         Raises:
             StoreNotSupportedError: it does not.
         """
         if self._deletes_conditionally is None:
-            target = {"Bucket": self._bucket, "Key": f"{self._prefix}_truthstore/probe-{new_revision()}"}
-            key = target["Key"]
+            key = f"_truthstore/probe-{new_revision()}"
+            target = self._target(key)
             tag = self._call("write", key, lambda: self._client().put_object(**target, Body=b""))["ETag"]
             try:
                 wrong = tag.replace(tag[1], "0" if tag[1] != "0" else "1", 1)
@@ -275,61 +257,24 @@ class S3Blobs:
         if not self._deletes_conditionally:
             raise StoreNotSupportedError("this service ignores the condition of a delete", backend="s3")
 
-    def list(self, prefix: str, *, after: str | None = None) -> Iterator[str]:
-        """Keys in ascending order: a request for every thousand."""
-        start = self._prefix + (after or "")
-        found = ascending(self._names(self._prefix + prefix, start if after else ""), start if after else "", "s3")
-        return (name[len(self._prefix) :] for name in found)
-
-    def _names(self, prefix: str, start: str) -> Iterator[str]:
-        arguments = {"Bucket": self._bucket, "Prefix": prefix, **({"StartAfter": start} if start else {})}
-
-        def page() -> Mapping[str, Any]:
-            found: Mapping[str, Any] = self._client().list_objects_v2(**arguments)
-            return found
-
-        while True:
-            found = self._call("list", prefix, page)
-            for one in found.get("Contents", ()):
-                yield one["Key"]
-            if not found.get("IsTruncated"):
-                return
-            arguments["ContinuationToken"] = found["NextContinuationToken"]
-
-    def close(self) -> None:
-        """Gives up connections."""
-        self._client.close()
+    def _page(self, prefix: str, start: str, token: Any) -> tuple[list[str], Any]:
+        arguments = {"Bucket": self._bucket, "Prefix": prefix}
+        if start:
+            arguments["StartAfter"] = start
+        if token:
+            arguments["ContinuationToken"] = token
+        found = self._call("list", prefix[len(self._prefix) :], lambda: self._client().list_objects_v2(**arguments))
+        return [one["Key"] for one in found.get("Contents", ())], found.get("NextContinuationToken")
 
     def _call(self, action: Action, key: str, request: Callable[[], R], expect: BlobExpect = ANY) -> R:
-        """Makes a request, again if the service asks for it, and reports its failure in this library's terms."""
+        """Make a request, again if the service asks for it, and report its failure in this library's terms."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             return self._again(request)
-        except ClientError as error:
-            raise self._refused(action, key, error, expect) from cause(error)
-        except BotoCoreError as error:
-            raise failure("s3", action, self._name(key), unanswered(error)) from cause(error)
-
-    def _name(self, key: str) -> str:
-        return f"s3://{self._bucket}/{key if key.startswith(self._prefix) else self._prefix + key}"
-
-    def _refused(self, action: Action, key: str, error: Any, expect: BlobExpect) -> StoreError:
-        answer: Mapping[str, Any] = error.response
-        code = str(answer.get("Error", {}).get("Code", ""))
-        facts: Mapping[str, Any] = answer.get("ResponseMetadata", {})
-        status = int(facts.get("HTTPStatusCode", 0))
-        if code in MISSING and action != "list":
-            if action != "write":
-                return StoreNotFoundError("object", key, backend="s3")
-            if expect is not ANY:
-                return conflict(key, expect, None, backend="s3", collection="object")
-        if status == PRECONDITION_FAILED:
-            if facts.get("RetryAttempts"):
-                return failure("s3", action, self._name(key), OWN_ATTEMPT)
-            return conflict(key, expect, "another tag", backend="s3", collection="object")
-        repeated = bool(facts.get("RetryAttempts")) and code not in REDIRECTED
-        return failure("s3", action, self._name(key), trouble_of(code, status, error), repeated=repeated)
+        except (BotoCoreError, ClientError) as error:
+            meaning, repeated = s3_meaning(error)
+            raise self._error(action, key, meaning, expect, repeated=repeated) from cause(error)
 
 
 class S3Store(CloudStore[T]):
@@ -338,7 +283,7 @@ class S3Store(CloudStore[T]):
     Args:
         config: the options, or
         options: the same as keywords.
-        collection: what the public operations act on.
+        collection: the collection that the public operations act on.
 
     Raises:
         StoreConfigError: options that make no sense.
@@ -346,26 +291,5 @@ class S3Store(CloudStore[T]):
     """
 
     name: ClassVar[str] = "s3"
-
-    @overload
-    def __init__(
-        self: S3Store[ValidationResult],
-        config: S3Config | None = ...,
-        *,
-        collection: Collection[ValidationResult] = ...,
-        **options: Any,
-    ) -> None: ...
-    @overload
-    def __init__(self, config: S3Config | None = ..., *, collection: Collection[T], **options: Any) -> None: ...
-    def __init__(
-        self, config: S3Config | None = None, *, collection: Collection[Any] = RESULTS, **options: Any
-    ) -> None:
-        settings = configure(S3Config, config, options, "S3Store")
-        prefix = place_of(settings)
-        blobs: Blobs = S3Blobs(settings, prefix)
-        if settings.single_writer:
-            blobs = SingleWriterBlobs(blobs, self.name)
-        account = settings.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3", os.environ.get("AWS_ENDPOINT_URL", ""))
-        if settings.client is not None:
-            account = settings.client.meta.endpoint_url
-        super().__init__(collection, settings, blobs, f"s3://{settings.bucket}/{prefix}", account)
+    config_type = S3Config
+    driver_type = S3Blobs

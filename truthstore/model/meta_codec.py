@@ -1,4 +1,7 @@
-"""Whole records as bytes, head and all, for places beside the store: a shared cache, a queue."""
+"""The parts of a `Meta` as every stored form holds them, and whole records as bytes for a shared cache or a queue.
+
+There is one list of these parts: a document's head, a row of the log and a packed record take it from here.
+"""
 
 from __future__ import annotations
 
@@ -7,57 +10,89 @@ from typing import Any, Final
 import msgspec
 
 from truthstore.errors import StoreCorruptError
-from truthstore.model.record import FieldValue, Meta, Record
+from truthstore.model.encoding import plain
+from truthstore.model.record import NO_ANNOTATIONS, FieldValue, Meta, Record
 
-__all__ = ["pack", "unpack"]
+__all__ = ["MetaParts", "PackedMeta", "meta_of", "pack", "packed_parts", "parts_of", "unpack"]
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 
-class _Packed(msgspec.Struct, array_like=True):
+class MetaParts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The parts of a `Meta` beside its id, named alike; the base of what is stored as JSON."""
+
+    fields: dict[str, FieldValue] = {}
+    tags: dict[str, str] = {}
+    text: str = ""
+    size: int = 0
+    encoding: str = "json"
+    encodings: tuple[str, ...] = ()
+    stored_at: int = 0
+    deleted: bool = False
+    annotations: Any = {}
+
+
+class PackedMeta(MetaParts, frozen=True, kw_only=True, omit_defaults=True, array_like=True):
+    """The same as a MessagePack array. Annotations are JSON, whose integers have no limit."""
+
+    annotations: bytes = b""
+
+
+class _PackedRecord(msgspec.Struct, array_like=True):
     version: int
     id: str
     revision: str
     body: bytes | None
-    fields: dict[str, FieldValue]
-    tags: dict[str, str]
-    text: str
-    size: int
-    encoding: str
-    encodings: tuple[str, ...]
-    stored_at: int
-    deleted: bool
-    annotations: dict[str, Any]
+    meta: PackedMeta
 
 
+_to_json: Final = msgspec.json.Encoder(enc_hook=plain, order="sorted").encode
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(_Packed).decode
+_decode: Final = msgspec.msgpack.Decoder(_PackedRecord).decode
+
+
+def parts_of(meta: Meta) -> dict[str, Any]:
+    """Return the parts of a meta by name, for a `MetaParts`.
+
+    Raises:
+        StoreCorruptError: the fields cannot be derived from the body.
+    """
+    return {
+        "fields": dict(meta.fields),
+        "tags": dict(meta.tags),
+        "text": meta.text,
+        "size": meta.size,
+        "encoding": meta.encoding,
+        "encodings": meta.encodings,
+        "stored_at": meta.stored_at,
+        "deleted": meta.deleted,
+        "annotations": dict(meta.annotations),
+    }
+
+
+def packed_parts(meta: Meta) -> dict[str, Any]:
+    """Return the parts of a meta by name, for a `PackedMeta`; raise as `parts_of` does."""
+    parts = parts_of(meta)
+    parts["annotations"] = _to_json(parts["annotations"]) if parts["annotations"] else b""
+    return parts
+
+
+def meta_of(id: str, parts: MetaParts, **changes: Any) -> Meta:
+    """Return the meta that has these parts, but for some changes."""
+    values = {name: getattr(parts, name) for name in MetaParts.__struct_fields__}
+    annotations = values["annotations"]
+    if not annotations:
+        values["annotations"] = NO_ANNOTATIONS
+    elif isinstance(annotations, bytes):
+        values["annotations"] = msgspec.json.decode(annotations)
+    values.update(changes)
+    return Meta(id, **values)
 
 
 def pack(record: Record) -> bytes:
-    """Return the bytes of a record.
-
-    Raises:
-        StoreCorruptError: its fields cannot be derived from its body.
-    """
-    meta = record.meta
-    return _encode(
-        _Packed(
-            VERSION,
-            meta.id,
-            record.revision,
-            record.body,
-            dict(meta.fields),
-            dict(meta.tags),
-            meta.text,
-            meta.size,
-            meta.encoding,
-            meta.encodings,
-            meta.stored_at,
-            meta.deleted,
-            dict(meta.annotations),
-        )
-    )
+    """Return the bytes of a record; raise as `parts_of` does."""
+    meta = PackedMeta(**packed_parts(record.meta))
+    return _encode(_PackedRecord(VERSION, record.id, record.revision, record.body, meta))
 
 
 def unpack(data: bytes) -> Record:
@@ -68,20 +103,9 @@ def unpack(data: bytes) -> Record:
     """
     try:
         packed = _decode(data)
+        meta = meta_of(packed.id, packed.meta)
     except msgspec.MsgspecError as error:
-        raise StoreCorruptError(f"not a packed record: {error}") from error
+        raise StoreCorruptError(f"not a record packed by this version: {error}") from error
     if packed.version != VERSION:
         raise StoreCorruptError(f"a packed record of version {packed.version}: this library reads {VERSION}")
-    meta = Meta(
-        packed.id,
-        fields=packed.fields,
-        tags=packed.tags,
-        text=packed.text,
-        size=packed.size,
-        encoding=packed.encoding,
-        encodings=packed.encodings,
-        stored_at=packed.stored_at,
-        deleted=packed.deleted,
-        annotations=packed.annotations,
-    )
     return Record(meta, packed.body, packed.revision)

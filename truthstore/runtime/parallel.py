@@ -1,4 +1,4 @@
-"""Requests side by side: a bounded pool of threads, made when it is first needed and again after a fork."""
+"""Calls in parallel: a bounded pool of threads, made when it is first needed and again after a fork."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["SideBySide"]
+__all__ = ["Parallel"]
 
 A = TypeVar("A")
 B = TypeVar("B")
 
 
-class SideBySide:
-    """Call a function for many arguments, several at a time.
+class Parallel:
+    """Calls a function for many arguments, several at a time.
 
     Args:
         limit: at most so many at a time; 1 means one after the other, in the caller's thread.
@@ -31,7 +31,7 @@ class SideBySide:
         self._locks: dict[int, threading.Lock] = {}
 
     def __call__(self, work: Callable[[A], B], arguments: Iterable[A]) -> list[B]:
-        """Return the results of the calls, in the order of the arguments; an error of one of them is raised."""
+        """Return the results in the order of the arguments; raise what one of the calls raises."""
         listed = list(arguments)
         if self._limit == 1 or len(listed) < 2:  # noqa: PLR2004  # one needs no company
             return [work(argument) for argument in listed]

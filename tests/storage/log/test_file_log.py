@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.storage.log.doubles import log_store
 from truthstore import RESULTS
 from truthstore.backends.filesystem.log import FileLogStore
 from truthstore.storage.log.store import LogStore
-from truthstore.storage.objects.object_store import Format
-from truthstore.store.config import StoreConfig
 from truthstore.testing import SAMPLES, FaultyBlobs, Sample, StoreSuite, store_machine
 from truthstore.testing.memory_blobs import MemoryBlobs
 
@@ -33,10 +32,7 @@ class TestMemoryLogStore(StoreSuite):
         return MemoryBlobs()
 
     def make_store(self, location, *, collection=RESULTS, **options):
-        config = StoreConfig()
-        return LogStore(
-            collection, config, Format.of(config), location, url="memory://", cache_dir=":memory:", **options
-        )
+        return log_store(location, collection, concurrency=16, **options)
 
 
 def make_store(location: Path, **options: Any) -> FileLogStore[Sample]:
@@ -49,7 +45,7 @@ def make_faulty(location: Path) -> tuple[FileLogStore[Sample], FaultyBlobs]:
     store.initialize()
     faulty = FaultyBlobs(store._blobs)
     store._blobs = faulty
-    store._indexes.anew()
+    store._indexes.reset()
     return store, faulty
 
 
@@ -62,10 +58,7 @@ def make_in_memory(location: Path) -> LogStore[Sample]:
 
 def make_faulty_in_memory(location: Path) -> tuple[LogStore[Sample], FaultyBlobs]:
     faulty = FaultyBlobs(BLOBS.setdefault(location, MemoryBlobs()))
-    config = StoreConfig()
-    store = LogStore(
-        SAMPLES, config, Format.of(config), faulty, url="memory://", cache_dir=str(location), fold_at=5, concurrency=4
-    )
+    store = log_store(faulty, cache_dir=str(location), compact_at=5, concurrency=4)
     store.initialize()
     return store, faulty
 

@@ -1,4 +1,4 @@
-"""What the protocol promises, one case at a time: dying folders and writers, damage, services that cannot do it."""
+"""What the protocol promises, one case at a time: dying compactors and writers, damage, services that cannot do it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.storage.log.doubles import log_store
 from truthstore import (
     StoreBulkError,
     StoreConfigError,
@@ -29,19 +30,11 @@ from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.filesystem.log import FileLogStore
 from truthstore.model.record import ABSENT, ANY
 from truthstore.storage.log.store import LogStore
-from truthstore.storage.objects.object_store import Format
-from truthstore.store.config import StoreConfig
 from truthstore.testing import SAMPLES, FaultyBlobs, ManualClock, Sample, SimulatedCrashError, make_samples
 from truthstore.testing.memory_blobs import MemoryBlobs
 from truthstore.testing.suite.concurrency import start_child, wait_for_child
 
 LOG = "_truthstore/log/samples/"
-
-
-def make_store(blobs: Any, **options: Any) -> LogStore[Sample]:
-    config = StoreConfig()
-    options = {"cache_dir": ":memory:", "concurrency": 1, **options}
-    return LogStore(SAMPLES, config, Format.of(config), blobs, url="memory://", **options)
 
 
 def content(store: LogStore[Sample]) -> dict[str, int | None]:
@@ -62,7 +55,7 @@ def blobs() -> MemoryBlobs:
 @pytest.mark.parametrize("kind", ["before", "after", "crash-before", "crash-after"])
 def test_a_compactor_that_dies_at_any_step_loses_nothing(kind: Any, blobs: MemoryBlobs):
     clock = ManualClock()
-    writer = make_store(blobs, clock=clock)
+    writer = log_store(blobs, clock=clock)
     wanted: dict[str, int | None] = {}
     for i in range(12):
         writer.save(Sample(f"{i}", count=i))
@@ -72,7 +65,7 @@ def test_a_compactor_that_dies_at_any_step_loses_nothing(kind: Any, blobs: Memor
         del wanted[f"{i}"]
     writer.save(Sample("1", count=-1))
     wanted["1"] = -1
-    warm = make_store(blobs, clock=clock)
+    warm = log_store(blobs, clock=clock)
     assert content(warm) == wanted
     clock.advance(days=3)
     steps = 0
@@ -80,17 +73,17 @@ def test_a_compactor_that_dies_at_any_step_loses_nothing(kind: Any, blobs: Memor
         here = MemoryBlobs()
         here._objects = dict(blobs._objects)
         faulty = FaultyBlobs(here)
-        keeper = make_store(faulty, clock=clock)
+        keeper = log_store(faulty, clock=clock)
         keeper.initialize()
         faulty.arm(steps + 1, kind)
         with suppress(StoreError, SimulatedCrashError):
             keeper.maintain()
         unreached = faulty.disarm()
-        assert content(make_store(here, clock=clock)) == wanted
-        again = make_store(here, clock=clock)
+        assert content(log_store(here, clock=clock)) == wanted
+        again = log_store(here, clock=clock)
         again.maintain()
         assert content(again) == wanted
-        assert content(make_store(here, clock=clock)) == wanted
+        assert content(log_store(here, clock=clock)) == wanted
         assert len(list(here.list(LOG))) == 1
         if unreached:
             break
@@ -100,15 +93,15 @@ def test_a_compactor_that_dies_at_any_step_loses_nothing(kind: Any, blobs: Memor
 
 def test_deletes_older_than_a_day_leave_nothing_behind(blobs: MemoryBlobs):
     clock = ManualClock()
-    store = make_store(blobs, clock=clock)
+    store = log_store(blobs, clock=clock)
     store.save_many(make_samples(20))
     ids = store.list_ids()
     store.delete_many(ids[:10])
-    assert store.maintain()["markers"] == 0
+    assert store.maintain()["tombstones"] == 0
     assert len(list(blobs.list("_samples/"))) == 20
     clock.advance(days=3)
     done = store.maintain()
-    assert done["markers"] == 10
+    assert done["tombstones"] == 10
     assert len(list(blobs.list("_samples/"))) == 10
     assert sorted(store.list_ids()) == sorted(ids[10:])
     (segment,) = blobs.list(LOG)
@@ -117,7 +110,7 @@ def test_deletes_older_than_a_day_leave_nothing_behind(blobs: MemoryBlobs):
     for id in ids[:3]:
         store.save(Sample(id, count=5), expect=ABSENT)
     assert len(store.list_ids(StoreQuery(where={"count": 5}))) >= 3
-    assert make_store(blobs, clock=clock).count() == store.count() == 13
+    assert log_store(blobs, clock=clock).count() == store.count() == 13
 
 
 @pytest.mark.parametrize("overwrites", [False, True], ids=["new", "old"])
@@ -128,9 +121,9 @@ def test_at_every_fault_point_a_save_is_done_or_not(kind: Any, overwrites: bool,
         blobs = MemoryBlobs()
         cache = str(tmp_path / str(points))
         if overwrites:
-            make_store(blobs).save(Sample("a", count=1))
+            log_store(blobs).save(Sample("a", count=1))
         faulty = FaultyBlobs(blobs)
-        store = make_store(faulty, cache_dir=cache)
+        store = log_store(faulty, cache_dir=cache)
         store.initialize()
         faulty.arm(points + 1, kind)
         acknowledged = False
@@ -142,9 +135,9 @@ def test_at_every_fault_point_a_save_is_done_or_not(kind: Any, overwrites: bool,
         except (StoreError, SimulatedCrashError):
             pass
         unreached = faulty.disarm()
-        # The next process on this machine tells of a body that nobody else was told of.
-        found = content(make_store(blobs, cache_dir=cache))
-        assert found == content(make_store(blobs))
+        # The next process on this machine confirms a body that no entry confirmed.
+        found = content(log_store(blobs, cache_dir=cache))
+        assert found == content(log_store(blobs))
         assert found in ([{"a": 2}] if acknowledged else [{"a": 1} if overwrites else {}, {"a": 2}])
         if unreached:
             break
@@ -153,32 +146,32 @@ def test_at_every_fault_point_a_save_is_done_or_not(kind: Any, overwrites: bool,
 
 
 def test_an_old_id_with_a_long_history_is_overwritten_without_looking_first(blobs: MemoryBlobs):
-    writer = make_store(blobs)
+    writer = log_store(blobs)
     for i in range(40):
         writer.save(Sample("a", count=i))
-    make_store(blobs).save(Sample("a", count=-1))
+    log_store(blobs).save(Sample("a", count=-1))
     assert writer.get("a").count == -1
     assert content(writer) == {"a": -1}
 
 
-def test_intents_of_dead_writers_are_settled(blobs: MemoryBlobs):
+def test_intents_of_dead_writers_are_resolved(blobs: MemoryBlobs):
     clock = ManualClock()
-    make_store(blobs, clock=clock).save_many([Sample("a", count=1), Sample("b", count=1)])
+    log_store(blobs, clock=clock).save_many([Sample("a", count=1), Sample("b", count=1)])
     for id, fail_at in (("a", 3), ("b", 4)):
         faulty = FaultyBlobs(blobs)
-        dying = make_store(faulty, clock=clock)
+        dying = log_store(faulty, clock=clock)
         dying.list_ids()
         faulty.arm(fail_at, "crash-before")
         with pytest.raises(SimulatedCrashError):
             dying.save(Sample(id, count=2))
-    assert content(make_store(blobs, clock=clock)) == {"a": 1, "b": 2}
+    assert content(log_store(blobs, clock=clock)) == {"a": 1, "b": 2}
     clock.advance(minutes=5)
-    keeper = make_store(blobs, clock=clock)
-    assert keeper.maintain()["settled"] == 2
+    keeper = log_store(blobs, clock=clock)
+    assert keeper.maintain()["resolved"] == 2
     (segment,) = blobs.list(LOG)
     assert segment.split("-")[2:5] == ["2", "0", "0"]
-    assert content(make_store(blobs, clock=clock)) == {"a": 1, "b": 2}
-    make_store(blobs, clock=clock).save(Sample("a", count=3))
+    assert content(log_store(blobs, clock=clock)) == {"a": 1, "b": 2}
+    log_store(blobs, clock=clock).save(Sample("a", count=3))
     assert content(keeper) == {"a": 3, "b": 2}
 
 
@@ -192,20 +185,20 @@ class Unconditional(MemoryBlobs):
 def test_a_service_without_conditional_writes_is_refused():
     blobs = Unconditional()
     with pytest.raises(StoreConfigError, match="single_writer"):
-        make_store(blobs).save(Sample("a"))
+        log_store(blobs).save(Sample("a"))
     assert list(blobs.list("")) == []
-    assert not make_store(blobs).health_check()
-    alone = make_store(blobs, single_writer=True)
+    assert not log_store(blobs).health_check()
+    alone = log_store(blobs, single_writer=True)
     alone.save(Sample("a", count=1))
     alone.save(Sample("a", count=2))
     assert content(alone) == {"a": 2}
     with pytest.raises(StoreConfigError, match="single_writer"):
-        make_store(blobs).get("a")
+        log_store(blobs).get("a")
 
 
 def test_the_cache_may_be_deleted_or_damaged_at_any_time(blobs: MemoryBlobs, tmp_path: Path):
-    one = make_store(blobs, cache_dir=str(tmp_path / "cache"))
-    two = make_store(blobs, cache_dir=str(tmp_path / "cache"))
+    one = log_store(blobs, cache_dir=str(tmp_path / "cache"))
+    two = log_store(blobs, cache_dir=str(tmp_path / "cache"))
     one.save_many(make_samples(10))
     wanted = content(one)
     assert content(two) == wanted
@@ -218,7 +211,7 @@ def test_the_cache_may_be_deleted_or_damaged_at_any_time(blobs: MemoryBlobs, tmp
     for path in folder.iterdir():
         path.write_bytes(b"damaged" * 1000)
     assert content(two) == {**wanted, "new": 1}
-    assert content(make_store(blobs, cache_dir=str(tmp_path / "cache"))) == {**wanted, "new": 1}
+    assert content(log_store(blobs, cache_dir=str(tmp_path / "cache"))) == {**wanted, "new": 1}
     one.save(Sample("newer", count=2))
     assert content(one) == content(two) == {**wanted, "new": 1, "newer": 2}
 
@@ -228,36 +221,36 @@ def test_without_a_place_for_a_cache_it_works_all_the_same(
 ):
     (tmp_path / "file").write_text("no folder")
     for place in (str(tmp_path / "file"), str(tmp_path / "file" / "deeper")):
-        store = make_store(blobs, cache_dir=place)
+        store = log_store(blobs, cache_dir=place)
         store.save(Sample("a"))
         assert store.count() == 1
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
-    make_store(blobs, cache_dir=None).list_ids()
+    log_store(blobs, cache_dir=None).list_ids()
     assert [path.name for path in (tmp_path / "user").iterdir()] == ["truthstore"]
 
 
-def test_an_index_is_made_anew_from_the_bodies(blobs: MemoryBlobs):
-    store = make_store(blobs)
+def test_an_index_is_rebuilt_from_the_bodies(blobs: MemoryBlobs):
+    store = log_store(blobs)
     store.save_many(make_samples(30))
     store.delete(store.list_ids()[0])
     wanted = content(store)
     for key in list(blobs.list(LOG)):
         blobs.delete(key)
-    other = make_store(blobs)
+    other = log_store(blobs)
     assert other.count() == 0
     assert set(other.verify().unindexed) == set(wanted)
     assert other.rebuild_index() == 29
-    assert content(other) == content(make_store(blobs)) == content(store) == wanted
+    assert content(other) == content(log_store(blobs)) == content(store) == wanted
     for key in list(blobs.list(LOG)):
         blobs.put(key, b"damaged")
     with pytest.raises(StoreCorruptError, match="rebuild_index"):
-        make_store(blobs).count()
-    assert make_store(blobs).rebuild_index() == 29
-    assert content(make_store(blobs)) == content(store) == wanted
+        log_store(blobs).count()
+    assert log_store(blobs).rebuild_index() == 29
+    assert content(log_store(blobs)) == content(store) == wanted
 
 
 def test_bodies_that_somebody_removed_or_damaged_are_named(blobs: MemoryBlobs):
-    store = make_store(blobs)
+    store = log_store(blobs)
     store.save_many(Sample(f"{i}", count=i) for i in range(6))
     blobs.delete("_samples/1.json")
     blobs.put("_samples/2.json", b"damaged")
@@ -270,7 +263,7 @@ def test_bodies_that_somebody_removed_or_damaged_are_named(blobs: MemoryBlobs):
     assert not store.exists("1")
     store.save(Sample("2", count=2))
     store.save(Sample("1", count=1), expect=ABSENT)
-    assert content(store) == content(make_store(blobs)) == {f"{i}": i for i in range(6)}
+    assert content(store) == content(log_store(blobs)) == {f"{i}": i for i in range(6)}
 
 
 class ReadOnly(MemoryBlobs):
@@ -288,12 +281,12 @@ class ReadOnly(MemoryBlobs):
 
 
 def test_who_may_only_read_reads(blobs: MemoryBlobs):
-    writer = make_store(blobs)
+    writer = log_store(blobs)
     for i in range(10):
         writer.save(Sample(f"{i}", count=i))
     writer.save(Sample("0", count=5))
     before = dict(blobs._objects)
-    reader = make_store(ReadOnly(blobs), fold_at=3)
+    reader = log_store(ReadOnly(blobs), compact_at=3)
     assert len(content(reader)) == 10
     assert content(reader)["0"] == 5
     with pytest.raises(StoreConnectionError, match="permission"):
@@ -311,7 +304,7 @@ def test_one_failing_request_of_a_thousand_is_named(blobs: MemoryBlobs):
                 raise StoreWriteError("refused")
             return super().put(key, data, expect=expect)
 
-    store = make_store(Picky(), concurrency=8)
+    store = log_store(Picky(), concurrency=8)
     with pytest.raises(StoreBulkError) as caught:
         store.save_many(Sample(f"item-{i}") for i in range(1000))
     assert set(caught.value.failed) == {"item-777"}
@@ -320,14 +313,14 @@ def test_one_failing_request_of_a_thousand_is_named(blobs: MemoryBlobs):
     assert store.count() == 999
 
 
-def test_fields_declared_anew_are_found(blobs: MemoryBlobs, tmp_path: Path):
+def test_fields_declared_later_are_found(blobs: MemoryBlobs, tmp_path: Path):
     from truthstore import Collection
 
     old = Collection.of(Sample, name="samples", index={"count": int})
     new = Collection.of(Sample, name="samples", index={"count": int, "name": str}, text=("note",))
-    one = make_store(blobs, cache_dir=str(tmp_path)).collection(old)
+    one = log_store(blobs, cache_dir=str(tmp_path)).collection(old)
     one.save(Sample("a", count=1, name="x", note="hello world"))
-    two = make_store(blobs, cache_dir=str(tmp_path / "other")).collection(new)
+    two = log_store(blobs, cache_dir=str(tmp_path / "other")).collection(new)
     assert two.list_ids(StoreQuery(where={"name": "x"})) == ["a"]
     assert two.list_ids(StoreQuery(text="hello")) == ["a"]
     one.save(Sample("b", count=1, name="y", note="Hello again"))
@@ -335,7 +328,7 @@ def test_fields_declared_anew_are_found(blobs: MemoryBlobs, tmp_path: Path):
     two.save(Sample("c", count=1, name="z"))
     assert two.list_ids(StoreQuery(where={"name": "y"})) == ["b"]
     assert sorted(one.list_ids(StoreQuery(where={"count": 1}))) == ["a", "b", "c"]
-    three = make_store(blobs, cache_dir=str(tmp_path)).collection(new)
+    three = log_store(blobs, cache_dir=str(tmp_path)).collection(new)
     assert three.list_ids(StoreQuery(where={"name": "z"})) == ["c"]
     assert three.list_ids(StoreQuery(where={"name": "x"})) == ["a"]
     assert sorted(three.list_ids(StoreQuery(text="hello"))) == ["a", "b"]
@@ -437,7 +430,7 @@ def test_killed_writers_and_compactors_lose_nothing(tmp_path: Path):
 
 
 def test_an_error_of_the_replica_is_no_empty_answer(blobs: MemoryBlobs, monkeypatch: pytest.MonkeyPatch):
-    store = make_store(blobs)
+    store = log_store(blobs)
     store.save(Sample("a"))
     replica = store._replica
 

@@ -7,19 +7,14 @@ from typing import Any
 
 import pytest
 
+from tests.storage.log.doubles import log_store
 from truthstore import StoreBulkError, StoreConflictError, StoreConnectionError, StoreError, StoreWriteError
 from truthstore.model.record import ABSENT, ANY
+from truthstore.storage.log import writer as writer_module
 from truthstore.storage.log.objects import HISTORY
 from truthstore.storage.log.store import LogStore
-from truthstore.storage.objects.object_store import Format
-from truthstore.store.config import StoreConfig
-from truthstore.testing import SAMPLES, Sample
 from truthstore.testing.memory_blobs import MemoryBlobs
-
-
-def make_store(blobs: Any) -> LogStore[Sample]:
-    config = StoreConfig()
-    return LogStore(SAMPLES, config, Format.of(config), blobs, url="memory://", cache_dir=":memory:", concurrency=1)
+from truthstore.testing import Sample
 
 
 def content(store: LogStore[Sample]) -> dict[str, int | None]:
@@ -61,7 +56,7 @@ class Vanished(MemoryBlobs):
 )
 def test_a_bucket_that_is_gone_is_said_at_once(puts: int, write: Callable[[LogStore[Sample]], object]):
     blobs = Vanished(1_000)
-    store = make_store(blobs)
+    store = log_store(blobs)
     store.save(Sample("old"))
     store.list_ids()
     blobs._left = puts
@@ -104,7 +99,7 @@ def overtaken(*, lost: bool = False) -> tuple[LogStore[Sample], Overtaken]:
     """A store whose next overwrite comes after so many others that none of them remembers what it wanted to replace."""
     blobs = Overtaken()
     blobs.lost = lost
-    store, other = make_store(blobs), make_store(blobs)
+    store, other = log_store(blobs), log_store(blobs)
     store.save(Sample("a", count=0))
 
     def overtake() -> None:
@@ -137,7 +132,8 @@ def test_a_writer_that_many_overtook_and_nobody_answered_does_not_guess():
     assert content(store) == {"a": HISTORY + 4}
 
 
-def test_a_writer_that_never_comes_first_wrote_nothing():
+def test_a_writer_that_never_comes_first_wrote_nothing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(writer_module, "ROUNDS", 10)
     store, blobs = overtaken()
     overtake = blobs.overtake
     assert overtake is not None
@@ -147,7 +143,7 @@ def test_a_writer_that_never_comes_first_wrote_nothing():
         blobs.overtake = again
 
     blobs.overtake = again
-    with pytest.raises(StoreWriteError, match=r"'a' was not written: others wrote it first, 100 times") as caught:
+    with pytest.raises(StoreWriteError, match=r"'a' was not written: others wrote it first, 10 times") as caught:
         store.save(Sample("a", count=-1))
     assert caught.value.retryable
     blobs.overtake = None

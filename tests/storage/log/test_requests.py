@@ -7,20 +7,17 @@ from typing import Any
 
 import pytest
 
+from tests.storage.log.doubles import log_store
 from truthstore import StoreQuery
+from truthstore.storage.log import follower
 from truthstore.storage.log.store import LogStore
-from truthstore.storage.objects.object_store import Format
-from truthstore.store.config import StoreConfig
 from truthstore.testing import SAMPLES, FaultyBlobs, Sample
 from truthstore.testing.memory_blobs import MemoryBlobs
 
 
 def make_store(blobs: Any, cache: Path, **options: Any) -> tuple[LogStore[Sample], FaultyBlobs]:
     counted = FaultyBlobs(blobs)
-    config = StoreConfig()
-    store = LogStore(
-        SAMPLES, config, Format.of(config), counted, url="memory://counted", cache_dir=str(cache), **options
-    )
+    store = log_store(counted, url="memory://counted", cache_dir=str(cache), **{"concurrency": 16, **options})
     store.initialize()
     counted.calls.clear()
     return store, counted
@@ -73,8 +70,7 @@ def test_one_item(filled: MemoryBlobs, tmp_path: Path):
 
 def test_opening_is_one_request(filled: MemoryBlobs, tmp_path: Path):
     counted = FaultyBlobs(filled)
-    config = StoreConfig()
-    store = LogStore(SAMPLES, config, Format.of(config), counted, url="memory://counted", cache_dir=str(tmp_path))
+    store = log_store(counted, url="memory://counted", cache_dir=str(tmp_path))
     store.save(Sample("new"))
     assert [call.method for call in counted.calls] == ["get", "put", "put"]
 
@@ -127,7 +123,7 @@ def test_many_at_once(filled: MemoryBlobs, tmp_path: Path):
     assert len(counted.calls) == 2 * 100 + 2
 
 
-def test_a_writer_folds_what_it_has_written(tmp_path: Path):
+def test_a_writer_compacts_what_it_has_written(tmp_path: Path):
     blobs = MemoryBlobs()
     store, counted = make_store(blobs, tmp_path)
     for i in range(640):
@@ -139,7 +135,7 @@ def test_a_writer_folds_what_it_has_written(tmp_path: Path):
     assert methods(counted) == ["list entry"]
 
 
-def test_whoever_queries_folds_what_others_left(tmp_path: Path):
+def test_a_query_compacts_what_others_left(tmp_path: Path):
     blobs = MemoryBlobs()
     for i in range(25):
         writer, _ = make_store(blobs, tmp_path / f"writer {i}", concurrency=1)
@@ -153,7 +149,8 @@ def test_whoever_queries_folds_what_others_left(tmp_path: Path):
     assert make_store(blobs, tmp_path / "cold")[0].count() == 500
 
 
-def test_a_cold_start_over_100_000_items(tmp_path: Path):
+@pytest.mark.parametrize("number", [20_000, pytest.param(100_000, marks=pytest.mark.nightly)])
+def test_a_cold_start_over_many_items(number: int, tmp_path: Path):
     blobs = MemoryBlobs()
     writer, _ = make_store(blobs, tmp_path / "writer", concurrency=1)
     index = writer._index(SAMPLES).log
@@ -161,30 +158,30 @@ def test_a_cold_start_over_100_000_items(tmp_path: Path):
         SAMPLES.encode(Sample("0", name="some name", tags={"team": "data"})), collection=SAMPLES
     )
     (entry,) = index.read_all(index.names())
-    (fact,) = entry.content.facts
-    assert fact.revision == template.revision
-    # The bodies play no part in a cold start: entries that tell of them do.
-    made = type(fact)
-    for start in range(0, 100_000, 500):
-        index.add(made(f"item {i}", fact.stamp, f"{i:024x}", fact.head) for i in range(start, start + 500))
+    (row,) = entry.content.confirmed
+    assert row.revision == template.revision
+    # The bodies play no part in a cold start: entries that confirm them do.
+    made = type(row)
+    for start in range(0, number, 500):
+        index.add(made(f"item {i}", row.stamp, f"{i:024x}", row.head) for i in range(start, start + 500))
     writer._index(SAMPLES).maintain(lambda: True)  # what maintain() does, without reading it all first
     counted = FaultyBlobs(blobs)
-    config = StoreConfig()
-    cold = LogStore(SAMPLES, config, Format.of(config), counted, url="memory://cold", cache_dir=str(tmp_path / "cold"))
-    assert cold.count() == 100_001
+    cold = log_store(counted, url="memory://cold", cache_dir=str(tmp_path / "cold"), concurrency=16)
+    assert cold.count() == number + 1
     assert len(counted.calls) <= 20, methods(counted)
     counted.calls.clear()
-    assert cold.count() == 100_001
+    assert cold.count() == number + 1
     assert methods(counted) == ["list entry"]
 
 
-def test_segments_stay_few_even_if_nobody_maintains(tmp_path: Path):
+def test_segments_stay_few_without_maintenance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(follower, "OWN_ENTRIES", 8)
     blobs = MemoryBlobs()
     reader, _ = make_store(blobs, tmp_path / "reader", concurrency=1)
     for i in range(40):
         writer, _ = make_store(blobs, tmp_path / f"writer {i}", concurrency=1)
-        for j in range(64):
+        for j in range(8):
             writer.save(Sample(f"{i} {j}"))
         writer.close()
-        assert reader.count() == 64 * (i + 1)
+        assert reader.count() == 8 * (i + 1)
     assert len(list(blobs.list("_truthstore/log/"))) < 30

@@ -1,20 +1,25 @@
-"""What the stores in buckets and containers have in common: the log over a driver, and a health check that writes too."""
+"""The store in a bucket or container: the log over a driver, with one constructor for all services."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
+from truthstore.backends.cloud.config import place_of
+from truthstore.backends.cloud.driver import SingleWriterBlobs
 from truthstore.errors import StoreError
+from truthstore.items.results import RESULTS
 from truthstore.model.record import new_revision
 from truthstore.storage.log.store import LogStore
 from truthstore.storage.objects.object_store import Format
+from truthstore.store.config import configure
 
 if TYPE_CHECKING:
     from truthstore.backends.cloud.config import CloudConfig
+    from truthstore.backends.cloud.driver import CloudBlobs
+    from truthstore.items.results import ValidationResult
     from truthstore.model.collection import Collection
-    from truthstore.storage.objects.blobs import Blobs
     from truthstore.store.health import Health
 
 __all__ = ["CloudStore"]
@@ -26,41 +31,61 @@ class CloudStore(LogStore[T]):
     """A store in an object storage service.
 
     Args:
-        collection: what the public operations act on.
-        settings: the options.
-        blobs: the driver, below the store's place.
-        place: the URL of the place, without secrets.
-        account: the endpoint or account, for the name of the local replica, where the place alone is not unique.
+        config: the options, or
+        options: the same as keywords.
+        collection: the collection that the public operations act on.
+
+    Attributes:
+        config_type: the class of the options.
+        driver_type: the class of the driver, made of the options and the beginning of the names of all objects.
+
+    Raises:
+        StoreConfigError: options that make no sense.
+        TypeError: unknown options.
     """
 
+    config_type: ClassVar[type[Any]]
+    driver_type: ClassVar[type[Any]]
+
+    @overload
     def __init__(
-        self, collection: Collection[T], settings: CloudConfig, blobs: Blobs, place: str, account: str = ""
+        self: CloudStore[ValidationResult],
+        config: CloudConfig | None = ...,
+        *,
+        collection: Collection[ValidationResult] = ...,
+        **options: Any,
+    ) -> None: ...
+    @overload
+    def __init__(self, config: CloudConfig | None = ..., *, collection: Collection[T], **options: Any) -> None: ...
+    def __init__(
+        self, config: CloudConfig | None = None, *, collection: Collection[Any] = RESULTS, **options: Any
     ) -> None:
+        settings: CloudConfig = configure(self.config_type, config, options, type(self).__name__)
+        driver: CloudBlobs = self.driver_type(settings, place_of(settings))
         super().__init__(
             collection,
             settings,
             Format.of(settings),
-            blobs,
-            url=f"{place} at {account}" if account else place,
+            SingleWriterBlobs(driver, self.name) if settings.single_writer else driver,
+            url=f"{driver.place} at {driver.account}" if driver.account else driver.place,
             cache_dir=None if settings.cache_dir is None else os.fspath(settings.cache_dir),
             single_writer=settings.single_writer,
             concurrency=settings.concurrency,
         )
-        self._place = place
-        self._driver = blobs
+        self._driver = driver
 
     @property
     def place(self) -> str:
-        """Where the objects lie, as a URL."""
-        return self._place
+        """The URL of the objects, without secrets."""
+        return self._driver.place
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._place!r}, {self._collection.name})"
+        return f"{type(self).__name__}({self.place!r}, {self._collection.name})"
 
     def health_check(self) -> Health:
-        """Whether the store can be read and written, and if not, why and what to do. Never raises a `StoreError`."""
+        """Check that the store can be read and written, and if not, say why and what to do. Never raises a `StoreError`."""
         health = super().health_check()
-        details: dict[str, Any] = {"place": self._place, "readable": health.healthy, "writable": False}
+        details: dict[str, Any] = {"place": self.place, "readable": health.healthy, "writable": False}
         if not health.healthy:
             return replace(health, details=details)
         key = f"_truthstore/health-{new_revision()}"

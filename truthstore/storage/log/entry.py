@@ -1,9 +1,9 @@
-"""The objects of a log: what they hold, how they are written, and how they are named.
+"""The objects of a log: their content, bytes and names.
 
-An index object holds *facts* (the body of an id was this, at some time), *intents* (somebody may be replacing the body
-of an id), its *coverage* (the names that it replaces) and a *floor* (a put with a stamp at or below it that this object
-does not hold may have been deleted and forgotten). Names are never used twice with another content. They sort by level,
-then by age: a list in ascending order shows entries before segments, and a segment after what it was made from.
+An index object holds *confirmed* rows (the body of an id was this, at some time), *intents* (a writer may be replacing
+the body of an id), its *coverage* (the names that it replaces) and a *floor* (a put with a stamp at or below it that this
+object does not hold may have been deleted and forgotten). Names are never used twice with another content. They sort by
+level, then by age: a list in ascending order shows entries before segments, and a segment after what it was made from.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from truthstore.errors import StoreConfigError, StoreCorruptError
-from truthstore.model.encoding import plain
-from truthstore.model.record import NO_ANNOTATIONS, Annotations, FieldValue, Meta, Record, Revision
+from truthstore.model.meta_codec import PackedMeta, meta_of, packed_parts
+from truthstore.model.record import Record, Revision
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from truthstore.model.collection import Collection
 
 __all__ = [
-    "Fact",
+    "Confirmed",
     "Head",
     "Intent",
     "LogObject",
     "SegmentName",
+    "confirmed_of",
     "entry_name",
-    "fact_of",
     "is_segment",
     "level_of",
     "read_log_object",
@@ -47,27 +47,18 @@ TOP_LEVEL: Final = 9
 _PREFIX: Final = struct.Struct(">4sBI")
 
 
-class Head(msgspec.Struct, frozen=True, array_like=True):
-    """What queries need of an item, as an index object holds it; see `Meta`.
+class Head(PackedMeta, frozen=True, kw_only=True, omit_defaults=True, array_like=True):
+    """The head of an item as an index object holds it.
 
     Attributes:
         shape: fingerprint of the collection whose fields these are.
     """
 
-    fields: dict[str, FieldValue]
-    tags: dict[str, str]
-    text: str
-    size: int
-    encoding: str
-    encodings: tuple[str, ...]
-    stored_at: int
-    deleted: bool
-    annotations: bytes
-    shape: str
+    shape: str = ""
 
 
-class Fact(msgspec.Struct, frozen=True, array_like=True):
-    """The body of an id had this stamp and this write id at some time; without a head it was a marker."""
+class Confirmed(msgspec.Struct, frozen=True, array_like=True):
+    """The body of an id had this stamp and this write id at some time; without a head it was a tombstone."""
 
     id: str
     stamp: int
@@ -76,12 +67,12 @@ class Fact(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def rank(self) -> tuple[int, str]:
-        """Of two facts about one id the one with the larger rank is the later one."""
+        """Order of two rows about one id: the one with the larger rank is the later one."""
         return self.stamp, self.revision
 
 
 class Intent(msgspec.Struct, frozen=True, array_like=True):
-    """Somebody may be replacing the body that has the stamp `base` by one with the stamp `stamp`."""
+    """A writer may be replacing the body that has the stamp `base` by one with the stamp `stamp`."""
 
     id: str
     base: int
@@ -93,77 +84,50 @@ class Intent(msgspec.Struct, frozen=True, array_like=True):
 class LogObject(msgspec.Struct, frozen=True):
     """An entry, or a segment that replaces other objects."""
 
-    facts: tuple[Fact, ...] = ()
+    confirmed: tuple[Confirmed, ...] = ()
     intents: tuple[Intent, ...] = ()
     coverage: frozenset[str] = frozenset()
     floor: int = 0
 
 
 class _Opening(msgspec.Struct, frozen=True, array_like=True):
-    """What stands at the beginning of an object."""
+    """The beginning of an object."""
 
     coverage: list[str]
     floor: int
 
 
 class _Rows(msgspec.Struct, frozen=True, array_like=True):
-    facts: tuple[Fact, ...]
+    confirmed: tuple[Confirmed, ...]
     intents: tuple[Intent, ...]
 
 
 _pack: Final = msgspec.msgpack.Encoder().encode
 _unpack_opening: Final = msgspec.msgpack.Decoder(_Opening).decode
 _unpack_rows: Final = msgspec.msgpack.Decoder(_Rows).decode
-_to_json: Final = msgspec.json.Encoder(enc_hook=plain, order="sorted").encode
 
 
-def fact_of(record: Record, stamp: int, collection: Collection[Any]) -> Fact:
-    """The fact that a live body is this record."""
-    meta = record.meta
-    annotations = _to_json(dict(meta.annotations)) if meta.annotations else b""
-    head = Head(
-        dict(meta.fields),
-        dict(meta.tags),
-        meta.text,
-        meta.size,
-        meta.encoding,
-        meta.encodings,
-        meta.stored_at,
-        meta.deleted,
-        annotations,
-        collection.fingerprint,
-    )
-    return Fact(meta.id, stamp, record.revision, head)
+def confirmed_of(record: Record, stamp: int, collection: Collection[Any]) -> Confirmed:
+    """Return the row for a live body that is this record."""
+    head = Head(**packed_parts(record.meta), shape=collection.fingerprint)
+    return Confirmed(record.id, stamp, record.revision, head)
 
 
-def record_of(fact: Fact, head: Head) -> Record:
-    """The record, without its body, that a fact about a live body tells of."""
-    annotations: Annotations = msgspec.json.decode(head.annotations) if head.annotations else NO_ANNOTATIONS
-    meta = Meta(
-        fact.id,
-        fields=head.fields,
-        tags=head.tags,
-        text=head.text,
-        size=head.size,
-        encoding=head.encoding,
-        encodings=head.encodings,
-        stored_at=head.stored_at,
-        deleted=head.deleted,
-        annotations=annotations,
-    )
-    return Record(meta, None, fact.revision)
+def record_of(row: Confirmed, head: Head) -> Record:
+    """Return the record, without its body, of a row about a live body."""
+    return Record(meta_of(row.id, head), None, row.revision)
 
 
 def write_log_object(content: LogObject) -> bytes:
-    """The bytes of an index object; the same for the same content."""
+    """Return the bytes of an index object; the same for the same content."""
     opening = _pack(_Opening(sorted(content.coverage), content.floor))
-    facts = tuple(sorted(content.facts, key=lambda fact: (fact.id, *fact.rank)))
+    confirmed = tuple(sorted(content.confirmed, key=lambda row: (row.id, *row.rank)))
     intents = tuple(sorted(content.intents, key=lambda intent: (intent.id, intent.stamp, intent.revision)))
-    return _PREFIX.pack(MAGIC, VERSION, len(opening)) + opening + zlib.compress(_pack(_Rows(facts, intents)), 6)
+    return _PREFIX.pack(MAGIC, VERSION, len(opening)) + opening + zlib.compress(_pack(_Rows(confirmed, intents)), 6)
 
 
 def read_log_object(data: bytes, name: str) -> LogObject:
-    """The index object that some bytes hold.
+    """Return the index object in some bytes.
 
     Raises:
         StoreCorruptError: they are damaged.
@@ -181,16 +145,16 @@ def read_log_object(data: bytes, name: str) -> LogObject:
         rows = _unpack_rows(zlib.decompress(data[_PREFIX.size + length :]))
     except (struct.error, zlib.error, msgspec.MsgspecError) as error:
         raise StoreCorruptError(f"the index object {name} is damaged ({error}): call rebuild_index()") from error
-    return LogObject(rows.facts, rows.intents, frozenset(opening.coverage), opening.floor)
+    return LogObject(rows.confirmed, rows.intents, frozenset(opening.coverage), opening.floor)
 
 
 def entry_name(milliseconds: int, revision: Revision, content: LogObject) -> str:
-    """A name for a new entry: nobody else makes the same one."""
-    return f"0-{milliseconds:013d}-{revision}-{len(content.facts) + len(content.intents)}"
+    """Return a name for a new entry, which no other writer makes."""
+    return f"0-{milliseconds:013d}-{revision}-{len(content.confirmed) + len(content.intents)}"
 
 
 class SegmentName(NamedTuple):
-    """What the name of a segment tells."""
+    """The figures in the name of a segment."""
 
     level: int
     generation: int
@@ -200,18 +164,18 @@ class SegmentName(NamedTuple):
 
 
 def segment_name(content: LogObject, data: bytes, inputs: Iterable[str]) -> str:
-    """The name of a segment with this content: it sorts after its inputs."""
+    """Return the name of a segment with this content: it sorts after its inputs."""
     levels = [level_of(name) for name in inputs]
     level = min(max(levels) + 1, TOP_LEVEL)
     beside = (split_name(name).generation for name in inputs if level_of(name) == level)
     generation = max(beside, default=0) + 1
-    tombstones = sum(fact.head is None for fact in content.facts)
+    tombstones = sum(row.head is None for row in content.confirmed)
     digest = hashlib.sha256(data).hexdigest()[:24]
-    return f"{level}-{generation:08d}-{len(content.facts)}-{tombstones}-{len(content.intents)}-{digest}"
+    return f"{level}-{generation:08d}-{len(content.confirmed)}-{tombstones}-{len(content.intents)}-{digest}"
 
 
 def split_name(name: str) -> SegmentName:
-    """What the name of a segment tells.
+    """Return the figures in the name of a segment.
 
     Raises:
         StoreCorruptError: it is not the name of a segment.
@@ -224,7 +188,7 @@ def split_name(name: str) -> SegmentName:
 
 
 def rows_of(name: str) -> int:
-    """How many rows an object has, as its name tells."""
+    """Return how many rows an object has, by its name."""
     if is_segment(name):
         parts = split_name(name)
         return parts.rows + parts.intents
@@ -233,10 +197,10 @@ def rows_of(name: str) -> int:
 
 
 def level_of(name: str) -> int:
-    """0 for an entry, 1 and up for a segment."""
+    """Return 0 for an entry, 1 and up for a segment."""
     return int(name[0]) if name[:1].isdigit() and name[1:2] == "-" else 0
 
 
 def is_segment(name: str) -> bool:
-    """Whether an object was made by folding."""
+    """Return True for an object that was made by compacting."""
     return level_of(name) > 0

@@ -1,10 +1,10 @@
-"""Comparing the bodies with an index that is a log, and making the index anew from the bodies, while others write."""
+"""Comparing the bodies with an index that is a log, and rebuilding the index from the bodies, while others write."""
 
 from __future__ import annotations
 
 import logging
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from truthstore.errors import StoreCorruptError
 from truthstore.model.query import EVERYTHING
@@ -13,49 +13,48 @@ from truthstore.store.health import Verification
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from truthstore.runtime.parallel import SideBySide
-    from truthstore.storage.log.entry import Fact
+    from truthstore.storage.log.entry import Confirmed
     from truthstore.storage.log.follower import LogIndex
-    from truthstore.storage.log.objects import Bodies, Body
-    from truthstore.storage.log.replica import Replica
+    from truthstore.storage.log.log import Log
+    from truthstore.storage.log.objects import BodyObject
 
 __all__ = ["rebuild", "verify"]
 
 PAGE: Final = 1_000
-log: Final = logging.getLogger("truthstore")
+logger: Final = logging.getLogger("truthstore")
 
 
 class Found(NamedTuple):
-    """What lies at the key of a body."""
+    """The body at a key, or the problem with it."""
 
     key: str
-    body: Body | None
+    body: BodyObject | None
     problem: str | None
 
 
-def read_bodies(bodies: Bodies, side_by_side: SideBySide) -> Iterator[Found]:
-    """Every body there is, or what is wrong with it."""
+def read_objects(log: Log) -> Iterator[Found]:
+    """Read every body object."""
 
     def read(key: str) -> Found:
         try:
-            return Found(key, bodies.read(key), None)
+            return Found(key, log.objects.read(key), None)
         except StoreCorruptError as error:
             return Found(key, None, str(error))
 
-    keys = bodies.keys()
+    keys = log.objects.keys()
     while some := list(islice(keys, PAGE)):
-        yield from side_by_side(read, some)
+        yield from log.parallel(read, some)
 
 
-def verify(index: LogIndex, replica: Replica, side_by_side: SideBySide, follow: Callable[[], object]) -> Verification:
-    """Reads every body and compares it with the index; looks twice at what differs."""
-    bodies = index.bodies
-    collection = bodies.collection
+def verify(index: LogIndex, follow: Callable[[], object]) -> Verification:
+    """Read every body and compare it with the index; look twice at those that differ."""
+    objects, replica = index.objects, index.replica
+    collection = objects.collection
     follow()
     seen: set[str] = set()
     corrupt: dict[str, str] = {}
     differing: list[str] = []
-    for key, body, problem in read_bodies(bodies, side_by_side):
+    for key, body, problem in read_objects(index.log):
         if problem is not None:
             corrupt[key] = problem
         elif body is not None and not body.removed:
@@ -65,7 +64,7 @@ def verify(index: LogIndex, replica: Replica, side_by_side: SideBySide, follow: 
             if location is None or location.revision != body.revision:
                 differing.append(id)
     for id in replica.ids(EVERYTHING.replace(include_deleted=True).bind(collection)):
-        problem = corrupt.pop(bodies.key(id), None)
+        problem = corrupt.pop(objects.key(id), None)
         if problem is not None:
             corrupt[id] = problem
         elif id not in seen:
@@ -75,7 +74,7 @@ def verify(index: LogIndex, replica: Replica, side_by_side: SideBySide, follow: 
     changed: list[str] = []
     if differing:
         follow()
-        for id, body in zip(differing, side_by_side(bodies.get, differing), strict=True):
+        for id, body in zip(differing, index.log.parallel(objects.get, differing), strict=True):
             location = replica.find(collection, id)
             live = body is not None and not body.removed
             if location is not None and not live:
@@ -93,39 +92,40 @@ def verify(index: LogIndex, replica: Replica, side_by_side: SideBySide, follow: 
     )
 
 
-def rebuild(index: LogIndex, replica: Replica, side_by_side: SideBySide, follow: Callable[[], object]) -> None:
-    """Tells the log of every body that it does not know, and writes this machine's rows anew.
+def rebuild(index: LogIndex, follow: Callable[[], object]) -> None:
+    """Confirm every body that the log does not know, and rewrite this machine's rows.
 
-    Items whose objects somebody removed leave the index; bodies that cannot be read keep out of it. Objects of the log
-    that cannot be read are removed once other entries tell of every body.
+    Items whose objects another program removed leave the index; bodies that cannot be read keep out of it. Objects of
+    the log that cannot be read are removed once other entries confirm every body.
     """
-    bodies, collection = index.bodies, index.bodies.collection
+    log, replica = index.log, index.replica
+    objects, collection = log.objects, log.collection
     damaged = False
     try:
         follow()
     except StoreCorruptError as error:
-        log.warning("the index of %s is made anew from the bodies: %s", collection.name, error)
+        logger.warning("the index of %s is rebuilt from the bodies: %s", collection.name, error)
         damaged = True
-    facts: list[Fact] = []
+    confirmed: list[Confirmed] = []
     unread: set[str] = set()
-    for key, body, problem in read_bodies(bodies, side_by_side):
+    for key, body, problem in read_objects(log):
         if problem is not None:
-            log.warning("%s keeps out of the index: %s", key, problem)
+            logger.warning("%s keeps out of the index: %s", key, problem)
             unread.add(key)
         elif body is not None:
-            facts.append(bodies.fact(body))
-    news = facts if damaged else replica.news(collection, facts)
+            confirmed.append(objects.confirmed(body))
+    news = confirmed if damaged else replica.news(collection, confirmed)
     for start in range(0, len(news), PAGE):
-        index.log.add(news[start : start + PAGE])
+        log.add(news[start : start + PAGE])
     if damaged:
-        index.log.remove_damaged()
+        log.remove_damaged()
         follow()
-    replica.renew(collection, facts)
-    seen = {fact.id for fact in facts}
-    lost: list[tuple[str, Any]] = [
+    replica.renew(collection, confirmed)
+    seen = {row.id for row in confirmed}
+    lost = [
         (id, stamp)
         for id, stamp in replica.live(collection).items()
-        if id not in seen and bodies.key(id) not in unread and bodies.get(id) is None
+        if id not in seen and objects.key(id) not in unread and objects.get(id) is None
     ]
     for id, stamp in lost:
-        index.log.bury(id, stamp)
+        log.write_tombstone(id, stamp)

@@ -1,9 +1,9 @@
-"""This machine's copy of the logs of one store: a catalog, and what is needed to follow a log.
+"""This machine's copy of the logs of one store: a catalog, and the tables for following a log.
 
-It is a cache: it may be deleted at any time, and several processes may share it. What an index object says is written in
-the same transaction as the object's name. Beside the rows that answer queries it holds the latest fact about each id,
-the intents that are open, and the floor; and, so that a writer that dies between the body and the entry is not
-forgotten on its own machine, the bodies that were about to be created.
+It is a cache: it may be deleted at any time, and several processes may share it. The rows of an index object are written
+in the same transaction as the object's name. Beside the rows that answer queries it holds the latest confirmed row of
+each id, the open intents, and the floor; and, so that a writer that dies between the body and the entry is not forgotten
+on its own machine, the bodies that were about to be created.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from truthstore.model.record import Revision, new_revision
 from truthstore.storage.catalog.catalog import Catalog, Put
 from truthstore.storage.catalog.connections import VERSION
 from truthstore.storage.log.compact import Joined, Source, join
-from truthstore.storage.log.entry import Fact, Head, Intent, LogObject, record_of
+from truthstore.storage.log.entry import Confirmed, Head, Intent, LogObject, record_of
 
 if TYPE_CHECKING:
     from truthstore.model.collection import Collection
@@ -32,35 +32,21 @@ if TYPE_CHECKING:
 __all__ = ["Replica", "Unlisted"]
 
 OWN: Final = "*"
-FORMAT: Final = 1
+FORMAT: Final = 2
 PREFIX: Final = f"replica{VERSION}.{FORMAT}-"
 CHUNK: Final = 5_000
 UNUSED: Final = 86_400.0
 BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 CACHE_KILOBYTES: Final = 65_536
-KNOWN: Final = Head({}, {}, "", 0, "", (), 0, deleted=False, annotations=b"", shape="")
-"""Stands for the head of an item that the replica holds already."""
-_TABLES: Final = (
-    "BEGIN IMMEDIATE;"
-    "CREATE TABLE IF NOT EXISTS log_facts (collection TEXT NOT NULL, id TEXT NOT NULL, stamp INTEGER NOT NULL,"
-    " revision TEXT NOT NULL, live INTEGER NOT NULL, PRIMARY KEY (collection, id)) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS log_intents (collection TEXT NOT NULL, id TEXT NOT NULL, base INTEGER NOT NULL,"
-    " stamp INTEGER NOT NULL, revision TEXT NOT NULL, live INTEGER NOT NULL,"
-    " PRIMARY KEY (collection, id, stamp, revision, base)) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS log_applied (collection TEXT NOT NULL, name TEXT NOT NULL,"
-    " PRIMARY KEY (collection, name)) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS log_floors (collection TEXT PRIMARY KEY, floor INTEGER NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS log_unlisted (collection TEXT NOT NULL, id TEXT NOT NULL,"
-    " revision TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (collection, id, revision)) WITHOUT ROWID;"
-    "COMMIT;"
-)
+KNOWN: Final = Head()
+"""Stand-in for the head of an item that the replica holds already."""
 
 _to_json: Final = msgspec.json.Encoder().encode
-log: Final = logging.getLogger("truthstore")
+logger: Final = logging.getLogger("truthstore")
 
 
 class Unlisted(NamedTuple):
-    """A body that somebody on this machine was about to create, before any entry told of it."""
+    """A body that a writer on this machine was about to create, before any entry confirmed it."""
 
     id: str
     revision: Revision
@@ -81,13 +67,13 @@ class Replica(Catalog):
         self._inode = 0
 
     def open_cached(self) -> None:
-        """Opens the file in the cache folder; in memory if that cannot be."""
+        """Open the file in the cache folder, or a database in memory if that fails."""
         if self._folder is not None:
             try:
                 os.makedirs(self._folder, mode=0o700, exist_ok=True)
                 self._open_file(self._folder)
             except (OSError, sqlite3.Error) as error:
-                log.warning("the index is kept in memory, for %s cannot be used: %s", self._folder, error)
+                logger.warning("the index is kept in memory, for %s cannot be used: %s", self._folder, error)
                 self.abandon()
             else:
                 return
@@ -120,14 +106,27 @@ class Replica(Catalog):
             self.open(path)
             # A cold start writes very many rows into indexes in any order.
             self._connection.execute(f"PRAGMA cache_size = -{CACHE_KILOBYTES}")
-            self._connection.executescript(_TABLES)
+            self._connection.executescript(
+                "BEGIN IMMEDIATE;"
+                "CREATE TABLE IF NOT EXISTS log_confirmed (collection TEXT NOT NULL, id TEXT NOT NULL, stamp INTEGER NOT NULL,"
+                " revision TEXT NOT NULL, live INTEGER NOT NULL, PRIMARY KEY (collection, id)) WITHOUT ROWID;"
+                "CREATE TABLE IF NOT EXISTS log_intents (collection TEXT NOT NULL, id TEXT NOT NULL, base INTEGER NOT NULL,"
+                " stamp INTEGER NOT NULL, revision TEXT NOT NULL, live INTEGER NOT NULL,"
+                " PRIMARY KEY (collection, id, stamp, revision, base)) WITHOUT ROWID;"
+                "CREATE TABLE IF NOT EXISTS log_applied (collection TEXT NOT NULL, name TEXT NOT NULL,"
+                " PRIMARY KEY (collection, name)) WITHOUT ROWID;"
+                "CREATE TABLE IF NOT EXISTS log_floors (collection TEXT PRIMARY KEY, floor INTEGER NOT NULL) WITHOUT ROWID;"
+                "CREATE TABLE IF NOT EXISTS log_unlisted (collection TEXT NOT NULL, id TEXT NOT NULL,"
+                " revision TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (collection, id, revision)) WITHOUT ROWID;"
+                "COMMIT;"
+            )
 
     def is_current(self) -> bool:
-        """Whether the file that is open still lies in the cache folder."""
+        """Return True if the file that is open still lies in the cache folder."""
         return self._path is None or _inode(self._path) == self._inode
 
     def replace(self) -> None:
-        """Gives the file up, which is damaged or was removed, and opens another one."""
+        """Give up the file, which is damaged or was removed, and open another one."""
         path = self._path
         current = self.is_current()
         self.abandon()
@@ -141,7 +140,7 @@ class Replica(Catalog):
                 os.unlink(path + suffix)
 
     def close(self) -> None:
-        """Closes the connection, unless somebody removed the file: then closing could harm its successor."""
+        """Close the connection, unless the file was removed: then closing could harm its successor."""
         if self._writer is not None and not self.is_current():
             self.abandon()
         super().close()
@@ -152,12 +151,12 @@ class Replica(Catalog):
             return self._connection.execute(sql, parameters).fetchall()
 
     def applied(self, collection: Collection[Any]) -> set[str]:
-        """The names of the index objects whose content is here."""
+        """Return the names of the index objects whose content is here."""
         return {row[0] for row in self._read("SELECT name FROM log_applied WHERE collection = ?", (collection.name,))}
 
     def known(self, collection: Collection[Any], ids: Sequence[str]) -> set[str]:
-        """Which ids probably have a body, or a marker."""
-        sql = "SELECT id FROM log_facts WHERE collection = ? AND "
+        """Return the ids that probably have a body, or a tombstone."""
+        sql = "SELECT id FROM log_confirmed WHERE collection = ? AND "
         if len(ids) == 1:
             rows = self._read(f"{sql} id = ?", (collection.name, ids[0]))
         else:
@@ -166,7 +165,7 @@ class Replica(Catalog):
         return {row[0] for row in rows}
 
     def open_intents(self, collection: Collection[Any]) -> list[str]:
-        """Ids that somebody may be replacing."""
+        """Return the ids that a writer may be replacing."""
         return [
             row[0]
             for row in self._read(
@@ -175,46 +174,38 @@ class Replica(Catalog):
         ]
 
     def live(self, collection: Collection[Any]) -> dict[str, int]:
-        """The stamps of all items."""
-        return dict(self._read("SELECT id, stamp FROM log_facts WHERE collection = ? AND live", (collection.name,)))
+        """Return the stamps of all items."""
+        return dict(self._read("SELECT id, stamp FROM log_confirmed WHERE collection = ? AND live", (collection.name,)))
 
-    def news(self, collection: Collection[Any], facts: Iterable[Fact]) -> list[Fact]:
-        """The facts that are not known here."""
-        sql = "SELECT id, stamp, revision FROM log_facts WHERE collection = ?"
+    def news(self, collection: Collection[Any], confirmed: Iterable[Confirmed]) -> list[Confirmed]:
+        """Return the rows that are not known here."""
+        sql = "SELECT id, stamp, revision FROM log_confirmed WHERE collection = ?"
         known = {id: (stamp, revision) for id, stamp, revision in self._read(sql, (collection.name,))}
-        return [fact for fact in facts if fact.id not in known or fact.rank > known[fact.id]]
+        return [row for row in confirmed if row.id not in known or row.rank > known[row.id]]
 
-    def renew(self, collection: Collection[Any], facts: Sequence[Fact]) -> None:
-        """Takes in what was seen in bodies, and writes the rows of what was known already anew."""
-        self.believe(collection, {fact.id: fact for fact in facts})
+    def renew(self, collection: Collection[Any], confirmed: Sequence[Confirmed]) -> None:
+        """Apply bodies that were seen, and rewrite the rows that were known already."""
+        self.believe(collection, {row.id: row for row in confirmed})
         table = self._table(collection)
         with self._transaction() as connection:
-            for fact in facts:
-                if fact.head is not None:
+            for row in confirmed:
+                if row.head is not None:
                     removed = connection.execute(
-                        f"DELETE FROM {table.name} WHERE id = ? AND revision = ?", (fact.id, fact.revision)
+                        f"DELETE FROM {table.name} WHERE id = ? AND revision = ?", (row.id, row.revision)
                     )
                     if removed.rowcount:
-                        connection.execute(table.insert, table.row(Put(record_of(fact, fact.head))))
+                        connection.execute(table.insert, table.row(Put(record_of(row, row.head))))
 
     def creating(self, collection: Collection[Any], unlisted: Iterable[Unlisted]) -> None:
-        """Remembers bodies that no entry tells of yet."""
+        """Remember bodies that no entry confirms yet."""
         with self._transaction() as connection:
             connection.executemany(
                 "INSERT OR REPLACE INTO log_unlisted VALUES (?, ?, ?, ?)",
                 [(collection.name, *one) for one in unlisted],
             )
 
-    def created(self, collection: Collection[Any], revisions: Iterable[tuple[str, Revision]]) -> None:
-        """Forgets them."""
-        with self._transaction() as connection:
-            connection.executemany(
-                "DELETE FROM log_unlisted WHERE collection = ? AND id = ? AND revision = ?",
-                [(collection.name, *one) for one in revisions],
-            )
-
     def unlisted(self, collection: Collection[Any]) -> list[Unlisted]:
-        """The bodies that no entry told of when they were about to be created."""
+        """Return the bodies that were remembered and are not known to be confirmed."""
         rows = self._read("SELECT id, revision, at FROM log_unlisted WHERE collection = ?", (collection.name,))
         return [Unlisted(*row) for row in rows]
 
@@ -226,24 +217,24 @@ class Replica(Catalog):
         gone: Iterable[str] = (),
         created: Iterable[tuple[str, Revision]] = (),
     ) -> None:
-        """Takes in what index objects say.
+        """Apply index objects.
 
         Args:
             collection: whose log it is.
             sources: the objects.
-            gone: names that the log has no more.
-            created: bodies that an entry tells of by now.
+            gone: names that have left the log.
+            created: bodies that an entry confirms by now.
         """
         name = collection.name
         with self._transaction() as connection:
-            folded = any(source.content.coverage or source.content.floor for source in sources)
-            applied = self.applied(collection) if folded else set[str]()
+            compacted = any(source.content.coverage or source.content.floor for source in sources)
+            applied = self.applied(collection) if compacted else set[str]()
             row = connection.execute("SELECT floor FROM log_floors WHERE collection = ?", (name,)).fetchone()
             floor = row[0] if row is not None else 0
             news = [
                 source
                 for source in sources
-                # Of a segment whose inputs are all here there is nothing to learn but the floor.
+                # A segment whose inputs are all here adds nothing but the floor.
                 if not (source.content.coverage and source.content.coverage <= applied)
             ]
             known, joined = self._joined(connection, collection, news, applied, floor)
@@ -271,27 +262,27 @@ class Replica(Catalog):
         applied: set[str],
         floor: int,
     ) -> tuple[LogObject, Joined]:
-        """What is known of the ids that the sources tell of, and what it is together with the sources."""
-        ids = {fact.id for source in sources for fact in source.content.facts}
+        """Return the known rows of the ids in the sources, and those joined with the sources."""
+        ids = {row.id for source in sources for row in source.content.confirmed}
         ids.update(intent.id for source in sources for intent in source.content.intents)
         for source in sources:
             if source.content.floor:
-                # Whatever such an object does not hold may have been deleted and forgotten.
+                # Rows that such an object does not hold may have been deleted and forgotten.
                 rows = connection.execute(
-                    "SELECT id FROM log_facts WHERE collection = ? AND live AND stamp <= ?",
+                    "SELECT id FROM log_confirmed WHERE collection = ? AND live AND stamp <= ?",
                     (collection.name, source.content.floor),
                 )
                 ids.update(row[0] for row in rows)
-        facts: list[Fact] = []
+        confirmed: list[Confirmed] = []
         intents: list[Intent] = []
         listed = sorted(ids)
         for start in range(0, len(listed), CHUNK):
             some = (collection.name, _to_json(listed[start : start + CHUNK]).decode())
             where = "WHERE collection = ? AND id IN (SELECT value FROM json_each(?))"
-            facts.extend(
-                Fact(id, stamp, revision, KNOWN if live else None)
+            confirmed.extend(
+                Confirmed(id, stamp, revision, KNOWN if live else None)
                 for id, stamp, revision, live in connection.execute(
-                    f"SELECT id, stamp, revision, live FROM log_facts {where}", some
+                    f"SELECT id, stamp, revision, live FROM log_confirmed {where}", some
                 )
             )
             intents.extend(
@@ -300,37 +291,39 @@ class Replica(Catalog):
                     f"SELECT id, base, stamp, revision, live FROM log_intents {where}", some
                 )
             )
-        known = LogObject(tuple(facts), tuple(intents), frozenset(applied), floor)
+        known = LogObject(tuple(confirmed), tuple(intents), frozenset(applied), floor)
         return known, join([Source(OWN, known), *sources])
 
     def _write(
         self, connection: sqlite3.Connection, collection: Collection[Any], known: LogObject, joined: Joined
     ) -> None:
-        """Writes what changed."""
+        """Write the rows that changed."""
         name = collection.name
         table = self._table(collection)
-        before = {fact.id: fact for fact in known.facts}
-        changed = [fact for id, fact in joined.facts.items() if before.get(id) is not fact]
-        doubted = [id for id in before if id not in joined.facts]
-        stale = [(fact.id,) for fact in changed if fact.id in before] + [(id,) for id in doubted]
+        before = {row.id: row for row in known.confirmed}
+        changed = [row for id, row in joined.confirmed.items() if before.get(id) is not row]
+        doubted = [id for id in before if id not in joined.confirmed]
+        stale = [(row.id,) for row in changed if row.id in before] + [(id,) for id in doubted]
         connection.executemany(f"DELETE FROM {table.name} WHERE id = ?", stale)
-        connection.executemany("DELETE FROM log_facts WHERE collection = ? AND id = ?", [(name, id) for id in doubted])
         connection.executemany(
-            "INSERT OR REPLACE INTO log_facts VALUES (?, ?, ?, ?, ?)",
-            [(name, fact.id, fact.stamp, fact.revision, fact.head is not None) for fact in changed],
+            "DELETE FROM log_confirmed WHERE collection = ? AND id = ?", [(name, id) for id in doubted]
+        )
+        connection.executemany(
+            "INSERT OR REPLACE INTO log_confirmed VALUES (?, ?, ?, ?, ?)",
+            [(name, row.id, row.stamp, row.revision, row.head is not None) for row in changed],
         )
         connection.executemany(
             table.insert,
             [
-                table.row(Put(record_of(fact, fact.head)), self._number(connection, collection, fact.head.shape))
-                for fact in changed
-                if fact.head is not None
+                table.row(Put(record_of(row, row.head)), self._number(connection, collection, row.head.shape))
+                for row in changed
+                if row.head is not None
             ],
         )
         if known.intents or joined.intents:
-            told = {intent.id for intent in known.intents}
+            before_ids = {intent.id for intent in known.intents}
             connection.executemany(
-                "DELETE FROM log_intents WHERE collection = ? AND id = ?", [(name, id) for id in told]
+                "DELETE FROM log_intents WHERE collection = ? AND id = ?", [(name, id) for id in before_ids]
             )
             connection.executemany(
                 "INSERT OR IGNORE INTO log_intents VALUES (?, ?, ?, ?, ?, ?)",
@@ -342,7 +335,7 @@ class Replica(Catalog):
             )
 
     def _number(self, connection: sqlite3.Connection, collection: Collection[Any], shape: str) -> int:
-        """The number of the definition that a head follows; of one that this machine did not know, a new one."""
+        """Return the number of the definition that a head follows, a new one if this machine did not know it."""
         if shape == collection.fingerprint:
             return 0
         shape = f"~{shape}"  # its fields are not columns here, as they are once a process declares them
@@ -357,41 +350,41 @@ class Replica(Catalog):
         )
         return int(connection.execute(sql, (collection.name, shape)).fetchone()[0])
 
-    def believe(self, collection: Collection[Any], facts: Mapping[str, Fact | None]) -> None:
-        """Takes in what was seen in bodies; None means that there is no object.
+    def believe(self, collection: Collection[Any], confirmed: Mapping[str, Confirmed | None]) -> None:
+        """Apply bodies that were seen; None means that there is no object.
 
         An intent stays open while the body is still the one that it wants to replace, or is not there.
         """
         name = collection.name
-        listed = (name, _to_json(list(facts)).decode())
+        listed = (name, _to_json(list(confirmed)).decode())
         with self._transaction() as connection:
             rows = connection.execute(
-                "SELECT id, stamp, revision, live FROM log_facts WHERE collection = ? AND id IN"
+                "SELECT id, stamp, revision, live FROM log_confirmed WHERE collection = ? AND id IN"
                 " (SELECT value FROM json_each(?))",
                 listed,
             )
-            known = {row[0]: Fact(row[0], row[1], row[2], KNOWN if row[3] else None) for row in rows}
+            known = {row[0]: Confirmed(row[0], row[1], row[2], KNOWN if row[3] else None) for row in rows}
             now = dict(known)
-            for id, fact in facts.items():
-                if fact is None:
+            for id, row in confirmed.items():
+                if row is None:
                     now.pop(id, None)
-                elif id not in known or fact.rank > known[id].rank:
-                    now[id] = fact
+                elif id not in known or row.rank > known[id].rank:
+                    now[id] = row
             self._write(connection, collection, LogObject(tuple(known.values())), Joined(now, {}, 0))
             connection.executemany(
                 "DELETE FROM log_intents WHERE collection = ? AND id = ? AND (base != ? OR stamp <= ?)",
-                [(name, id, fact.stamp, now[id].stamp) for id, fact in facts.items() if fact is not None],
+                [(name, id, row.stamp, now[id].stamp) for id, row in confirmed.items() if row is not None],
             )
 
 
 def _files(folder: str) -> list[str]:
-    """The files in a cache folder; processes of this machine share the first."""
+    """List the files in a cache folder; processes of this machine share the first."""
     names = sorted(name for name in os.listdir(folder) if name.startswith(PREFIX) and name.endswith(".db"))
     return [os.path.join(folder, name) for name in names]
 
 
 def _changed(path: str) -> float:
-    """When a file or its write-ahead log was last changed."""
+    """Return the time when a file or its write-ahead log was last changed, in seconds since 1970."""
     times = [0.0]
     for suffix in ("", "-wal"):
         with contextlib.suppress(OSError):
@@ -400,7 +393,7 @@ def _changed(path: str) -> float:
 
 
 def _is_busy(error: BaseException) -> bool:
-    """Whether another process is making the same file just now."""
+    """Return True if another process is making the same file just now."""
     return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF in BUSY
 
 

@@ -1,8 +1,8 @@
 """A store of named objects without a lock and without a database: the bodies, a log beside them, a local replica of it.
 
-The bodies are the truth. What was written is told in the log (`log.py`, `log_writing.py`); queries go to this machine's
-replica (`catalog_replica.py`), which reads what is new in the log first (`log_index.py`). Whoever meets many entries folds
-them (`folding.py`).
+The bodies are the truth. Writes are confirmed in the log (`log.py`, `writer.py`); queries go to this machine's replica
+(`replica.py`), which applies the new objects of the log first (`follower.py`). A process that meets many entries compacts
+them (`compact.py`).
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from truthstore.errors import (
 )
 from truthstore.model.query import EVERYTHING
 from truthstore.model.record import ABSENT, ANY, NONE, Change, Expect, Options, Record, new_revision
-from truthstore.runtime.parallel import SideBySide
+from truthstore.runtime.parallel import Parallel
 from truthstore.storage.catalog.catalog import Location, Put
 from truthstore.storage.log.entry import is_segment
-from truthstore.storage.log.follower import Active, LogIndex
-from truthstore.storage.log.log import Timing
-from truthstore.storage.log.objects import Bodies
+from truthstore.storage.log.follower import LogIndex
+from truthstore.storage.log.log import Log, Timing
+from truthstore.storage.log.objects import BodyObjects
 from truthstore.storage.log.repair import rebuild, verify
 from truthstore.storage.log.replica import Replica
-from truthstore.storage.log.writer import Write, Writing
+from truthstore.storage.log.writer import LogWriter, Write
 from truthstore.storage.objects.blobs import probe_conditional_writes
 from truthstore.storage.objects.object_store import FORMAT_KEY, Format, ObjectStore
 from truthstore.store.records import conflict
@@ -55,13 +55,13 @@ __all__ = ["LogStore"]
 
 T = TypeVar("T")
 
-FOLD_AT: Final = 200
+COMPACT_AT: Final = 200
 BODIES: Final = 100
-log: Final = logging.getLogger("truthstore")
+logger: Final = logging.getLogger("truthstore")
 
 
 def now() -> int:
-    """UTC microseconds since 1970."""
+    """Return UTC microseconds since 1970."""
     return time.time_ns() // 1_000
 
 
@@ -71,10 +71,10 @@ class _Indexes:
     __slots__ = ("of", "pid")
 
     def __init__(self) -> None:
-        self.anew()
+        self.reset()
 
-    def anew(self) -> None:
-        """After a fork: a child has written nothing yet."""
+    def reset(self) -> None:
+        """Forget them, after a fork: a child has written nothing yet."""
         self.pid = os.getpid()
         self.of: dict[Collection[Any], LogIndex] = {}
 
@@ -87,12 +87,12 @@ class LogStore(ObjectStore[T]):
         config: the options that every backend has.
         form: how objects are named and encoded.
         blobs: the driver; its keys are relative to this store.
-        url: what names this store for good, with namespace and prefix: the local replica is kept under its hash.
+        url: the permanent name of this store, with namespace and prefix: the local replica is kept under its hash.
         cache_dir: the folder of local replicas; by default the user's cache folder; ``:memory:`` keeps no file.
         single_writer: take a service without conditional writes, and promise that there is one writer at a time.
-        concurrency: how many requests of one operation run side by side; 1 runs all of them in the caller's thread.
+        concurrency: how many requests of one operation run in parallel; 1 runs all of them in the caller's thread.
         clock: UTC microseconds since 1970.
-        fold_at: whoever queries past so many entries folds them.
+        compact_at: a query that meets more entries than this compacts them.
     """
 
     name: ClassVar[str] = "log"
@@ -109,22 +109,22 @@ class LogStore(ObjectStore[T]):
         single_writer: bool = False,
         concurrency: int = 16,
         clock: Callable[[], int] = now,
-        fold_at: int = FOLD_AT,
+        compact_at: int = COMPACT_AT,
     ) -> None:
         form = msgspec.structs.replace(form, index="log", single_writer=single_writer)
         super().__init__(collection, config, form)
         self._blobs = blobs
         self._url = url
         self._clock = clock
-        self._fold_at = fold_at
+        self._compact_at = compact_at
         self._timing = Timing()
-        self._side_by_side = SideBySide(concurrency)
+        self._parallel = Parallel(concurrency)
         self._replica = Replica(self._bodies, _cache_folder(cache_dir, url))
         self._catalog = self._replica
         self._indexes = _Indexes()
 
     def _now(self) -> int:
-        """This machine's clock in milliseconds."""
+        """Return this machine's clock in milliseconds."""
         return self._clock() // 1_000
 
     def _open(self) -> None:
@@ -142,7 +142,7 @@ class LogStore(ObjectStore[T]):
         self._replica.open_cached()
 
     def _create(self) -> bytes:
-        """Makes the store, once; the format that it has."""
+        """Make the store, once, and return the format that it has."""
         if not self._format.single_writer and not probe_conditional_writes(self._blobs):
             raise StoreConfigError(
                 f"{self._url} ignores conditional writes, so that two writers would overwrite each other unseen: use "
@@ -157,48 +157,40 @@ class LogStore(ObjectStore[T]):
         return data
 
     def _load(self, collection: Collection[Any]) -> Iterable[Put]:
-        return ()  # the log tells of them
+        return ()  # they are in the log
 
     def _forked(self) -> None:
-        self._indexes.anew()
+        self._indexes.reset()
 
     def _index(self, collection: Collection[Any]) -> LogIndex:
         indexes = self._indexes
         if indexes.pid != os.getpid():
-            indexes.anew()
+            indexes.reset()
         index = indexes.of.get(collection)
         if index is None:
-            bodies = Bodies(
+            objects = BodyObjects(
                 self._blobs,
                 collection,
                 extension=self._extension,
                 compress=self._compress,
                 decompress=self._decompress,
             )
-            made = LogIndex(
-                self._blobs,
-                bodies,
-                self._replica,
-                self._side_by_side,
-                self._now,
-                self._timing,
-                fold_at=self._fold_at,
-            )
-            index = indexes.of.setdefault(collection, made)
+            log = Log(self._blobs, objects, self._parallel, self._now, self._timing)
+            index = indexes.of.setdefault(collection, LogIndex(log, self._replica, compact_at=self._compact_at))
         return index
 
     def _recover_catalog(self, error: sqlite3.Error) -> None:
         self._replace_catalog(error)
 
     def _replace_catalog(self, error: sqlite3.Error) -> None:
-        log.info("the local index of %s is made anew: %s", self._url, error)
+        logger.info("the local index of %s is replaced: %s", self._url, error)
         with self._opening.lock:
             self._replica.replace()
             for collection in self._opening.ready:
                 self._prepare(collection)
 
     def _current(self, collection: Collection[Any]) -> Catalog:
-        """The replica, after it has taken in what is new."""
+        """Return the replica, after it has applied the new objects of the log."""
         self._check()
         if not self._replica.is_current():
             self._replace_catalog(sqlite3.OperationalError("its file was removed"))
@@ -213,16 +205,16 @@ class LogStore(ObjectStore[T]):
         self._guard(lambda: self._current(collection))
 
     def _read(self, collection: Collection[Any], location: Location) -> Record | None:
-        body = self._index(collection).bodies.get(location.id)
+        body = self._index(collection).objects.get(location.id)
         return None if body is None or body.removed else body.record
 
     def get_records(
         self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
     ) -> dict[str, Record]:
-        """The records that exist among these ids, read side by side."""
+        """Return the records that exist among these ids, read in parallel."""
         self._ready(collection)
         wanted = list(dict.fromkeys(ids))
-        found = self._side_by_side(lambda id: self._read(collection, Location(id)), wanted)
+        found = self._parallel(lambda id: self._read(collection, Location(id)), wanted)
         return {id: record for id, record in zip(wanted, found, strict=True) if record is not None}
 
     def _scan_bodies(self, bound: BoundQuery) -> Iterator[Record]:
@@ -230,27 +222,27 @@ class LogStore(ObjectStore[T]):
         for page in self._catalog_pages(lambda: self._current(collection).locations(bound)):
             rest = iter(page)
             while some := list(islice(rest, BODIES)):
-                for record, certain in self._side_by_side(lambda one: self._read_located(collection, one), some):
-                    if record is not None and (certain or bound.matches(record.meta)):
+                for record, is_located in self._parallel(lambda one: self._read_located(collection, one), some):
+                    if record is not None and (is_located or bound.matches(record.meta)):
                         yield record
 
     def _read_located(self, collection: Collection[Any], location: Location) -> tuple[Record | None, bool]:
-        """The body of a row, and whether it is the one that the row tells of."""
+        """Return the body of a row, and True if it has the revision in the row."""
         record = self._read(collection, location)
         if record is not None and record.revision == location.revision:
             return record, True
         return self._settle(collection, location.id), False
 
     def _settle(self, collection: Collection[Any], id: str) -> Record | None:
-        """Looks again at a body that is not the one that the index tells of."""
-        bodies = self._index(collection).bodies
-        body = bodies.get(id)
+        """Look again at a body that is not the one in the index."""
+        objects = self._index(collection).objects
+        body = objects.get(id)
         if body is not None:
-            fact = bodies.fact(body)
-            self._guard(lambda: self._replica.believe(collection, {id: fact}))
+            row = objects.confirmed(body)
+            self._guard(lambda: self._replica.believe(collection, {id: row}))
             return None if body.removed else body.record
         location = self._guard(lambda: self._current(collection).find(collection, id))
-        if location is not None and bodies.get(id) is None:
+        if location is not None and objects.get(id) is None:
             raise StoreCorruptError(
                 f"the index lists {collection.name} {shown(id)} but its object is gone: "
                 "restore it, or call rebuild_index()",
@@ -261,22 +253,22 @@ class LogStore(ObjectStore[T]):
         return self._read(collection, Location(id))
 
     def _bodies(self, collection: Collection[Any], locations: Sequence[Location]) -> Iterator[Record]:
-        found = self._side_by_side(lambda one: self._read_located(collection, one)[0], locations)
+        found = self._parallel(lambda one: self._read_located(collection, one)[0], locations)
         return (record for record in found if record is not None)
 
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> Record:
-        """Stores a record."""
-        (write,) = self._write(collection, [self._put_of(record, expect)])
+        """Store a record."""
+        (write,) = self._write(collection, [Write(record.id, record, record.revision, expect)])
         if write.error is not None:
             raise write.error
-        return Record(record.meta, None, write.revision)
+        return record.head()
 
     def put_records(
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> list[Record]:
-        """Stores records side by side, and tells of them in one entry."""
+        """Store records in parallel, and confirm them in one entry."""
         refused: dict[str, Exception] = {}
         named: dict[str, Write] = {}
         heads: list[Record] = []
@@ -285,8 +277,8 @@ class LogStore(ObjectStore[T]):
             if expect is ABSENT and id in named:
                 refused[id] = conflict(id, expect, None, backend=self.name, collection=collection.name)
                 continue
-            named[id] = self._put_of(record, expect)
-            heads.append(Record(record.meta, None, named[id].revision))
+            named[id] = Write(record.id, record, record.revision, expect)
+            heads.append(record.head())
         writes = self._write(collection, list(named.values()))
         failed = {write.id: write.error for write in writes if write.error is not None}
         if failed or refused:
@@ -297,26 +289,19 @@ class LogStore(ObjectStore[T]):
     def delete_record(
         self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> bool:
-        """Removes a record: its object becomes a marker."""
+        """Remove a record: its object becomes a tombstone. Return False if there was none."""
         (write,) = self._write(collection, [Write(id, None, new_revision(), expect)])
         if write.error is not None:
             raise write.error
         return write.was_live
 
-    def delete_records(self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """Removes many records side by side."""
-        writes = self._write(collection, [Write(id, None, new_revision()) for id in dict.fromkeys(ids)])
+    def _delete(self, collection: Collection[Any], ids: Sequence[str], expect: Expect) -> list[str]:
+        writes = self._write(collection, [Write(id, None, new_revision(), expect) for id in ids])
         deleted = [write.id for write in writes if write.was_live and write.error is None]
         failed = {write.id: write.error for write in writes if write.error is not None}
         if failed:
             raise StoreBulkError(deleted, failed, backend=self.name, collection=collection.name)
         return deleted
-
-    def _delete(self, collection: Collection[Any], ids: Sequence[str], expect: Expect) -> list[str]:
-        return [id for id in ids if self.delete_record(id, collection=collection, expect=expect)]
-
-    def _put_of(self, record: Record, expect: Expect) -> Write:
-        return Write(record.id, record, record.revision, expect)
 
     def _write(self, collection: Collection[Any], writes: list[Write]) -> list[Write]:
         if not writes:
@@ -332,12 +317,10 @@ class LogStore(ObjectStore[T]):
             self._guard(lambda: index.creating(some))
             created.extend(some)
 
-        writing = Writing(
-            index.bodies, index.log, self._side_by_side, self._now, self._timing, backend=self.name, creating=creating
-        )
-        with Active(writes):
-            writing.run(writes)
-        self._guard(lambda: index.learn(writes, writing.entries, created))
+        writer = LogWriter(index.log, backend=self.name, creating=creating)
+        with index.writing(writes):
+            writer.run(writes)
+            self._guard(lambda: index.learn(writes, writer.entries, created))
         if self._lifecycle.subscribers:
             changes = [
                 Change(
@@ -350,33 +333,33 @@ class LogStore(ObjectStore[T]):
             ]
             if changes:
                 self._announce(changes)
-        self._guard(lambda: index.fold_own(writing.entries))
+        self._guard(lambda: index.compact_own(writer.entries))
         return writes
 
     def verify_records(self, collection: Collection[Any]) -> Verification:
-        """Reads every body and compares it with the index."""
+        """Read every body and compare it with the index."""
         self._ready(collection)
         index = self._index(collection)
-        return self._guard(lambda: verify(index, self._replica, self._side_by_side, lambda: self._follow(collection)))
+        return self._guard(lambda: verify(index, lambda: self._follow(collection)))
 
     def rebuild_index(self) -> int:
         """Tells the log of every body that it does not know, and writes this machine's replica anew.
 
-        Items whose objects somebody removed leave the index. Works while others write. Bodies that cannot be read keep
+        Items whose objects somebody removed leave the index. Works while others write. BodyObjects that cannot be read keep
         out of the index and are logged; `verify` names them.
         """
         self._check()
         collection = self._collection
         self._ready(collection)
         index = self._index(collection)
-        self._guard(lambda: rebuild(index, self._replica, self._side_by_side, lambda: self._follow(collection)))
+        self._guard(lambda: rebuild(index, lambda: self._follow(collection)))
         return self.count_records(EVERYTHING, collection=collection)
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
-        """Folds the log, ends intents of writers that died, and forgets deletes that are older than a day.
+        """Compact the log, resolve intents of writers that died, and forget deletes that are older than a day.
 
-        Safe beside everything else. What was done is counted: objects folded and merged, intents settled, markers of
-        deleted items removed.
+        Safe beside all other operations. Return counts: objects compacted and merged, intents resolved, tombstones of
+        deleted items removed. Takes at most about `budget` seconds, if it is given.
         """
         done = super().maintain(budget)
         collection = self._collection
@@ -387,21 +370,21 @@ class LogStore(ObjectStore[T]):
         return done
 
     def stats(self) -> dict[str, Any]:
-        """Figures about the store, and how many objects its log has."""
+        """Return figures about the store, with the number of objects in its log."""
         figures = super().stats()
         names = self._index(self._collection).log.names()
         segments = sum(is_segment(name) for name in names)
         return {**figures, "log": {"entries": len(names) - segments, "segments": segments}}
 
     def close(self) -> None:
-        """Closes the replica and the driver."""
+        """Close the replica and the driver."""
         super().close()
-        self._side_by_side.close()
+        self._parallel.close()
         self._blobs.close()
 
 
 def _cache_folder(given: str | None, url: str) -> str | None:
-    """Where the replica of a store lies; None if there is no place."""
+    """Return the folder of the replica of a store; None if there is no place."""
     name = hashlib.sha256(url.encode()).hexdigest()[:32]
     if given == ":memory:":
         return None

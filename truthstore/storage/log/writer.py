@@ -1,9 +1,9 @@
 """Writing to a store whose index is a log: one item or many, with the same steps.
 
-A new id: its body if absent, then an entry that confirms it. An id that exists: its body is looked at, an entry says what
-is intended, the body is replaced if its tag is unchanged, and an entry confirms it; without that last one readers look
-at the body. A condition that did not hold, or a request that nobody answered, is never taken for an answer: the body is
-looked at, and its write id and the write ids of its predecessors tell whether the write took place.
+A new id: its body if absent, then an entry that confirms it. An id that exists: a look at its body, an entry with the
+intent, the new body if the tag is unchanged, and an entry that confirms it; without that last one readers look at the
+body. A condition that did not hold, or a request without an answer, is never taken for an answer: a look at the body, its
+write id and the write ids of its predecessors shows if the write took place.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import enum
 import random
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from truthstore.errors import (
     StoreConflictError,
@@ -24,21 +24,18 @@ from truthstore.errors import (
     shown,
 )
 from truthstore.model.record import ABSENT, ANY, Condition, Expect, Record, Revision
-from truthstore.storage.log.entry import Fact, Intent, fact_of
-from truthstore.storage.log.objects import HISTORY, Body, marker
+from truthstore.storage.log.entry import Confirmed, Intent, confirmed_of
+from truthstore.storage.log.objects import HISTORY, BodyObject, tombstone
 from truthstore.storage.objects.document import Lineage
 from truthstore.store.records import conflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from truthstore.model.collection import Collection
-    from truthstore.runtime.parallel import SideBySide
     from truthstore.storage.log.compact import Source
-    from truthstore.storage.log.log import Log, Timing
-    from truthstore.storage.log.objects import Bodies
+    from truthstore.storage.log.log import Log
 
-__all__ = ["Write", "Writing"]
+__all__ = ["LogWriter", "Write"]
 
 ATTEMPTS: Final = 5
 ROUNDS: Final = 100
@@ -46,7 +43,7 @@ PATIENT_ROUNDS: Final = 3
 
 
 class Step(enum.Enum):
-    """What is to be done next for a write."""
+    """The next step of a write."""
 
     LOOK = enum.auto()
     SEND = enum.auto()
@@ -55,22 +52,33 @@ class Step(enum.Enum):
 
 @dataclass(slots=True)
 class Write:
-    """One item to write or to delete, and how far that has come.
+    """One item to write or to delete, and its progress.
 
     Attributes:
         id: the item's id.
-        record: what to write, with its write id; None to delete.
+        record: the record to write, with its write id; None to delete.
         revision: the write id.
         expect: the condition.
-        known: whether there probably is a body already, so that looking first is cheaper.
-        step: what is to be done next.
-        error: why it failed; None if it did not.
-        changed: whether the store is another one now.
-        was_live: whether it replaced an item.
-        fact: what is certain of the id now.
-        tell: whether the log should be told of it.
-        must_tell: whether it must, or the item would not be found.
-        in_doubt: whether there may be a body that the log does not tell of.
+        known: there probably is a body already, so that looking first is cheaper.
+        step: the next step.
+        error: the reason for a failure; None if it succeeded.
+        changed: it changed the store.
+        was_live: it replaced an item.
+        confirmed: the row that is certain of the id now.
+        confirm: the log should hold that row.
+        in_doubt: there may be a body that the log does not confirm.
+        blind: the first attempt takes place without a look.
+        rounds: attempts that were begun, with those of which the intent failed.
+        attempts: bodies that were sent.
+        failures: bodies that were sent without an answer.
+        seen: the body at the last look.
+        tried: the write id that the last attempt was to replace.
+        refused: the condition of the last attempt did not hold.
+        created: the attempt makes a body where no document was, which queries find only once it is confirmed.
+        stamp: the stamp of the last attempt.
+        first_stamp: the stamp of the first attempt.
+        sent_at: the time of the last attempt, in milliseconds.
+        failure: the error of the last attempt.
     """
 
     id: str
@@ -82,80 +90,63 @@ class Write:
     error: Exception | None = None
     changed: bool = False
     was_live: bool = False
-    fact: Fact | None = None
-    tell: bool = False
-    must_tell: bool = False
+    confirmed: Confirmed | None = None
+    confirm: bool = False
     in_doubt: bool = False
     blind: bool = False
     rounds: int = 0
     attempts: int = 0
     failures: int = 0
-    seen: Body | None = None
+    seen: BodyObject | None = None
     tried: Revision | None = None
     refused: bool = False
     created: bool = False
     stamp: int = 0
     first_stamp: int = 0
     sent_at: int = 0
-    trouble: StoreError | None = field(default=None, repr=False)
+    failure: StoreError | None = field(default=None, repr=False)
 
     def fail(self, error: Exception) -> None:
-        """Ends with an error."""
+        """End with an error."""
         self.error = error
         self.step = Step.DONE
 
     def succeed(self) -> None:
-        """Ends well."""
+        """End well."""
         self.changed = True
         self.was_live = self.seen is not None and self.replaces and not self.seen.record.meta.deleted
         self.step = Step.DONE
 
     @property
     def replaces(self) -> bool:
-        """Whether there is a document that is to be replaced."""
+        """True if there is a document to replace."""
         return self.seen is not None and not self.seen.removed
 
+    @property
+    def body(self) -> Record:
+        """The record to store: the document, or a tombstone."""
+        return self.record if self.record is not None else tombstone(self.id, self.revision)
 
-class Writing:
+
+class LogWriter:
     """Writes some items of one collection.
 
     Args:
-        bodies: their bodies.
-        log: tells of them.
-        side_by_side: runs requests.
-        now: this machine's clock, in milliseconds.
-        timing: the periods of the protocol.
+        log: the log that confirms them.
         backend: name of the backend, for messages.
-        creating: is told of the writes that will make a body before any entry tells of it.
+        creating: called with the writes that will make a body before any entry confirms it.
     """
 
-    def __init__(
-        self,
-        bodies: Bodies,
-        log: Log,
-        side_by_side: SideBySide,
-        now: Callable[[], int],
-        timing: Timing,
-        *,
-        backend: str,
-        creating: Callable[[Sequence[Write]], object],
-    ) -> None:
-        self._bodies = bodies
+    def __init__(self, log: Log, *, backend: str, creating: Callable[[Sequence[Write]], object]) -> None:
         self._log = log
-        self._side_by_side = side_by_side
-        self._now = now
-        self._timing = timing
+        self._objects = log.objects
         self._backend = backend
         self._creating = creating
         self.entries: list[Source] = []
         """The entries that were written."""
 
-    @property
-    def _collection(self) -> Collection[Any]:
-        return self._bodies.collection
-
     def run(self, writes: Sequence[Write]) -> None:
-        """Writes; afterwards each write says how it ended."""
+        """Write; afterwards each write holds its result."""
         for write in writes:
             if write.record is not None and isinstance(write.expect, Condition) and not write.known:
                 write.blind = True
@@ -163,7 +154,7 @@ class Writing:
         announced: set[Revision] = set()
         waiting = list(writes)
         while waiting:
-            self._side_by_side(self._look, [write for write in waiting if write.step is Step.LOOK])
+            self._log.parallel(self._look, [write for write in waiting if write.step is Step.LOOK])
             sending = [write for write in waiting if write.step is Step.SEND]
             for write in sending:
                 self._prepare(write)
@@ -173,59 +164,50 @@ class Writing:
             if creating:
                 self._creating(creating)
                 announced.update(write.revision for write in creating)
-            self._side_by_side(self._send, sending)
+            self._log.parallel(self._send, sending)
             waiting = [write for write in waiting if write.step is not Step.DONE]
-        self._tell(writes)
+        self._confirm([write for write in writes if write.confirm])
 
     # One round: look, intend, send.
 
     def _look(self, write: Write) -> None:
-        """Looks at the body and decides what follows."""
+        """Look at the body and decide on the next step."""
         try:
-            seen = self._bodies.get(write.id)
+            seen = self._objects.get(write.id)
         except StoreCorruptError as error:
             if write.attempts or write.expect is not ANY:
                 write.fail(self._in_doubt(write, error) if write.attempts else error)
                 return
-            seen = self._damaged(write)
+            seen = self._objects.stand_in(write.id, self._log.now())
         except StoreError as error:
-            write.fail(self._in_doubt(write, error) if write.attempts else self._named(error, write))
+            self._give_up(write, error)
             return
-        # The same write may have been sent before, in this call or in an earlier one that nobody answered.
+        # The same write may have been sent before, in this call or in an earlier one that got no answer.
         if seen is not None and seen.revision == write.revision:
             self._landed(write, seen)
             return
         if seen is not None and seen.descends_from(write.revision):
-            write.succeed()  # it landed, and whoever replaced it told of that
+            write.succeed()  # it landed, and the writer that replaced it confirms that
             return
         if write.attempts and not self._is_lost(write, seen):
-            write.fail(self._in_doubt(write, write.trouble))
+            write.fail(self._in_doubt(write, write.failure))
             return
         write.seen = seen
-        live = seen is not None and not seen.removed
         if not self._allows(write, seen):
-            actual = seen.revision if seen is not None and live else None
-            write.fail(
-                conflict(write.id, write.expect, actual, backend=self._backend, collection=self._collection.name)
-            )
-        elif write.record is None and not live:
+            actual = seen.revision if seen is not None and write.replaces else None
+            collection = self._log.collection.name
+            write.fail(conflict(write.id, write.expect, actual, backend=self._backend, collection=collection))
+        elif write.record is None and not write.replaces:
             write.step = Step.DONE
-        elif write.trouble is not None and not write.trouble.retryable:
-            write.fail(self._named(write.trouble, write))
+        elif write.failure is not None and not write.failure.retryable:
+            write.fail(self._named(write.failure, write))
         elif write.failures >= ATTEMPTS or write.rounds >= ROUNDS:
-            write.fail(self._in_doubt(write, write.trouble) if write.failures else self._crowded_out(write))
+            write.fail(self._in_doubt(write, write.failure) if write.failures else self._crowded_out(write))
         else:
             write.step = Step.SEND
 
-    def _damaged(self, write: Write) -> Body | None:
-        """A body that cannot be read, and that somebody wants to overwrite or delete whatever it is."""
-        tag = self._bodies.tag(write.id)
-        if tag is None:
-            return None
-        return Body(marker(write.id, ""), Lineage(self._now()), tag)
-
-    def _allows(self, write: Write, seen: Body | None) -> bool:
-        """Whether `expect` holds. A tombstone that a layer keeps is a document here, and no item to `ABSENT`."""
+    def _allows(self, write: Write, seen: BodyObject | None) -> bool:
+        """Check `expect`. A tombstone that a layer keeps is a document here, and no item to `ABSENT`."""
         live = seen is not None and not seen.removed
         if write.expect is ABSENT:
             return not live or (seen is not None and seen.record.meta.deleted)
@@ -233,8 +215,8 @@ class Writing:
             return True
         return live and seen is not None and seen.revision == write.expect
 
-    def _is_lost(self, write: Write, seen: Body | None) -> bool:
-        """Whether the last attempt, which left no trace in the body, did certainly not take place."""
+    def _is_lost(self, write: Write, seen: BodyObject | None) -> bool:
+        """Return True if the last attempt, which left no trace in the body, did certainly not take place."""
         if write.tried is not None and seen is not None and seen.descends_from(write.tried):
             return True
         if (
@@ -245,18 +227,18 @@ class Writing:
             # It may be older than the oldest predecessor that is kept. Every attempt was answered, though, and a driver
             # reports a conflict only of a request that was sent once.
             return write.refused and not write.failures
-        return self._now() - write.sent_at <= self._timing.slow
+        return self._log.now() - write.sent_at <= self._log.timing.slow
 
-    def _landed(self, write: Write, seen: Body) -> None:
-        """The body is the one that was sent."""
+    def _landed(self, write: Write, seen: BodyObject) -> None:
+        """Go on after a look that showed the body that was sent."""
         stamp = seen.stamp
-        now = self._now()
-        if write.created and not seen.lineage.predecessors and now - stamp > self._timing.slow:
-            # A marker may have come and gone since the stamp was made: stamp the same body anew.
+        now = self._log.now()
+        if write.created and not seen.lineage.predecessors and now - stamp > self._log.timing.slow:
+            # A tombstone may have come and gone since the stamp was made: give the same body a new stamp.
             lineage = seen.restamped(max(stamp + 1, now))
             write.rounds += 1
             try:
-                self._bodies.put(self._body_of(write), lineage, expect=seen.tag)
+                self._objects.put(write.body, lineage, expect=seen.tag)
             except StoreConflictError:
                 return
             except StoreError as error:
@@ -266,12 +248,12 @@ class Writing:
                 return
             stamp = lineage.stamp
         write.stamp = stamp
-        self._finish(write, tell=True, must=write.created)
+        self._finish(write, confirm=True)
 
     def _prepare(self, write: Write) -> None:
-        """Makes the stamp of the next attempt."""
+        """Make the stamp of the next attempt."""
         seen = write.seen
-        now = self._now()
+        now = self._log.now()
         write.rounds += 1
         if write.rounds > PATIENT_ROUNDS:
             time.sleep(random.random() * min(0.05, 0.002 * write.rounds))  # noqa: S311  # others want to write, too
@@ -281,7 +263,7 @@ class Writing:
         write.created = not write.replaces
 
     def _intend(self, writes: Sequence[Write]) -> None:
-        """Tells which bodies are about to be replaced."""
+        """Add the entry with the intents to replace bodies."""
         intents = [
             Intent(write.id, write.seen.stamp, write.stamp, write.revision, write.record is not None)
             for write in writes
@@ -293,22 +275,22 @@ class Writing:
             self.entries.append(self._log.add((), intents))
         except StoreError as error:
             for write in writes:
-                write.fail(self._in_doubt(write, error) if write.attempts else self._named(error, write))
+                self._give_up(write, error)
 
     def _send(self, write: Write) -> None:
-        """Writes the body."""
+        """Write the body."""
         seen = write.seen
         write.tried = seen.revision if seen is not None else None
         write.attempts += 1
         write.step = Step.LOOK
-        write.trouble = None
+        write.failure = None
         write.refused = False
         removed = write.record is None
         lineage = (
             Lineage(write.stamp, removed=removed) if seen is None else seen.successor(write.stamp, removed=removed)
         )
         try:
-            self._bodies.put(self._body_of(write), lineage, expect=ABSENT if seen is None else seen.tag)
+            self._objects.put(write.body, lineage, expect=ABSENT if seen is None else seen.tag)
         except StoreConflictError:
             write.refused = True
             return
@@ -316,90 +298,66 @@ class Writing:
             if isinstance(error, StoreConnectionError) and not error.retryable and not write.failures:
                 write.fail(self._named(error, write))  # no bucket, no permission: nothing was written
                 return
-            write.trouble = error
+            write.failure = error
             write.failures += 1
             return
-        if seen is None and self._now() - write.stamp > self._timing.slow:
+        if seen is None and self._log.now() - write.stamp > self._log.timing.slow:
             return
         # After an attempt that met an id which exists, four requests are enough: readers look at the body.
-        self._finish(write, tell=write.created or not (write.blind and write.rounds > 1), must=write.created)
+        self._finish(write, confirm=write.created or not (write.blind and write.rounds > 1))
 
-    def _body_of(self, write: Write) -> Record:
-        return write.record if write.record is not None else marker(write.id, write.revision)
-
-    def _finish(self, write: Write, *, tell: bool, must: bool) -> None:
+    def _finish(self, write: Write, *, confirm: bool) -> None:
         write.succeed()
-        record = write.record
-        write.fact = (
-            Fact(write.id, write.stamp, write.revision, None)
-            if record is None
-            else fact_of(record, write.stamp, self._collection)
-        )
-        write.tell = tell
-        write.must_tell = must
+        if write.record is None:
+            write.confirmed = Confirmed(write.id, write.stamp, write.revision, None)
+        else:
+            write.confirmed = confirmed_of(write.record, write.stamp, self._log.collection)
+        write.confirm = confirm
 
-    def _tell(self, writes: Sequence[Write]) -> None:
-        """Adds the entry that confirms what was written."""
-        told = [write for write in writes if write.tell]
-        facts = [write.fact for write in told if write.fact is not None]
-        if not facts:
+    def _confirm(self, writes: Sequence[Write]) -> None:
+        """Add the entry that confirms the writes; without it, created bodies would not be found."""
+        confirmed = [write.confirmed for write in writes if write.confirmed is not None]
+        if not confirmed:
             return
-        needed = any(write.must_tell for write in told)
+        created = [write for write in writes if write.created]
         try:
-            self.entries.append(self._log.add(facts, attempts=3 if needed else 1))
+            self.entries.append(self._log.add(confirmed, attempts=3 if created else 1))
         except StoreError as error:
-            for write in told:
-                if write.must_tell:
-                    write.in_doubt = True
-                    write.error = StoreWriteError(
-                        f"{self._what(write)} was written, but the index could not be told, so that queries "
-                        f"may not find it: save it again ({error})",
-                        backend=self._backend,
-                        collection=self._collection.name,
-                        identifier=write.id,
-                        retryable=error.retryable,
-                    )
+            for write in created:
+                write.in_doubt = True
+                reason = f"was written, but not entered in the index, so that queries may not find it: save it again ({error})"
+                write.error = self._error(write, reason, retryable=error.retryable)
 
-    def _what(self, write: Write) -> str:
-        return f"{self._collection.name} {shown(write.id)}"
+    # Errors.
 
-    def _named(self, error: StoreError, write: Write) -> StoreError:
-        """An error of the storage, with the item that it kept from being written."""
-        if not isinstance(error, StoreReadError):
-            error.collection = self._collection.name
-            error.identifier = write.id
-            return error
-        made = StoreWriteError(
-            f"{self._what(write)} was not {_done(write)}: {error}",
-            backend=self._backend,
-            collection=self._collection.name,
-            identifier=write.id,
-            retryable=error.retryable,
-        )
-        made.__cause__ = error
+    def _error(self, write: Write, reason: str, *, cause: StoreError | None = None, **facts: bool) -> StoreWriteError:
+        collection = self._log.collection.name
+        message = f"{collection} {shown(write.id)} {reason}"
+        made = StoreWriteError(message, backend=self._backend, collection=collection, identifier=write.id, **facts)
+        made.__cause__ = cause
         return made
 
+    def _give_up(self, write: Write, error: StoreError) -> None:
+        """End with the error of a request beside the write itself."""
+        write.fail(self._in_doubt(write, error) if write.attempts else self._named(error, write))
+
+    def _named(self, error: StoreError, write: Write) -> StoreError:
+        """Return an error of the storage with the item that it kept from being written."""
+        if not isinstance(error, StoreReadError):
+            error.collection = self._log.collection.name
+            error.identifier = write.id
+            return error
+        return self._error(write, f"was not {_done(write)}: {error}", cause=error, retryable=error.retryable)
+
     def _crowded_out(self, write: Write) -> StoreWriteError:
-        return StoreWriteError(
-            f"{self._what(write)} was not {_done(write)}: others wrote it first, {write.rounds} times: try again",
-            backend=self._backend,
-            collection=self._collection.name,
-            identifier=write.id,
-            retryable=True,
-        )
+        reason = f"was not {_done(write)}: others wrote it first, {write.rounds} times: try again"
+        return self._error(write, reason, retryable=True)
 
     def _in_doubt(self, write: Write, error: StoreError | None) -> StoreWriteError:
         write.in_doubt = True
-        reason = error if error is not None else "an answer came late"
-        made = StoreWriteError(
-            f"{self._what(write)} may or may not have been {_done(write)}: read it to find out ({reason})",
-            backend=self._backend,
-            collection=self._collection.name,
-            identifier=write.id,
-            store_trouble=True,
-        )
-        made.__cause__ = error
-        return made
+        detail = error if error is not None else "an answer came late"
+        reason = f"may or may not have been {_done(write)}: read it to find out ({detail})"
+        return self._error(write, reason, cause=error, store_trouble=True)
 
 
 def _done(write: Write) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["BlobExpect", "Blobs", "Discarding", "Tag", "probe_conditional_writes"]
 
 Tag: TypeAlias = str
-"""Names one content of one key: an etag, a generation, a digest. Only the driver that made it can read it."""
+"""Name of one content of one key: an etag, a generation, a digest. Only the driver that made it can read it."""
 
 BlobExpect: TypeAlias = Condition | Tag
 """`ANY`, `ABSENT`, or the tag that must be stored now."""
@@ -29,7 +29,7 @@ class Blobs(Protocol):
     """
 
     def get(self, key: str) -> tuple[bytes, Tag]:
-        """The bytes and their tag.
+        """Return the bytes and their tag.
 
         Raises:
             StoreNotFoundError: there is no such key.
@@ -37,7 +37,7 @@ class Blobs(Protocol):
         ...
 
     def put(self, key: str, data: bytes, *, expect: BlobExpect = ANY) -> Tag:
-        """Stores bytes, durably, and returns their tag.
+        """Store bytes, durably, and return their tag.
 
         Raises:
             StoreConflictError: `expect` did not hold; nothing was written.
@@ -45,7 +45,7 @@ class Blobs(Protocol):
         ...
 
     def delete(self, key: str, *, expect: BlobExpect = ANY) -> bool:
-        """Removes a key; False if there was none.
+        """Remove a key; return False if there was none.
 
         Raises:
             StoreConflictError: `expect` is a tag that is not stored now.
@@ -53,30 +53,30 @@ class Blobs(Protocol):
         ...
 
     def list(self, prefix: str, *, after: str | None = None) -> Iterator[str]:
-        """Keys that start with a prefix, in ascending order, those after a given one.
+        """List the keys that start with a prefix, in ascending order, those after a given one.
 
-        It goes down into every folder; it is not a snapshot: keys written or removed meanwhile may be there or not.
+        Folders are no limit. The list is not a snapshot: keys written or removed meanwhile may be there or not.
         """
         ...
 
     def close(self) -> None:
-        """Gives up connections."""
+        """Close connections."""
         ...
 
 
 @runtime_checkable
 class Discarding(Protocol):
-    """What blobs may offer beside: removing many keys at once, without a word on which of them were there."""
+    """Optional beside `Blobs`: removing many keys at once, without an answer on which of them were there."""
 
     def discard(self, keys: Sequence[str]) -> None:
-        """Removes keys, whether they are there or not."""
+        """Remove keys; those that are not there are no error."""
         ...
 
 
 def probe_conditional_writes(blobs: Blobs) -> bool:
-    """Whether a service honours conditions. Some ignore them in silence, and two writers then undo each other unseen.
+    """Return True if a service honours conditions. Some ignore them in silence, and two writers then undo each other unseen.
 
-    Writes an object under a name that nobody else uses, tries to overwrite it against a condition, and removes it.
+    Write an object under a name of its own, try to overwrite it against a condition, and remove it.
     """
     key = f"_truthstore/probe-{new_revision()}"
     try:

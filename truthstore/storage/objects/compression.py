@@ -15,7 +15,7 @@ __all__ = ["compressor"]
 
 
 def compressor(algorithm: str | None) -> tuple[str, Callable[[bytes], bytes], Callable[[bytes], bytes]]:
-    """File extension, compress and decompress of an algorithm.
+    """Return file extension, compress and decompress of an algorithm.
 
     Raises:
         StoreConfigError: the library it needs is not installed.

@@ -2,7 +2,7 @@
 
 A plain JSON body stays plain JSON: what cannot be derived from it is added as one last member, ``_truthstore``. Any
 other body gets an envelope: magic, format version, length of the head, the head as JSON, the body. Either way the object
-describes itself, so that every index can be made anew from the objects alone.
+describes itself, so that every index can be rebuilt from the objects alone.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from truthstore.errors import StoreConfigError, StoreCorruptError, StoreKeyError
 from truthstore.model.collection import Collection, Derivation
 from truthstore.model.encoding import finite, plain
 from truthstore.model.fields import check_id
+from truthstore.model.meta_codec import MetaParts, meta_of, parts_of
 from truthstore.model.record import NO_ANNOTATIONS, FieldValue, Meta, Record
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
         stamp: grows with every write of the id.
         predecessors: the last write ids before this one, newest first.
         stamps: their stamps.
-        removed: this is no document but the marker that a deleted one leaves.
+        removed: this is no document but the tombstone that a deleted one leaves.
     """
 
     stamp: int = 0
@@ -75,34 +76,26 @@ class _Tail(msgspec.Struct, omit_defaults=True):
     lineage: Lineage | None = None
 
 
-class _Head(msgspec.Struct, omit_defaults=True):
+class _Head(MetaParts, frozen=True, kw_only=True, omit_defaults=True):
     """The head of an envelope."""
 
     format: int
     collection: str
     id: str
     revision: str
-    stored_at: int
-    size: int
     checksum: int
-    encoding: str = "json"
-    encodings: tuple[str, ...] = ()
-    deleted: bool = False
-    fields: dict[str, FieldValue] = {}
-    tags: dict[str, str] = {}
-    text: str = ""
-    annotations: dict[str, Any] = {}
+    annotations: dict[str, Any] = msgspec.field(default_factory=dict)
     lineage: Lineage | None = None
 
 
 class _Versioned(msgspec.Struct):
-    """Of a tail or a head just the lineage."""
+    """A tail or a head reduced to the lineage."""
 
     lineage: Lineage | None = None
 
 
 class _Edited(msgspec.Struct):
-    """Of a document that another program rewrote just the lineage."""
+    """A document that another program rewrote, reduced to the lineage."""
 
     tail: _Versioned | None = msgspec.field(name="_truthstore", default=None)
 
@@ -116,7 +109,7 @@ _decode_members: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def write_document(record: Record, collection: Collection[Any], lineage: Lineage | None = None) -> bytes:
-    """The bytes of one object for a record with body and revision."""
+    """Return the bytes of one object for a record with body and revision."""
     meta, body = record.meta, record.body or b""
     # A plain object, which has at least one member after which another one can be written.
     if meta.encoding == "json" and not meta.encodings and not meta.deleted and body[:1] == b"{" and b'"' in body:
@@ -141,23 +134,16 @@ def write_document(record: Record, collection: Collection[Any], lineage: Lineage
             return b'%b,\n  "_truthstore": %b\n}\n' % (body[:-2], tail)
         if body[-1:] == b"}":
             return b'%b,"_truthstore":%b}' % (body[:-1], tail)
+    parts: dict[str, Any] = {**parts_of(meta), "fields": _plain_fields(meta), "size": len(body)}
     head = _encode(
         _Head(
-            FORMAT,
-            collection.name,
-            meta.id,
-            record.revision,
-            meta.stored_at,
-            len(body),
-            zlib.crc32(body),
-            meta.encoding,
-            meta.encodings,
-            meta.deleted,
-            _plain_fields(meta),
-            dict(meta.tags),
-            meta.text,
-            dict(meta.annotations),
-            lineage,
+            format=FORMAT,
+            collection=collection.name,
+            id=meta.id,
+            revision=record.revision,
+            checksum=zlib.crc32(body),
+            lineage=lineage,
+            **parts,
         )
     )
     return _PREFIX.pack(MAGIC, FORMAT, len(head)) + head + body
@@ -170,11 +156,11 @@ def _plain_fields(meta: Meta) -> dict[str, FieldValue]:
 def read_document(
     data: bytes, collection: Collection[Any], id: str | None = None, *, file: str | None = None
 ) -> Record:
-    """The record that one object holds.
+    """Return the record in the bytes of one object.
 
     Args:
         data: the object's bytes.
-        collection: what it belongs to.
+        collection: the collection that it belongs to.
         id: the id it should have, for messages and for documents that this library did not write.
         file: names the object in messages where the id is not known.
 
@@ -193,10 +179,10 @@ def read_document(
 
 
 def derive_now(record: Record, collection: Collection[Any], *, file: str) -> None:
-    """Derives what is indexed of a document that was read, which otherwise happens when somebody asks for it.
+    """Derive the indexed parts of a document that was read, which otherwise happens at their first use.
 
     Raises:
-        StoreCorruptError: it is damaged in a way that its frame does not tell.
+        StoreCorruptError: it is damaged in a way that its frame does not show.
     """
     try:
         _ = record.meta.fields, record.meta.tags
@@ -233,29 +219,17 @@ def _tail(data: bytes) -> _Tail | None:
 
 
 def _from_tail(tail: _Tail, body: bytes, collection: Collection[Any]) -> Record:
+    parts: dict[str, Any] = {"size": len(body), "stored_at": tail.stored_at, "annotations": tail.annotations}
     if tail.fields is None:
-        meta = Meta(
-            tail.id,
-            size=len(body),
-            stored_at=tail.stored_at,
-            annotations=tail.annotations,
-            derive=Derivation(collection, body, "json", tail.times, tail.checksum),
-        )
+        parts["derive"] = Derivation(collection, body, "json", tail.times, tail.checksum)
     else:
-        meta = Meta(
-            tail.id,
-            fields={name: _field_value(collection, name, value) for name, value in tail.fields.items()},
-            tags=tail.tags,
-            text="",
-            size=len(body),
-            stored_at=tail.stored_at,
-            annotations=tail.annotations,
-        )
-    return Record(meta, body, tail.revision)
+        parts["fields"] = {name: _field_value(collection, name, value) for name, value in tail.fields.items()}
+        parts |= {"tags": tail.tags, "text": ""}
+    return Record(Meta(tail.id, **parts), body, tail.revision)
 
 
 def lineage_of(data: bytes) -> Lineage:
-    """The lineage that is kept in a document that can be read; an empty one if there is none."""
+    """Return the lineage in a document that can be read; an empty one if there is none."""
     if data[:4] == MAGIC:
         length = _PREFIX.unpack_from(data)[2]
         found = _decode_versioned(data[_PREFIX.size : _PREFIX.size + length]).lineage
@@ -271,7 +245,7 @@ def lineage_of(data: bytes) -> Lineage:
 
 
 def is_changed(data: bytes, record: Record) -> bool:
-    """Whether a document's body is not the one that was written."""
+    """Return True if a document's body is not the one that was written."""
     if record.body is None:
         return False
     if data[:4] == MAGIC:
@@ -306,19 +280,10 @@ def _read_envelope(data: bytes, collection: Collection[Any], id: str | None, fil
         not head.encodings and not head.deleted and not collection.opaque and collection.fields.keys() - fields.keys()
     )
     times = {name: value for name, value in collection.times(fields).items() if name in fields}
-    meta = Meta(
-        head.id,
-        fields=None if later else fields,
-        tags=head.tags,
-        text=None if later else head.text,
-        derive=Derivation(collection, body, head.encoding, times) if later else None,
-        size=head.size,
-        encoding=head.encoding,
-        encodings=head.encodings,
-        stored_at=head.stored_at,
-        deleted=head.deleted,
-        annotations=head.annotations or NO_ANNOTATIONS,
-    )
+    derived: dict[str, Any] = {}
+    if later:
+        derived = {"text": None, "derive": Derivation(collection, body, head.encoding, times)}
+    meta = meta_of(head.id, head, fields=None if later else fields, **derived)
     return Record(meta, body, head.revision)
 
 
@@ -329,7 +294,7 @@ def _field_value(collection: Collection[Any], name: str, value: FieldValue) -> F
 
 
 def _read_edited(data: bytes, collection: Collection[Any], id: str | None, file: str | None) -> Record:
-    """A document that another program wrote, or rewrote: parsed whole, and put together again."""
+    """Read a document that another program wrote, or rewrote: parse it whole, and put it together again."""
     try:
         members = _parsed(data, _decode_members)
         tail = msgspec.convert(members.pop("_truthstore", None), _Tail | None)
@@ -354,7 +319,7 @@ def _read_edited(data: bytes, collection: Collection[Any], id: str | None, file:
 
 
 def _parsed(data: bytes, decode: Callable[[bytes], T]) -> T:
-    """Decodes JSON, or what Python's own encoder and some editors make of it.
+    """Decode JSON, or what Python's own encoder and some editors make of it.
 
     Python writes NaN and infinities as bare words: here they become the strings that a `Codec` knows. Editors may put a
     byte order mark before the text.
@@ -379,7 +344,7 @@ def _finite_number(text: str) -> float | str:
 
 
 def _called(collection: Collection[Any], id: str | None, file: str | None) -> str:
-    """What messages call a document."""
+    """Return the name of a document for messages."""
     if id is not None:
         return f"{collection.name} {shown(id)}"
     return f"the file {shown(file)} of {collection.name}" if file is not None else f"a document of {collection.name}"
@@ -409,7 +374,7 @@ def unpacked(
     *,
     file: str | None = None,
 ) -> bytes:
-    """The document in an object's bytes.
+    """Return the document in an object's bytes.
 
     Raises:
         StoreCorruptError: the bytes are damaged; it names the item, or the file where its id is not known.

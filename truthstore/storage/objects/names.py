@@ -24,7 +24,7 @@ _DEVICES: Final = frozenset(
 
 
 def object_name(id: str) -> str:
-    """The name of an id, without extension."""
+    """Return the object name of an id, without extension."""
     if len(id) <= MAX_NAME and _PLAIN.fullmatch(id) and id[:4].partition(".")[0] not in _DEVICES:
         return id
     name = _UNSAFE.sub(lambda found: b"%%%02x" % found[0][0], id.encode()).decode("ascii")
@@ -38,7 +38,7 @@ def object_name(id: str) -> str:
 
 
 def path_of(namespace: str, prefix: str) -> str:
-    """The folder of a store: namespace and prefix, each part escaped, joined by ``/``.
+    """Return the folder of a store: namespace and prefix, each part escaped, joined by ``/``.
 
     Raises:
         StoreConfigError: the namespace is empty, or a part of the prefix is.

@@ -64,14 +64,14 @@ class Format(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def of(cls, config: StoreConfig, extension: str | None = None) -> Format:
-        """The format that a configuration asks for."""
+        """Return the format that a configuration asks for."""
         kind = config.serialization_format
         if extension is None or extension == EXTENSIONS["json"]:
             extension = EXTENSIONS[kind]
         return cls(FORMAT, extension, config.algorithm, kind)
 
     def check(self, stored: bytes, place: str) -> None:
-        """Compares with the format that a store was made with.
+        """Compare with the format that a store was made with.
 
         Raises:
             StoreConfigError: they differ, or a newer version of this library made the store.
@@ -94,17 +94,17 @@ class Format(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def folder_of(collection_name: str) -> str:
-    """The folder of a collection below the store's own: results lie in it, others in ``_name/``."""
+    """Return the folder of a collection below the store's own: results lie in it, others in ``_name/``."""
     return "" if collection_name == ROOT_COLLECTION else f"_{collection_name}/"
 
 
 def object_key(collection_name: str, id: str, extension: str) -> str:
-    """The key of an item's body."""
+    """Return the key of an item's body."""
     return f"{folder_of(collection_name)}{object_name(id)}{extension}"
 
 
 class Opening:
-    """What of a store is open in this process: shared by all views of one store."""
+    """The open parts of a store in this process: shared by all views of one store."""
 
     __slots__ = ("_locks", "pid", "ready")
 
@@ -151,7 +151,7 @@ class ObjectStore(BaseStore[T]):
         return object_key(collection.name, id, self._extension)
 
     def _ready(self, collection: Collection[Any]) -> None:
-        """Opens what is not open yet, in this process."""
+        """Open what is not open yet, in this process."""
         opening = self._opening
         if collection in opening.ready and opening.pid == os.getpid():
             if self._lifecycle.closed:
@@ -174,35 +174,35 @@ class ObjectStore(BaseStore[T]):
         self._catalog.prepare(collection, lambda: self._load(collection))
 
     def _forked(self) -> None:
-        """Gives up what a child process may not use; backends with files of their own override this."""
+        """Give up what a child process may not use; backends with files of their own override this."""
 
     @abstractmethod
     def _open(self) -> None:
-        """Opens objects and catalog."""
+        """Open objects and catalog."""
 
     @abstractmethod
     def _load(self, collection: Collection[Any]) -> Iterable[Put]:
-        """Reads every object of a collection, for a catalog that does not know it."""
+        """Read every object of a collection, for a catalog that does not know it."""
 
     @abstractmethod
     def _read(self, collection: Collection[Any], location: Location) -> Record | None:
-        """The record that lies where the catalog says, whatever its revision; None if there is no such object."""
+        """Read the record at the place in the catalog, of any revision; None if there is no such object."""
 
     @abstractmethod
     def _settle(self, collection: Collection[Any], id: str) -> Record | None:
-        """Brings object and catalog together where they differ; the record as it is then, or None."""
+        """Bring object and catalog together where they differ; return the record as it is then, or None."""
 
     @abstractmethod
     def _replace_catalog(self, error: sqlite3.Error) -> None:
-        """Puts a new catalog in the place of a damaged one."""
+        """Put a new catalog in the place of a damaged one."""
 
     def initialize(self) -> None:
-        """Opens the store now."""
+        """Open the store now."""
         super().initialize()
         self._ready(self._collection)
 
     def _guard(self, operation: Callable[[], U]) -> U:
-        """Runs an operation on the catalog; once more after a damaged catalog was replaced, or one was being replaced."""
+        """Run an operation on the catalog; once more after a damaged catalog was replaced, or one was being replaced."""
         try:
             return operation()
         except sqlite3.Error as error:
@@ -213,7 +213,7 @@ class ObjectStore(BaseStore[T]):
             raise self._read_error(error) from error
 
     def _recover_catalog(self, error: sqlite3.Error) -> None:
-        """Replaces a damaged catalog; any other error may come from another thread's doing so, and is waited out."""
+        """Replace a damaged catalog; any other error may come from another thread's doing so, and is waited out."""
         if is_damage(error):
             self._replace_catalog(error)
 
@@ -223,11 +223,11 @@ class ObjectStore(BaseStore[T]):
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> Record:
-        """Stores a record."""
+        """Store a record."""
         return self.put_records((record,), collection=collection, expect=expect, options=options)[0]
 
     def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
-        """The record with its body: one object read, no catalog."""
+        """Return the record with its body: one object read, no catalog."""
         self._ready(collection)
         record = self._find(collection, id)
         if record is None:
@@ -237,33 +237,33 @@ class ObjectStore(BaseStore[T]):
     def get_records(
         self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
     ) -> dict[str, Record]:
-        """The records that exist among these ids: one object read each, no catalog."""
+        """Return the records that exist among these ids: one object read each, no catalog."""
         self._ready(collection)
         found = ((id, self._find(collection, id)) for id in ids)
         return {id: record for id, record in found if record is not None}
 
     def _find(self, collection: Collection[Any], id: str) -> Record | None:
-        """The record of an id; None if there is none."""
+        """Return the record of an id; None if there is none."""
         return self._read(collection, Location(id))
 
     def delete_record(
         self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> bool:
-        """Removes a record."""
+        """Remove a record; return False if there was none."""
         return bool(self._delete(collection, [id], expect))
 
     def delete_records(self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """Removes many records in one commit."""
+        """Remove many records in one commit; return the ids of those that were live."""
         return self._delete(collection, list(dict.fromkeys(ids)), ANY)
 
     @abstractmethod
     def _delete(self, collection: Collection[Any], ids: Sequence[str], expect: Expect) -> list[str]:
-        """Removes records; the ids of those that were live."""
+        """Remove records; return the ids of those that were live."""
 
     def scan(
         self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
     ) -> Iterator[Record]:
-        """What a query finds, from the catalog; bodies from their objects."""
+        """Iterate over the records that a query finds, from the catalog; bodies from their objects."""
         bound = query.bind(collection)
         self._ready(collection)
         return self._scan_bodies(bound) if bodies else self._scan_heads(bound)
@@ -284,11 +284,11 @@ class ObjectStore(BaseStore[T]):
                 yield record
 
     def _current(self, collection: Collection[Any]) -> Catalog:
-        """The catalog, when it knows all that was written; stores whose catalog follows a log override this."""
+        """Return the catalog, when it knows all writes; stores whose catalog follows a log override this."""
         return self._catalog
 
     def _catalog_pages(self, pages: Callable[[], Iterator[U]]) -> Iterator[U]:
-        """Pages from the catalog, the first of which survives the replacement of a damaged one."""
+        """Iterate over pages from the catalog, the first of which survives the replacement of a damaged one."""
 
         def first() -> tuple[Iterator[U], U | None]:
             source = pages()
@@ -303,13 +303,13 @@ class ObjectStore(BaseStore[T]):
                 raise self._read_error(error) from error
 
     def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """Ids of what a query finds, from the catalog."""
+        """Return the ids that a query finds, from the catalog."""
         bound = query.bind(collection)
         self._ready(collection)
         return self._guard(lambda: self._current(collection).ids(bound))
 
     def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
-        """How many records fulfil the conditions of a query, from the catalog."""
+        """Count the records that fulfil the conditions of a query, from the catalog."""
         bound = query.bind(collection)
         self._ready(collection)
         return self._guard(lambda: self._current(collection).count(bound))
@@ -317,7 +317,7 @@ class ObjectStore(BaseStore[T]):
     def aggregate_records(
         self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
     ) -> list[Row]:
-        """Figures from the catalog."""
+        """Aggregate records in the catalog."""
         bound = query.bind(collection)
         self._ready(collection)
         try:
@@ -340,11 +340,11 @@ class ObjectStore(BaseStore[T]):
         return read_document(unpacked(data, self._decompress, collection, id), collection, id)
 
     def stats(self) -> dict[str, Any]:
-        """Figures about the store, and the labels of its configuration."""
+        """Return figures about the store, and the labels of its configuration."""
         return {**super().stats(), "metadata": dict(self._config.metadata)}
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
-        """Removes what queries have left behind in the catalog."""
+        """Remove what queries have left behind in the catalog, for at most about `budget` seconds."""
         done = super().maintain(budget)
         self._ready(self._collection)
         deadline = None if budget is None else monotonic() + budget
@@ -354,17 +354,17 @@ class ObjectStore(BaseStore[T]):
         return {**done, "postings_removed": removed}
 
     def rebuild_index(self) -> int:
-        """Indexes every object anew and returns how many there are."""
+        """Index every object again and return how many there are."""
         super().rebuild_index()
         self._ready(self._collection)
         return self.count_records(EVERYTHING, collection=self._collection)
 
     def close(self) -> None:
-        """Closes the catalog."""
+        """Close the catalog."""
         super().close()
         self._catalog.close()
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether an error says that the database file itself is damaged."""
+    """Return True for an error that means that the database file itself is damaged."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
