@@ -15,7 +15,6 @@ from sqlalchemy import text
 
 from tests.crash.processes import at_once
 from tests.services.databases import Place, new_place
-from tests.services.dialects import strange
 from tests.services.dropping import DroppingProxy
 from tests.services.postgresql import free_port
 from truthstore import (
@@ -35,13 +34,11 @@ from truthstore.testing.suite.concurrency import increment
 QUICK = PoolingConfig(retry_base_delay=0.01)
 
 
-@pytest.fixture(params=["sqlite", "postgresql-16", "postgresql-18", "mariadb", "other"])
+@pytest.fixture(params=["sqlite", "postgresql-16", "postgresql-18", "mariadb"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """A place in each kind of database."""
     if request.param == "sqlite":
         return new_place(f"sqlite:///{tmp_path}/store.db")
-    if request.param == "other":
-        return new_place(strange(request.getfixturevalue("postgresql_16").url), "strange_")
     fixture = "mariadb_server" if request.param == "mariadb" else str(request.param).replace("-", "_")
     return new_place(request.getfixturevalue(fixture).url)
 
@@ -49,14 +46,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 class Server(NamedTuple):
     port: int
     url: str
-    table_prefix: str = ""
 
 
-@pytest.fixture(params=["postgresql", "mariadb", "other"])
+@pytest.fixture(params=["postgresql", "mariadb"])
 def server(request: pytest.FixtureRequest) -> Server:
-    if request.param == "other":
-        other = request.getfixturevalue("postgresql_16")
-        return Server(other.port, strange(other.url), "strange_")
     one = request.getfixturevalue("postgresql_18" if request.param == "postgresql" else "mariadb_server")
     return Server(one.port, one.url)
 
@@ -70,7 +63,7 @@ def proxy(server: Server) -> Iterator[DroppingProxy]:
 
 @pytest.fixture
 def place_of(server: Server) -> Place:
-    return new_place(server.url, server.table_prefix)
+    return new_place(server.url)
 
 
 @pytest.fixture
@@ -147,12 +140,11 @@ def test_connections_that_died_while_idle_do_no_harm(store: DatabaseStore[Any], 
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("mark", [b"INSERT INTO %bsamples", b"COMMIT"])
+@pytest.mark.parametrize("mark", [b"INSERT INTO samples", b"COMMIT"])
 def test_a_save_whose_connection_is_dropped_is_there_once(
     mark: bytes, moment: Any, store: DatabaseStore[Any], proxy: DroppingProxy, place_of: Place
 ):
     store.save(Sample("old", count=0, tags={"a": "1"}))
-    mark = mark.replace(b"%b", place_of.table_prefix.encode())
     proxy.arm(mark, moment)
     store.save(Sample("new", count=1, tags={"a": "2"}), expect=ABSENT)
     proxy.arm(mark, moment)
@@ -350,7 +342,7 @@ def test_transactions_of_one_s_own_are_whole(place: Place):
         store.save(Sample("a", count=1))
 
         def work(connection: Any) -> None:
-            connection.execute(text(f"UPDATE {place.table_prefix}samples SET count = 2 WHERE id = 'a'"))
+            connection.execute(text("UPDATE samples SET count = 2 WHERE id = 'a'"))
             raise ValueError("stop")
 
         with pytest.raises(ValueError, match="stop"):

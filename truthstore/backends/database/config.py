@@ -24,8 +24,6 @@ DRIVERS: Final = {
     "mariadb": (("pymysql", "pymysql"), ("mysqldb", "MySQLdb")),
     "sqlite": (("pysqlite", "sqlite3"),),
 }
-OTHER: Final = "other"
-"""The kind of every database that is used through standard SQL alone."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _PASSWORD: Final = re.compile(r"(//[^:@/]*):.*@(?=[^@]*$)|((?:password|passwd|pwd|sslpassword)=)[^&]*", re.IGNORECASE)
@@ -142,10 +140,8 @@ def without_password(url: str) -> str:
 
 
 def kind_of(url: URL) -> str:
-    """How a database is talked to: as ``postgresql``, ``mysql`` (MariaDB too), ``sqlite``, or as any ``other``."""
+    """Return the kind of database: ``postgresql``, ``mysql`` (MariaDB too) or ``sqlite``."""
     kind = url.get_backend_name()
-    if kind not in DRIVERS:
-        return OTHER
     return "mysql" if kind == "mariadb" else kind
 
 
@@ -153,10 +149,10 @@ def read_url(text: str) -> URL:
     """The URL with its driver.
 
     Raises:
-        StoreConfigError: it is no URL, or no driver, or nothing that tells SQLAlchemy of this database, is installed.
+        StoreConfigError: it is no URL, another kind of database, or no driver for it is installed.
     """
     from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+    from sqlalchemy.exc import ArgumentError
 
     try:
         url = make_url(text)
@@ -169,14 +165,9 @@ def read_url(text: str) -> URL:
     if kind == "postgres":
         kind = "postgresql"
     if kind not in DRIVERS:
-        try:
-            url.get_dialect()
-        except (NoSuchModuleError, ImportError) as error:
-            raise StoreConfigError(
-                f"no SQLAlchemy dialect for {url.drivername} is installed: install the package that brings it "
-                f"({', '.join(DRIVERS)} need none)"
-            ) from error
-        return url
+        raise StoreConfigError(
+            f"the database store supports SQLite, PostgreSQL, MariaDB and MySQL, not {kind}: use another store for it"
+        )
     if not plus:
         for name, module in DRIVERS[kind]:
             if importlib.util.find_spec(module) is not None:

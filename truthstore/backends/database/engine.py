@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import create_engine, event, exc
 from sqlalchemy.pool import QueuePool
 
-from truthstore.backends.database.config import OTHER, kind_of, without_password
+from truthstore.backends.database.config import kind_of, without_password
 from truthstore.backends.database.failures import without_secret
 from truthstore.errors import StoreConfigError, StoreConnectionError
 
@@ -68,7 +68,6 @@ def _listen(engine: Engine, dialect: str, counts: Counts, *, memory: bool) -> No
         "sqlite": () if memory else ("PRAGMA journal_mode = WAL",),
         "postgresql": ("SET TIME ZONE 'UTC'",),
         # Without this, MariaDB cuts what is too long and sorts by the first kilobyte.
-        OTHER: (),
         "mysql": ("SET SESSION sql_mode = 'STRICT_ALL_TABLES', max_sort_length = 8388, time_zone = '+00:00'",),
     }[dialect]
 
@@ -88,7 +87,7 @@ def _listen(engine: Engine, dialect: str, counts: Counts, *, memory: bool) -> No
 
 def is_memory(url: URL) -> bool:
     """Whether it is a database in memory, which lives as long as its one connection."""
-    return url.get_backend_name() in {"sqlite", "duckdb"} and url.database in {None, "", ":memory:"}
+    return url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}
 
 
 def make_engine(url: URL, config: DatabaseConfig, counts: Counts) -> Engine:
@@ -114,29 +113,21 @@ def make_engine(url: URL, config: DatabaseConfig, counts: Counts) -> Engine:
             pool_timeout=pooling.pool_timeout,
             pool_recycle=-1 if alone else pooling.pool_recycle,
             pool_pre_ping=pooling.pool_pre_ping,
-            **_commits(kind),
+            # Whoever begins a transaction ends it: nothing is left to be rolled back when a connection is given back.
+            pool_reset_on_return=None,
+            isolation_level="AUTOCOMMIT",
             echo=config.echo,
             hide_parameters=True,
         )
     except ImportError as error:
         raise StoreConfigError(
-            f"the driver {url.drivername} is not installed: "
-            + ("install it with pip" if kind == OTHER else "pip install 'truthstore[db]'"),
-            backend=NAME,
+            f"the driver {url.drivername} is not installed: pip install 'truthstore[db]'", backend=NAME
         ) from error
     except (exc.ArgumentError, TypeError) as error:
         shown = without_password(url.render_as_string(hide_password=True))
         raise StoreConfigError(f"cannot use {shown}: {without_secret(error, url)}", backend=NAME) from None
     _listen(engine, kind, counts, memory=alone)
     return engine
-
-
-def _commits(kind: str) -> dict[str, Any]:
-    """How connections commit: by themselves where that is known to work, else as the driver does it."""
-    if kind == OTHER:
-        return {"pool_reset_on_return": "rollback"}
-    # Whoever begins a transaction ends it: nothing is left to be rolled back when a connection is given back.
-    return {"pool_reset_on_return": None, "isolation_level": "AUTOCOMMIT"}
 
 
 def _make_folder(folder: Path) -> None:
@@ -164,6 +155,4 @@ def _arguments(url: URL) -> dict[str, Any]:
                 self.format = Format.BINARY
 
         return {"cursor_factory": BinaryCursor, "connect_timeout": CONNECT_SECONDS}
-    if kind_of(url) == OTHER:
-        return {}
     return {"connect_timeout": CONNECT_SECONDS}

@@ -7,19 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import exc
 
-from truthstore.backends.database.config import OTHER
-
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
 __all__ = [
     "FAILURES",
     "AmbiguousError",
-    "RacedError",
     "UnreachableError",
     "advice",
     "is_lost",
-    "is_race",
     "is_unreachable",
     "judges_item",
     "passes",
@@ -30,7 +26,6 @@ __all__ = [
 # starting or stopping, and writers that raced for one id.
 PASSING_STATES: Final = frozenset({"40001", "40P01", "55P03", "57014", "23505", "42710", "42P07"})
 PASSING_NUMBERS: Final = frozenset({1205, 1213, 1020, 1062, 1412})
-RACES: Final = ("conflict", "deadlock", "serializ", "unique constraint")
 STARTING_STATES: Final = frozenset({"57P01", "57P02", "57P03", "53300"})
 HINTS: Final[Mapping[str | int, str]] = {
     "28P01": "check user and password in connection_url",
@@ -77,11 +72,7 @@ class AmbiguousError(Exception):
     """The connection was lost when the transaction may have been committed already."""
 
 
-class RacedError(Exception):
-    """Somebody else wrote an item between its being looked at and its being written: the transaction is repeated."""
-
-
-FAILURES: Final = (exc.SQLAlchemyError, AmbiguousError, RacedError, UnreachableError)
+FAILURES: Final = (exc.SQLAlchemyError, AmbiguousError, UnreachableError)
 
 
 def code_of(error: BaseException | None) -> str | int | None:
@@ -104,21 +95,14 @@ def is_unreachable(error: BaseException) -> bool:
     return isinstance(error, UnreachableError) or is_lost(error) or code_of(error) in STARTING_STATES
 
 
-def passes(error: BaseException, kind: str) -> bool:
-    """Whether the same may succeed when it is repeated.
-
-    Args:
-        error: what came.
-        kind: the kind of database. Codes of an ``other`` are not known, only the classes of errors that all drivers have.
-    """
-    if is_lost(error) or isinstance(error, RacedError):
+def passes(error: BaseException) -> bool:
+    """Return whether the same may succeed when it is repeated."""
+    if is_lost(error):
         return True
     if isinstance(error, UnreachableError):
         return advice(error) not in LASTING
     if not isinstance(error, exc.DBAPIError):
         return False
-    if kind == OTHER:
-        return isinstance(error, exc.OperationalError | exc.IntegrityError)
     code = code_of(error)
     if code in PASSING_STATES or code in PASSING_NUMBERS or code in STARTING_STATES:
         return True
@@ -138,15 +122,6 @@ def judges_item(error: BaseException) -> bool:
         return True
     code = code_of(error)
     return code in TOO_LARGE_NUMBERS if isinstance(code, int) else str(code).startswith(TOO_LARGE_STATES)
-
-
-def is_race(error: BaseException | None, kind: str) -> bool:
-    """Whether writers met in a database that does not let one wait for the other, but fails it at once."""
-    if isinstance(error, RacedError):
-        return True
-    if kind != OTHER or not isinstance(error, exc.DBAPIError) or is_lost(error):
-        return False
-    return isinstance(error, exc.IntegrityError) or any(word in str(error.orig).lower() for word in RACES)
 
 
 def advice(error: BaseException) -> str | None:

@@ -16,16 +16,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import tenacity
 from sqlalchemy import exc
 
-from truthstore.backends.database.config import OTHER, DatabaseConfig, kind_of, read_url, without_password
+from truthstore.backends.database.config import DatabaseConfig, kind_of, read_url, without_password
 from truthstore.backends.database.engine import Counts, PoolMetrics, is_memory, make_engine
 from truthstore.backends.database.failures import (
     FAILURES,
     AmbiguousError,
-    RacedError,
     UnreachableError,
     advice,
     is_lost,
-    is_race,
     is_unreachable,
     judges_item,
     passes,
@@ -51,8 +49,6 @@ __all__ = ["Database", "PoolMetrics"]
 T = TypeVar("T")
 
 NAME: Final = "database"
-RACES_PER_RETRY: Final = 10
-"""Where a database makes no writer wait for another, losing a race is no failure: it is repeated more often."""
 
 
 class Database:
@@ -165,9 +161,7 @@ class Database:
     @contextmanager
     def transaction(self, connection: Connection) -> Generator[None]:
         """BEGIN … COMMIT, or ROLLBACK if anything is raised."""
-        portable = self.dialect == OTHER
-        if not portable:  # where connections do not commit by themselves, the first statement begins
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if self.dialect == "sqlite" else "BEGIN")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if self.dialect == "sqlite" else "BEGIN")
         try:
             yield
         except BaseException:
@@ -175,17 +169,14 @@ class Database:
                 self._roll_back(connection)
             raise
         try:
-            self.commit(connection, None if portable else "COMMIT")
+            self.commit(connection, "COMMIT")
         except exc.DBAPIError:
             self._roll_back(connection)
             raise
 
     def _roll_back(self, connection: Connection) -> None:
         with self._quietly(connection):
-            if self.dialect == OTHER:
-                connection.rollback()
-            else:
-                connection.exec_driver_sql("ROLLBACK")
+            connection.exec_driver_sql("ROLLBACK")
 
     @staticmethod
     @contextmanager
@@ -198,14 +189,12 @@ class Database:
                 connection.invalidate(error)
 
     def commit(self, connection: Connection, statement: Any, parameters: Any = None) -> Any:
-        """Runs a statement that commits, or the driver's own commit; says so if the connection was lost in it.
+        """Runs a statement that commits; says so if the connection was lost in it.
 
         Raises:
             AmbiguousError: it may have been committed.
         """
         try:
-            if statement is None:
-                return connection.commit()
             if isinstance(statement, str):
                 return connection.exec_driver_sql(statement)
             return connection.execute(statement, parameters)
@@ -268,7 +257,7 @@ class Database:
         retrying = tenacity.Retrying(
             stop=self._stops,
             wait=self._wait,
-            retry=tenacity.retry_if_exception(lambda error: passes(error, self.dialect)),
+            retry=tenacity.retry_if_exception(passes),
             before_sleep=note,
             reraise=True,
         )
@@ -283,16 +272,10 @@ class Database:
     def _stops(self, state: tenacity.RetryCallState) -> bool:
         pooling = self._pooling
         most = pooling.max_retries if pooling.enable_retry else 0
-        if is_race(_error_of(state), self.dialect):
-            most *= RACES_PER_RETRY
         return state.attempt_number > most
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         error = _error_of(state)
-        if is_race(error, self.dialect):
-            # Whoever was quicker is done soon; chance keeps the others from meeting again.
-            steps = min(state.attempt_number - 1, 5)
-            return float(self._pooling.retry_base_delay / 10 * 2**steps * random.uniform(0.1, 1.5))  # noqa: S311
         if state.attempt_number == 1 and is_lost(error):
             return 0.0  # a connection that died while it was idle says nothing about the server
         return float(self._pooling.retry_base_delay * 2 ** (state.attempt_number - 1) * random.uniform(0.5, 1.5))  # noqa: S311
@@ -322,19 +305,13 @@ class Database:
                 f"no connection was free within {pooling.pool_timeout:g} s: raise pool_size and max_overflow",
                 backend=NAME,
             )
-        if isinstance(error, RacedError):
-            return kind(
-                f"{self.shown}: others wrote the same items at every attempt: try again, or raise max_retries",
-                backend=NAME,
-                retryable=True,
-            )
         hint = advice(error)
         message = f"{self.shown}: {without_secret(error, self.url)}" + (f" ({hint})" if hint else "")
         if is_unreachable(error):
             self._count_failure()
-            return StoreConnectionError(NAME, message, retryable=passes(error, self.dialect))
+            return StoreConnectionError(NAME, message, retryable=passes(error))
         self._answered()
-        return kind(message, backend=NAME, retryable=passes(error, self.dialect), store_trouble=not judges_item(error))
+        return kind(message, backend=NAME, retryable=passes(error), store_trouble=not judges_item(error))
 
     @property
     def healthy(self) -> bool:

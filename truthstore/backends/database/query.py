@@ -16,10 +16,8 @@ from sqlalchemy import (
     String,
     and_,
     any_,
-    case,
     cast,
     column,
-    false,
     func,
     literal,
     literal_column,
@@ -30,10 +28,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql, postgresql
 
-from truthstore.backends.database.config import OTHER
-from truthstore.backends.database.portable_types import HashOf, Ordered
 from truthstore.backends.database.schema import INDEXED, Tables
-from truthstore.backends.database.templates import beginning, given, hash_of_tag, hashed
+from truthstore.backends.database.templates import beginning, given, hash_of_tag
 from truthstore.backends.database.types import Exact, Moment
 from truthstore.model.aggregate import Aggregation, Partial
 
@@ -48,7 +44,6 @@ __all__ = [
     "aggregate_statement",
     "condition",
     "contained",
-    "is_summed_up",
     "key_of",
     "limited",
     "page_statements",
@@ -88,9 +83,6 @@ def contained(field: ColumnElement[Any], values: Sequence[Any], dialect: str) ->
     if dialect == "sqlite" and len(values) > FEW:
         listed = func.json_each(_json(field.type, values)).table_valued("value")
         return field.in_(select(listed.c.value))
-    if dialect == OTHER and len(values) > FEW:
-        # There are databases that take no more than 1,000 values in one list.
-        return or_(*(field.in_(values[start : start + FEW]) for start in range(0, len(values), FEW)))
     return field.in_(values)
 
 
@@ -119,7 +111,7 @@ def condition(bound: BoundQuery, tables: Tables, space: str) -> Condition:
             inner = contained(field, values, tables.dialect)
             parts.append(or_(inner, field.is_(None)) if len(values) < len(value) else inner)
         elif operator == "!=":
-            parts.append(_different(tables, field, value))
+            parts.append(_different(field, value))
         elif value is None:
             parts.append(field.is_(None))
         elif operator == "==":
@@ -131,29 +123,21 @@ def condition(bound: BoundQuery, tables: Tables, space: str) -> Condition:
     tags = tables.tags.c
     for name, value in bound.tags.items():
         tagged = select(tags.item).where(tags.key == _value(tags.key, hash_of_tag(name, value, tag_key)))
-        if tables.dialect != OTHER:  # there, the name and the value are for people
-            tagged = tagged.where(tags.name == _value(tags.name, name), tags.value == _value(tags.value, value))
+        tagged = tagged.where(tags.name == _value(tags.name, name), tags.value == _value(tags.value, value))
         parts.append(main.item.in_(tagged))
-    if bound.words and tables.dialect == OTHER:
-        words = tables.words.c
-        parts.extend(main.item.in_(select(words.item).where(words.word == word)) for word in sorted(bound.words))
-    elif bound.words:
+    if bound.words:
         parts.append(_has_words(tables, sorted(map(term, bound.words))))
     return and_(*parts)
 
 
 def _not_deleted(tables: Tables) -> Condition:
     deleted = tables.main.c.deleted
-    if tables.dialect == OTHER:
-        return deleted == false()
     return deleted.is_(False) if tables.dialect == "postgresql" else deleted == literal(0, Integer)
 
 
-def _different(tables: Tables, field: Column[Any], value: Any) -> Condition:
+def _different(field: Column[Any], value: Any) -> Condition:
     if value is None:
         return field.is_not(None)
-    if tables.dialect == OTHER:
-        return or_(field != _value(field, value), field.is_(None))
     return field.is_distinct_from(_value(field, value))
 
 
@@ -161,10 +145,6 @@ def _equal(tables: Tables, field: Column[Any], value: Any) -> Iterator[Condition
     if isinstance(field.type, Exact) and tables.dialect != "sqlite" and field.name != "id":
         # The index holds the first part only.
         yield tables.indexed(field) == given(beginning(value), Exact(INDEXED))
-    elif isinstance(field.type, Ordered):
-        hash = tables.indexed(field)
-        if isinstance(hash.type, HashOf):
-            yield hash == given(hashed(value), HashOf())
     yield field == _value(field, value)
 
 
@@ -209,10 +189,7 @@ def page_statements(
     statement = _ordered(everything.where(condition(bound, tables, space)), bound, tables)
     ascending = bound.ascending
     if start is None:
-        if tables.dialect == OTHER and bound.order not in NEVER_NULL:
-            yield from _where_null_stands_anywhere(statement, bound, tables)
-        else:
-            yield statement
+        yield statement
         return
     value, last = start
     here_id = _value(id, last)
@@ -237,19 +214,6 @@ def page_statements(
         yield statement.where(field.is_(None))
 
 
-def _where_null_stands_anywhere(statement: Select[Any], bound: BoundQuery, tables: Tables) -> Iterator[Select[Any]]:
-    """The first page where each database decides for itself whether NULL is the lowest value or the highest."""
-    field = tables.fields[bound.order]
-    if not bound.offset:
-        halves = (field.is_(None), field.is_not(None))
-        for half in halves if bound.ascending else halves[::-1]:
-            yield statement.where(half)
-        return
-    known = case((field.is_(None), 0), else_=1)
-    first = known.asc() if bound.ascending else known.desc()
-    yield _ordered(statement.order_by(None).order_by(first), bound, tables)
-
-
 def limited(statement: Select[Any], bound: BoundQuery, tables: Tables, limit: int, offset: int) -> Select[Any]:
     """A page of a statement.
 
@@ -271,8 +235,7 @@ def limited(statement: Select[Any], bound: BoundQuery, tables: Tables, limit: in
         near = or_(field <= end, field.is_(None)) if bound.ascending else field >= end
         statement = statement.where(or_(near, end.is_(None)))
     # Part of the text, so that PostgreSQL's plan for all values knows it.
-    most: Any = limit if tables.dialect == OTHER else literal_column(str(limit))
-    statement = statement.limit(most)
+    statement = statement.limit(literal_column(str(limit)))
     return statement.offset(offset) if offset else statement
 
 
@@ -286,11 +249,6 @@ def _cut(time: ColumnElement[Any], bucket: str, dialect: str) -> ColumnElement[A
         return func.substr(time, text("1"), text(str(shown)), type_=String()).concat(literal_column(f"'{rest}'"))
     shown_as = "%Y-%m-%d %H:00:00" if unit == "hour" else "%Y-%m-%d"
     return cast(func.date_format(time, shown_as), DateTime())
-
-
-def is_summed_up(aggregation: Aggregation, dialect: str) -> bool:
-    """Whether a database makes these figures: of the hours and days of a time, standard SQL knows nothing."""
-    return aggregation.bucket is None or dialect != OTHER
 
 
 def aggregate_statement(bound: BoundQuery, aggregation: Aggregation, tables: Tables, space: str) -> Select[Any]:

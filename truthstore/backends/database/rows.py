@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection as Sized, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from sqlalchemy import Text, bindparam, cast, delete, func, insert, select, true, update
@@ -41,9 +41,6 @@ class Rows:
         definition: what the database knows of the declaration of fields.
         space: the namespace.
     """
-
-    creates: ClassVar[bool] = True
-    """Whether there is a quick way to write one new row."""
 
     def __init__(self, tables: Tables, definition: Definition, space: str) -> None:
         self.tables = tables
@@ -142,10 +139,6 @@ class Rows:
             row[field_column(name)] = fields.get(name)
         if self.tables.words_in_row:
             row["words"] = self.words(meta)
-        return row
-
-    def spread(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A row's values for all columns that hold them."""
         return row
 
     def _changes(self, item: int, record: Record) -> dict[str, Any]:
@@ -371,7 +364,7 @@ class Rows:
             change.update({field_column(name): meta.fields.get(name) for name in self.collection.fields})
             if self.tables.words_in_row:
                 change["words"] = self.words(meta)
-            changes.append(self.spread(change))
+            changes.append(change)
             texts.append((item, Record(meta, record.body, record.revision)))
         if not changes:
             return

@@ -21,7 +21,6 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    UniqueConstraint,
     func,
     insert,
     inspect,
@@ -32,7 +31,6 @@ from sqlalchemy import (
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.schema import CreateTable
 
-from truthstore.backends.database.config import OTHER
 from truthstore.backends.database.types import BODY, COUNTER, FIELD_TYPES, KEY, LONG, NUMBER, WORDS, Exact, Moment
 from truthstore.errors import StoreConfigError
 
@@ -253,10 +251,8 @@ class Definition:
         self.lacking = [] if known == 1 else [shape for shape in combinations if not shape & self.bit]
 
 
-def registry(prefix: str, dialect: str) -> Table:
+def registry(prefix: str) -> Table:
     """The list of what was made."""
-    # Where no lock keeps others out, only one declaration may get a number.
-    once = [UniqueConstraint("collection", "number")] if dialect == OTHER else []
     return Table(
         f"{prefix}truthstore_schema",
         MetaData(),
@@ -264,7 +260,6 @@ def registry(prefix: str, dialect: str) -> Table:
         Column("fingerprint", String(16), primary_key=True),
         Column("number", Integer, nullable=False),
         Column("layout", Integer, nullable=False),
-        *once,
         mysql_engine="InnoDB",
         mariadb_engine="InnoDB",
     )
@@ -277,7 +272,7 @@ def defined(connection: Connection, tables: Tables, prefix: str) -> Definition |
         StoreConfigError: a newer version of this library made the tables.
     """
     collection = tables.collection
-    listed = registry(prefix, tables.dialect)
+    listed = registry(prefix)
     mine = select(listed.c.fingerprint, listed.c.number, listed.c.layout).where(listed.c.collection == collection.name)
     try:
         rows = connection.execute(mine).all()
@@ -303,7 +298,7 @@ def defined(connection: Connection, tables: Tables, prefix: str) -> Definition |
 def define(connection: Connection, tables: Tables, prefix: str) -> Definition:
     """Makes or upgrades the tables of a collection, and registers its declaration; one process at a time."""
     collection = tables.collection
-    listed = registry(prefix, tables.dialect)
+    listed = registry(prefix)
     with _locked(connection):
         # On PostgreSQL, a SELECT from a table that is not there would end the transaction.
         known = defined(connection, tables, prefix) if inspect(connection).has_table(listed.name) else None

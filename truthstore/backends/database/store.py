@@ -11,18 +11,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 
 from sqlalchemy import func, select
 
-from truthstore.backends.database.config import OTHER, DatabaseConfig, PoolingConfig
+from truthstore.backends.database.config import DatabaseConfig, PoolingConfig
 from truthstore.backends.database.engine import PoolMetrics
 from truthstore.backends.database.failures import AmbiguousError
 from truthstore.backends.database.fill import fill_fields, fill_words, refill
 from truthstore.backends.database.forks import Opened
 from truthstore.backends.database.pages import Wanted, batches, pages
 from truthstore.backends.database.pool import Database
-from truthstore.backends.database.portable import PortableTables, make_tables
-from truthstore.backends.database.portable_rows import PortableRows
-from truthstore.backends.database.query import aggregate_statement, condition, is_summed_up, partials
+from truthstore.backends.database.query import aggregate_statement, condition, partials
 from truthstore.backends.database.rows import Rows
-from truthstore.backends.database.schema import Tables, defined
+from truthstore.backends.database.schema import Tables, define, defined
 from truthstore.errors import (
     StoreBulkError,
     StoreConfigError,
@@ -116,9 +114,8 @@ class DatabaseStore(BaseStore[T]):
 
     def _prepare(self, collection: Collection[Any]) -> Rows:
         settings = self._settings
-        portable = self._database.dialect == OTHER
         prefix = settings.table_prefix
-        tables = PortableTables(collection, prefix) if portable else Tables(collection, prefix, self._database.dialect)
+        tables = Tables(collection, prefix, self._database.dialect)
         definition = self._database.read(lambda connection: defined(connection, tables, prefix))
         if definition is None:
             if not settings.create_tables:
@@ -128,9 +125,7 @@ class DatabaseStore(BaseStore[T]):
                     backend=self.name,
                     collection=collection.name,
                 )
-            definition = self._database.prepare(lambda connection: make_tables(connection, tables, prefix))
-        if isinstance(tables, PortableTables):
-            return PortableRows(tables, definition, settings.space)
+            definition = self._database.prepare(lambda connection: define(connection, tables, prefix))
         return Rows(tables, definition, settings.space)
 
     def put_record(
@@ -139,7 +134,7 @@ class DatabaseStore(BaseStore[T]):
         """Stores a record: a new id in one transaction, on PostgreSQL in one statement."""
         rows = self._rows(collection)
         doubt: list[bool] = []
-        created = isinstance(expect, Condition) and rows.creates and self._create(rows, record, doubt)
+        created = isinstance(expect, Condition) and self._create(rows, record, doubt)
         if not created:
             for error in self._write(rows, [record], expect, doubt).values():
                 raise error
@@ -292,13 +287,10 @@ class DatabaseStore(BaseStore[T]):
         bound = query.bind(collection)
         rows = self._ready(bound)
         statement = aggregate_statement(bound, aggregation, rows.tables, rows.space)
-        if not is_summed_up(aggregation, rows.tables.dialect):
-            return super().aggregate_records(query, aggregation, collection=collection, options=options)
         try:
             groups = self._database.read(lambda connection: connection.execute(statement).all())
         except StoreReadError as error:
-            # What other databases say of a sum beyond their numbers is not known: if that was not it, this fails as well.
-            if rows.tables.dialect != OTHER and not any(text in str(error) for text in TOO_LARGE):
+            if not any(text in str(error) for text in TOO_LARGE):
                 raise
             return super().aggregate_records(query, aggregation, collection=collection, options=options)
         return aggregation.rows(partials(aggregation, bound, groups))

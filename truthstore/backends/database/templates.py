@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from truthstore.model.query import BoundQuery
 
-__all__ = ["Slot", "Start", "Templates", "beginning", "given", "hash_of_tag", "hashed"]
+__all__ = ["Slot", "Start", "Templates", "beginning", "given", "hash_of_tag"]
 
 S = TypeVar("S")
 
@@ -49,11 +49,6 @@ def given(value: Any, kind: TypeEngine[Any]) -> ColumnElement[Any]:
 def beginning(value: Any) -> Any:
     """The part of a string that is in an index."""
     return Slot(f"{value.name}_start") if isinstance(value, Slot) else value[:INDEXED]
-
-
-def hashed(value: Any) -> Any:
-    """A string of which the hash is looked up: a place of its own, because it has a type of its own."""
-    return Slot(f"{value.name}_hash") if isinstance(value, Slot) else value
 
 
 def hash_of_tag(name: Any, value: Any, tag_key: Callable[[str, str], str]) -> Any:
@@ -102,7 +97,6 @@ class Templates:
             yield f"c{number}", value
             if isinstance(value, str):
                 yield f"c{number}_start", value[:INDEXED]
-                yield f"c{number}_hash", value
         for number, (name, value) in enumerate(bound.tags.items()):
             yield f"n{number}", name
             yield f"v{number}", value
