@@ -14,11 +14,12 @@ from truthstore.backends.database.failures import without_secret
 from truthstore.errors import StoreConfigError, StoreConnectionError
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Engine
+    from sqlalchemy import URL, Connection, CursorResult, Engine
 
     from truthstore.backends.database.config import DatabaseConfig
+    from truthstore.storage.sql.compile import Statement
 
-__all__ = ["Counts", "PoolMetrics", "is_memory", "make_engine"]
+__all__ = ["Counts", "PoolMetrics", "execute", "is_memory", "make_engine", "run"]
 
 NAME: Final = "database"
 BUSY_SECONDS: Final = 60.0
@@ -156,3 +157,17 @@ def _arguments(url: URL) -> dict[str, Any]:
 
         return {"cursor_factory": BinaryCursor, "connect_timeout": CONNECT_SECONDS}
     return {"connect_timeout": CONNECT_SECONDS}
+
+
+def execute(
+    connection: Connection, sql: str, parameters: tuple[Any, ...] | list[tuple[Any, ...]]
+) -> CursorResult[*tuple[Any, ...]]:
+    """Run SQL text, whose placeholders are question marks; with a list of parameters, once for each."""
+    if connection.dialect.paramstyle != "qmark":
+        sql = sql.replace("?", "%s")
+    return connection.exec_driver_sql(sql, parameters)
+
+
+def run(connection: Connection, statement: Statement) -> CursorResult[*tuple[Any, ...]]:
+    """Run a statement with its parameters."""
+    return execute(connection, statement.sql, tuple(statement.parameters))

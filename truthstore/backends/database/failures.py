@@ -76,13 +76,14 @@ FAILURES: Final = (exc.SQLAlchemyError, AmbiguousError, UnreachableError)
 
 
 def code_of(error: BaseException | None) -> str | int | None:
-    """The database's own code of an error: PostgreSQL's SQLSTATE, or the number of MySQL and MariaDB."""
+    """Return the database's own code of an error: the number of MySQL and MariaDB, or PostgreSQL's SQLSTATE."""
     cause = getattr(error, "orig", None)
-    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-    if state:
-        return str(state)
     arguments = getattr(cause, "args", ())
-    return arguments[0] if arguments and isinstance(arguments[0], int) else None
+    # The number first: drivers for MySQL name an SQLSTATE too, which is the same for many numbers.
+    if arguments and isinstance(arguments[0], int):
+        return arguments[0]
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    return str(state) if state else None
 
 
 def is_lost(error: BaseException | None) -> bool:

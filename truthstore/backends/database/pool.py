@@ -17,7 +17,7 @@ import tenacity
 from sqlalchemy import exc
 
 from truthstore.backends.database.config import DatabaseConfig, kind_of, read_url, without_password
-from truthstore.backends.database.engine import Counts, PoolMetrics, is_memory, make_engine
+from truthstore.backends.database.engine import Counts, PoolMetrics, execute, is_memory, make_engine
 from truthstore.backends.database.failures import (
     FAILURES,
     AmbiguousError,
@@ -62,10 +62,10 @@ class Database:
         self._config = config
         self._pooling = config.connections
         self.url: URL = read_url(config.connection_url)
-        self.dialect = kind_of(self.url)
+        self.kind = kind_of(self.url)
         self._lock = threading.Lock()
         self._gate: Gate | None = None
-        if self.dialect == "sqlite" and not is_memory(self.url):
+        if self.kind == "sqlite" and not is_memory(self.url):
             self._gate = Gate()
             watch_forks(self, Rank.CONNECTION)
         self._pid = 0
@@ -161,7 +161,7 @@ class Database:
     @contextmanager
     def transaction(self, connection: Connection) -> Generator[None]:
         """BEGIN … COMMIT, or ROLLBACK if anything is raised."""
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if self.dialect == "sqlite" else "BEGIN")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if self.kind == "sqlite" else "BEGIN")
         try:
             yield
         except BaseException:
@@ -188,27 +188,25 @@ class Database:
             if not error.connection_invalidated:
                 connection.invalidate(error)
 
-    def commit(self, connection: Connection, statement: Any, parameters: Any = None) -> Any:
-        """Runs a statement that commits; says so if the connection was lost in it.
+    def commit(self, connection: Connection, sql: str, parameters: tuple[Any, ...] = ()) -> Any:
+        """Run a statement that commits.
 
         Raises:
             AmbiguousError: it may have been committed.
         """
         try:
-            if isinstance(statement, str):
-                return connection.exec_driver_sql(statement)
-            return connection.execute(statement, parameters)
+            return execute(connection, sql, parameters)
         except exc.DBAPIError as error:
             if error.connection_invalidated:
                 raise AmbiguousError from error
             raise
 
-    def run_alone(self, statement: Any, parameters: Any, again: Callable[[], None]) -> Any:
+    def run_alone(self, sql: str, parameters: tuple[Any, ...], again: Callable[[], None]) -> Any:
         """Runs one statement that is its own transaction, and returns its first row."""
 
         def attempt() -> Any:
             with self._connect() as connection:
-                return self.commit(connection, statement, parameters).first()
+                return self.commit(connection, sql, parameters).first()
 
         return self._run(attempt, StoreWriteError, again)
 

@@ -31,14 +31,16 @@ from sqlalchemy import (
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.schema import CreateTable
 
-from truthstore.backends.database.types import BODY, COUNTER, FIELD_TYPES, KEY, LONG, NUMBER, WORDS, Exact, Moment
+from truthstore.backends.database.types import BODY, COUNTER, FIELD_TYPES, KEY, LONG, MOMENT, NUMBER, WORDS, Exact
 from truthstore.errors import StoreConfigError
+from truthstore.storage.sql.compile import INDEXED
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
     from sqlalchemy.sql.schema import SchemaItem
 
     from truthstore.model.collection import Collection
+    from truthstore.storage.sql.dialect import Dialect
 
 __all__ = ["LAYOUT", "STEPS", "Definition", "Tables", "define", "defined"]
 
@@ -49,7 +51,7 @@ Step = Callable[["Connection", "Tables"], None]
 
 
 def _index_ids(connection: Connection, tables: Tables) -> None:
-    if tables.indexes_beginnings:
+    if tables.dialect.kind != "sqlite":
         tables.create(connection)
 
 
@@ -59,8 +61,6 @@ STEPS: Final[dict[int, Step]] = {1: _index_ids}
 OWN_COLUMNS: Final = frozenset({"item", "namespace", "key", "extra", "words", "shape", "body"})
 MAX_NAME: Final = 60
 MAX_DEFINITIONS: Final = 60
-# Of a string, so many characters are in an index: 4 kB would not fit into one on PostgreSQL or MariaDB.
-INDEXED: Final = 120
 MAX_INDEXED_STRINGS: Final = 3
 LOCK_SECONDS: Final = 60
 LOCK: Final = 0x7472757468  # "truth"
@@ -94,16 +94,21 @@ class Tables:
     Attributes:
         main: a row per item.
         tags: a row per tag of an item.
+        words: the name of SQLite's full-text index, a virtual table.
         fields: the column of each declared field, and of ``id``, ``size`` and ``stored_at``.
-        space: the column in which namespaces are compared.
+        beginnings: for each string field of which an index holds only the first characters, the expression for them.
+        has_words: whether the collection has text fields.
+        words_in_row: whether an item's words are a column of its row; else they are rows of a table of their own.
     """
 
-    def __init__(self, collection: Collection[Any], prefix: str, dialect: str) -> None:
+    def __init__(self, collection: Collection[Any], prefix: str, dialect: Dialect) -> None:
         self.collection = collection
         self.dialect = dialect
+        self.beginnings: dict[str, str] = {}
+        self.has_words = bool(collection.text)
+        self.words_in_row = self.has_words and dialect.kind != "sqlite"
         metadata = MetaData()
         name = table_name(prefix, collection.name)
-        has_words = bool(collection.text) and dialect != "sqlite"
         declared = {field: Column(field_column(field), FIELD_TYPES[d.type]) for field, d in collection.fields.items()}
         columns: list[SchemaItem] = [
             Column("item", COUNTER, primary_key=True, autoincrement=True),
@@ -111,7 +116,7 @@ class Tables:
             Column("key", KEY, nullable=False),
             Column("id", Exact(1_024), nullable=False),
             Column("revision", String(40), nullable=False),
-            Column("stored_at", Moment(), nullable=False),
+            Column("stored_at", MOMENT, nullable=False),
             Column("size", NUMBER, nullable=False),
             Column("deleted", Boolean(create_constraint=False), nullable=False),
             Column("shape", NUMBER, nullable=False),
@@ -119,7 +124,7 @@ class Tables:
             Column("tags", LONG),
             Column("extra", LONG),
             Column("text", LONG),
-            *([Column("words", WORDS)] if has_words else []),
+            *([Column("words", WORDS)] if self.words_in_row else []),
             # Last, so that SQLite need not pass it to reach the others.
             Column("body", BODY, nullable=False),
         ]
@@ -129,7 +134,6 @@ class Tables:
         self.main = Table(name, metadata, *columns, sqlite_autoincrement=True, **options, **for_mariadb)
         c = self.main.c
         self.fields: Mapping[str, Column[Any]] = {**declared, "id": c.id, "size": c.size, "stored_at": c.stored_at}
-        self.space: Column[Any] = c.namespace
         self.tags = Table(
             shortened(f"{name}_tags"),
             metadata,
@@ -143,65 +147,51 @@ class Tables:
             **for_mariadb,
         )
         Index(shortened(f"ix_{self.tags.name}_key"), self.tags.c.key, self.tags.c.item)
-        self.words = Table(
-            shortened(f"{name}_text"), MetaData(), Column("rowid", Integer, primary_key=True), Column("words")
-        )
-        """Of SQLite only: a virtual table, made by a statement of its own."""
+        self.words = shortened(f"{name}_text")
         Index(shortened(f"ux_{name}_id"), c.namespace, c.key, unique=True)
-        if self.indexes_beginnings:
-            Index(shortened(f"ix_{name}_id"), c.namespace, self.indexed(c.id))
+        if dialect.kind != "sqlite":
+            Index(shortened(f"ix_{name}_id"), c.namespace, self._beginning("id"))
         self.metadata = metadata
-        self.lookups = [self._lookup(lookup) for lookup in [(), *collection.lookups]]
-        if has_words:
+        for lookup in [(), *collection.lookups]:
+            self._index(lookup)
+        if self.words_in_row:
             self._index_words()
 
-    @property
-    def has_words(self) -> bool:
-        """Whether the collection has text fields."""
-        return bool(self.collection.text)
-
-    @property
-    def indexes_beginnings(self) -> bool:
-        """Whether of a string only the beginning is in an index, and is compared first."""
-        return self.dialect in {"postgresql", "mysql"}
-
-    @property
-    def words_in_row(self) -> bool:
-        """Whether an item's words are a column of its row; else they are rows of a table of their own."""
-        return self.has_words and self.dialect in {"postgresql", "mysql"}
-
-    def _lookup(self, lookup: tuple[str, ...]) -> Index:
+    def _index(self, lookup: tuple[str, ...]) -> None:
         time = self.collection.time or "stored_at"
         names = [*lookup, *([] if time in lookup else [time])]
         listed: list[ColumnElement[Any] | Column[Any]] = [self.main.c.namespace]
         strings = 0
         for name in names:
             column = self.fields[name]
-            if isinstance(column.type, Exact) and self.dialect != "sqlite":
+            if isinstance(column.type, Exact) and self.dialect.kind != "sqlite":
                 strings += 1
                 if strings > MAX_INDEXED_STRINGS:
                     continue
-                listed.append(self.indexed(column))
-            elif self.dialect == "postgresql" and name == names[-1]:
+                listed.append(self._beginning(name))
+            elif self.dialect.kind == "postgresql" and name == names[-1]:
                 # Read backwards or forwards, None is the lowest value.
                 listed.append(column.desc().nulls_last())
             else:
                 listed.append(column)
-        return Index(shortened(f"ix_{self.main.name}_{'_'.join(names)}"), *listed)
+        Index(shortened(f"ix_{self.main.name}_{'_'.join(names)}"), *listed)
 
-    def indexed(self, column: Column[Any]) -> ColumnElement[Any]:
-        """The part of a string column that is in an index."""
-        if self.dialect == "postgresql":
+    def _beginning(self, field: str) -> ColumnElement[Any]:
+        """Return the part of a string column that is in an index."""
+        column = self.fields[field]
+        start = f"left({self.dialect.quoted(column.name)}, {INDEXED})"
+        if self.dialect.kind == "postgresql":
+            self.beginnings[field] = start
             return func.left(column, text(str(INDEXED)))
         name = f"{column.name}$start"
+        self.beginnings[field] = self.dialect.quoted(name)
         if name not in self.main.c:
-            start = f"LEFT(`{column.name}`, {INDEXED})"
             self.main.append_column(Column(name, Exact(INDEXED), Computed(start, persisted=True)))
         return self.main.c[name]
 
     def _index_words(self) -> None:
         name = shortened(f"ix_{self.main.name}_words")
-        if self.dialect == "postgresql":
+        if self.dialect.kind == "postgresql":
             Index(name, self.main.c.words, postgresql_using="gin")
         else:
             Index(name, self.main.c.words, mysql_prefix="FULLTEXT", mariadb_prefix="FULLTEXT")
@@ -212,10 +202,10 @@ class Tables:
         self.metadata.create_all(connection)
         if existed:
             self._extend(connection)
-        if self.has_words and self.dialect == "sqlite":
+        if self.has_words and not self.words_in_row:
             connection.execute(
                 text(
-                    f'CREATE VIRTUAL TABLE IF NOT EXISTS "{self.words.name}" USING fts5'
+                    f'CREATE VIRTUAL TABLE IF NOT EXISTS "{self.words}" USING fts5'
                     "(words, detail = none, columnsize = 0, tokenize = \"unicode61 tokenchars '_'\")"
                 )
             )

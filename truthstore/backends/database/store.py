@@ -9,16 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 
-from sqlalchemy import func, select
-
 from truthstore.backends.database.config import DatabaseConfig, PoolingConfig
-from truthstore.backends.database.engine import PoolMetrics
+from truthstore.backends.database.engine import PoolMetrics, execute, run
 from truthstore.backends.database.failures import AmbiguousError
 from truthstore.backends.database.fill import fill_fields, fill_words, refill
 from truthstore.backends.database.forks import Opened
-from truthstore.backends.database.pages import Wanted, batches, pages
 from truthstore.backends.database.pool import Database
-from truthstore.backends.database.query import aggregate_statement, condition, partials
 from truthstore.backends.database.rows import Rows
 from truthstore.backends.database.schema import Tables, define, defined
 from truthstore.errors import (
@@ -32,6 +28,9 @@ from truthstore.errors import (
 from truthstore.items.results import RESULTS
 from truthstore.model.query import EVERYTHING
 from truthstore.model.record import ANY, NONE, Change, Condition, Expect, Options, Record
+from truthstore.storage.sql.compile import Statement, aggregate_statement, condition, partials
+from truthstore.storage.sql.dialect import MYSQL, POSTGRESQL, SQLITE
+from truthstore.storage.sql.paging import pages
 from truthstore.store.config import configure
 from truthstore.store.health import Health
 from truthstore.store.store import BaseStore
@@ -50,6 +49,7 @@ __all__ = ["DatabaseConfig", "DatabaseStore", "PoolMetrics", "PoolingConfig"]
 T = TypeVar("T")
 U = TypeVar("U")
 
+DIALECTS: Final = {dialect.kind: dialect for dialect in (SQLITE, POSTGRESQL, MYSQL)}
 # SQLite cannot add beyond 64 bits, PostgreSQL not beyond the greatest float; Python can.
 TOO_LARGE: Final = ("integer overflow", "out of range")
 
@@ -115,7 +115,7 @@ class DatabaseStore(BaseStore[T]):
     def _prepare(self, collection: Collection[Any]) -> Rows:
         settings = self._settings
         prefix = settings.table_prefix
-        tables = Tables(collection, prefix, self._database.dialect)
+        tables = Tables(collection, prefix, DIALECTS[self._database.kind])
         definition = self._database.read(lambda connection: defined(connection, tables, prefix))
         if definition is None:
             if not settings.create_tables:
@@ -146,7 +146,7 @@ class DatabaseStore(BaseStore[T]):
         """Writes a record whose id is new; False if it is not."""
         database = self._database
         try:
-            if database.dialect == "postgresql":
+            if database.kind == "postgresql":
                 parameters = rows.create_parameters(record)
                 return database.run_alone(rows.create, parameters, lambda: doubt.append(True)) is not None
             return database.write(lambda connection: rows.create_alone(connection, record), lambda: doubt.append(True))
@@ -171,7 +171,7 @@ class DatabaseStore(BaseStore[T]):
         failed: dict[str, Exception] = {}
         kept: list[Record] = []
         try:
-            for batch in batches(records):
+            for batch in _batches(records):
                 try:
                     refused = self._write(rows, batch, expect, [])
                 except StoreError as error:
@@ -235,8 +235,8 @@ class DatabaseStore(BaseStore[T]):
         rows = self._rows(collection)
         return self._one(rows, rows.head, id)
 
-    def _one(self, rows: Rows, statement: Any, id: str) -> Record:
-        row = self._database.read(lambda connection: connection.execute(statement, rows.at(id)).first())
+    def _one(self, rows: Rows, sql: str, id: str) -> Record:
+        row = self._database.read(lambda connection: execute(connection, sql, rows.at(id)).first())
         if row is None:
             raise StoreNotFoundError(rows.collection.name, id, backend=self.name)
         return rows.record(row)
@@ -255,30 +255,28 @@ class DatabaseStore(BaseStore[T]):
         """What a query finds, a page of 1,000 at a time, each one SELECT."""
         bound = query.bind(collection)
         rows = self._ready(bound)
-        return self._scan(rows, bound, "whole" if bodies else "heads")
+        pages = self._read_pages(rows, bound, rows.whole if bodies else rows.heads)
+        return (rows.record(row) for page in pages for row in page)
 
-    def _scan(self, rows: Rows, bound: BoundQuery, wanted: Wanted) -> Iterator[Record]:
-        for page in pages(self._database, rows, bound, wanted):
-            for row in page:
-                yield rows.record(row)
+    def _read_pages(self, rows: Rows, bound: BoundQuery, columns: str) -> Iterator[list[Sequence[Any]]]:
+        return pages(bound, rows, columns, self._all)
+
+    def _all(self, statement: Statement) -> list[Any]:
+        return self._database.read(lambda connection: list(run(connection, statement)))
 
     def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
         """Ids of what a query finds, without the rest of their rows."""
         bound = query.bind(collection)
         rows = self._ready(bound)
-        return [row[0] for page in pages(self._database, rows, bound, "ids") for row in page]
+        return [row[0] for page in self._read_pages(rows, bound, rows.names["id"]) for row in page]
 
     def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
         """How many records fulfil the conditions of a query."""
         bound = query.bind(collection)
         rows = self._ready(bound)
-
-        def build(query: BoundQuery, _: Any) -> Any:
-            where = condition(query, rows.tables, rows.space)
-            return select(func.count()).select_from(rows.tables.main).where(where)
-
-        statement, values = rows.templates.statement("count", bound, None, build)
-        return int(self._database.read(lambda connection: connection.execute(statement, values).scalar_one()))
+        where, parameters = condition(bound, rows)
+        (row,) = self._all(Statement(f"SELECT count(*) FROM {rows.name} WHERE {where}", parameters))
+        return int(row[0])
 
     def aggregate_records(
         self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
@@ -286,14 +284,13 @@ class DatabaseStore(BaseStore[T]):
         """Figures in SQL."""
         bound = query.bind(collection)
         rows = self._ready(bound)
-        statement = aggregate_statement(bound, aggregation, rows.tables, rows.space)
         try:
-            groups = self._database.read(lambda connection: connection.execute(statement).all())
+            groups = self._all(aggregate_statement(bound, aggregation, rows))
         except StoreReadError as error:
             if not any(text in str(error) for text in TOO_LARGE):
                 raise
             return super().aggregate_records(query, aggregation, collection=collection, options=options)
-        return aggregation.rows(partials(aggregation, bound, groups))
+        return aggregation.rows(partials(aggregation, bound, rows, groups))
 
     # Fields that were declared anew, and words.
 
@@ -302,7 +299,7 @@ class DatabaseStore(BaseStore[T]):
         rows = self._rows(bound.collection)
         if rows.definition.lacking:
             fill_fields(self._database, rows)
-        if bound.words and self._database.dialect == "sqlite":
+        if bound.words and self._database.kind == "sqlite":
             fill_words(self._database, rows)
         return rows
 
@@ -310,7 +307,7 @@ class DatabaseStore(BaseStore[T]):
         """On SQLite, indexes the words of what was saved since the last query that asked for words."""
         done = super().maintain(budget)
         rows = self._rows(self._collection)
-        if rows.tables.has_words and self._database.dialect == "sqlite":
+        if rows.tables.has_words and self._database.kind == "sqlite":
             done["words_indexed"] = fill_words(self._database, rows, budget)
         return done
 
@@ -318,7 +315,7 @@ class DatabaseStore(BaseStore[T]):
         """Fills the declared fields and words of every item anew from its body, and returns how many items there are."""
         super().rebuild_index()
         rows = self._rows(self._collection)
-        refill(self._database, rows, (rows.tables.space == rows.space,))
+        refill(self._database, rows, Statement("namespace = ?", [rows.space]))
         return self.count_records(EVERYTHING, collection=self._collection)
 
     @property
@@ -328,7 +325,7 @@ class DatabaseStore(BaseStore[T]):
             return False
         if self._settings.connections.enable_health_checks:
             try:
-                self._database.read(lambda connection: connection.execute(select(1)).first())
+                self._all(Statement("SELECT 1"))
             except StoreError:
                 return False
         return self._database.healthy
@@ -396,3 +393,15 @@ def _doubtful(rows: Rows, id: str, cause: Exception | None = None) -> StoreWrite
     error = rows.doubtful(id, cause)
     error.store_trouble = True
     return error
+
+
+def _batches(records: Sequence[Record]) -> Iterator[list[Record]]:
+    """Return records in order, in batches in which no id occurs twice."""
+    batch: dict[str, Record] = {}
+    for record in records:
+        if record.id in batch:
+            yield list(batch.values())
+            batch = {}
+        batch[record.id] = record
+    if batch:
+        yield list(batch.values())
