@@ -27,7 +27,7 @@ from truthstore import (
     StoreWriteError,
 )
 from truthstore.backends.database import DatabaseStore, PoolingConfig
-from truthstore.backends.database.failures import passes
+from truthstore.backends.database.failures import is_transient
 from truthstore.model.record import ABSENT
 from truthstore.runtime.circuit import CircuitBreaker, CircuitConfig
 from truthstore.testing import SAMPLES, Sample
@@ -397,7 +397,7 @@ def test_deadlocks_are_repeated(postgresql_18: Any):
 def test_mariadb_s_passing_failures_are_known_by_their_numbers(number: int):
     cause = pymysql.err.OperationalError(number, "some text")
     cause.sqlstate = "HY000"  # as the driver sets it: the same for many numbers
-    assert passes(exc.OperationalError("UPDATE", {}, cause))
+    assert is_transient(exc.OperationalError("UPDATE", {}, cause))
 
 
 # The circuit breaker by itself.

@@ -13,7 +13,6 @@ from truthstore.backends.database.config import DatabaseConfig, PoolingConfig
 from truthstore.backends.database.engine import PoolMetrics, execute, run
 from truthstore.backends.database.failures import AmbiguousError
 from truthstore.backends.database.fill import fill_fields, fill_words, refill
-from truthstore.backends.database.forks import Opened
 from truthstore.backends.database.pool import Database
 from truthstore.backends.database.rows import Rows
 from truthstore.backends.database.schema import Tables, define, defined
@@ -85,7 +84,6 @@ class DatabaseStore(BaseStore[T]):
         super().__init__(collection)
         self._settings = configure(DatabaseConfig, config, options, "DatabaseStore")
         self._database = Database(self._settings)
-        self._opened = Opened()
 
     @property
     def encoding(self) -> Encoding:
@@ -105,11 +103,12 @@ class DatabaseStore(BaseStore[T]):
         if self._lifecycle.closed:
             self._check()
         key = (collection.name, collection.fingerprint)
-        rows = self._opened.rows.get(key)
+        database = self._database
+        rows = database.rows.get(key)
         if rows is None:
-            with self._opened.lock:
-                rows = self._opened.rows.get(key) or self._prepare(collection)
-                self._opened.rows[key] = rows
+            with database.lock:
+                rows = database.rows.get(key) or self._prepare(collection)
+                database.rows[key] = rows
         return rows
 
     def _prepare(self, collection: Collection[Any]) -> Rows:
