@@ -11,13 +11,14 @@ import threading
 import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import tenacity
 from sqlalchemy import exc
 
 from truthstore.backends.database.config import DatabaseConfig, kind_of, read_url, without_password
-from truthstore.backends.database.engine import Counts, PoolMetrics, execute, is_memory, make_engine
+from truthstore.backends.database.engine import Counts, PoolMetrics, is_memory, make_engine
 from truthstore.backends.database.failures import (
     FAILURES,
     AmbiguousError,
@@ -42,7 +43,7 @@ from truthstore.runtime.circuit import CircuitBreaker, CircuitConfig
 from truthstore.runtime.forks import before_fork, fork_gate, in_child
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Connection, CursorResult, Engine
+    from sqlalchemy import URL, Connection, Engine
 
     from truthstore.backends.database.rows import Rows
 
@@ -130,8 +131,11 @@ class Database:
         return self._run(lambda: self._attempt(work), StoreReadError)
 
     def prepare(self, work: Callable[[Connection], T]) -> T:
-        """Run what makes tables, which looks after its own transaction and is safe to repeat."""
-        return self._run(lambda: self._attempt(work), StoreConfigError)
+        """Run statements that make tables, in a transaction. They must be safe to repeat."""
+        try:
+            return self._run(lambda: self._attempt(partial(self._transact, work)), StoreConfigError)
+        except AmbiguousError as error:
+            raise StoreConnectionError(NAME, f"{self.shown}: {error}") from error
 
     def _attempt(self, work: Callable[[Connection], T]) -> T:
         with self._connect() as connection:
@@ -147,24 +151,14 @@ class Database:
         Raises:
             AmbiguousError: it may have been committed, and repeating it did not help.
         """
-        return self._run(
-            lambda: self._attempt(lambda connection: self._transact(connection, work)), StoreWriteError, again
-        )
+        return self._run(lambda: self._attempt(partial(self._transact, work)), StoreWriteError, again)
 
-    def run_alone(self, sql: str, parameters: tuple[Any, ...], again: Callable[[], None]) -> Any:
-        """Run one statement that is its own transaction, and return its first row."""
-        return self._run(
-            lambda: self._attempt(lambda connection: _commit(connection, sql, parameters).first()),
-            StoreWriteError,
-            again,
-        )
-
-    def _transact(self, connection: Connection, work: Callable[[Connection], T]) -> T:
+    def _transact(self, work: Callable[[Connection], T], connection: Connection) -> T:
         """BEGIN … COMMIT, or ROLLBACK if anything is raised."""
         connection.exec_driver_sql("BEGIN IMMEDIATE" if self.kind == "sqlite" else "BEGIN")
         try:
             result = work(connection)
-            _commit(connection, "COMMIT", ())
+            _commit(connection)
         except BaseException:
             if not connection.invalidated:
                 _roll_back(connection)
@@ -295,14 +289,9 @@ class Database:
             self._engine.dispose()
 
 
-def _commit(connection: Connection, sql: str, parameters: tuple[Any, ...]) -> CursorResult[*tuple[Any, ...]]:
-    """Run a statement that commits.
-
-    Raises:
-        AmbiguousError: the connection was lost in it: it may have been committed.
-    """
+def _commit(connection: Connection) -> None:
     try:
-        return execute(connection, sql, parameters)
+        connection.exec_driver_sql("COMMIT")
     except exc.DBAPIError as error:
         if error.connection_invalidated:
             raise AmbiguousError from error

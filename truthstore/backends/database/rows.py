@@ -122,15 +122,12 @@ class Rows(Source):
         listed = ", ".join(map(quoted, ("item", "name", "value", "key")))
         self._tags = tags = quoted(self.tables.tags.name)
         self._insert_tags = f"INSERT INTO {tags} ({listed}) VALUES (?, ?, ?, ?)"
-        # PostgreSQL writes a row and its tags in one statement, if there is no row with this id.
-        arrays = ", ".join(["CAST(? AS TEXT[])"] * 3)
-        self.create = (
-            f"WITH made AS ({self._insert} ON CONFLICT DO NOTHING RETURNING item), tagged AS (INSERT INTO {tags} "
-            f"({listed}) SELECT made.item, listed.* FROM made, unnest({arrays}) AS listed) SELECT item FROM made"
-        )
         self._create = self._insert
-        if kind == "sqlite":
+        if kind != "mysql":
             self._create += " ON CONFLICT (namespace, key) DO NOTHING"
+        if kind == "postgresql":
+            self._create += " RETURNING item"
+        if kind == "sqlite":
             words = quoted(self.tables.words)
             self.insert_words = f"INSERT OR REPLACE INTO {words} (rowid, words) VALUES (?, ?)"
             self._update_words = f"UPDATE {words} SET words = ? WHERE rowid = ?"
@@ -216,12 +213,6 @@ class Rows(Source):
             )
         return terms
 
-    def create_parameters(self, record: Record) -> tuple[Any, ...]:
-        """Return the parameters of `create`."""
-        tags = record.meta.tags
-        keys = [tag_key(name, value) for name, value in tags.items()]
-        return (*self.row(record), list(tags), list(tags.values()), keys)
-
     def record(self, row: Sequence[Any]) -> Record:
         """Return a record from the columns of `heads` or `whole`."""
         read = list(row)
@@ -258,8 +249,8 @@ class Rows(Source):
 
     # Writing, in a transaction.
 
-    def create_alone(self, connection: Connection, record: Record) -> bool:
-        """Write one new row on SQLite, MariaDB or MySQL; return False if there is a row with its id."""
+    def create(self, connection: Connection, record: Record) -> bool:
+        """Write one new row; return False if there is a row with its id."""
         try:
             result = execute(connection, self._create, self.row(record))
         except IntegrityError as error:
@@ -268,7 +259,8 @@ class Rows(Source):
             return False
         if result.rowcount != 1:
             return False
-        self._add_tags(connection, [(result.lastrowid, record)])
+        item = result.scalar_one() if self.dialect.kind == "postgresql" else result.lastrowid
+        self._add_tags(connection, [(item, record)])
         return True
 
     def _add_tags(self, connection: Connection, written: Iterable[tuple[int, Record]]) -> None:
@@ -318,13 +310,14 @@ class Rows(Source):
         return conflict(id, expect, actual, backend=NAME, collection=self.collection.name)
 
     def doubtful(self, id: str, cause: Exception | None = None) -> StoreWriteError:
-        """Return the error for a write of which nobody can say whether it happened."""
+        """Return the error for a write that may have happened: the connection is to blame, not the item."""
         error = StoreWriteError(
             f"{self.collection.name} {shown(id)} may or may not have been written: "
             "the connection was lost while it was being committed; read it to find out",
             backend=NAME,
             collection=self.collection.name,
             identifier=id,
+            store_trouble=True,
         )
         error.__cause__ = cause
         return error

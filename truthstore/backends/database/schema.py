@@ -8,7 +8,7 @@ do it once. A row's ``shape`` is a set of bits, one per declaration: those whose
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,7 +28,6 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.schema import CreateTable
 
 from truthstore.backends.database.types import BODY, COUNTER, FIELD_TYPES, KEY, LONG, MOMENT, NUMBER, WORDS, Exact
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["LAYOUT", "STEPS", "Definition", "Tables", "define", "defined"]
 
 LAYOUT: Final = 2
-"""The layout that this library makes. Whoever changes it adds the step from the one before to `STEPS`."""
+"""The layout that this library makes. A change of it adds the step from the one before to `STEPS`."""
 
 Step = Callable[["Connection", "Tables"], None]
 
@@ -56,7 +55,7 @@ def _index_ids(connection: Connection, tables: Tables) -> None:
 
 
 STEPS: Final[dict[int, Step]] = {1: _index_ids}
-"""How the tables of a collection get from a layout to the next, by the number of the older one."""
+"""Upgrades of a collection's tables to the next layout, by the number of the older one."""
 
 OWN_COLUMNS: Final = frozenset({"item", "namespace", "key", "extra", "words", "shape", "body"})
 MAX_NAME: Final = 60
@@ -67,14 +66,14 @@ LOCK: Final = 0x7472757468  # "truth"
 
 
 def shortened(name: str, limit: int = MAX_NAME) -> str:
-    """A name that every database takes: PostgreSQL cuts at 63 bytes, and would take two for one."""
+    """Return a name that every database takes: PostgreSQL cuts at 63 bytes, and would take two for one."""
     if len(name) <= limit:
         return name
     return f"{name[: limit - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def table_name(prefix: str, collection_name: str) -> str:
-    """The table of a collection: results lie in ``validations``, others in a table of their own name."""
+    """Return the table of a collection: results lie in ``validations``, others in a table of their own name."""
     if collection_name == "results":
         return f"{prefix}validations"
     name = collection_name.replace(".", "$")
@@ -84,7 +83,7 @@ def table_name(prefix: str, collection_name: str) -> str:
 
 
 def field_column(name: str) -> str:
-    """The column of a declared field."""
+    """Return the column of a declared field."""
     return f"{name}$" if name in OWN_COLUMNS else name
 
 
@@ -197,7 +196,7 @@ class Tables:
             Index(name, self.main.c.words, mysql_prefix="FULLTEXT", mariadb_prefix="FULLTEXT")
 
     def create(self, connection: Connection) -> None:
-        """Makes the tables that are not there, and the columns and indexes of newly declared fields."""
+        """Make the tables that are not there, and the columns and indexes of newly declared fields."""
         existed = inspect(connection).has_table(self.main.name)
         self.metadata.create_all(connection)
         if existed:
@@ -242,7 +241,7 @@ class Definition:
 
 
 def registry(prefix: str) -> Table:
-    """The list of what was made."""
+    """Return the list of what was made."""
     return Table(
         f"{prefix}truthstore_schema",
         MetaData(),
@@ -255,48 +254,43 @@ def registry(prefix: str) -> Table:
     )
 
 
+def _registered(connection: Connection, collection: Collection[Any], listed: Table) -> Sequence[Any]:
+    if not inspect(connection).has_table(listed.name):
+        return []
+    rows = connection.execute(select(listed).where(listed.c.collection == collection.name)).all()
+    newest = max((row.layout for row in rows), default=LAYOUT)
+    if newest > LAYOUT:
+        raise StoreConfigError(
+            f"the tables of {collection.name} have layout {newest}, this library knows up to {LAYOUT}: upgrade truthstore",
+            collection=collection.name,
+        )
+    return rows
+
+
 def defined(connection: Connection, tables: Tables, prefix: str) -> Definition | None:
-    """What the database knows of a declaration; None if something must be made first.
+    """Return a declaration as the database knows it; None if something must be made first.
 
     Raises:
         StoreConfigError: a newer version of this library made the tables.
     """
-    collection = tables.collection
-    listed = registry(prefix)
-    mine = select(listed.c.fingerprint, listed.c.number, listed.c.layout).where(listed.c.collection == collection.name)
-    try:
-        rows = connection.execute(mine).all()
-    except (OperationalError, ProgrammingError) as error:
-        if error.connection_invalidated:
-            raise
-        connection.rollback()
-        if not inspect(connection).has_table(listed.name):
-            return None
-        rows = connection.execute(mine).all()  # another process has just made it
-    for _, _, layout in rows:
-        if layout > LAYOUT:
-            raise StoreConfigError(
-                f"the tables of {collection.name} have layout {layout}, this library knows up to {LAYOUT}: upgrade truthstore",
-                collection=collection.name,
-            )
-    numbers = {fingerprint: number for fingerprint, number, layout in rows if layout == LAYOUT}
-    if collection.fingerprint not in numbers:
-        return None
-    return Definition(numbers[collection.fingerprint], len(numbers))
+    rows = _registered(connection, tables.collection, registry(prefix))
+    numbers = {row.fingerprint: row.number for row in rows if row.layout == LAYOUT}
+    number = numbers.get(tables.collection.fingerprint)
+    return None if number is None else Definition(number, len(numbers))
 
 
 def define(connection: Connection, tables: Tables, prefix: str) -> Definition:
-    """Makes or upgrades the tables of a collection, and registers its declaration; one process at a time."""
+    """Make or upgrade the tables of a collection, and register its declaration; one process at a time.
+
+    Raises:
+        StoreConfigError: a newer version made the tables, too many declarations are known, or the lock is taken.
+    """
     collection = tables.collection
     listed = registry(prefix)
+    mine = listed.c.collection == collection.name
     with _locked(connection):
-        # On PostgreSQL, a SELECT from a table that is not there would end the transaction.
-        known = defined(connection, tables, prefix) if inspect(connection).has_table(listed.name) else None
-        if known is not None:
-            return known
         listed.create(connection, checkfirst=True)
-        mine = listed.c.collection == collection.name
-        rows = connection.execute(select(listed.c.fingerprint, listed.c.number, listed.c.layout).where(mine)).all()
+        rows = _registered(connection, collection, listed)
         for layout in range(min((row.layout for row in rows), default=LAYOUT), LAYOUT):
             STEPS[layout](connection, tables)
             connection.execute(update(listed).where(mine).values(layout=layout + 1))
@@ -308,16 +302,10 @@ def define(connection: Connection, tables: Tables, prefix: str) -> Definition:
                     collection=collection.name,
                 )
             tables.create(connection)
-            numbers[collection.fingerprint] = len(numbers)
-            connection.execute(
-                insert(listed).values(
-                    collection=collection.name,
-                    fingerprint=collection.fingerprint,
-                    number=numbers[collection.fingerprint],
-                    layout=LAYOUT,
-                )
-            )
-            if len(numbers) > 1:
+            number = numbers[collection.fingerprint] = len(numbers)
+            row = (collection.name, collection.fingerprint, number, LAYOUT)
+            connection.execute(insert(listed).values(row))
+            if number > 0:
                 _index_shapes(connection, tables)
         return Definition(numbers[collection.fingerprint], len(numbers))
 
@@ -331,7 +319,7 @@ def _index_names(connection: Connection, table: Table) -> set[str]:
 
 
 def _index_shapes(connection: Connection, tables: Tables) -> None:
-    """An index that finds rows of other declarations; needed only where there are several."""
+    """Make an index that finds rows of other declarations; needed only where there are several."""
     name = shortened(f"ix_{tables.main.name}_shape")
     if name not in _index_names(connection, tables.main):
         Index(name, tables.main.c.namespace, tables.main.c.shape).create(connection)
@@ -339,28 +327,18 @@ def _index_shapes(connection: Connection, tables: Tables) -> None:
 
 @contextmanager
 def _locked(connection: Connection) -> Generator[None]:
-    """Keeps every other process that makes tables out, in a transaction where the database has them for this."""
+    """Keep out every other process that makes tables, within a transaction, which on SQLite is the lock."""
     kind = connection.dialect.name
-    if kind == "sqlite":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    elif kind == "postgresql":
-        connection.exec_driver_sql("BEGIN")
+    if kind == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
-    elif connection.execute(select(func.get_lock(_lock_name(connection), LOCK_SECONDS))).scalar() != 1:
+    if kind in {"sqlite", "postgresql"}:
+        yield
+        return
+    name = f"truthstore:{connection.engine.url.database}"[:64]
+    if connection.execute(select(func.get_lock(name, LOCK_SECONDS))).scalar() != 1:
         raise StoreConfigError("another process has been making tables for a minute: try again, or look at it")
     try:
         yield
-    except BaseException:
-        if kind in {"sqlite", "postgresql"} and not connection.invalidated:
-            connection.exec_driver_sql("ROLLBACK")
-        raise
-    else:
-        if kind in {"sqlite", "postgresql"}:
-            connection.exec_driver_sql("COMMIT")
     finally:
-        if kind not in {"sqlite", "postgresql"} and not connection.invalidated:
-            connection.execute(select(func.release_lock(_lock_name(connection))))
-
-
-def _lock_name(connection: Connection) -> str:
-    return f"truthstore:{connection.engine.url.database}"[:64]
+        if not connection.invalidated:
+            connection.execute(select(func.release_lock(name)))

@@ -7,6 +7,7 @@ holds the index, so every operation is one statement or one transaction, whateve
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 
 from truthstore.backends.database.config import DatabaseConfig, PoolingConfig
@@ -54,7 +55,7 @@ TOO_LARGE: Final = ("integer overflow", "out of range")
 
 
 class DatabaseStore(BaseStore[T]):
-    """Keeps items in a SQL database. Any number of threads, processes and machines may use it at once.
+    """A store in a SQL database. Any number of threads, processes and machines may use it at once.
 
     Args:
         config: the options, or
@@ -94,12 +95,12 @@ class DatabaseStore(BaseStore[T]):
         return f"DatabaseStore({self._database.shown!r}, {self._collection.name})"
 
     def initialize(self) -> None:
-        """Connects, and makes the tables if they are not there."""
+        """Connect, and make the tables if they are not there."""
         super().initialize()
         self._rows(self._collection)
 
     def _rows(self, collection: Collection[Any]) -> Rows:
-        """The rows of a collection, whose tables are made at the first use."""
+        """Return the rows of a collection, whose tables are made at the first use."""
         if self._lifecycle.closed:
             self._check()
         key = (collection.name, collection.fingerprint)
@@ -130,7 +131,7 @@ class DatabaseStore(BaseStore[T]):
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> Record:
-        """Stores a record: a new id in one transaction, on PostgreSQL in one statement."""
+        """Store a record, in one transaction."""
         rows = self._rows(collection)
         doubt: list[bool] = []
         created = isinstance(expect, Condition) and self._create(rows, record, doubt)
@@ -142,30 +143,26 @@ class DatabaseStore(BaseStore[T]):
         return record.head()
 
     def _create(self, rows: Rows, record: Record, doubt: list[bool]) -> bool:
-        """Writes a record whose id is new; False if it is not."""
-        database = self._database
+        """Write a record whose id is new; return False if it is not."""
         try:
-            if database.kind == "postgresql":
-                parameters = rows.create_parameters(record)
-                return database.run_alone(rows.create, parameters, lambda: doubt.append(True)) is not None
-            return database.write(lambda connection: rows.create_alone(connection, record), lambda: doubt.append(True))
+            return self._database.write(lambda connection: rows.create(connection, record), lambda: doubt.append(True))
         except AmbiguousError as error:
-            raise _doubtful(rows, record.id) from error
+            raise rows.doubtful(record.id) from error
 
     def _write(self, rows: Rows, records: Sequence[Record], expect: Expect, doubt: list[bool]) -> dict[str, StoreError]:
-        """Writes records with different ids in one transaction; the errors of those that were refused."""
+        """Write records with different ids in one transaction; return the errors of those that were refused."""
         try:
             return self._database.write(
                 lambda connection: rows.write(connection, records, expect, in_doubt=bool(doubt)),
                 lambda: doubt.append(True),
             )
         except AmbiguousError as error:
-            return {record.id: _doubtful(rows, record.id, error) for record in records}
+            return {record.id: rows.doubtful(record.id, error) for record in records}
 
     def put_records(
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> list[Record]:
-        """Stores records in bulk statements, in one transaction; those with an id twice in a further one."""
+        """Store records by bulk statements, in one transaction; those with an id twice in a further one."""
         rows = self._rows(collection)
         failed: dict[str, Exception] = {}
         kept: list[Record] = []
@@ -189,11 +186,11 @@ class DatabaseStore(BaseStore[T]):
     def delete_record(
         self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> bool:
-        """Removes a record."""
+        """Remove a record."""
         return bool(self._delete([id], collection, expect))
 
     def delete_records(self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """Removes many records in one transaction."""
+        """Remove many records in one transaction."""
         return self._delete(list(dict.fromkeys(ids)), collection, ANY)
 
     def _delete(self, ids: Sequence[str], collection: Collection[Any], expect: Expect) -> list[str]:
@@ -225,12 +222,12 @@ class DatabaseStore(BaseStore[T]):
         return deleted
 
     def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
-        """The record with its body: one SELECT."""
+        """Return a record with its body: one SELECT."""
         rows = self._rows(collection)
         return self._one(rows, rows.get, id)
 
     def head_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
-        """The head of a record: one SELECT."""
+        """Return the head of a record: one SELECT."""
         rows = self._rows(collection)
         return self._one(rows, rows.head, id)
 
@@ -243,7 +240,7 @@ class DatabaseStore(BaseStore[T]):
     def get_records(
         self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
     ) -> dict[str, Record]:
-        """The records that exist among these ids: one SELECT for a thousand."""
+        """Return the records that exist among these ids: one SELECT for a thousand."""
         query = EVERYTHING.replace(ids=ids, include_deleted=True, order_by="stored_at")
         found = {record.id: record for record in self.scan(query, collection=collection, bodies=True)}
         return {id: found[id] for id in ids if id in found}
@@ -251,7 +248,7 @@ class DatabaseStore(BaseStore[T]):
     def scan(
         self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
     ) -> Iterator[Record]:
-        """What a query finds, a page of 1,000 at a time, each one SELECT."""
+        """Return the records that a query finds, a page of 1,000 at a time, each one SELECT."""
         bound = query.bind(collection)
         rows = self._ready(bound)
         pages = self._read_pages(rows, bound, rows.whole if bodies else rows.heads)
@@ -264,13 +261,13 @@ class DatabaseStore(BaseStore[T]):
         return self._database.read(lambda connection: list(run(connection, statement)))
 
     def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """Ids of what a query finds, without the rest of their rows."""
+        """Return the ids that a query finds, without the rest of their rows."""
         bound = query.bind(collection)
         rows = self._ready(bound)
         return [row[0] for page in self._read_pages(rows, bound, rows.names["id"]) for row in page]
 
     def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
-        """How many records fulfil the conditions of a query."""
+        """Return how many records fulfil the conditions of a query."""
         bound = query.bind(collection)
         rows = self._ready(bound)
         where, parameters = condition(bound, rows)
@@ -280,7 +277,7 @@ class DatabaseStore(BaseStore[T]):
     def aggregate_records(
         self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
     ) -> list[Row]:
-        """Figures in SQL."""
+        """Compute figures in SQL."""
         bound = query.bind(collection)
         rows = self._ready(bound)
         try:
@@ -291,10 +288,10 @@ class DatabaseStore(BaseStore[T]):
             return super().aggregate_records(query, aggregation, collection=collection, options=options)
         return aggregation.rows(partials(aggregation, bound, rows, groups))
 
-    # Fields that were declared anew, and words.
+    # Fields that were declared later, and words.
 
     def _ready(self, bound: BoundQuery) -> Rows:
-        """The rows of a collection, after what a query needs was filled in."""
+        """Return the rows of a collection, after what a query needs was filled in."""
         rows = self._rows(bound.collection)
         if rows.definition.lacking:
             fill_fields(self._database, rows)
@@ -303,7 +300,7 @@ class DatabaseStore(BaseStore[T]):
         return rows
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
-        """On SQLite, indexes the words of what was saved since the last query that asked for words."""
+        """On SQLite, index the words of what was saved since the last query that asked for words."""
         done = super().maintain(budget)
         rows = self._rows(self._collection)
         if rows.tables.has_words and self._database.kind == "sqlite":
@@ -311,7 +308,7 @@ class DatabaseStore(BaseStore[T]):
         return done
 
     def rebuild_index(self) -> int:
-        """Fills the declared fields and words of every item anew from its body, and returns how many items there are."""
+        """Fill the declared fields and words of every item from its body, and return how many items there are."""
         super().rebuild_index()
         rows = self._rows(self._collection)
         refill(self._database, rows, Statement("namespace = ?", [rows.space]))
@@ -335,22 +332,19 @@ class DatabaseStore(BaseStore[T]):
         return self._database.metrics()
 
     def get_pool_status(self) -> dict[str, Any]:
-        """The same as a dict, with the URL and whether the database could be reached last."""
-        figures = self._database.metrics()
-        names = figures.__dataclass_fields__
-        status = {name: getattr(figures, name) for name in names}
-        return {"url": self._database.shown, "healthy": self._database.healthy, **status}
+        """Return the same as a dict, with the URL and whether the database could be reached last."""
+        return {"url": self._database.shown, "healthy": self._database.healthy, **asdict(self._database.metrics())}
 
     def recycle_connections(self) -> int:
-        """Closes connections that wait to be used, so that new ones are opened; returns how many there were."""
+        """Close idle connections, so that new ones are opened; return how many there were."""
         self._check()
         return self._database.recycle()
 
     def execute_with_retry(self, operation: Callable[[Connection], U]) -> U:
-        """Runs statements of one's own in a transaction, and all of them again after a failure that passes.
+        """Run statements of your own in a transaction, and all of them again after a transient failure.
 
         Args:
-            operation: is given a SQLAlchemy connection. It must be safe to repeat.
+            operation: takes a SQLAlchemy connection. It must be safe to repeat.
 
         Raises:
             StoreConnectionError: the database cannot be reached.
@@ -367,7 +361,7 @@ class DatabaseStore(BaseStore[T]):
             ) from error
 
     def health_check(self) -> Health:
-        """Whether the store can be used, and if not, why and what to do, without a password."""
+        """Say whether the store can be used, and if not, why and what to do, without a password."""
         health = super().health_check()
         if self._lifecycle.closed:
             return health
@@ -378,20 +372,13 @@ class DatabaseStore(BaseStore[T]):
         return Health(healthy=health.healthy, backend=health.backend, message=health.message, details=details)
 
     def stats(self) -> dict[str, Any]:
-        """Figures about the store, and the labels of its configuration."""
+        """Return figures about the store, and the labels of its configuration."""
         return {**super().stats(), "metadata": dict(self._settings.metadata)}
 
     def close(self) -> None:
-        """Closes the connections of this process."""
+        """Close the connections of this process."""
         super().close()
         self._database.close()
-
-
-def _doubtful(rows: Rows, id: str, cause: Exception | None = None) -> StoreWriteError:
-    """The error for a write of which nobody can say whether it happened: the connection is to blame, not the item."""
-    error = rows.doubtful(id, cause)
-    error.store_trouble = True
-    return error
 
 
 def _batches(records: Sequence[Record]) -> Iterator[list[Record]]:
