@@ -128,6 +128,27 @@ def test_processes_that_write_the_same_ids_leave_one_answer_each(place: Place):
         assert sum(store.count(StoreQuery(tags={"writer": str(n)})) for n in range(3)) == len(ids)
 
 
+def test_an_id_that_others_create_and_delete_meanwhile_is_saved(place: Place):
+    errors: list[Exception] = []
+    with place.open(SAMPLES) as store:
+        store.initialize()
+
+        def work() -> None:
+            try:
+                for count in range(40):
+                    store.save(Sample("one", count=count))
+                    store.delete("one")
+            except Exception as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert errors == []
+
+
 # Lost connections.
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from truthstore.backends.database.engine import execute, run
+from truthstore.backends.database.rows import FIELDS_FROM
 from truthstore.errors import StoreConfigError
+from truthstore.model.record import Record
 from truthstore.storage.sql.compile import Statement, contained
 
 if TYPE_CHECKING:
@@ -57,8 +61,27 @@ def refill(database: Database, rows: Rows, where: Statement) -> None:
 def _fill_batch(database: Database, rows: Rows, statement: Statement) -> list[Any]:
     found: list[Any] = database.read(lambda connection: list(run(connection, statement)))
     if found:
-        database.write(lambda connection: rows.refill(connection, found))
+        database.write(lambda connection: _refill(connection, rows, found))
     return found
+
+
+def _refill(connection: Connection, rows: Rows, found: Sequence[Any]) -> None:
+    """Fill some rows, each of ``item``, ``shape`` and the columns of `Rows.whole`."""
+    collection = rows.collection
+    times = [name for name, field in collection.fields.items() if field.type is datetime]
+    changes: list[tuple[Any, ...]] = []
+    filled: list[tuple[int, Record]] = []
+    for item, shape, *columns in found:
+        record = rows.record(columns)
+        meta = record.meta
+        if record.body is not None and not (meta.encodings or meta.deleted or collection.opaque):
+            kept = {name: value for name in times if isinstance(value := meta.fields.get(name), int)}
+            fields, tags, text = collection.derive(record.body, meta.encoding, kept)
+            record = Record(meta.replace(fields=fields, tags=tags, text=text), record.body, record.revision)
+        changes.append((*rows.row(record)[FIELDS_FROM:], shape | rows.definition.bit, item, record.revision))
+        filled.append((item, record))
+    execute(connection, rows.refill, changes)
+    rows.change_words(connection, filled)
 
 
 def fill_words(database: Database, rows: Rows, budget: float | None = None) -> int:
@@ -75,7 +98,7 @@ def fill_words(database: Database, rows: Rows, budget: float | None = None) -> i
 
 def _wordless(connection: Connection, rows: Rows, columns: str, limit: int) -> list[Any]:
     """Return rows whose words are not in SQLite's index."""
-    words = rows.dialect.quoted(rows.tables.words)
+    words = rows.dialect.quoted(rows.tables.words or "")
     last = f"coalesce((SELECT rowid FROM {words} ORDER BY rowid DESC LIMIT 1), 0)"
     sql = f"SELECT {columns} FROM {rows.name} WHERE item > {last} ORDER BY item LIMIT {limit}"
     return list(execute(connection, sql, ()))

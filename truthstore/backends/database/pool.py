@@ -9,6 +9,7 @@ import os
 import random
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -18,7 +19,7 @@ import tenacity
 from sqlalchemy import exc
 
 from truthstore.backends.database.config import DatabaseConfig, kind_of, read_url, without_password
-from truthstore.backends.database.engine import Counts, PoolMetrics, is_memory, make_engine
+from truthstore.backends.database.engine import PoolMetrics, is_memory, make_engine
 from truthstore.backends.database.failures import (
     FAILURES,
     AmbiguousError,
@@ -80,8 +81,7 @@ class Database:
         self.healthy = True
         self._engine: Engine | None = None
         self._abandoned: list[Engine] = []
-        self._counts = Counts()
-        self._retries = self._failures = 0
+        self._counts: Counter[str] = Counter()
         self.circuit = CircuitBreaker(
             CircuitConfig(failure_threshold=pooling.failure_threshold, recovery_timeout=pooling.recovery_timeout)
         )
@@ -185,7 +185,7 @@ class Database:
 
     def _count(self, *, reached: bool) -> None:
         self.healthy = reached
-        self._failures += not reached
+        self._counts["failures"] += not reached
         if self._pooling.enable_circuit_breaker:
             if reached:
                 self.circuit.succeeded()
@@ -206,7 +206,7 @@ class Database:
             # The attempt that was made already is the first that tenacity sees.
             if pending:
                 raise pending.pop()
-            self._retries += 1
+            self._counts["retries"] += 1
             return attempt()
 
         def note(state: tenacity.RetryCallState) -> None:
@@ -268,10 +268,7 @@ class Database:
             checked_in=pool.checkedin(),
             checked_out=pool.checkedout(),
             overflow=max(0, pool.overflow()),
-            opened=self._counts.opened,
-            invalidated=self._counts.invalidated,
-            retries=self._retries,
-            failures=self._failures,
+            **{name: self._counts[name] for name in ("opened", "invalidated", "retries", "failures")},
             circuit=self.circuit.state.value,
         )
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from truthstore.model.record import FieldValue
     from truthstore.storage.sql.dialect import Converters
 
-__all__ = ["Rows", "key_of", "tag_key", "term"]
+__all__ = ["FIELDS_FROM", "Rows", "key_of", "tag_key", "term"]
 
 NAME: Final = "database"
 MAX_TERM: Final = 60
@@ -39,6 +39,7 @@ DUPLICATE_KEY: Final = 1062
 # The columns of every collection that are written, fields follow. An update leaves out the first three.
 PLACE: Final = ("namespace", "key", "id")
 WRITTEN: Final = (*PLACE, "revision", "stored_at", "size", "deleted", "shape", "tags", "extra", "text", "body")
+FIELDS_FROM: Final = len(WRITTEN)
 READ: Final = ("id", "revision", "stored_at", "size", "deleted", "tags", "extra", "text")
 KINDS: Final = {"stored_at": datetime, "deleted": bool}
 
@@ -64,7 +65,7 @@ def term(word: str) -> str:
 
 
 class Known(NamedTuple):
-    """What is looked at of a row before it is written."""
+    """The values of a row that a write looks at."""
 
     key: str
     item: int
@@ -84,6 +85,9 @@ class Rows(Source):
         collection: the collection.
         heads: the columns of a head, as SQL lists them.
         whole: the columns of a head and its body.
+        get: the SELECT of one record, with the parameters `at`.
+        head: the SELECT of one head, with the same parameters.
+        refill: the UPDATE of fields, words and shape of a row that still has its revision.
     """
 
     def __init__(self, tables: Tables, definition: Definition, space: str) -> None:
@@ -116,8 +120,8 @@ class Rows(Source):
         self.head = f"SELECT {self.heads} FROM {self.name} WHERE {here}"
         changed = [f"{column} = {place}" for column, place in zip(columns, places, strict=True)]
         self._update = f"UPDATE {self.name} SET {', '.join(changed[len(PLACE) :])} WHERE item = ?"
-        filled = ", ".join([*changed[len(WRITTEN) :], "shape = ?"])
-        self._refill = f"UPDATE {self.name} SET {filled} WHERE item = ? AND revision = ?"
+        filled = ", ".join([*changed[FIELDS_FROM:], "shape = ?"])
+        self.refill = f"UPDATE {self.name} SET {filled} WHERE item = ? AND revision = ?"
         self._insert = f"INSERT INTO {self.name} ({', '.join(columns)}) VALUES ({', '.join(places)})"
         listed = ", ".join(map(quoted, ("item", "name", "value", "key")))
         self._tags = tags = quoted(self.tables.tags.name)
@@ -127,10 +131,11 @@ class Rows(Source):
             self._create += " ON CONFLICT (namespace, key) DO NOTHING"
         if kind == "postgresql":
             self._create += " RETURNING item"
-        if kind == "sqlite":
+        if self.tables.words:
             words = quoted(self.tables.words)
             self.insert_words = f"INSERT OR REPLACE INTO {words} (rowid, words) VALUES (?, ?)"
-            self._update_words = f"UPDATE {words} SET words = ? WHERE rowid = ?"
+            same = f"SELECT item FROM {self.name} WHERE item = ? AND revision = ?"
+            self._update_words = f"UPDATE {words} SET words = ? WHERE rowid = ({same})"
             self._delete_words = f"DELETE FROM {words} WHERE rowid = ?"
 
     # Conditions of queries.
@@ -159,7 +164,7 @@ class Rows(Source):
             return (Statement("words @@ CAST(? AS TSQUERY)", [" & ".join(f"'{one}'" for one in terms)]),)
         if self.dialect.kind == "mysql":
             return (Statement("MATCH (words) AGAINST (? IN BOOLEAN MODE)", [" ".join(f"+{one}" for one in terms)]),)
-        table = self.dialect.quoted(self.tables.words)
+        table = self.dialect.quoted(self.tables.words or "")
         return (Statement(f"item IN (SELECT rowid FROM {table} WHERE {table} MATCH ?)", [" AND ".join(terms)]),)
 
     # Records and rows.
@@ -301,7 +306,7 @@ class Rows(Source):
         if changed:
             execute(connection, self._update, [(*self.row(record)[len(PLACE) :], item) for item, record in changed])
             self._delete(connection, self._tags, [item for item, _ in changed])
-            self._change_words(connection, changed)
+            self.change_words(connection, changed)
         self._add_tags(connection, written)
         return refused
 
@@ -349,7 +354,7 @@ class Rows(Source):
                     live.add(id)
         if gone:
             self._delete(connection, self._tags, gone)
-            if self.words_apart:
+            if self.tables.words:
                 execute(connection, self._delete_words, [(item,) for item in gone])
             self._delete(connection, self.name, gone)
         return live, refused
@@ -367,39 +372,11 @@ class Rows(Source):
         where, parameters = contained(self.dialect, "item", items)
         run(connection, Statement(f"DELETE FROM {table} WHERE {where}", parameters))
 
-    @property
-    def words_apart(self) -> bool:
-        """Whether words are rows of a table of their own."""
-        return self.tables.has_words and not self.tables.words_in_row
-
-    def _change_words(self, connection: Connection, records: Iterable[tuple[int, Record]]) -> None:
-        """Replace words in SQLite's index; `fill_words` adds those of rows that are not in it yet."""
-        rows = [(self.words(record.meta), item) for item, record in records] if self.words_apart else []
-        if rows:
-            execute(connection, self._update_words, rows)
-
-    def refill(self, connection: Connection, rows: Sequence[Any]) -> None:
-        """Fill declared fields and words of rows from their bodies; a row holds ``item``, ``shape``, then `whole`."""
-        times = [name for name, field in self.collection.fields.items() if field.type is datetime]
-        changes: list[tuple[Any, ...]] = []
-        filled: list[tuple[int, Record]] = []
-        for item, shape, *columns in rows:
-            record = self.record(columns)
-            meta = record.meta
-            if record.body is not None and not (meta.encodings or meta.deleted or self.collection.opaque):
-                kept = {name: value for name in times if isinstance(value := meta.fields.get(name), int)}
-                fields, tags, text = self.collection.derive(record.body, meta.encoding, kept)
-                meta = meta.replace(fields=fields, tags=tags, text=text)
-            record = Record(meta, record.body, record.revision)
-            changes.append((*self.row(record)[len(WRITTEN) :], shape | self.definition.bit, item, record.revision))
-            filled.append((item, record))
-        execute(connection, self._refill, changes)
-        if self.words_apart:
-            where, parameters = contained(self.dialect, "item", [item for item, _ in filled])
-            now = run(connection, Statement(f"SELECT item, revision FROM {self.name} WHERE {where}", parameters))
-            revisions = {row[0]: row[1] for row in now}
-            # The words of a row that was written meanwhile are not these.
-            self._change_words(connection, [(i, record) for i, record in filled if revisions.get(i) == record.revision])
+    def change_words(self, connection: Connection, changed: Iterable[tuple[int, Record]]) -> None:
+        """Replace words in SQLite's index, unless a row has another revision by now; `fill_words` adds new rows."""
+        if self.tables.words:
+            words = [(self.words(record.meta), item, record.revision) for item, record in changed]
+            execute(connection, self._update_words, words)
 
 
 def _converters(known: Converters, columns: Sequence[str], collection: Collection[Any]) -> list[tuple[int, Any]]:

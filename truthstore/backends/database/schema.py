@@ -93,19 +93,17 @@ class Tables:
     Attributes:
         main: a row per item.
         tags: a row per tag of an item.
-        words: the name of SQLite's full-text index, a virtual table.
+        words: the name of SQLite's full-text index, a virtual table; None elsewhere, and without text fields.
         fields: the column of each declared field, and of ``id``, ``size`` and ``stored_at``.
         beginnings: for each string field of which an index holds only the first characters, the expression for them.
-        has_words: whether the collection has text fields.
-        words_in_row: whether an item's words are a column of its row; else they are rows of a table of their own.
+        words_in_row: whether an item's words are a column of its row.
     """
 
     def __init__(self, collection: Collection[Any], prefix: str, dialect: Dialect) -> None:
         self.collection = collection
         self.dialect = dialect
         self.beginnings: dict[str, str] = {}
-        self.has_words = bool(collection.text)
-        self.words_in_row = self.has_words and dialect.kind != "sqlite"
+        self.words_in_row = bool(collection.text) and dialect.kind != "sqlite"
         metadata = MetaData()
         name = table_name(prefix, collection.name)
         declared = {field: Column(field_column(field), FIELD_TYPES[d.type]) for field, d in collection.fields.items()}
@@ -146,7 +144,7 @@ class Tables:
             **for_mariadb,
         )
         Index(shortened(f"ix_{self.tags.name}_key"), self.tags.c.key, self.tags.c.item)
-        self.words = shortened(f"{name}_text")
+        self.words = shortened(f"{name}_text") if collection.text and dialect.kind == "sqlite" else None
         Index(shortened(f"ux_{name}_id"), c.namespace, c.key, unique=True)
         if dialect.kind != "sqlite":
             Index(shortened(f"ix_{name}_id"), c.namespace, self._beginning("id"))
@@ -201,7 +199,7 @@ class Tables:
         self.metadata.create_all(connection)
         if existed:
             self._extend(connection)
-        if self.has_words and not self.words_in_row:
+        if self.words:
             connection.execute(
                 text(
                     f'CREATE VIRTUAL TABLE IF NOT EXISTS "{self.words}" USING fts5'

@@ -195,7 +195,7 @@ class DatabaseStore(BaseStore[T]):
 
     def _delete(self, ids: Sequence[str], collection: Collection[Any], expect: Expect) -> list[str]:
         rows = self._rows(collection)
-        # What an attempt found and removed counts even if a later one finds it gone: the commit was in doubt.
+        # The ids that an attempt found and removed count even if a later one finds it gone: the commit was in doubt.
         attempted: set[str] = set()
         doubtful: set[str] = set()
 
@@ -295,7 +295,7 @@ class DatabaseStore(BaseStore[T]):
         rows = self._rows(bound.collection)
         if rows.definition.lacking:
             fill_fields(self._database, rows)
-        if bound.words and self._database.kind == "sqlite":
+        if bound.words and rows.tables.words:
             fill_words(self._database, rows)
         return rows
 
@@ -303,7 +303,7 @@ class DatabaseStore(BaseStore[T]):
         """On SQLite, index the words of what was saved since the last query that asked for words."""
         done = super().maintain(budget)
         rows = self._rows(self._collection)
-        if rows.tables.has_words and self._database.kind == "sqlite":
+        if rows.tables.words:
             done["words_indexed"] = fill_words(self._database, rows, budget)
         return done
 
@@ -316,7 +316,7 @@ class DatabaseStore(BaseStore[T]):
 
     @property
     def is_healthy(self) -> bool:
-        """Whether the database answers; without `enable_health_checks`, whether it did when last asked."""
+        """Say whether the database answers; without `enable_health_checks`, whether it did when last asked."""
         if self._lifecycle.closed:
             return False
         if self._settings.connections.enable_health_checks:
