@@ -141,24 +141,28 @@ class Database:
         with self._connect() as connection:
             return work(connection)
 
-    def write(self, work: Callable[[Connection], T], again: Callable[[], None] | None = None) -> T:
+    def write(
+        self, work: Callable[[Connection], T], again: Callable[[], None] | None = None, *, alone: bool = False
+    ) -> T:
         """Run statements in a transaction, and all of them again after a transient failure.
 
         Args:
             work: the statements. It must be safe to repeat, also after it was committed.
             again: called when the transaction may have been committed before it is repeated.
+            alone: there is one statement, which is its own transaction.
 
         Raises:
             AmbiguousError: it may have been committed, and repeating it did not help.
         """
-        return self._run(lambda: self._attempt(partial(self._transact, work)), StoreWriteError, again)
+        whole = partial(_commit if alone else self._transact, work)
+        return self._run(lambda: self._attempt(whole), StoreWriteError, again)
 
     def _transact(self, work: Callable[[Connection], T], connection: Connection) -> T:
         """BEGIN … COMMIT, or ROLLBACK if anything is raised."""
         connection.exec_driver_sql("BEGIN IMMEDIATE" if self.kind == "sqlite" else "BEGIN")
         try:
             result = work(connection)
-            _commit(connection)
+            _commit(_say_commit, connection)
         except BaseException:
             if not connection.invalidated:
                 _roll_back(connection)
@@ -286,9 +290,18 @@ class Database:
             self._engine.dispose()
 
 
-def _commit(connection: Connection) -> None:
+def _say_commit(connection: Connection) -> None:
+    connection.exec_driver_sql("COMMIT")
+
+
+def _commit(work: Callable[[Connection], T], connection: Connection) -> T:
+    """Run a statement that commits.
+
+    Raises:
+        AmbiguousError: the connection was lost in it: it may have been committed.
+    """
     try:
-        connection.exec_driver_sql("COMMIT")
+        return work(connection)
     except exc.DBAPIError as error:
         if error.connection_invalidated:
             raise AmbiguousError from error

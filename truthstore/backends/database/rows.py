@@ -130,7 +130,11 @@ class Rows(Source):
         if kind != "mysql":
             self._create += " ON CONFLICT (namespace, key) DO NOTHING"
         if kind == "postgresql":
-            self._create += " RETURNING item"
+            arrays = ", ".join(["CAST(? AS TEXT[])"] * 3)
+            self._create = (
+                f"WITH made AS ({self._create} RETURNING item), tagged AS (INSERT INTO {tags} ({listed})"
+                f" SELECT made.item, listed.* FROM made, unnest({arrays}) AS listed) SELECT item FROM made"
+            )
         if self.tables.words:
             words = quoted(self.tables.words)
             self.insert_words = f"INSERT OR REPLACE INTO {words} (rowid, words) VALUES (?, ?)"
@@ -255,7 +259,11 @@ class Rows(Source):
     # Writing, in a transaction.
 
     def create(self, connection: Connection, record: Record) -> bool:
-        """Write one new row; return False if there is a row with its id."""
+        """Write one new row with its tags, on PostgreSQL in one statement; return False if there is a row with its id."""
+        if self.dialect.kind == "postgresql":
+            tags = _tag_rows(0, record)
+            _, *columns = zip(*tags, strict=True) if tags else [()] * 4
+            return execute(connection, self._create, (*self.row(record), *map(list, columns))).rowcount == 1
         try:
             result = execute(connection, self._create, self.row(record))
         except IntegrityError as error:
@@ -264,12 +272,11 @@ class Rows(Source):
             return False
         if result.rowcount != 1:
             return False
-        item = result.scalar_one() if self.dialect.kind == "postgresql" else result.lastrowid
-        self._add_tags(connection, [(item, record)])
+        self._add_tags(connection, [(result.lastrowid, record)])
         return True
 
     def _add_tags(self, connection: Connection, written: Iterable[tuple[int, Record]]) -> None:
-        rows = [(i, n, value, tag_key(n, value)) for i, record in written for n, value in record.meta.tags.items()]
+        rows = [row for item, record in written for row in _tag_rows(item, record)]
         if rows:
             execute(connection, self._insert_tags, rows)
 
@@ -383,6 +390,10 @@ def _converters(known: Converters, columns: Sequence[str], collection: Collectio
     """Return the places of the values that are converted, and how: of these columns, then of the fields."""
     kinds = [*(KINDS.get(column, str) for column in columns), *(field.type for field in collection.fields.values())]
     return [(place, known[kind]) for place, kind in enumerate(kinds) if kind in known]
+
+
+def _tag_rows(item: int, record: Record) -> list[tuple[int, str, str, str]]:
+    return [(item, name, value, tag_key(name, value)) for name, value in record.meta.tags.items()]
 
 
 def _holds(expect: Expect, row: Known | None) -> bool:

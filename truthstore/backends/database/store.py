@@ -145,7 +145,11 @@ class DatabaseStore(BaseStore[T]):
     def _create(self, rows: Rows, record: Record, doubt: list[bool]) -> bool:
         """Write a record whose id is new; return False if it is not."""
         try:
-            return self._database.write(lambda connection: rows.create(connection, record), lambda: doubt.append(True))
+            return self._database.write(
+                lambda connection: rows.create(connection, record),
+                lambda: doubt.append(True),
+                alone=self._database.kind == "postgresql",
+            )
         except AmbiguousError as error:
             raise rows.doubtful(record.id) from error
 

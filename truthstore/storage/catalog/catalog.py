@@ -180,18 +180,18 @@ class Catalog(Connections):
         return as_location(rows[0]) if rows else None
 
     def locations(self, bound: BoundQuery) -> Iterator[list[Location]]:
-        """Where what a query finds lies, in its order, a page at a time."""
+        """Read the locations of the items that a query finds, in its order, a page at a time."""
         for page in self._pages(bound, "id, revision, deleted, name"):
             yield [as_location(row) for row in page]
 
     def heads(self, bound: BoundQuery) -> Iterator[list[Record]]:
-        """Heads of what a query finds, in its order, a page at a time."""
+        """Read the heads of the items that a query finds, in its order, a page at a time."""
         table = self._table(bound.collection)
         for page in self._pages(bound, table.heads):
             yield [table.head(row) for row in page]
 
     def ids(self, bound: BoundQuery) -> list[str]:
-        """Ids of what a query finds, in its order."""
+        """Return the ids that a query finds, in its order."""
         return [row[0] for page in self._pages(bound, "id") for row in page]
 
     def _pages(self, bound: BoundQuery, columns: str) -> Iterator[list[Sequence[Any]]]:
@@ -202,13 +202,13 @@ class Catalog(Connections):
         return self._read(statement.sql, statement.parameters)
 
     def count(self, bound: BoundQuery) -> int:
-        """How many items fulfil the conditions of a query."""
+        """Return how many items fulfil the conditions of a query."""
         table = self._complete(bound)
         sql, parameters = condition(bound, table)
         return int(self._read(f"SELECT count(*) FROM {table.name} WHERE {sql}", parameters)[0][0])
 
     def aggregate(self, bound: BoundQuery, aggregation: Aggregation) -> list[Row]:
-        """Figures over what fulfils the conditions of a query.
+        """Compute figures over the items that fulfil the conditions of a query.
 
         Raises:
             sqlite3.OperationalError: a sum does not fit 64 bits.
@@ -218,7 +218,7 @@ class Catalog(Connections):
         return aggregation.rows(partials(aggregation, bound, table, self._read(sql, parameters)))
 
     def _complete(self, bound: BoundQuery) -> Table:
-        """The table, after everything that the query needs was copied into it."""
+        """Return the table, after everything that the query needs was copied into it."""
         table = self._table(bound.collection)
         name = table.collection.name
         definitions = self._read("SELECT number, mark, columns FROM definitions WHERE collection = ?", (name,))
@@ -238,7 +238,7 @@ class Catalog(Connections):
         return table
 
     def _backfill(self, table: Table, mark: int, lacking: Sequence[int]) -> None:
-        """Fills the columns of this definition in rows that processes with other ones wrote."""
+        """Fill the columns of this definition in rows that processes with other ones wrote."""
         where = f"FROM {table.name} WHERE seq > ? AND shape IN ({','.join('?' * len(lacking))})"
         (top, waiting) = self._read(f"SELECT max(seq), count(*) {where}", (mark, *lacking))[0]
         if not waiting:
@@ -289,12 +289,12 @@ class Catalog(Connections):
         return found
 
     def _text_of(self, table: Table, location: Location) -> str:
-        """The words of an item; none if it was replaced meanwhile."""
+        """Return the words of an item; none if it was replaced meanwhile."""
         records = self._bodies(table.collection, [location])
         return next((record.meta.text for record in records if record.revision == location.revision), "")
 
     def _read_unread(self, table: Table, bound: BoundQuery) -> None:
-        """Looks again at damaged items that fulfil all other conditions of a query.
+        """Look again at damaged items that fulfil all other conditions of a query.
 
         Raises:
             StoreCorruptError: one is damaged still.
@@ -312,7 +312,7 @@ class Catalog(Connections):
                 connection.executemany(f"INSERT OR IGNORE INTO {table.postings} VALUES (?, ?)", terms)
 
     def _post(self, table: Table, kind: str, terms: Callable[[Table, int, int], list[tuple[str, int]]]) -> None:
-        """Copies tags or words of the rows past the watermark into the postings, and moves the watermark."""
+        """Copy tags or words of the rows past the watermark into the postings, and moves the watermark."""
         name = table.collection.name
         watermark = "SELECT ifnull(max(mark), 0) FROM marks WHERE collection = ? AND kind = ?"
         while True:
@@ -328,7 +328,7 @@ class Catalog(Connections):
                     connection.execute("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", (name, kind, top))
 
     def forget(self, collection: Collection[Any], until: Callable[[], bool]) -> int:
-        """Removes postings that belong to no row any more, some thousands at a time, and returns how many.
+        """Remove postings that belong to no row any more, some thousands at a time, and return how many.
 
         Args:
             collection: whose postings.

@@ -81,9 +81,16 @@ def _to_naive(value: int) -> datetime:
     return from_microseconds(value).replace(tzinfo=None)
 
 
-def _to_microseconds(value: str | datetime) -> int:
-    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return ((moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)) - EPOCH) // MICROSECOND
+def _from_aware(value: datetime) -> int:
+    return (value - EPOCH) // MICROSECOND
+
+
+def _from_naive(value: datetime) -> int:
+    return (value.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
+
+
+def _from_text(value: str) -> int:
+    return _from_naive(datetime.fromisoformat(value))
 
 
 def _to_finite(value: float) -> float:
@@ -123,7 +130,7 @@ SQLITE: Final = Dialect(
     many=_IN_JSON,
     array=_json,
     write={datetime: _to_text},
-    read={bool: bool, datetime: _to_microseconds},
+    read={bool: bool, datetime: _from_text},
 )
 """SQLite as a store: times are text that other tools read."""
 
@@ -138,7 +145,7 @@ POSTGRESQL: Final = Dialect(
     listed=0,
     many="{} = ANY (?)",
     write={datetime: from_microseconds},
-    read={datetime: _to_microseconds},
+    read={datetime: _from_aware},
 )
 
 MYSQL: Final = Dialect(
@@ -148,5 +155,5 @@ MYSQL: Final = Dialect(
     quote="`",
     ends_first=True,
     write={datetime: _to_naive, float: _to_finite},
-    read={bool: bool, datetime: _to_microseconds, float: _from_finite},
+    read={bool: bool, datetime: _from_naive, float: _from_finite},
 )
