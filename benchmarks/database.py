@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -16,10 +17,10 @@ from benchmarks.workload import results
 from tests.services.postgresql import MissingServerError, postgresql
 from truthstore import RESULTS, StoreQuery, ValidationResult
 from truthstore.backends.database import DatabaseStore
-from truthstore.backends.database.query import key_of, tag_key, term
+from truthstore.backends.database.rows import key_of, tag_key, term
 from truthstore.backends.database.schema import Tables
-from truthstore.model.query import from_microseconds
 from truthstore.model.record import new_revision
+from truthstore.storage.sql.dialect import POSTGRESQL, SQLITE, Dialect
 
 COLUMNS = [
     "namespace",
@@ -38,7 +39,7 @@ to_json = msgspec.json.Encoder().encode
 
 
 def figures(places: Places) -> Iterator[Figure]:
-    """Everything about SQL."""
+    """Measure everything about SQL."""
     yield _sqlite_save(places)
     try:
         with ExitStack() as stack:
@@ -51,8 +52,9 @@ def figures(places: Places) -> Iterator[Figure]:
         progress(f"left out: {error}")
 
 
-def row_of(one: ValidationResult, *, times: Callable[[int], Any] = int) -> dict[str, Any]:
-    """The row that both contestants write."""
+def row_of(one: ValidationResult, dialect: Dialect) -> dict[str, Any]:
+    """Return the row that both contestants write."""
+    times = dialect.write[datetime]
     body = encode(one)
     fields = RESULTS.fields_of(one)
     moment = fields["run_time"]
@@ -79,12 +81,12 @@ def _sqlite_save(places: Places) -> Figure:
     path.mkdir(exist_ok=True)
     engine = create_engine(f"sqlite:///{path}/hand.db")
     event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA journal_mode = WAL"))
-    tables = Tables(RESULTS, "", "sqlite")
+    tables = Tables(RESULTS, "", SQLITE)
     tables.metadata.create_all(engine)
     into_main, into_tags = insert(tables.main), insert(tables.tags)
 
     def by_hand(one: ValidationResult) -> None:
-        row = row_of(one)
+        row = row_of(one, SQLITE)
         with engine.begin() as connection:
             item = connection.execute(into_main, row).lastrowid
             connection.execute(
@@ -121,7 +123,7 @@ def _postgresql(places: Places, store: DatabaseStore[Any], url: str) -> Iterator
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
 
         def by_hand(one: ValidationResult) -> None:
-            row = row_of(one, times=from_microseconds)
+            row = row_of(one, POSTGRESQL)
             row["words"] = list(map(term, RESULTS.text_of(one).split()))
             cursor.execute(save, row)
             ((item,),) = cursor.fetchall()

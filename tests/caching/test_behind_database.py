@@ -11,7 +11,7 @@ from sqlalchemy import event, exc
 
 from truthstore import StoreWriteError
 from truthstore.backends.database import DatabaseStore
-from truthstore.backends.database.failures import AmbiguousError, judges_item
+from truthstore.backends.database.failures import AmbiguousError, is_item_error
 from truthstore.caching import CachedStore, CacheMode
 from truthstore.caching.refused import is_refusal
 from truthstore.testing import SAMPLES, Sample
@@ -70,7 +70,7 @@ def queue_of(store: CachedStore[Sample]) -> dict[str, Any]:
 @pytest.mark.parametrize(("kind", "code"), WAITS)
 def test_trouble_of_the_database_does_not_judge_the_item(base, kind, code):
     error = kind("INSERT", {}, CodedError(code, "database or disk is full"))
-    assert not judges_item(error)
+    assert not is_item_error(error)
     explained = base._database.explained(error, StoreWriteError)
     assert explained.store_trouble
     assert not is_refusal(explained)
@@ -85,9 +85,9 @@ def test_an_item_that_no_such_database_takes_is_judged(base, kind, code):
 
 
 def test_a_value_that_cannot_be_bound_is_the_item_s():
-    assert judges_item(exc.StatementError("not a number", "INSERT", {}, ValueError("x")))
-    assert not judges_item(exc.InvalidRequestError("no transaction"))
-    assert not judges_item(AmbiguousError())
+    assert is_item_error(exc.StatementError("not a number", "INSERT", {}, ValueError("x")))
+    assert not is_item_error(exc.InvalidRequestError("no transaction"))
+    assert not is_item_error(AmbiguousError())
 
 
 @pytest.mark.parametrize("pragma", ["query_only=1", "max_page_count=1"])

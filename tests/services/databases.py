@@ -17,16 +17,14 @@ class Place(NamedTuple):
 
     url: str
     space: str
-    table_prefix: str = ""
 
     def open(self, collection: Any = RESULTS, *, namespace: str = "default", **options: Any) -> DatabaseStore[Any]:
         """A store in this place."""
-        options.setdefault("table_prefix", self.table_prefix)
         return DatabaseStore(
             connection_url=self.url, collection=collection, namespace=f"{self.space}/{namespace}", **options
         )
 
 
-def new_place(url: str, table_prefix: str = "") -> Place:
+def new_place(url: str) -> Place:
     """A place that nobody has used."""
-    return Place(url, f"{os.getpid()}-{next(_numbers)}", table_prefix)
+    return Place(url, f"{os.getpid()}-{next(_numbers)}")

@@ -11,8 +11,10 @@ from sqlalchemy import text
 from tests.services.databases import new_place
 from truthstore import StoreQuery
 from truthstore.backends.database import DatabaseStore
-from truthstore.backends.database.query import limited, page_statements
+from truthstore.backends.database.engine import run
 from truthstore.model.record import Meta
+from truthstore.storage.sql.compile import Statement
+from truthstore.storage.sql.paging import pages
 from truthstore.testing.suite.items import a_result
 
 ROWS = 100_000
@@ -82,17 +84,16 @@ def explained(store: DatabaseStore[Any], query: StoreQuery) -> str:
     """What the database says about the statement that the store would run."""
     bound = query.bind(store._collection)
     rows = store._rows(store._collection)
-    (page,) = page_statements(bound, rows.tables, rows.space, rows.whole, bound.start)
-    statement = limited(page, bound, rows.tables, query.limit or 1_000, 0)
-    engine = store._database.engine
-    compiled = statement.compile(engine, compile_kwargs={"render_postcompile": True})
-    explain = "EXPLAIN QUERY PLAN " if store._database.dialect == "sqlite" else "EXPLAIN "
-    parameters: Any = compiled.construct_params()
-    processors: Any = compiled._bind_processors
-    parameters = {name: processors[name](value) if name in processors else value for name, value in parameters.items()}
-    if compiled.positional:
-        parameters = tuple(parameters[name] for name in compiled.positiontup or ())
-    found = store.execute_with_retry(lambda c: c.exec_driver_sql(explain + str(compiled), parameters).all())
+    statements: list[Statement] = []
+
+    def read(statement: Statement) -> list[Any]:
+        statements.append(statement)
+        return []
+
+    list(pages(bound, rows, rows.whole, read))
+    (statement,) = statements
+    explain = "EXPLAIN QUERY PLAN " if store._database.kind == "sqlite" else "EXPLAIN "
+    found = store.execute_with_retry(lambda c: run(c, statement._replace(sql=explain + statement.sql)).all())
     return "\n".join(" ".join(map(str, row)) for row in found)
 
 
@@ -108,7 +109,7 @@ def test_asset_status_and_newest_50_come_from_an_index(filled: DatabaseStore[Any
 
 @pytest.mark.parametrize("ascending", [True, False])
 def test_the_order_of_ids_comes_from_an_index(ascending: bool, filled: DatabaseStore[Any]):
-    if filled._database.dialect == "sqlite":
+    if filled._database.kind == "sqlite":
         pytest.skip("SQLite sorts")
     ids = sorted(["first", *(f"i{i}" for i in range(1, ROWS + 1))], reverse=not ascending)
     query = StoreQuery(order_by="id", ascending=ascending, limit=100)

@@ -24,8 +24,6 @@ DRIVERS: Final = {
     "mariadb": (("pymysql", "pymysql"), ("mysqldb", "MySQLdb")),
     "sqlite": (("pysqlite", "sqlite3"),),
 }
-OTHER: Final = "other"
-"""The kind of every database that is used through standard SQL alone."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _PASSWORD: Final = re.compile(r"(//[^:@/]*):.*@(?=[^@]*$)|((?:password|passwd|pwd|sslpassword)=)[^&]*", re.IGNORECASE)
@@ -33,21 +31,21 @@ _PASSWORD: Final = re.compile(r"(//[^:@/]*):.*@(?=[^@]*$)|((?:password|passwd|pw
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolingConfig:
-    """How connections are kept, checked and given up.
+    """Options of connections: how they are kept, checked and given up.
 
     Attributes:
-        pool_size: so many connections are kept open.
-        max_overflow: so many more are opened when they are needed, and closed afterwards.
+        pool_size: number of connections that are kept open.
+        max_overflow: number of connections beyond these, opened when they are needed and closed afterwards.
         pool_timeout: seconds to wait for a free connection.
         pool_recycle: connections older than so many seconds are replaced; -1 for never.
         pool_pre_ping: ask each connection whether it lives before it is used. Without it a dead connection is found
             when it is used, and the operation is repeated on another one where that is safe.
         enable_circuit_breaker: after several failures to reach the server in a row, fail at once for a while.
         enable_health_checks: `is_healthy` asks the server; without it, it says how the last operation went.
-        enable_retry: repeat what failed for a passing reason, where that is safe.
-        max_retries: how often at most.
+        enable_retry: repeat an operation after a transient failure, where that is safe.
+        max_retries: number of repetitions at most; ten times as many if another writer was quicker.
         retry_base_delay: seconds before the first repetition, doubled at each further one, with some chance in it.
-        failure_threshold: the circuit opens after so many failures in a row.
+        failure_threshold: number of failures in a row after which the circuit opens.
         recovery_timeout: seconds after which an open circuit lets one operation try again.
 
     Raises:
@@ -84,8 +82,8 @@ class DatabaseConfig(StoreConfig):
         connection_url: where the database is, as SQLAlchemy writes it: ``sqlite:///path``, ``postgresql://…``,
             ``mysql://…``, ``mariadb://…``; without a driver's name the installed one is used.
         table_prefix: what table names begin with.
-        pool_size: so many connections are kept open.
-        max_overflow: so many more are opened when they are needed.
+        pool_size: number of connections that are kept open.
+        max_overflow: number of connections beyond these, opened when they are needed.
         echo: log every statement, without its values.
         create_tables: make and upgrade tables when they are needed. Without it they must be there.
         pooling: everything about connections; wins over `pool_size` and `max_overflow`.
@@ -120,13 +118,13 @@ class DatabaseConfig(StoreConfig):
 
     @property
     def space(self) -> str:
-        """What stands in the column ``namespace``: the namespace, and the prefix if there is one."""
+        """Return the value of the column ``namespace``: the namespace, and the prefix if there is one."""
         # No namespace holds a control character, so no two pairs come out alike.
         return f"{self.namespace}\x1f{self.prefix}" if self.prefix else self.namespace
 
     @property
     def connections(self) -> PoolingConfig:
-        """What holds for connections."""
+        """Return the options of connections."""
         return self.pooling or PoolingConfig(pool_size=self.pool_size, max_overflow=self.max_overflow)
 
     def __repr__(self) -> str:
@@ -137,26 +135,24 @@ class DatabaseConfig(StoreConfig):
 
 
 def without_password(url: str) -> str:
-    """A URL as messages show it."""
+    """Return a URL as messages show it."""
     return _PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[1] is not None else f"{found[2]}***", url)
 
 
 def kind_of(url: URL) -> str:
-    """How a database is talked to: as ``postgresql``, ``mysql`` (MariaDB too), ``sqlite``, or as any ``other``."""
+    """Return the kind of database: ``postgresql``, ``mysql`` (MariaDB too) or ``sqlite``."""
     kind = url.get_backend_name()
-    if kind not in DRIVERS:
-        return OTHER
     return "mysql" if kind == "mariadb" else kind
 
 
 def read_url(text: str) -> URL:
-    """The URL with its driver.
+    """Return the URL with its driver.
 
     Raises:
-        StoreConfigError: it is no URL, or no driver, or nothing that tells SQLAlchemy of this database, is installed.
+        StoreConfigError: it is no URL, another kind of database, or no driver for it is installed.
     """
     from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+    from sqlalchemy.exc import ArgumentError
 
     try:
         url = make_url(text)
@@ -169,14 +165,9 @@ def read_url(text: str) -> URL:
     if kind == "postgres":
         kind = "postgresql"
     if kind not in DRIVERS:
-        try:
-            url.get_dialect()
-        except (NoSuchModuleError, ImportError) as error:
-            raise StoreConfigError(
-                f"no SQLAlchemy dialect for {url.drivername} is installed: install the package that brings it "
-                f"({', '.join(DRIVERS)} need none)"
-            ) from error
-        return url
+        raise StoreConfigError(
+            f"the database store supports SQLite, PostgreSQL, MariaDB and MySQL, not {kind}: use another store for it"
+        )
     if not plus:
         for name, module in DRIVERS[kind]:
             if importlib.util.find_spec(module) is not None:

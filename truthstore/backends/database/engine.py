@@ -1,43 +1,57 @@
-"""SQLAlchemy's engine as the store needs it: how each kind of database is connected to and set up."""
+"""Make SQLAlchemy's engine: how each kind of database is connected to and set up; run SQL text."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from sqlalchemy import create_engine, event, exc
 from sqlalchemy.pool import QueuePool
 
-from truthstore.backends.database.config import OTHER, kind_of, without_password
+from truthstore.backends.database.config import kind_of, without_password
 from truthstore.backends.database.failures import without_secret
 from truthstore.errors import StoreConfigError, StoreConnectionError
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Engine
+    from sqlalchemy import URL, Connection, CursorResult, Engine
 
     from truthstore.backends.database.config import DatabaseConfig
+    from truthstore.storage.sql.compile import Statement
 
-__all__ = ["Counts", "PoolMetrics", "is_memory", "make_engine"]
+__all__ = ["PoolMetrics", "execute", "is_memory", "make_engine", "run"]
 
 NAME: Final = "database"
 BUSY_SECONDS: Final = 60.0
 CONNECT_SECONDS: Final = 10
+OPTIONS: Final[Mapping[str, Any]] = {
+    # psycopg
+    "prepare_threshold": int | None,
+    # PyMySQL
+    "max_allowed_packet": int,
+    "ssl_disabled": bool,
+    "ssl_verify_cert": bool,
+    "ssl_verify_identity": bool,
+}
+"""Drivers' options that are no text, beside those that SQLAlchemy converts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolMetrics:
-    """What the connections of this process have been through.
+    """Figures of the connections of this process.
 
     Attributes:
         size: connections that are kept open at most.
         checked_in: connections that wait to be used.
         checked_out: connections in use.
         overflow: connections beyond `size`.
-        opened: how many were opened since the store was.
-        invalidated: how many were given up because they were dead.
-        retries: how many operations were repeated.
-        failures: how many failed because the database could not be reached.
+        opened: number of connections opened so far.
+        invalidated: number of connections given up because they were dead.
+        retries: number of attempts beyond the first.
+        failures: number of operations that failed because the database could not be reached.
         circuit: ``closed``, ``open`` or ``half_open``.
     """
 
@@ -52,50 +66,39 @@ class PoolMetrics:
     circuit: str
 
 
-class Counts:
-    """What happened to the connections of one store."""
-
-    __slots__ = ("invalidated", "opened")
-
-    def __init__(self) -> None:
-        self.opened = 0
-        self.invalidated = 0
-
-
-def _listen(engine: Engine, dialect: str, counts: Counts, *, memory: bool) -> None:
-    """Sets up every connection that is opened. The listeners know nothing of the store, so that it can be forgotten."""
+def _listen(engine: Engine, kind: str, counts: Counter[str], *, memory: bool) -> None:
+    """Set up every connection that is opened. The listeners hold no reference to the store, so that it can be freed."""
     settings = {
         "sqlite": () if memory else ("PRAGMA journal_mode = WAL",),
         "postgresql": ("SET TIME ZONE 'UTC'",),
         # Without this, MariaDB cuts what is too long and sorts by the first kilobyte.
-        OTHER: (),
         "mysql": ("SET SESSION sql_mode = 'STRICT_ALL_TABLES', max_sort_length = 8388, time_zone = '+00:00'",),
-    }[dialect]
+    }[kind]
 
     def connected(connection: Any, _record: Any) -> None:
-        counts.opened += 1
+        counts["opened"] += 1
         cursor = connection.cursor()
         for setting in settings:
             cursor.execute(setting)
         cursor.close()
 
     def invalidated(*_: Any) -> None:
-        counts.invalidated += 1
+        counts["invalidated"] += 1
 
     event.listen(engine, "connect", connected)
     event.listen(engine, "invalidate", invalidated)
 
 
 def is_memory(url: URL) -> bool:
-    """Whether it is a database in memory, which lives as long as its one connection."""
-    return url.get_backend_name() in {"sqlite", "duckdb"} and url.database in {None, "", ":memory:"}
+    """Return whether it is a database in memory, which lives as long as its one connection."""
+    return url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}
 
 
-def make_engine(url: URL, config: DatabaseConfig, counts: Counts) -> Engine:
-    """The engine of one process. It connects when it is first used.
+def make_engine(url: URL, config: DatabaseConfig, counts: Counter[str]) -> Engine:
+    """Make the engine of one process. It connects when it is first used.
 
     Raises:
-        StoreConfigError: the driver is not installed, or does not take what the URL says.
+        StoreConfigError: the driver is not installed, or does not take the options in the URL.
         StoreConnectionError: the folder of a SQLite file cannot be made.
     """
     pooling = config.connections
@@ -104,6 +107,7 @@ def make_engine(url: URL, config: DatabaseConfig, counts: Counts) -> Engine:
     if kind == "sqlite" and not alone and config.create_tables and not str(url.database).startswith("file:"):
         _make_folder(Path(str(url.database)).parent)
     arguments = {name: value for name, value in _arguments(url).items() if name not in url.query}
+    arguments.update(_typed(url))
     try:
         engine = create_engine(
             url,
@@ -114,29 +118,21 @@ def make_engine(url: URL, config: DatabaseConfig, counts: Counts) -> Engine:
             pool_timeout=pooling.pool_timeout,
             pool_recycle=-1 if alone else pooling.pool_recycle,
             pool_pre_ping=pooling.pool_pre_ping,
-            **_commits(kind),
+            # Every transaction is ended where it is begun: nothing is left to be rolled back.
+            pool_reset_on_return=None,
+            isolation_level="AUTOCOMMIT",
             echo=config.echo,
             hide_parameters=True,
         )
     except ImportError as error:
         raise StoreConfigError(
-            f"the driver {url.drivername} is not installed: "
-            + ("install it with pip" if kind == OTHER else "pip install 'truthstore[db]'"),
-            backend=NAME,
+            f"the driver {url.drivername} is not installed: pip install 'truthstore[db]'", backend=NAME
         ) from error
     except (exc.ArgumentError, TypeError) as error:
         shown = without_password(url.render_as_string(hide_password=True))
         raise StoreConfigError(f"cannot use {shown}: {without_secret(error, url)}", backend=NAME) from None
     _listen(engine, kind, counts, memory=alone)
     return engine
-
-
-def _commits(kind: str) -> dict[str, Any]:
-    """How connections commit: by themselves where that is known to work, else as the driver does it."""
-    if kind == OTHER:
-        return {"pool_reset_on_return": "rollback"}
-    # Whoever begins a transaction ends it: nothing is left to be rolled back when a connection is given back.
-    return {"pool_reset_on_return": None, "isolation_level": "AUTOCOMMIT"}
 
 
 def _make_folder(folder: Path) -> None:
@@ -149,7 +145,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _arguments(url: URL) -> dict[str, Any]:
-    """What the driver is given beside the URL."""
+    """Return the driver's arguments beside those in the URL."""
     if kind_of(url) == "sqlite":
         return {"timeout": BUSY_SECONDS, "check_same_thread": False}
     if kind_of(url) == "postgresql" and url.get_driver_name() == "psycopg":
@@ -157,13 +153,38 @@ def _arguments(url: URL) -> dict[str, Any]:
         from psycopg.pq import Format
 
         class BinaryCursor(Cursor[Any]):
-            """Bodies come as they are, not as hexadecimal text."""
+            """A cursor that receives bodies as they are, not as hexadecimal text."""
 
             def __init__(self, *arguments: Any, **keywords: Any) -> None:
                 super().__init__(*arguments, **keywords)
                 self.format = Format.BINARY
 
         return {"cursor_factory": BinaryCursor, "connect_timeout": CONNECT_SECONDS}
-    if kind_of(url) == OTHER:
-        return {}
     return {"connect_timeout": CONNECT_SECONDS}
+
+
+def _typed(url: URL) -> dict[str, Any]:
+    """Return the options in a URL whose types neither SQLAlchemy nor the driver makes of text.
+
+    Raises:
+        StoreConfigError: a value that is not of the option's type.
+    """
+    given = {name: text for name, text in url.query.items() if name in OPTIONS and isinstance(text, str)}
+    try:
+        return {name: msgspec.convert(text, OPTIONS[name], strict=False) for name, text in given.items()}
+    except msgspec.ValidationError as error:
+        raise StoreConfigError(f"an option in connection_url: {error}", backend=NAME) from error
+
+
+def execute(
+    connection: Connection, sql: str, parameters: tuple[Any, ...] | list[tuple[Any, ...]]
+) -> CursorResult[*tuple[Any, ...]]:
+    """Run SQL text, whose placeholders are question marks; with a list of parameters, once for each."""
+    if connection.dialect.paramstyle != "qmark":
+        sql = sql.replace("?", "%s")
+    return connection.exec_driver_sql(sql, parameters)
+
+
+def run(connection: Connection, statement: Statement) -> CursorResult[*tuple[Any, ...]]:
+    """Run a statement with its parameters."""
+    return execute(connection, statement.sql, tuple(statement.parameters))

@@ -1,4 +1,4 @@
-"""What the errors of drivers mean: whether they pass, what to do about them, and that none shows a password."""
+"""Errors of drivers: which are transient, what to do about them, and their text without the password."""
 
 from __future__ import annotations
 
@@ -7,30 +7,26 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import exc
 
-from truthstore.backends.database.config import OTHER
-
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
 __all__ = [
     "FAILURES",
     "AmbiguousError",
-    "RacedError",
     "UnreachableError",
     "advice",
+    "is_item_error",
     "is_lost",
     "is_race",
+    "is_transient",
     "is_unreachable",
-    "judges_item",
-    "passes",
     "without_secret",
 ]
 
-# What passes when the transaction is repeated: deadlocks, serialization failures, lock timeouts, a server that is
-# starting or stopping, and writers that raced for one id.
-PASSING_STATES: Final = frozenset({"40001", "40P01", "55P03", "57014", "23505", "42710", "42P07"})
-PASSING_NUMBERS: Final = frozenset({1205, 1213, 1020, 1062, 1412})
-RACES: Final = ("conflict", "deadlock", "serializ", "unique constraint")
+# Codes of failures that a repetition of the transaction gets over: writers that raced for one id, deadlocks,
+# serialization failures; then tables that are being made or changed, lock timeouts; a server that starts or stops.
+RACES: Final = frozenset({"23505", "40001", "40P01", 1020, 1062, 1213})
+TRANSIENT: Final = RACES | {"42710", "42P07", "55P03", "57014", 1205, 1412}
 STARTING_STATES: Final = frozenset({"57P01", "57P02", "57P03", "53300"})
 HINTS: Final[Mapping[str | int, str]] = {
     "28P01": "check user and password in connection_url",
@@ -47,7 +43,7 @@ HINTS: Final[Mapping[str | int, str]] = {
 }
 
 
-# What libpq and SQLite say without a code.
+# Messages of libpq and SQLite that come without a code.
 TEXT_HINTS: Final[Mapping[str, str]] = {
     "password authentication failed": HINTS["28P01"],
     "no pg_hba.conf entry": HINTS["28000"],
@@ -64,7 +60,7 @@ LASTING: Final = frozenset(
     | {TEXT_HINTS["file is not a database"], TEXT_HINTS["unable to open database file"]}
 )
 
-# What says of an item that no database like this one takes it: too large a row, or a packet that is not let through.
+# Codes for an item that no database of this kind takes: too large a row, or a packet above the limit.
 TOO_LARGE_STATES: Final = "54"
 TOO_LARGE_NUMBERS: Final = frozenset({1118, 1153})
 
@@ -77,56 +73,49 @@ class AmbiguousError(Exception):
     """The connection was lost when the transaction may have been committed already."""
 
 
-class RacedError(Exception):
-    """Somebody else wrote an item between its being looked at and its being written: the transaction is repeated."""
-
-
-FAILURES: Final = (exc.SQLAlchemyError, AmbiguousError, RacedError, UnreachableError)
+FAILURES: Final = (exc.SQLAlchemyError, AmbiguousError, UnreachableError)
 
 
 def code_of(error: BaseException | None) -> str | int | None:
-    """The database's own code of an error: PostgreSQL's SQLSTATE, or the number of MySQL and MariaDB."""
+    """Return the database's own code of an error: the number of MySQL and MariaDB, or PostgreSQL's SQLSTATE."""
     cause = getattr(error, "orig", None)
-    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-    if state:
-        return str(state)
     arguments = getattr(cause, "args", ())
-    return arguments[0] if arguments and isinstance(arguments[0], int) else None
+    # The number first: drivers for MySQL name an SQLSTATE too, which is the same for many numbers.
+    if arguments and isinstance(arguments[0], int):
+        return arguments[0]
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    return str(state) if state else None
 
 
 def is_lost(error: BaseException | None) -> bool:
-    """Whether the connection was lost in the middle of something."""
+    """Return whether the connection was lost in the middle of something."""
     return isinstance(error, AmbiguousError) or bool(getattr(error, "connection_invalidated", False))
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Whether the error says that the server cannot be reached, not that it refused a statement."""
+    """Return whether the error says that the server cannot be reached, not that it refused a statement."""
     return isinstance(error, UnreachableError) or is_lost(error) or code_of(error) in STARTING_STATES
 
 
-def passes(error: BaseException, kind: str) -> bool:
-    """Whether the same may succeed when it is repeated.
-
-    Args:
-        error: what came.
-        kind: the kind of database. Codes of an ``other`` are not known, only the classes of errors that all drivers have.
-    """
-    if is_lost(error) or isinstance(error, RacedError):
+def is_transient(error: BaseException) -> bool:
+    """Return whether the same may succeed when it is repeated."""
+    if is_lost(error):
         return True
     if isinstance(error, UnreachableError):
         return advice(error) not in LASTING
     if not isinstance(error, exc.DBAPIError):
         return False
-    if kind == OTHER:
-        return isinstance(error, exc.OperationalError | exc.IntegrityError)
     code = code_of(error)
-    if code in PASSING_STATES or code in PASSING_NUMBERS or code in STARTING_STATES:
-        return True
-    return "database is locked" in str(error.orig)
+    return code in TRANSIENT or code in STARTING_STATES or "database is locked" in str(error.orig)
 
 
-def judges_item(error: BaseException) -> bool:
-    """Whether an error speaks of what was to be written, and not of the database.
+def is_race(error: BaseException | None) -> bool:
+    """Return whether another writer was quicker: two created one id at once, or a deadlock was resolved."""
+    return isinstance(error, exc.DBAPIError) and not is_lost(error) and code_of(error) in RACES
+
+
+def is_item_error(error: BaseException) -> bool:
+    """Return whether an error is about the item that was to be written, and not about the database.
 
     Everything else, a full disk, a database that can only be read, a missing permission, is put right without the item.
     """
@@ -140,17 +129,8 @@ def judges_item(error: BaseException) -> bool:
     return code in TOO_LARGE_NUMBERS if isinstance(code, int) else str(code).startswith(TOO_LARGE_STATES)
 
 
-def is_race(error: BaseException | None, kind: str) -> bool:
-    """Whether writers met in a database that does not let one wait for the other, but fails it at once."""
-    if isinstance(error, RacedError):
-        return True
-    if kind != OTHER or not isinstance(error, exc.DBAPIError) or is_lost(error):
-        return False
-    return isinstance(error, exc.IntegrityError) or any(word in str(error.orig).lower() for word in RACES)
-
-
 def advice(error: BaseException) -> str | None:
-    """What to do about an error, if that is known."""
+    """Return the advice for an error, if there is any."""
     unreachable = isinstance(error, UnreachableError)
     cause = error.__cause__ if unreachable else error
     code = code_of(cause)
@@ -163,7 +143,7 @@ def advice(error: BaseException) -> str | None:
 
 
 def without_secret(error: BaseException, url: URL) -> str:
-    """An error's text in one line, without the password."""
+    """Return an error's text in one line, without the password."""
     cause = error.__cause__ if isinstance(error, UnreachableError) and error.__cause__ is not None else error
     text = " ".join(str(getattr(cause, "orig", None) or cause).split())
     return (text.replace(str(url.password), "***") if url.password else text)[:500]

@@ -1,13 +1,17 @@
-"""Filling in what a row lacks: fields that were declared after it was written, and words that SQLite's index has not seen."""
+"""Fill in what a row lacks: fields that were declared after it was written, and words that SQLite's index has not seen."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import func, select
-
+from truthstore.backends.database.engine import execute, run
+from truthstore.backends.database.rows import FIELDS_FROM
 from truthstore.errors import StoreConfigError
+from truthstore.model.record import Record
+from truthstore.storage.sql.compile import Statement, contained
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -22,20 +26,21 @@ BACKFILL_LIMIT: Final = 10_000
 
 
 def fill_fields(database: Database, rows: Rows) -> None:
-    """Fills the declared fields of rows that were written under another declaration.
+    """Fill the declared fields of rows that were written under another declaration.
 
     Raises:
         StoreConfigError: there are too many of them.
     """
-    main = rows.tables.main.c
-    where = (rows.tables.space == rows.space, main.shape.in_(rows.definition.lacking))
-    some = select(main.item).where(*where).limit(BACKFILL_LIMIT + 1).subquery()
-    waiting = database.read(lambda c: c.execute(select(func.count()).select_from(some)).scalar_one())
+    lacking = contained(rows.dialect, "shape", rows.definition.lacking)
+    where = Statement(f"namespace = ? AND {lacking.sql}", [rows.space, *lacking.parameters])
+    some = f"SELECT item FROM {rows.name} WHERE {where.sql} LIMIT {BACKFILL_LIMIT + 1}"
+    count = Statement(f"SELECT count(*) FROM ({some}) waiting", where.parameters)
+    waiting = database.read(lambda connection: run(connection, count).scalar_one())
     if waiting > BACKFILL_LIMIT:
         name = rows.collection.name
         raise StoreConfigError(
-            f"the fields of {name} were declared anew and more than {BACKFILL_LIMIT} items must be read once: "
-            "call rebuild_index()",
+            f"the fields of {name} were declared differently before, and more than {BACKFILL_LIMIT} items must be read "
+            "once: call rebuild_index()",
             backend="database",
             collection=name,
         )
@@ -43,61 +48,69 @@ def fill_fields(database: Database, rows: Rows) -> None:
         refill(database, rows, where)
 
 
-def refill(database: Database, rows: Rows, where: tuple[Any, ...]) -> None:
-    """Fills the declared fields and words of some rows anew from their bodies, a batch at a time."""
-    main = rows.tables.main.c
+def refill(database: Database, rows: Rows, where: Statement) -> None:
+    """Fill the declared fields and words of some rows from their bodies, a batch at a time."""
+    sql = (
+        f"SELECT item, shape, {rows.whole} FROM {rows.name} WHERE {where.sql} AND item > ? ORDER BY item LIMIT {BATCH}"
+    )
     last = 0
-    while True:
-        statement = select(main.item, main.shape, *rows.whole).where(*where, main.item > last)
-        found = _fill_batch(database, rows, statement.order_by(main.item).limit(BATCH))
-        if not found:
-            return
+    while found := _fill_batch(database, rows, Statement(sql, [*where.parameters, last])):
         last = found[-1][0]
 
 
-def _fill_batch(database: Database, rows: Rows, statement: Any) -> list[Any]:
-    found: list[Any] = database.read(lambda connection: list(connection.execute(statement)))
+def _fill_batch(database: Database, rows: Rows, statement: Statement) -> list[Any]:
+    found: list[Any] = database.read(lambda connection: list(run(connection, statement)))
     if found:
-        database.write(lambda connection: rows.refill(connection, found))
+        database.write(lambda connection: _refill(connection, rows, found))
     return found
 
 
+def _refill(connection: Connection, rows: Rows, found: Sequence[Any]) -> None:
+    """Fill some rows, each of ``item``, ``shape`` and the columns of `Rows.whole`."""
+    collection = rows.collection
+    times = [name for name, field in collection.fields.items() if field.type is datetime]
+    changes: list[tuple[Any, ...]] = []
+    filled: list[tuple[int, Record]] = []
+    for item, shape, *columns in found:
+        record = rows.record(columns)
+        meta = record.meta
+        if record.body is not None and not (meta.encodings or meta.deleted or collection.opaque):
+            kept = {name: value for name in times if isinstance(value := meta.fields.get(name), int)}
+            fields, tags, text = collection.derive(record.body, meta.encoding, kept)
+            record = Record(meta.replace(fields=fields, tags=tags, text=text), record.body, record.revision)
+        changes.append((*rows.row(record)[FIELDS_FROM:], shape | rows.definition.bit, item, record.revision))
+        filled.append((item, record))
+    execute(connection, rows.refill, changes)
+    rows.change_words(connection, filled)
+
+
 def fill_words(database: Database, rows: Rows, budget: float | None = None) -> int:
-    """Indexes the words of rows that SQLite's index has not seen, within about so many seconds; how many rows."""
+    """Index the words of rows that SQLite's index has not seen, within about so many seconds; return how many rows."""
     deadline = None if budget is None else monotonic() + budget
     total = 0
-
-    def batch(connection: Connection) -> int:
-        return _add_words(connection, rows)
-
     # Looking first, without a transaction, keeps queries out of the way of writers.
-    while database.read(lambda connection: _lacks_words(connection, rows)) and (
+    while database.read(lambda connection: _wordless(connection, rows, "item", 1)) and (
         deadline is None or monotonic() < deadline
     ):
-        total += database.write(batch)
+        total += database.write(lambda connection: _add_words(connection, rows))
     return total
 
 
-def _lacks_words(connection: Connection, rows: Rows) -> bool:
-    """Whether there are rows whose words are not in SQLite's index."""
-    item = rows.tables.main.c.item
-    return connection.execute(select(item).where(item > _last_with_words(rows)).limit(1)).first() is not None
-
-
-def _last_with_words(rows: Rows) -> Any:
-    words = rows.tables.words
-    return func.coalesce(select(words.c.rowid).order_by(words.c.rowid.desc()).limit(1).scalar_subquery(), 0)
+def _wordless(connection: Connection, rows: Rows, columns: str, limit: int) -> list[Any]:
+    """Return rows whose words are not in SQLite's index."""
+    words = rows.dialect.quoted(rows.tables.words or "")
+    last = f"coalesce((SELECT rowid FROM {words} ORDER BY rowid DESC LIMIT 1), 0)"
+    sql = f"SELECT {columns} FROM {rows.name} WHERE item > {last} ORDER BY item LIMIT {limit}"
+    return list(execute(connection, sql, ()))
 
 
 def _add_words(connection: Connection, rows: Rows) -> int:
-    """Puts the words of some rows that have none yet into SQLite's index; how many rows there were.
+    """Put the words of some rows that have none yet into SQLite's index; return how many rows there were.
 
     Saving leaves this to the first query that asks for words: it would take as long as all the rest.
     """
-    item = rows.tables.main.c.item
-    wordless = select(item, *rows.whole).where(item > _last_with_words(rows)).order_by(item)
-    found = connection.execute(wordless.limit(BATCH)).all()
-    values = [{"rowid": item, "words": rows.words(rows.record(columns).meta)} for item, *columns in found]
+    found = _wordless(connection, rows, f"item, {rows.whole}", BATCH)
+    values = [(item, rows.words(rows.record(columns).meta)) for item, *columns in found]
     if values:
-        connection.execute(rows.insert_words, values)
+        execute(connection, rows.insert_words, values)
     return len(values)

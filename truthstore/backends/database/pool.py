@@ -1,6 +1,6 @@
-"""Connections: SQLAlchemy's pool, repetition by tenacity, a circuit breaker, and what errors mean.
+"""Run statements: SQLAlchemy's pool of connections, repetition by tenacity, a circuit breaker, and errors explained.
 
-Connections commit by themselves, so that a read is one round trip; whatever needs several statements says BEGIN.
+Connections commit by themselves, so that a read is one round trip; what needs several statements says BEGIN.
 """
 
 from __future__ import annotations
@@ -9,26 +9,27 @@ import os
 import random
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import tenacity
 from sqlalchemy import exc
 
-from truthstore.backends.database.config import OTHER, DatabaseConfig, kind_of, read_url, without_password
-from truthstore.backends.database.engine import Counts, PoolMetrics, is_memory, make_engine
+from truthstore.backends.database.config import DatabaseConfig, kind_of, read_url, without_password
+from truthstore.backends.database.engine import PoolMetrics, is_memory, make_engine
 from truthstore.backends.database.failures import (
     FAILURES,
     AmbiguousError,
-    RacedError,
     UnreachableError,
     advice,
+    is_item_error,
     is_lost,
     is_race,
+    is_transient,
     is_unreachable,
-    judges_item,
-    passes,
     without_secret,
 )
 from truthstore.errors import (
@@ -36,15 +37,16 @@ from truthstore.errors import (
     StoreConnectionError,
     StoreError,
     StoreOverloadedError,
-    StoreQueryError,
     StoreReadError,
     StoreWriteError,
 )
 from truthstore.runtime.circuit import CircuitBreaker, CircuitConfig
-from truthstore.runtime.forks import Gate, Rank, watch_forks
+from truthstore.runtime.forks import before_fork, fork_gate, in_child
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
+
+    from truthstore.backends.database.rows import Rows
 
 __all__ = ["Database", "PoolMetrics"]
 
@@ -52,7 +54,7 @@ T = TypeVar("T")
 
 NAME: Final = "database"
 RACES_PER_RETRY: Final = 10
-"""Where a database makes no writer wait for another, losing a race is no failure: it is repeated more often."""
+"""Losing a race against another writer is no failure of the database: it is repeated more often."""
 
 
 class Database:
@@ -60,28 +62,41 @@ class Database:
 
     Args:
         config: the options.
+
+    Attributes:
+        url: where the database is, with the driver.
+        kind: ``sqlite``, ``postgresql`` or ``mysql``.
+        lock: held while the engine or tables are made; a child of a fork has a lock of its own.
+        rows: the rows of the collections whose tables are ready, by name and declaration.
+        healthy: whether the database could be reached when it was last tried.
     """
 
     def __init__(self, config: DatabaseConfig) -> None:
         self._config = config
-        self._pooling = config.connections
+        self._pooling = pooling = config.connections
         self.url: URL = read_url(config.connection_url)
-        self.dialect = kind_of(self.url)
-        self._lock = threading.Lock()
-        self._gate: Gate | None = None
-        if self.dialect == "sqlite" and not is_memory(self.url):
-            self._gate = Gate()
-            watch_forks(self, Rank.CONNECTION)
-        self._pid = 0
+        self.kind = kind_of(self.url)
+        self.lock = threading.RLock()
+        self.rows: dict[tuple[str, str], Rows] = {}
+        self.healthy = True
         self._engine: Engine | None = None
         self._abandoned: list[Engine] = []
-        self._healthy = True
-        self._counts = Counts()
-        self._retries = self._failures = 0
-        pooling = self._pooling
+        self._counts: Counter[str] = Counter()
         self.circuit = CircuitBreaker(
             CircuitConfig(failure_threshold=pooling.failure_threshold, recovery_timeout=pooling.recovery_timeout)
         )
+        self._is_file = self.kind == "sqlite" and not is_memory(self.url)
+        if self._is_file:
+            before_fork(self.close)
+        in_child(self._begin_in_child)
+
+    def _begin_in_child(self) -> None:
+        self.lock = threading.RLock()
+        if self._engine is not None:
+            # The connections are the parent's: they are kept untouched, without a word to the server.
+            self._abandoned.append(self._engine)
+            self._engine = None
+            self.circuit.reset()
 
     @property
     def shown(self) -> str:
@@ -91,155 +106,95 @@ class Database:
     @property
     def engine(self) -> Engine:
         """This process's engine, made at the first use."""
-        if self._engine is not None and self._pid == os.getpid():
-            return self._engine
-        if self._pid and self._pid != os.getpid():
-            # A lock copied by a fork may be held by a thread that was not.
-            self._lock = threading.Lock()
-        with self._lock:
-            if self._engine is None or self._pid != os.getpid():
-                if self._engine is not None:
-                    # The connections are the parent's: they are kept untouched, without a word to the server.
-                    self._abandoned.append(self._engine)
-                    self.circuit.reset()
-                self._engine = make_engine(self.url, self._config, self._counts)
-                self._pid = os.getpid()
-                # A store that is forgotten without being closed leaves no connection behind.
-                weakref.finalize(self, _dispose, self._engine, self._pid)
+        if self._engine is None:
+            with self.lock:
+                if self._engine is None:
+                    engine = make_engine(self.url, self._config, self._counts)
+                    # A store that is forgotten without being closed leaves no connection behind.
+                    weakref.finalize(self, _dispose, engine, os.getpid())
+                    self._engine = engine
         return self._engine
 
     @contextmanager
     def _connect(self) -> Generator[Connection]:
-        with self._gate or nullcontext():
+        engine = self.engine  # before the gate: inside it, no thread waits for one that is outside
+        with fork_gate if self._is_file else nullcontext():
             try:
-                connection = self.engine.connect()
+                connection = engine.connect()
             except exc.DBAPIError as error:
                 raise UnreachableError from error
             with connection:
                 yield connection
 
-    def before_fork(self) -> None:
-        """Closes the connections to a SQLite file, whose locks a child would take for its own."""
-        if self._gate is not None:
-            self._gate.close()
-        if self._engine is not None:
-            _dispose(self._engine, self._pid)
-
-    def after_fork(self, *, child: bool) -> None:
-        """Lets operations go on."""
-        if self._gate is None:
-            return
-        if child:
-            self._gate.anew()
-        else:
-            self._gate.open()
-
     def read(self, work: Callable[[Connection], T]) -> T:
-        """Runs statements that change nothing; again on another connection if this one was lost."""
-        return self._run(lambda: self._attempt_read(work), StoreReadError)
+        """Run statements that change nothing; again on another connection if this one was lost."""
+        return self._run(lambda: self._attempt(work), StoreReadError)
 
-    def _attempt_read(self, work: Callable[[Connection], T]) -> T:
+    def prepare(self, work: Callable[[Connection], T]) -> T:
+        """Run statements that make tables, in a transaction. They must be safe to repeat."""
+        try:
+            return self._run(lambda: self._attempt(partial(self._transact, work)), StoreConfigError)
+        except AmbiguousError as error:
+            raise StoreConnectionError(NAME, f"{self.shown}: {error}") from error
+
+    def _attempt(self, work: Callable[[Connection], T]) -> T:
         with self._connect() as connection:
             return work(connection)
 
-    def prepare(self, work: Callable[[Connection], T]) -> T:
-        """Runs what makes tables, which looks after its own transaction and is safe to repeat."""
-        return self._run(lambda: self._attempt_read(work), StoreConfigError)
-
-    def write(self, work: Callable[[Connection], T], again: Callable[[], None] | None = None) -> T:
-        """Runs statements in a transaction, and all of them again after a failure that passes.
+    def write(
+        self, work: Callable[[Connection], T], again: Callable[[], None] | None = None, *, alone: bool = False
+    ) -> T:
+        """Run statements in a transaction, and all of them again after a transient failure.
 
         Args:
             work: the statements. It must be safe to repeat, also after it was committed.
             again: called when the transaction may have been committed before it is repeated.
+            alone: there is one statement, which is its own transaction.
 
         Raises:
             AmbiguousError: it may have been committed, and repeating it did not help.
         """
-        return self._run(lambda: self._attempt_write(work), StoreWriteError, again)
+        whole = partial(_commit if alone else self._transact, work)
+        return self._run(lambda: self._attempt(whole), StoreWriteError, again)
 
-    def _attempt_write(self, work: Callable[[Connection], T]) -> T:
-        with self._connect() as connection, self.transaction(connection):
-            return work(connection)
-
-    @contextmanager
-    def transaction(self, connection: Connection) -> Generator[None]:
+    def _transact(self, work: Callable[[Connection], T], connection: Connection) -> T:
         """BEGIN … COMMIT, or ROLLBACK if anything is raised."""
-        portable = self.dialect == OTHER
-        if not portable:  # where connections do not commit by themselves, the first statement begins
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if self.dialect == "sqlite" else "BEGIN")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if self.kind == "sqlite" else "BEGIN")
         try:
-            yield
+            result = work(connection)
+            _commit(_say_commit, connection)
         except BaseException:
             if not connection.invalidated:
-                self._roll_back(connection)
+                _roll_back(connection)
             raise
-        try:
-            self.commit(connection, None if portable else "COMMIT")
-        except exc.DBAPIError:
-            self._roll_back(connection)
-            raise
-
-    def _roll_back(self, connection: Connection) -> None:
-        with self._quietly(connection):
-            if self.dialect == OTHER:
-                connection.rollback()
-            else:
-                connection.exec_driver_sql("ROLLBACK")
-
-    @staticmethod
-    @contextmanager
-    def _quietly(connection: Connection) -> Generator[None]:
-        # What is being raised already says more than the failure of a rollback; the connection is given up.
-        try:
-            yield
-        except exc.DBAPIError as error:
-            if not error.connection_invalidated:
-                connection.invalidate(error)
-
-    def commit(self, connection: Connection, statement: Any, parameters: Any = None) -> Any:
-        """Runs a statement that commits, or the driver's own commit; says so if the connection was lost in it.
-
-        Raises:
-            AmbiguousError: it may have been committed.
-        """
-        try:
-            if statement is None:
-                return connection.commit()
-            if isinstance(statement, str):
-                return connection.exec_driver_sql(statement)
-            return connection.execute(statement, parameters)
-        except exc.DBAPIError as error:
-            if error.connection_invalidated:
-                raise AmbiguousError from error
-            raise
-
-    def run_alone(self, statement: Any, parameters: Any, again: Callable[[], None]) -> Any:
-        """Runs one statement that is its own transaction, and returns its first row."""
-
-        def attempt() -> Any:
-            with self._connect() as connection:
-                return self.commit(connection, statement, parameters).first()
-
-        return self._run(attempt, StoreWriteError, again)
+        return result
 
     def _run(self, attempt: Callable[[], T], kind: type[StoreError], again: Callable[[], None] | None = None) -> T:
-        """The first attempt, and if it fails for a reason that passes, more of them."""
-        self._check_circuit()
+        """Make an attempt, and if it fails for a transient reason, more of them."""
+        if self._pooling.enable_circuit_breaker and not self.circuit.allow():
+            raise StoreConnectionError(
+                NAME,
+                f"{self.shown} could not be reached several times in a row: it is tried again in "
+                f"{self.circuit.retry_after:.0f} s",
+            )
         try:
             result = attempt()
         except FAILURES as error:
             result = self._repeat(error, attempt, kind, again)
         except StoreError:
-            self._answered()
+            self._count(reached=True)
             raise
-        self._answered()
+        self._count(reached=True)
         return result
 
-    def _answered(self) -> None:
-        self._healthy = True
+    def _count(self, *, reached: bool) -> None:
+        self.healthy = reached
+        self._counts["failures"] += not reached
         if self._pooling.enable_circuit_breaker:
-            self.circuit.succeeded()
+            if reached:
+                self.circuit.succeeded()
+            else:
+                self.circuit.failed()
 
     def _repeat(
         self,
@@ -249,115 +204,80 @@ class Database:
         again: Callable[[], None] | None,
     ) -> T:
         pending: list[Exception] = [first]
-        ambiguous: list[Exception] = []
+        is_ambiguous = isinstance(first, AmbiguousError)
 
         def once() -> T:
             # The attempt that was made already is the first that tenacity sees.
             if pending:
                 raise pending.pop()
-            self._retries += 1
+            self._counts["retries"] += 1
             return attempt()
 
         def note(state: tenacity.RetryCallState) -> None:
-            error = _error_of(state)
-            if isinstance(error, AmbiguousError):
-                ambiguous.append(error)
+            nonlocal is_ambiguous
+            if isinstance(_error_of(state), AmbiguousError):
+                is_ambiguous = True
                 if again is not None:
                     again()
 
         retrying = tenacity.Retrying(
             stop=self._stops,
             wait=self._wait,
-            retry=tenacity.retry_if_exception(lambda error: passes(error, self.dialect)),
+            retry=tenacity.retry_if_exception(is_transient),
             before_sleep=note,
             reraise=True,
         )
         try:
             return retrying(once)
         except FAILURES as error:
-            if isinstance(error, AmbiguousError) or ambiguous:
-                self._count_failure()
+            if is_ambiguous or isinstance(error, AmbiguousError):
+                self._count(reached=False)
                 raise AmbiguousError(without_secret(error.__cause__ or error, self.url)) from error
             raise self.explained(error, kind) from error
 
     def _stops(self, state: tenacity.RetryCallState) -> bool:
-        pooling = self._pooling
-        most = pooling.max_retries if pooling.enable_retry else 0
-        if is_race(_error_of(state), self.dialect):
-            most *= RACES_PER_RETRY
-        return state.attempt_number > most
+        most = self._pooling.max_retries if self._pooling.enable_retry else 0
+        return state.attempt_number > most * (RACES_PER_RETRY if is_race(_error_of(state)) else 1)
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         error = _error_of(state)
-        if is_race(error, self.dialect):
-            # Whoever was quicker is done soon; chance keeps the others from meeting again.
-            steps = min(state.attempt_number - 1, 5)
-            return float(self._pooling.retry_base_delay / 10 * 2**steps * random.uniform(0.1, 1.5))  # noqa: S311
         if state.attempt_number == 1 and is_lost(error):
             return 0.0  # a connection that died while it was idle says nothing about the server
-        return float(self._pooling.retry_base_delay * 2 ** (state.attempt_number - 1) * random.uniform(0.5, 1.5))  # noqa: S311
-
-    def _check_circuit(self) -> None:
-        if self._pooling.enable_circuit_breaker and not self.circuit.allow():
-            raise StoreConnectionError(
-                NAME,
-                f"{self.shown} could not be reached several times in a row: it is tried again in "
-                f"{self.circuit.retry_after:.0f} s",
-            )
-
-    def _count_failure(self) -> None:
-        self._failures += 1
-        self._healthy = False
-        if self._pooling.enable_circuit_breaker:
-            self.circuit.failed()
+        delay = self._pooling.retry_base_delay * 2 ** (state.attempt_number - 1)
+        if is_race(error):
+            # The other writer is done soon; chance keeps the two from meeting again.
+            delay = min(delay, self._pooling.retry_base_delay * 8) / 10
+        return float(delay * random.uniform(0.5, 1.5))  # noqa: S311  # not for secrets
 
     def explained(self, error: Exception, kind: type[StoreError] = StoreReadError) -> StoreError:
-        """The error of this library for one of SQLAlchemy's."""
-        if isinstance(error, exc.StatementError) and isinstance(error.orig, StoreError):
-            # A value that no column keeps: in a query, a mistake of the query.
-            return StoreQueryError(str(error.orig), backend=NAME) if kind is StoreReadError else error.orig
+        """Return the error of this library for one of SQLAlchemy's."""
         if isinstance(error, exc.TimeoutError):
-            pooling = self._pooling
             return StoreOverloadedError(
-                f"no connection was free within {pooling.pool_timeout:g} s: raise pool_size and max_overflow",
+                f"no connection was free within {self._pooling.pool_timeout:g} s: raise pool_size and max_overflow",
                 backend=NAME,
-            )
-        if isinstance(error, RacedError):
-            return kind(
-                f"{self.shown}: others wrote the same items at every attempt: try again, or raise max_retries",
-                backend=NAME,
-                retryable=True,
             )
         hint = advice(error)
         message = f"{self.shown}: {without_secret(error, self.url)}" + (f" ({hint})" if hint else "")
         if is_unreachable(error):
-            self._count_failure()
-            return StoreConnectionError(NAME, message, retryable=passes(error, self.dialect))
-        self._answered()
-        return kind(message, backend=NAME, retryable=passes(error, self.dialect), store_trouble=not judges_item(error))
-
-    @property
-    def healthy(self) -> bool:
-        """Whether the database could be reached when it was last tried."""
-        return self._healthy
+            self._count(reached=False)
+            return StoreConnectionError(NAME, message, retryable=is_transient(error))
+        self._count(reached=True)
+        return kind(message, backend=NAME, retryable=is_transient(error), store_trouble=not is_item_error(error))
 
     def metrics(self) -> PoolMetrics:
-        """Figures of the pool of this process."""
+        """Return figures of the pool of this process."""
         pool: Any = self.engine.pool
         return PoolMetrics(
             size=pool.size(),
             checked_in=pool.checkedin(),
             checked_out=pool.checkedout(),
             overflow=max(0, pool.overflow()),
-            opened=self._counts.opened,
-            invalidated=self._counts.invalidated,
-            retries=self._retries,
-            failures=self._failures,
+            **{name: self._counts[name] for name in ("opened", "invalidated", "retries", "failures")},
             circuit=self.circuit.state.value,
         )
 
     def recycle(self) -> int:
-        """Closes idle connections; those in use are closed when they are given back. Returns how many were idle."""
+        """Close idle connections; those in use are closed when they are given back. Return how many were idle."""
         if is_memory(self.url):
             return 0
         idle: int = self.engine.pool.checkedin()  # type: ignore[attr-defined]  # a QueuePool
@@ -365,9 +285,36 @@ class Database:
         return idle
 
     def close(self) -> None:
-        """Closes all connections of this process."""
+        """Close all idle connections of this process; a new one is opened at the next use."""
         if self._engine is not None:
-            _dispose(self._engine, self._pid)
+            self._engine.dispose()
+
+
+def _say_commit(connection: Connection) -> None:
+    connection.exec_driver_sql("COMMIT")
+
+
+def _commit(work: Callable[[Connection], T], connection: Connection) -> T:
+    """Run a statement that commits.
+
+    Raises:
+        AmbiguousError: the connection was lost in it: it may have been committed.
+    """
+    try:
+        return work(connection)
+    except exc.DBAPIError as error:
+        if error.connection_invalidated:
+            raise AmbiguousError from error
+        raise
+
+
+def _roll_back(connection: Connection) -> None:
+    try:
+        connection.exec_driver_sql("ROLLBACK")
+    except exc.DBAPIError as error:
+        # The error that is being raised says more than this one; the connection is given up.
+        if not error.connection_invalidated:
+            connection.invalidate(error)
 
 
 def _error_of(state: tenacity.RetryCallState) -> BaseException | None:

@@ -1,161 +1,217 @@
-"""Records to rows and back, and the statements that write them."""
+"""Turn records into rows and back, and write rows in a transaction."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Collection as Sized, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import Text, bindparam, cast, delete, func, insert, select, true, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from truthstore.backends.database.query import contained, key_of, tag_key, term
+from truthstore.backends.database.engine import execute, run
+from truthstore.backends.database.failures import code_of
 from truthstore.backends.database.schema import Definition, Tables, field_column
-from truthstore.backends.database.templates import Templates
 from truthstore.errors import StoreError, StoreWriteError, shown
 from truthstore.model.collection import Derivation
 from truthstore.model.record import NO_ANNOTATIONS, Condition, Expect, Meta, Record
+from truthstore.storage.sql.compile import Source, Statement, contained
 from truthstore.store.records import conflict
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from truthstore.model.collection import Collection
     from truthstore.model.record import FieldValue
+    from truthstore.storage.sql.dialect import Converters
 
-__all__ = ["Rows"]
+__all__ = ["FIELDS_FROM", "Rows", "key_of", "tag_key", "term"]
 
 NAME: Final = "database"
+MAX_TERM: Final = 60
 # PostgreSQL keeps at most a megabyte of words with an item.
 MAX_WORDS: Final = 1_000_000
+DUPLICATE_KEY: Final = 1062
+"""The number of MariaDB and MySQL for an id that is there already."""
+
+# The columns of every collection that are written, fields follow. An update leaves out the first three.
+PLACE: Final = ("namespace", "key", "id")
+WRITTEN: Final = (*PLACE, "revision", "stored_at", "size", "deleted", "shape", "tags", "extra", "text", "body")
+FIELDS_FROM: Final = len(WRITTEN)
+READ: Final = ("id", "revision", "stored_at", "size", "deleted", "tags", "extra", "text")
+KINDS: Final = {"stored_at": datetime, "deleted": bool}
 
 _to_json: Final = msgspec.json.Encoder().encode
 _from_json: Final = msgspec.json.decode
 
 
-class Rows:
+def key_of(id: str) -> str:
+    """Return a hash of an id, short enough for an index."""
+    return base64.urlsafe_b64encode(hashlib.blake2b(id.encode(), digest_size=16).digest())[:22].decode()
+
+
+def tag_key(name: str, value: str) -> str:
+    """Return a hash of a tag; U+0000 is not allowed in tags."""
+    return key_of(f"{name}\0{value}")
+
+
+def term(word: str) -> str:
+    """Return a word as a full-text index takes it: ASCII, no stop word, neither too short nor too long."""
+    if word.isascii() and len(word) <= MAX_TERM:
+        return f"ts_{word}"
+    return f"tx_{hashlib.blake2b(word.encode(), digest_size=16).hexdigest()}"
+
+
+class Known(NamedTuple):
+    """The values of a row that a write looks at."""
+
+    key: str
+    item: int
+    revision: str
+    deleted: bool
+
+
+class Rows(Source):
     """The rows of one collection in one namespace.
 
     Args:
         tables: the tables.
         definition: what the database knows of the declaration of fields.
         space: the namespace.
-    """
 
-    creates: ClassVar[bool] = True
-    """Whether there is a quick way to write one new row."""
+    Attributes:
+        collection: the collection.
+        heads: the columns of a head, as SQL lists them.
+        whole: the columns of a head and its body.
+        get: the SELECT of one record, with the parameters `at`.
+        head: the SELECT of one head, with the same parameters.
+        refill: the UPDATE of fields, words and shape of a row that still has its revision.
+    """
 
     def __init__(self, tables: Tables, definition: Definition, space: str) -> None:
         self.tables = tables
         self.definition = definition
         self.space = space
         self.collection = tables.collection
-        main, fields = tables.main.c, tables.fields
-        id = fields["id"]
-        self.heads = [id, main.revision, fields["stored_at"], main.size, main.deleted, main.tags, main.extra, main.text]
-        self.heads += [fields[name] for name in self.collection.fields]
-        self.whole = [*self.heads, main.body]
-        self.columns = {"ids": [id], "heads": self.heads, "whole": self.whole}
-        self.templates = Templates(tag_key)
-        here = (tables.space == bindparam("space"), main.key == bindparam("key"), id == bindparam("id"))
-        self.get = select(*self.whole).where(*here)
-        self.head = select(*self.heads).where(*here)
-        self._insert = insert(tables.main)
-        self._insert_tags = insert(tables.tags)
-        words = tables.words
-        if tables.dialect == "sqlite":
-            which = words.c.rowid == bindparam("which")
-            self.insert_words = insert(words).prefix_with("OR REPLACE")
-            self._update_words = update(words).where(which).values(words=bindparam("words"))
-        if tables.dialect == "postgresql":
-            self.create = self._create_at_once()
-            if tables.has_words:
-                self._insert = self._insert.values(words=self._vector())
-        elif tables.dialect == "sqlite":
-            self._create: Any = sqlite.insert(tables.main).on_conflict_do_nothing(["namespace", "key"]).inline()
-        else:
-            self._create = self._insert.inline()
-        # An update sets what an insert sets; the id and where it belongs stay.
-        self._changing = [name for name in self._columns() if name not in {"namespace", "key", "id"}]
-        changed: dict[str, Any] = {name: bindparam(name) for name in self._changing}
-        if tables.dialect == "postgresql" and tables.has_words:
-            changed["words"] = self._vector()
-        self._update = update(tables.main).where(main.item == bindparam("which")).values(changed)
+        self.dialect = dialect = tables.dialect
+        quoted = dialect.quoted
+        self.name = quoted(tables.main.name)
+        self.names = {name: quoted(column.name) for name, column in tables.fields.items()}
+        self.beginnings = tables.beginnings
+        fields = self.collection.fields
+        columns = [quoted(field_column(name)) for name in fields]
+        self.heads = ", ".join([*map(quoted, READ), *columns])
+        self.whole = f"{self.heads}, {quoted('body')}"
+        self._writes = _converters(dialect.write, WRITTEN, self.collection)
+        self._reads = _converters(dialect.read, READ, self.collection)
+        self._write_statements([*map(quoted, WRITTEN), *columns])
 
-    def at(self, id: str) -> dict[str, str]:
-        """The parameters of `get` and `head`."""
-        return {"space": self.space, "key": key_of(id), "id": id}
-
-    def _columns(self) -> list[str]:
-        columns = ["namespace", "key", "id", "revision", "stored_at", "size", "deleted", "shape", "tags", "extra"]
-        columns += ["text", "body", *(field_column(name) for name in self.collection.fields)]
+    def _write_statements(self, columns: list[str]) -> None:
+        quoted, kind = self.dialect.quoted, self.dialect.kind
+        places = ["?"] * len(columns)
         if self.tables.words_in_row:
-            columns.append("words")
-        return columns
+            columns.append(quoted("words"))
+            # The words as they are: PostgreSQL's own parser would cut them up.
+            places.append("array_to_tsvector(CAST(? AS TEXT[]))" if kind == "postgresql" else "?")
+        here = f"{quoted('namespace')} = ? AND {quoted('key')} = ? AND {quoted('id')} = ?"
+        self.get = f"SELECT {self.whole} FROM {self.name} WHERE {here}"
+        self.head = f"SELECT {self.heads} FROM {self.name} WHERE {here}"
+        changed = [f"{column} = {place}" for column, place in zip(columns, places, strict=True)]
+        self._update = f"UPDATE {self.name} SET {', '.join(changed[len(PLACE) :])} WHERE item = ?"
+        filled = ", ".join([*changed[FIELDS_FROM:], "shape = ?"])
+        self.refill = f"UPDATE {self.name} SET {filled} WHERE item = ? AND revision = ?"
+        self._insert = f"INSERT INTO {self.name} ({', '.join(columns)}) VALUES ({', '.join(places)})"
+        listed = ", ".join(map(quoted, ("item", "name", "value", "key")))
+        self._tags = tags = quoted(self.tables.tags.name)
+        self._insert_tags = f"INSERT INTO {tags} ({listed}) VALUES (?, ?, ?, ?)"
+        self._create = self._insert
+        if kind != "mysql":
+            self._create += " ON CONFLICT (namespace, key) DO NOTHING"
+        if kind == "postgresql":
+            arrays = ", ".join(["CAST(? AS TEXT[])"] * 3)
+            self._create = (
+                f"WITH made AS ({self._create} RETURNING item), tagged AS (INSERT INTO {tags} ({listed})"
+                f" SELECT made.item, listed.* FROM made, unnest({arrays}) AS listed) SELECT item FROM made"
+            )
+        if self.tables.words:
+            words = quoted(self.tables.words)
+            self.insert_words = f"INSERT OR REPLACE INTO {words} (rowid, words) VALUES (?, ?)"
+            same = f"SELECT item FROM {self.name} WHERE item = ? AND revision = ?"
+            self._update_words = f"UPDATE {words} SET words = ? WHERE rowid = ({same})"
+            self._delete_words = f"DELETE FROM {words} WHERE rowid = ?"
 
-    @staticmethod
-    def _vector() -> Any:
-        # The words as they are: PostgreSQL's own parser would cut them up.
-        return func.array_to_tsvector(cast(bindparam("words"), postgresql.ARRAY(Text)))
+    # Conditions of queries.
 
-    def _create_at_once(self) -> Any:
-        """PostgreSQL writes the row and its tags in one statement, if there is no row with this id."""
-        tables = self.tables
-        values: dict[str, Any] = {name: bindparam(name) for name in self._columns()}
-        if tables.has_words:
-            values["words"] = self._vector()
-        row = postgresql.insert(tables.main).values(values).on_conflict_do_nothing().returning(tables.main.c.item)
-        made = row.cte("made")
-        arrays = [cast(bindparam(f"tag_{name}"), postgresql.ARRAY(Text)) for name in ("names", "values", "keys")]
-        listed = func.unnest(*arrays).table_valued("name", "value", "key", name="listed").render_derived()
-        rows = select(made.c.item, listed.c.name, listed.c.value, listed.c.key).select_from(made.join(listed, true()))
-        tags = insert(tables.tags).from_select(["item", "name", "value", "key"], rows)
-        return select(made.c.item).add_cte(tags.cte("tagged"))
+    def scope(self) -> Iterable[Statement]:
+        """Return the condition that a row is in the namespace."""
+        return (Statement("namespace = ?", [self.space]),)
 
-    def row(self, record: Record) -> dict[str, Any]:
-        """The values of an insert or update.
+    def with_ids(self, ids: Iterable[str]) -> Statement:
+        """Return the condition that a row has one of some ids."""
+        return contained(self.dialect, self.dialect.quoted("key"), sorted(map(key_of, ids)))
+
+    def with_tag(self, name: str, value: str) -> Statement:
+        """Return the condition that a row has a tag."""
+        quoted = self.dialect.quoted
+        return Statement(
+            f"item IN (SELECT item FROM {self._tags} WHERE {quoted('key')} = ? AND "
+            f"{quoted('name')} = ? AND {quoted('value')} = ?)",
+            [tag_key(name, value), name, value],
+        )
+
+    def with_words(self, words: Sequence[str]) -> Iterable[Statement]:
+        """Return the condition that a row has all of some words."""
+        terms = sorted(map(term, words))
+        if self.dialect.kind == "postgresql":
+            return (Statement("words @@ CAST(? AS TSQUERY)", [" & ".join(f"'{one}'" for one in terms)]),)
+        if self.dialect.kind == "mysql":
+            return (Statement("MATCH (words) AGAINST (? IN BOOLEAN MODE)", [" ".join(f"+{one}" for one in terms)]),)
+        table = self.dialect.quoted(self.tables.words or "")
+        return (Statement(f"item IN (SELECT rowid FROM {table} WHERE {table} MATCH ?)", [" AND ".join(terms)]),)
+
+    # Records and rows.
+
+    def at(self, id: str) -> tuple[str, str, str]:
+        """Return the parameters of `get` and `head`."""
+        return self.space, key_of(id), id
+
+    def row(self, record: Record) -> tuple[Any, ...]:
+        """Return the values of an insert.
 
         Raises:
             StoreWriteError: more words than the database takes.
         """
         meta = record.meta
-        fields = meta.fields
         tags = meta.tags
         extra = None
         if meta.encoding != "json" or meta.encodings or meta.annotations:
             extra = _to_json([meta.encoding, meta.encodings, dict(meta.annotations)]).decode()
-        row: dict[str, Any] = {
-            "namespace": self.space,
-            "key": key_of(meta.id),
-            "id": meta.id,
-            "revision": record.revision,
-            "stored_at": meta.stored_at,
-            "size": meta.size,
-            "deleted": meta.deleted,
-            "shape": self.definition.bit,
-            "tags": _to_json(tags).decode() if tags else None,
-            "extra": extra,
-            "text": None if meta.derivable and not self.collection.opaque else meta.text,
-            "body": record.body or b"",
-        }
-        for name in self.collection.fields:
-            row[field_column(name)] = fields.get(name)
+        row = [
+            *self.at(meta.id),
+            record.revision,
+            meta.stored_at,
+            meta.size,
+            meta.deleted,
+            self.definition.bit,
+            _to_json(tags).decode() if tags else None,
+            extra,
+            None if meta.derivable and not self.collection.opaque else meta.text,
+            record.body or b"",
+            *map(meta.fields.get, self.collection.fields),
+        ]
+        for place, write in self._writes:
+            if row[place] is not None:
+                row[place] = write(row[place])
         if self.tables.words_in_row:
-            row["words"] = self.words(meta)
-        return row
-
-    def spread(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A row's values for all columns that hold them."""
-        return row
-
-    def _changes(self, item: int, record: Record) -> dict[str, Any]:
-        row = self.row(record)
-        return {"which": item, **{name: row[name] for name in self._changing}}
+            row.append(self.words(meta))
+        return tuple(row)
 
     def words(self, meta: Meta) -> Any:
-        """An item's words as its row keeps them."""
+        """Return an item's words as the full-text index takes them."""
         terms = list(map(term, meta.text.split()))
-        if self.tables.dialect != "postgresql":
+        if self.dialect.kind != "postgresql":
             return " ".join(terms)
         if sum(map(len, terms)) > MAX_WORDS:
             raise StoreWriteError(
@@ -166,19 +222,13 @@ class Rows:
             )
         return terms
 
-    def create_parameters(self, record: Record) -> dict[str, Any]:
-        """The values of `create`, on PostgreSQL."""
-        tags = record.meta.tags
-        return {
-            **self.row(record),
-            "tag_names": list(tags),
-            "tag_values": list(tags.values()),
-            "tag_keys": [tag_key(name, value) for name, value in tags.items()],
-        }
-
     def record(self, row: Sequence[Any]) -> Record:
-        """A record from the columns of `heads` or `whole`."""
-        id, revision, stored_at, size, deleted, tags, extra, text, *values = row
+        """Return a record from the columns of `heads` or `whole`."""
+        read = list(row)
+        for place, convert in self._reads:
+            if read[place] is not None:
+                read[place] = convert(read[place])
+        id, revision, stored_at, size, deleted, tags, extra, text, *values = read
         collection = self.collection
         encoding = "json"
         encodings: tuple[str, ...] = ()
@@ -186,8 +236,10 @@ class Rows:
         if extra is not None:
             encoding, listed, annotations = _from_json(extra)
             encodings = tuple(listed)
-        body: bytes | None = values.pop() if len(values) > len(collection.fields) else None
-        plain = body is not None and text is None and bool(collection.text)
+        body = bytes(values.pop()) if len(values) > len(collection.fields) else None
+        derive = (
+            Derivation(collection, body, encoding) if body is not None and text is None and collection.text else None
+        )
         fields: dict[str, FieldValue] = dict(zip(collection.fields, values, strict=True))
         meta = Meta(
             id,
@@ -200,89 +252,84 @@ class Rows:
             stored_at=stored_at,
             deleted=deleted,
             annotations=annotations or NO_ANNOTATIONS,
-            derive=Derivation(collection, body, encoding) if plain and body is not None else None,
+            derive=derive,
         )
         return Record(meta, body, revision)
 
     # Writing, in a transaction.
 
-    def create_alone(self, connection: Connection, record: Record) -> bool:
-        """Writes one new row; False if there is a row with its id."""
-        tables = self.tables
+    def create(self, connection: Connection, record: Record) -> bool:
+        """Write one new row with its tags, on PostgreSQL in one statement; return False if there is a row with its id."""
+        if self.dialect.kind == "postgresql":
+            tags = _tag_rows(0, record)
+            _, *columns = zip(*tags, strict=True) if tags else [()] * 4
+            return execute(connection, self._create, (*self.row(record), *map(list, columns))).rowcount == 1
         try:
-            result = connection.execute(self._create, self.row(record))
+            result = execute(connection, self._create, self.row(record))
         except IntegrityError as error:
-            if getattr(error.orig, "args", (0,))[0] != 1062:  # noqa: PLR2004  # MariaDB's and MySQL's duplicate key
+            if code_of(error) != DUPLICATE_KEY:
                 raise
             return False
-        if tables.dialect == "sqlite" and result.rowcount != 1:
+        if result.rowcount != 1:
             return False
-        item: int = result.lastrowid
-        if record.meta.tags:
-            connection.execute(self._insert_tags, list(_tag_rows(item, record.meta.tags)))
+        self._add_tags(connection, [(result.lastrowid, record)])
         return True
+
+    def _add_tags(self, connection: Connection, written: Iterable[tuple[int, Record]]) -> None:
+        rows = [row for item, record in written for row in _tag_rows(item, record)]
+        if rows:
+            execute(connection, self._insert_tags, rows)
 
     def write(
         self, connection: Connection, records: Sequence[Record], expect: Expect, *, in_doubt: bool
     ) -> dict[str, StoreError]:
-        """Writes records with different ids; the errors of those for which `expect` does not hold.
+        """Write records with different ids; return the errors of those for which `expect` does not hold.
 
         Args:
             connection: with a transaction.
             records: the records.
             expect: what must be there.
-            in_doubt: whether they may have been written by an earlier attempt.
+            in_doubt: an earlier attempt may have been committed: what does not hold now may have held then.
         """
         by_key = {key_of(record.id): record for record in records}
         known = self._known(connection, by_key)
         refused: dict[str, StoreError] = {}
-        new: list[Record] = []
-        changed: list[tuple[Any, Record]] = []
+        new: dict[str, Record] = {}
+        changed: list[tuple[int, Record]] = []
         for key in sorted(by_key):
             record, row = by_key[key], known.get(key)
             if row is not None and row.revision == record.revision:
                 continue  # an earlier attempt was committed after all
             if not _holds(expect, row):
-                actual = row.revision if row is not None else None
-                refused[record.id] = (
-                    self.doubtful(record.id)
-                    if in_doubt
-                    else conflict(record.id, expect, actual, backend=NAME, collection=self.collection.name)
-                )
+                refused[record.id] = self.doubtful(record.id) if in_doubt else self._conflict(record.id, expect, row)
             elif row is None:
-                new.append(record)
+                new[key] = record
             else:
-                changed.append((row, record))
-        written = self._add(connection, new) if new else []
+                changed.append((row.item, record))
+        written = list(changed)
+        if new:
+            execute(connection, self._insert, [self.row(record) for record in new.values()])
+            written += [(row.item, new[key]) for key, row in self._known(connection, new).items()]
         if changed:
-            self._change(connection, changed)
-            items = [(row.item, record) for row, record in changed]
-            self._remove_tags(connection, [item for item, _ in items])
-            written += items
-            self._change_words(connection, items)
-        tags = [tag for item, record in written for tag in _tag_rows(item, record.meta.tags)]
-        if tags:
-            connection.execute(self._insert_tags, tags)
+            execute(connection, self._update, [(*self.row(record)[len(PLACE) :], item) for item, record in changed])
+            self._delete(connection, self._tags, [item for item, _ in changed])
+            self.change_words(connection, changed)
+        self._add_tags(connection, written)
         return refused
 
-    def _add(self, connection: Connection, records: Sequence[Record]) -> list[tuple[int, Record]]:
-        """Inserts rows, and returns their numbers with the records."""
-        connection.execute(self._insert, [self.row(record) for record in records])
-        items = self._known(connection, [key_of(record.id) for record in records])
-        return [(items[key_of(record.id)].item, record) for record in records]
-
-    def _change(self, connection: Connection, changed: Sequence[tuple[Any, Record]]) -> None:
-        """Updates rows, which are locked."""
-        connection.execute(self._update, [self._changes(row.item, record) for row, record in changed])
+    def _conflict(self, id: str, expect: Expect, row: Known | None) -> StoreError:
+        actual = row.revision if row is not None else None
+        return conflict(id, expect, actual, backend=NAME, collection=self.collection.name)
 
     def doubtful(self, id: str, cause: Exception | None = None) -> StoreWriteError:
-        """The error for a write of which nobody can say whether it happened."""
+        """Return the error for a write that may have happened: the connection is to blame, not the item."""
         error = StoreWriteError(
             f"{self.collection.name} {shown(id)} may or may not have been written: "
             "the connection was lost while it was being committed; read it to find out",
             backend=NAME,
             collection=self.collection.name,
             identifier=id,
+            store_trouble=True,
         )
         error.__cause__ = cause
         return error
@@ -290,7 +337,7 @@ class Rows:
     def delete(
         self, connection: Connection, ids: Sequence[str], expect: Expect, doubtful: Sized[str]
     ) -> tuple[set[str], dict[str, StoreError]]:
-        """Removes rows; the ids of those that were live, and the errors where `expect` did not hold.
+        """Remove rows; return the ids of those that were live, and the errors where `expect` did not hold.
 
         Args:
             connection: with a transaction.
@@ -302,98 +349,54 @@ class Rows:
         known = self._known(connection, by_key)
         refused: dict[str, StoreError] = {}
         live: set[str] = set()
-        gone: list[Any] = []
+        gone: list[int] = []
         for key, id in by_key.items():
             row = known.get(key)
             if not isinstance(expect, Condition) and (row is None or row.revision != expect):
                 if id not in doubtful:
-                    actual = row.revision if row is not None else None
-                    refused[id] = conflict(id, expect, actual, backend=NAME, collection=self.collection.name)
+                    refused[id] = self._conflict(id, expect, row)
             elif row is not None:
-                gone.append(row)
+                gone.append(row.item)
                 if not row.deleted:
                     live.add(id)
         if gone:
-            items = [row.item for row in gone]
-            self._remove_tags(connection, items)
-            self._remove_words(connection, items)
-            self._remove(connection, gone)
+            self._delete(connection, self._tags, gone)
+            if self.tables.words:
+                execute(connection, self._delete_words, [(item,) for item in gone])
+            self._delete(connection, self.name, gone)
         return live, refused
 
-    def _remove(self, connection: Connection, rows: Sequence[Any]) -> None:
-        """Deletes rows, which are locked."""
-        main = self.tables.main
-        items = [row.item for row in rows]
-        connection.execute(delete(main).where(contained(main.c.item, items, self.tables.dialect)))
+    def _known(self, connection: Connection, keys: Iterable[str]) -> dict[str, Known]:
+        """Look at rows, and lock them where databases lock rows."""
+        key = self.dialect.quoted("key")
+        where, parameters = contained(self.dialect, key, sorted(keys))
+        lock = "" if self.dialect.kind == "sqlite" else " FOR UPDATE"
+        sql = f"SELECT {key}, item, revision, deleted FROM {self.name} WHERE namespace = ? AND {where} ORDER BY {key}{lock}"
+        rows = execute(connection, sql, (self.space, *parameters))
+        return {row[0]: Known._make(row) for row in rows}
 
-    def _known(self, connection: Connection, keys: Sized[str]) -> dict[str, Any]:
-        rows = connection.execute(self._find(keys).with_for_update())
-        return {row.key: row for row in rows}
+    def _delete(self, connection: Connection, table: str, items: Sequence[int]) -> None:
+        where, parameters = contained(self.dialect, "item", items)
+        run(connection, Statement(f"DELETE FROM {table} WHERE {where}", parameters))
 
-    def _find(self, keys: Sized[str]) -> Any:
-        main = self.tables.main.c
-        found = select(main.key, main.item, main.revision, main.deleted)
-        return found.where(
-            self.tables.space == self.space, contained(main.key, sorted(keys), self.tables.dialect)
-        ).order_by(main.key)
-
-    def _remove_tags(self, connection: Connection, items: Sequence[int]) -> None:
-        tags = self.tables.tags
-        connection.execute(delete(tags).where(contained(tags.c.item, items, self.tables.dialect)))
-
-    def _remove_words(self, connection: Connection, items: Sequence[int]) -> None:
-        if self.tables.has_words and self.tables.dialect == "sqlite":
-            words = self.tables.words
-            connection.execute(delete(words).where(words.c.rowid == bindparam("which")), [{"which": i} for i in items])
-
-    def _change_words(self, connection: Connection, records: Iterable[tuple[int, Record]]) -> None:
-        """Replaces words in SQLite's index; of rows that are not in it yet, `fill_words` sees to it."""
-        if not self.tables.has_words or self.tables.dialect != "sqlite":
-            return
-        rows = [{"which": item, "words": self.words(record.meta)} for item, record in records]
-        if rows:
-            connection.execute(self._update_words, rows)
-
-    def refill(self, connection: Connection, rows: Sequence[Any]) -> None:
-        """Fills the declared fields, tags and words of rows (``item`` and ``shape``, then the columns of `whole`) anew."""
-        main = self.tables.main
-        times = [name for name, field in self.collection.fields.items() if field.type.__name__ == "datetime"]
-        changes: list[dict[str, Any]] = []
-        texts: list[tuple[int, Record]] = []
-        for item, shape, *columns in rows:
-            record = self.record(columns)
-            meta = record.meta
-            change: dict[str, Any] = {"which": item, "was": record.revision, "shape": shape | self.definition.bit}
-            if record.body is not None and not (meta.encodings or meta.deleted or self.collection.opaque):
-                kept = {name: value for name in times if isinstance(value := meta.fields.get(name), int)}
-                fields, tags, text = self.collection.derive(record.body, meta.encoding, kept)
-                meta = meta.replace(fields=fields, tags=tags, text=text)
-            change.update({field_column(name): meta.fields.get(name) for name in self.collection.fields})
-            if self.tables.words_in_row:
-                change["words"] = self.words(meta)
-            changes.append(self.spread(change))
-            texts.append((item, Record(meta, record.body, record.revision)))
-        if not changes:
-            return
-        names = [name for name in changes[0] if name not in {"which", "was", "words"}]
-        values: dict[str, Any] = {name: bindparam(name) for name in names}
-        if "words" in changes[0]:
-            values["words"] = self._vector() if self.tables.dialect == "postgresql" else bindparam("words")
-        same = (main.c.item == bindparam("which"), main.c.revision == bindparam("was"))
-        connection.execute(update(main).where(*same).values(values), changes)
-        if self.tables.has_words and not self.tables.words_in_row:
-            items = [item for item, _ in texts]
-            now = select(main.c.item, main.c.revision).where(contained(main.c.item, items, self.tables.dialect))
-            revisions = {row.item: row.revision for row in connection.execute(now)}
-            # The words of a row that was written meanwhile are not these.
-            self._change_words(connection, [(i, record) for i, record in texts if revisions.get(i) == record.revision])
+    def change_words(self, connection: Connection, changed: Iterable[tuple[int, Record]]) -> None:
+        """Replace words in SQLite's index, unless a row has another revision by now; `fill_words` adds new rows."""
+        if self.tables.words:
+            words = [(self.words(record.meta), item, record.revision) for item, record in changed]
+            execute(connection, self._update_words, words)
 
 
-def _tag_rows(item: int, tags: Mapping[str, str]) -> Iterable[dict[str, Any]]:
-    return ({"item": item, "name": name, "value": value, "key": tag_key(name, value)} for name, value in tags.items())
+def _converters(known: Converters, columns: Sequence[str], collection: Collection[Any]) -> list[tuple[int, Any]]:
+    """Return the places of the values that are converted, and how: of these columns, then of the fields."""
+    kinds = [*(KINDS.get(column, str) for column in columns), *(field.type for field in collection.fields.values())]
+    return [(place, known[kind]) for place, kind in enumerate(kinds) if kind in known]
 
 
-def _holds(expect: Expect, row: Any) -> bool:
+def _tag_rows(item: int, record: Record) -> list[tuple[int, str, str, str]]:
+    return [(item, name, value, tag_key(name, value)) for name, value in record.meta.tags.items()]
+
+
+def _holds(expect: Expect, row: Known | None) -> bool:
     if isinstance(expect, Condition):
         return not expect.requires_absence or row is None or bool(row.deleted)
-    return row is not None and bool(row.revision == expect)
+    return row is not None and row.revision == expect

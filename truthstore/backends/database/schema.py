@@ -8,7 +8,7 @@ do it once. A row's ``shape`` is a set of bits, one per declaration: those whose
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +21,6 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    UniqueConstraint,
     func,
     insert,
     inspect,
@@ -29,54 +28,52 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.schema import CreateTable
 
-from truthstore.backends.database.config import OTHER
-from truthstore.backends.database.types import BODY, COUNTER, FIELD_TYPES, KEY, LONG, NUMBER, WORDS, Exact, Moment
+from truthstore.backends.database.types import BODY, COUNTER, FIELD_TYPES, KEY, LONG, MOMENT, NUMBER, WORDS, Exact
 from truthstore.errors import StoreConfigError
+from truthstore.storage.sql.compile import INDEXED
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
     from sqlalchemy.sql.schema import SchemaItem
 
     from truthstore.model.collection import Collection
+    from truthstore.storage.sql.dialect import Dialect
 
 __all__ = ["LAYOUT", "STEPS", "Definition", "Tables", "define", "defined"]
 
 LAYOUT: Final = 2
-"""The layout that this library makes. Whoever changes it adds the step from the one before to `STEPS`."""
+"""The layout that this library makes. A change of it adds the step from the one before to `STEPS`."""
 
 Step = Callable[["Connection", "Tables"], None]
 
 
 def _index_ids(connection: Connection, tables: Tables) -> None:
-    if tables.indexes_beginnings:
+    if tables.dialect.kind != "sqlite":
         tables.create(connection)
 
 
 STEPS: Final[dict[int, Step]] = {1: _index_ids}
-"""How the tables of a collection get from a layout to the next, by the number of the older one."""
+"""Upgrades of a collection's tables to the next layout, by the number of the older one."""
 
 OWN_COLUMNS: Final = frozenset({"item", "namespace", "key", "extra", "words", "shape", "body"})
 MAX_NAME: Final = 60
 MAX_DEFINITIONS: Final = 60
-# Of a string, so many characters are in an index: 4 kB would not fit into one on PostgreSQL or MariaDB.
-INDEXED: Final = 120
 MAX_INDEXED_STRINGS: Final = 3
 LOCK_SECONDS: Final = 60
 LOCK: Final = 0x7472757468  # "truth"
 
 
 def shortened(name: str, limit: int = MAX_NAME) -> str:
-    """A name that every database takes: PostgreSQL cuts at 63 bytes, and would take two for one."""
+    """Return a name that every database takes: PostgreSQL cuts at 63 bytes, and would take two for one."""
     if len(name) <= limit:
         return name
     return f"{name[: limit - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def table_name(prefix: str, collection_name: str) -> str:
-    """The table of a collection: results lie in ``validations``, others in a table of their own name."""
+    """Return the table of a collection: results lie in ``validations``, others in a table of their own name."""
     if collection_name == "results":
         return f"{prefix}validations"
     name = collection_name.replace(".", "$")
@@ -86,7 +83,7 @@ def table_name(prefix: str, collection_name: str) -> str:
 
 
 def field_column(name: str) -> str:
-    """The column of a declared field."""
+    """Return the column of a declared field."""
     return f"{name}$" if name in OWN_COLUMNS else name
 
 
@@ -96,16 +93,19 @@ class Tables:
     Attributes:
         main: a row per item.
         tags: a row per tag of an item.
+        words: the name of SQLite's full-text index, a virtual table; None elsewhere, and without text fields.
         fields: the column of each declared field, and of ``id``, ``size`` and ``stored_at``.
-        space: the column in which namespaces are compared.
+        beginnings: for each string field of which an index holds only the first characters, the expression for them.
+        words_in_row: whether an item's words are a column of its row.
     """
 
-    def __init__(self, collection: Collection[Any], prefix: str, dialect: str) -> None:
+    def __init__(self, collection: Collection[Any], prefix: str, dialect: Dialect) -> None:
         self.collection = collection
         self.dialect = dialect
+        self.beginnings: dict[str, str] = {}
+        self.words_in_row = bool(collection.text) and dialect.kind != "sqlite"
         metadata = MetaData()
         name = table_name(prefix, collection.name)
-        has_words = bool(collection.text) and dialect != "sqlite"
         declared = {field: Column(field_column(field), FIELD_TYPES[d.type]) for field, d in collection.fields.items()}
         columns: list[SchemaItem] = [
             Column("item", COUNTER, primary_key=True, autoincrement=True),
@@ -113,7 +113,7 @@ class Tables:
             Column("key", KEY, nullable=False),
             Column("id", Exact(1_024), nullable=False),
             Column("revision", String(40), nullable=False),
-            Column("stored_at", Moment(), nullable=False),
+            Column("stored_at", MOMENT, nullable=False),
             Column("size", NUMBER, nullable=False),
             Column("deleted", Boolean(create_constraint=False), nullable=False),
             Column("shape", NUMBER, nullable=False),
@@ -121,7 +121,7 @@ class Tables:
             Column("tags", LONG),
             Column("extra", LONG),
             Column("text", LONG),
-            *([Column("words", WORDS)] if has_words else []),
+            *([Column("words", WORDS)] if self.words_in_row else []),
             # Last, so that SQLite need not pass it to reach the others.
             Column("body", BODY, nullable=False),
         ]
@@ -131,7 +131,6 @@ class Tables:
         self.main = Table(name, metadata, *columns, sqlite_autoincrement=True, **options, **for_mariadb)
         c = self.main.c
         self.fields: Mapping[str, Column[Any]] = {**declared, "id": c.id, "size": c.size, "stored_at": c.stored_at}
-        self.space: Column[Any] = c.namespace
         self.tags = Table(
             shortened(f"{name}_tags"),
             metadata,
@@ -145,79 +144,65 @@ class Tables:
             **for_mariadb,
         )
         Index(shortened(f"ix_{self.tags.name}_key"), self.tags.c.key, self.tags.c.item)
-        self.words = Table(
-            shortened(f"{name}_text"), MetaData(), Column("rowid", Integer, primary_key=True), Column("words")
-        )
-        """Of SQLite only: a virtual table, made by a statement of its own."""
+        self.words = shortened(f"{name}_text") if collection.text and dialect.kind == "sqlite" else None
         Index(shortened(f"ux_{name}_id"), c.namespace, c.key, unique=True)
-        if self.indexes_beginnings:
-            Index(shortened(f"ix_{name}_id"), c.namespace, self.indexed(c.id))
+        if dialect.kind != "sqlite":
+            Index(shortened(f"ix_{name}_id"), c.namespace, self._beginning("id"))
         self.metadata = metadata
-        self.lookups = [self._lookup(lookup) for lookup in [(), *collection.lookups]]
-        if has_words:
+        for lookup in [(), *collection.lookups]:
+            self._index(lookup)
+        if self.words_in_row:
             self._index_words()
 
-    @property
-    def has_words(self) -> bool:
-        """Whether the collection has text fields."""
-        return bool(self.collection.text)
-
-    @property
-    def indexes_beginnings(self) -> bool:
-        """Whether of a string only the beginning is in an index, and is compared first."""
-        return self.dialect in {"postgresql", "mysql"}
-
-    @property
-    def words_in_row(self) -> bool:
-        """Whether an item's words are a column of its row; else they are rows of a table of their own."""
-        return self.has_words and self.dialect in {"postgresql", "mysql"}
-
-    def _lookup(self, lookup: tuple[str, ...]) -> Index:
+    def _index(self, lookup: tuple[str, ...]) -> None:
         time = self.collection.time or "stored_at"
         names = [*lookup, *([] if time in lookup else [time])]
         listed: list[ColumnElement[Any] | Column[Any]] = [self.main.c.namespace]
         strings = 0
         for name in names:
             column = self.fields[name]
-            if isinstance(column.type, Exact) and self.dialect != "sqlite":
+            if isinstance(column.type, Exact) and self.dialect.kind != "sqlite":
                 strings += 1
                 if strings > MAX_INDEXED_STRINGS:
                     continue
-                listed.append(self.indexed(column))
-            elif self.dialect == "postgresql" and name == names[-1]:
+                listed.append(self._beginning(name))
+            elif self.dialect.kind == "postgresql" and name == names[-1]:
                 # Read backwards or forwards, None is the lowest value.
                 listed.append(column.desc().nulls_last())
             else:
                 listed.append(column)
-        return Index(shortened(f"ix_{self.main.name}_{'_'.join(names)}"), *listed)
+        Index(shortened(f"ix_{self.main.name}_{'_'.join(names)}"), *listed)
 
-    def indexed(self, column: Column[Any]) -> ColumnElement[Any]:
-        """The part of a string column that is in an index."""
-        if self.dialect == "postgresql":
+    def _beginning(self, field: str) -> ColumnElement[Any]:
+        """Return the part of a string column that is in an index."""
+        column = self.fields[field]
+        start = f"left({self.dialect.quoted(column.name)}, {INDEXED})"
+        if self.dialect.kind == "postgresql":
+            self.beginnings[field] = start
             return func.left(column, text(str(INDEXED)))
         name = f"{column.name}$start"
+        self.beginnings[field] = self.dialect.quoted(name)
         if name not in self.main.c:
-            start = f"LEFT(`{column.name}`, {INDEXED})"
             self.main.append_column(Column(name, Exact(INDEXED), Computed(start, persisted=True)))
         return self.main.c[name]
 
     def _index_words(self) -> None:
         name = shortened(f"ix_{self.main.name}_words")
-        if self.dialect == "postgresql":
+        if self.dialect.kind == "postgresql":
             Index(name, self.main.c.words, postgresql_using="gin")
         else:
             Index(name, self.main.c.words, mysql_prefix="FULLTEXT", mariadb_prefix="FULLTEXT")
 
     def create(self, connection: Connection) -> None:
-        """Makes the tables that are not there, and the columns and indexes of newly declared fields."""
+        """Make the tables that are not there, and the columns and indexes of newly declared fields."""
         existed = inspect(connection).has_table(self.main.name)
         self.metadata.create_all(connection)
         if existed:
             self._extend(connection)
-        if self.has_words and self.dialect == "sqlite":
+        if self.words:
             connection.execute(
                 text(
-                    f'CREATE VIRTUAL TABLE IF NOT EXISTS "{self.words.name}" USING fts5'
+                    f'CREATE VIRTUAL TABLE IF NOT EXISTS "{self.words}" USING fts5'
                     "(words, detail = none, columnsize = 0, tokenize = \"unicode61 tokenchars '_'\")"
                 )
             )
@@ -253,10 +238,8 @@ class Definition:
         self.lacking = [] if known == 1 else [shape for shape in combinations if not shape & self.bit]
 
 
-def registry(prefix: str, dialect: str) -> Table:
-    """The list of what was made."""
-    # Where no lock keeps others out, only one declaration may get a number.
-    once = [UniqueConstraint("collection", "number")] if dialect == OTHER else []
+def registry(prefix: str) -> Table:
+    """Return the list of what was made."""
     return Table(
         f"{prefix}truthstore_schema",
         MetaData(),
@@ -264,54 +247,48 @@ def registry(prefix: str, dialect: str) -> Table:
         Column("fingerprint", String(16), primary_key=True),
         Column("number", Integer, nullable=False),
         Column("layout", Integer, nullable=False),
-        *once,
         mysql_engine="InnoDB",
         mariadb_engine="InnoDB",
     )
 
 
+def _registered(connection: Connection, collection: Collection[Any], listed: Table) -> Sequence[Any]:
+    if not inspect(connection).has_table(listed.name):
+        return []
+    rows = connection.execute(select(listed).where(listed.c.collection == collection.name)).all()
+    newest = max((row.layout for row in rows), default=LAYOUT)
+    if newest > LAYOUT:
+        raise StoreConfigError(
+            f"the tables of {collection.name} have layout {newest}, this library knows up to {LAYOUT}: upgrade truthstore",
+            collection=collection.name,
+        )
+    return rows
+
+
 def defined(connection: Connection, tables: Tables, prefix: str) -> Definition | None:
-    """What the database knows of a declaration; None if something must be made first.
+    """Return a declaration as the database knows it; None if something must be made first.
 
     Raises:
         StoreConfigError: a newer version of this library made the tables.
     """
-    collection = tables.collection
-    listed = registry(prefix, tables.dialect)
-    mine = select(listed.c.fingerprint, listed.c.number, listed.c.layout).where(listed.c.collection == collection.name)
-    try:
-        rows = connection.execute(mine).all()
-    except (OperationalError, ProgrammingError) as error:
-        if error.connection_invalidated:
-            raise
-        connection.rollback()
-        if not inspect(connection).has_table(listed.name):
-            return None
-        rows = connection.execute(mine).all()  # another process has just made it
-    for _, _, layout in rows:
-        if layout > LAYOUT:
-            raise StoreConfigError(
-                f"the tables of {collection.name} have layout {layout}, this library knows up to {LAYOUT}: upgrade truthstore",
-                collection=collection.name,
-            )
-    numbers = {fingerprint: number for fingerprint, number, layout in rows if layout == LAYOUT}
-    if collection.fingerprint not in numbers:
-        return None
-    return Definition(numbers[collection.fingerprint], len(numbers))
+    rows = _registered(connection, tables.collection, registry(prefix))
+    numbers = {row.fingerprint: row.number for row in rows if row.layout == LAYOUT}
+    number = numbers.get(tables.collection.fingerprint)
+    return None if number is None else Definition(number, len(numbers))
 
 
 def define(connection: Connection, tables: Tables, prefix: str) -> Definition:
-    """Makes or upgrades the tables of a collection, and registers its declaration; one process at a time."""
+    """Make or upgrade the tables of a collection, and register its declaration; one process at a time.
+
+    Raises:
+        StoreConfigError: a newer version made the tables, too many declarations are known, or the lock is taken.
+    """
     collection = tables.collection
-    listed = registry(prefix, tables.dialect)
+    listed = registry(prefix)
+    mine = listed.c.collection == collection.name
     with _locked(connection):
-        # On PostgreSQL, a SELECT from a table that is not there would end the transaction.
-        known = defined(connection, tables, prefix) if inspect(connection).has_table(listed.name) else None
-        if known is not None:
-            return known
         listed.create(connection, checkfirst=True)
-        mine = listed.c.collection == collection.name
-        rows = connection.execute(select(listed.c.fingerprint, listed.c.number, listed.c.layout).where(mine)).all()
+        rows = _registered(connection, collection, listed)
         for layout in range(min((row.layout for row in rows), default=LAYOUT), LAYOUT):
             STEPS[layout](connection, tables)
             connection.execute(update(listed).where(mine).values(layout=layout + 1))
@@ -323,16 +300,10 @@ def define(connection: Connection, tables: Tables, prefix: str) -> Definition:
                     collection=collection.name,
                 )
             tables.create(connection)
-            numbers[collection.fingerprint] = len(numbers)
-            connection.execute(
-                insert(listed).values(
-                    collection=collection.name,
-                    fingerprint=collection.fingerprint,
-                    number=numbers[collection.fingerprint],
-                    layout=LAYOUT,
-                )
-            )
-            if len(numbers) > 1:
+            number = numbers[collection.fingerprint] = len(numbers)
+            row = (collection.name, collection.fingerprint, number, LAYOUT)
+            connection.execute(insert(listed).values(row))
+            if number > 0:
                 _index_shapes(connection, tables)
         return Definition(numbers[collection.fingerprint], len(numbers))
 
@@ -346,7 +317,7 @@ def _index_names(connection: Connection, table: Table) -> set[str]:
 
 
 def _index_shapes(connection: Connection, tables: Tables) -> None:
-    """An index that finds rows of other declarations; needed only where there are several."""
+    """Make an index that finds rows of other declarations; needed only where there are several."""
     name = shortened(f"ix_{tables.main.name}_shape")
     if name not in _index_names(connection, tables.main):
         Index(name, tables.main.c.namespace, tables.main.c.shape).create(connection)
@@ -354,28 +325,18 @@ def _index_shapes(connection: Connection, tables: Tables) -> None:
 
 @contextmanager
 def _locked(connection: Connection) -> Generator[None]:
-    """Keeps every other process that makes tables out, in a transaction where the database has them for this."""
+    """Keep out every other process that makes tables, within a transaction, which on SQLite is the lock."""
     kind = connection.dialect.name
-    if kind == "sqlite":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    elif kind == "postgresql":
-        connection.exec_driver_sql("BEGIN")
+    if kind == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
-    elif connection.execute(select(func.get_lock(_lock_name(connection), LOCK_SECONDS))).scalar() != 1:
+    if kind in {"sqlite", "postgresql"}:
+        yield
+        return
+    name = f"truthstore:{connection.engine.url.database}"[:64]
+    if connection.execute(select(func.get_lock(name, LOCK_SECONDS))).scalar() != 1:
         raise StoreConfigError("another process has been making tables for a minute: try again, or look at it")
     try:
         yield
-    except BaseException:
-        if kind in {"sqlite", "postgresql"} and not connection.invalidated:
-            connection.exec_driver_sql("ROLLBACK")
-        raise
-    else:
-        if kind in {"sqlite", "postgresql"}:
-            connection.exec_driver_sql("COMMIT")
     finally:
-        if kind not in {"sqlite", "postgresql"} and not connection.invalidated:
-            connection.execute(select(func.release_lock(_lock_name(connection))))
-
-
-def _lock_name(connection: Connection) -> str:
-    return f"truthstore:{connection.engine.url.database}"[:64]
+        if not connection.invalidated:
+            connection.execute(select(func.release_lock(name)))

@@ -7,22 +7,16 @@ holds the index, so every operation is one statement or one transaction, whateve
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 
-from sqlalchemy import func, select
-
-from truthstore.backends.database.config import OTHER, DatabaseConfig, PoolingConfig
-from truthstore.backends.database.engine import PoolMetrics
+from truthstore.backends.database.config import DatabaseConfig, PoolingConfig
+from truthstore.backends.database.engine import PoolMetrics, execute, run
 from truthstore.backends.database.failures import AmbiguousError
 from truthstore.backends.database.fill import fill_fields, fill_words, refill
-from truthstore.backends.database.forks import Opened
-from truthstore.backends.database.pages import Wanted, batches, pages
 from truthstore.backends.database.pool import Database
-from truthstore.backends.database.portable import PortableTables, make_tables
-from truthstore.backends.database.portable_rows import PortableRows
-from truthstore.backends.database.query import aggregate_statement, condition, is_summed_up, partials
 from truthstore.backends.database.rows import Rows
-from truthstore.backends.database.schema import Tables, defined
+from truthstore.backends.database.schema import Tables, define, defined
 from truthstore.errors import (
     StoreBulkError,
     StoreConfigError,
@@ -34,6 +28,9 @@ from truthstore.errors import (
 from truthstore.items.results import RESULTS
 from truthstore.model.query import EVERYTHING
 from truthstore.model.record import ANY, NONE, Change, Condition, Expect, Options, Record
+from truthstore.storage.sql.compile import Statement, aggregate_statement, condition, partials
+from truthstore.storage.sql.dialect import MYSQL, POSTGRESQL, SQLITE
+from truthstore.storage.sql.paging import pages
 from truthstore.store.config import configure
 from truthstore.store.health import Health
 from truthstore.store.store import BaseStore
@@ -52,12 +49,13 @@ __all__ = ["DatabaseConfig", "DatabaseStore", "PoolMetrics", "PoolingConfig"]
 T = TypeVar("T")
 U = TypeVar("U")
 
+DIALECTS: Final = {dialect.kind: dialect for dialect in (SQLITE, POSTGRESQL, MYSQL)}
 # SQLite cannot add beyond 64 bits, PostgreSQL not beyond the greatest float; Python can.
 TOO_LARGE: Final = ("integer overflow", "out of range")
 
 
 class DatabaseStore(BaseStore[T]):
-    """Keeps items in a SQL database. Any number of threads, processes and machines may use it at once.
+    """A store in a SQL database. Any number of threads, processes and machines may use it at once.
 
     Args:
         config: the options, or
@@ -87,7 +85,6 @@ class DatabaseStore(BaseStore[T]):
         super().__init__(collection)
         self._settings = configure(DatabaseConfig, config, options, "DatabaseStore")
         self._database = Database(self._settings)
-        self._opened = Opened()
 
     @property
     def encoding(self) -> Encoding:
@@ -98,27 +95,27 @@ class DatabaseStore(BaseStore[T]):
         return f"DatabaseStore({self._database.shown!r}, {self._collection.name})"
 
     def initialize(self) -> None:
-        """Connects, and makes the tables if they are not there."""
+        """Connect, and make the tables if they are not there."""
         super().initialize()
         self._rows(self._collection)
 
     def _rows(self, collection: Collection[Any]) -> Rows:
-        """The rows of a collection, whose tables are made at the first use."""
+        """Return the rows of a collection, whose tables are made at the first use."""
         if self._lifecycle.closed:
             self._check()
         key = (collection.name, collection.fingerprint)
-        rows = self._opened.rows.get(key)
+        database = self._database
+        rows = database.rows.get(key)
         if rows is None:
-            with self._opened.lock:
-                rows = self._opened.rows.get(key) or self._prepare(collection)
-                self._opened.rows[key] = rows
+            with database.lock:
+                rows = database.rows.get(key) or self._prepare(collection)
+                database.rows[key] = rows
         return rows
 
     def _prepare(self, collection: Collection[Any]) -> Rows:
         settings = self._settings
-        portable = self._database.dialect == OTHER
         prefix = settings.table_prefix
-        tables = PortableTables(collection, prefix) if portable else Tables(collection, prefix, self._database.dialect)
+        tables = Tables(collection, prefix, DIALECTS[self._database.kind])
         definition = self._database.read(lambda connection: defined(connection, tables, prefix))
         if definition is None:
             if not settings.create_tables:
@@ -128,18 +125,16 @@ class DatabaseStore(BaseStore[T]):
                     backend=self.name,
                     collection=collection.name,
                 )
-            definition = self._database.prepare(lambda connection: make_tables(connection, tables, prefix))
-        if isinstance(tables, PortableTables):
-            return PortableRows(tables, definition, settings.space)
+            definition = self._database.prepare(lambda connection: define(connection, tables, prefix))
         return Rows(tables, definition, settings.space)
 
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> Record:
-        """Stores a record: a new id in one transaction, on PostgreSQL in one statement."""
+        """Store a record, in one transaction."""
         rows = self._rows(collection)
         doubt: list[bool] = []
-        created = isinstance(expect, Condition) and rows.creates and self._create(rows, record, doubt)
+        created = isinstance(expect, Condition) and self._create(rows, record, doubt)
         if not created:
             for error in self._write(rows, [record], expect, doubt).values():
                 raise error
@@ -148,35 +143,35 @@ class DatabaseStore(BaseStore[T]):
         return record.head()
 
     def _create(self, rows: Rows, record: Record, doubt: list[bool]) -> bool:
-        """Writes a record whose id is new; False if it is not."""
-        database = self._database
+        """Write a record whose id is new; return False if it is not."""
         try:
-            if database.dialect == "postgresql":
-                parameters = rows.create_parameters(record)
-                return database.run_alone(rows.create, parameters, lambda: doubt.append(True)) is not None
-            return database.write(lambda connection: rows.create_alone(connection, record), lambda: doubt.append(True))
+            return self._database.write(
+                lambda connection: rows.create(connection, record),
+                lambda: doubt.append(True),
+                alone=self._database.kind == "postgresql",
+            )
         except AmbiguousError as error:
-            raise _doubtful(rows, record.id) from error
+            raise rows.doubtful(record.id) from error
 
     def _write(self, rows: Rows, records: Sequence[Record], expect: Expect, doubt: list[bool]) -> dict[str, StoreError]:
-        """Writes records with different ids in one transaction; the errors of those that were refused."""
+        """Write records with different ids in one transaction; return the errors of those that were refused."""
         try:
             return self._database.write(
                 lambda connection: rows.write(connection, records, expect, in_doubt=bool(doubt)),
                 lambda: doubt.append(True),
             )
         except AmbiguousError as error:
-            return {record.id: _doubtful(rows, record.id, error) for record in records}
+            return {record.id: rows.doubtful(record.id, error) for record in records}
 
     def put_records(
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> list[Record]:
-        """Stores records in bulk statements, in one transaction; those with an id twice in a further one."""
+        """Store records by bulk statements, in one transaction; those with an id twice in a further one."""
         rows = self._rows(collection)
         failed: dict[str, Exception] = {}
         kept: list[Record] = []
         try:
-            for batch in batches(records):
+            for batch in _batches(records):
                 try:
                     refused = self._write(rows, batch, expect, [])
                 except StoreError as error:
@@ -195,16 +190,16 @@ class DatabaseStore(BaseStore[T]):
     def delete_record(
         self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> bool:
-        """Removes a record."""
+        """Remove a record."""
         return bool(self._delete([id], collection, expect))
 
     def delete_records(self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """Removes many records in one transaction."""
+        """Remove many records in one transaction."""
         return self._delete(list(dict.fromkeys(ids)), collection, ANY)
 
     def _delete(self, ids: Sequence[str], collection: Collection[Any], expect: Expect) -> list[str]:
         rows = self._rows(collection)
-        # What an attempt found and removed counts even if a later one finds it gone: the commit was in doubt.
+        # The ids that an attempt found and removed count even if a later one finds it gone: the commit was in doubt.
         attempted: set[str] = set()
         doubtful: set[str] = set()
 
@@ -231,17 +226,17 @@ class DatabaseStore(BaseStore[T]):
         return deleted
 
     def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
-        """The record with its body: one SELECT."""
+        """Return a record with its body: one SELECT."""
         rows = self._rows(collection)
         return self._one(rows, rows.get, id)
 
     def head_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
-        """The head of a record: one SELECT."""
+        """Return the head of a record: one SELECT."""
         rows = self._rows(collection)
         return self._one(rows, rows.head, id)
 
-    def _one(self, rows: Rows, statement: Any, id: str) -> Record:
-        row = self._database.read(lambda connection: connection.execute(statement, rows.at(id)).first())
+    def _one(self, rows: Rows, sql: str, id: str) -> Record:
+        row = self._database.read(lambda connection: execute(connection, sql, rows.at(id)).first())
         if row is None:
             raise StoreNotFoundError(rows.collection.name, id, backend=self.name)
         return rows.record(row)
@@ -249,7 +244,7 @@ class DatabaseStore(BaseStore[T]):
     def get_records(
         self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
     ) -> dict[str, Record]:
-        """The records that exist among these ids: one SELECT for a thousand."""
+        """Return the records that exist among these ids: one SELECT for a thousand."""
         query = EVERYTHING.replace(ids=ids, include_deleted=True, order_by="stored_at")
         found = {record.id: record for record in self.scan(query, collection=collection, bodies=True)}
         return {id: found[id] for id in ids if id in found}
@@ -257,86 +252,80 @@ class DatabaseStore(BaseStore[T]):
     def scan(
         self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
     ) -> Iterator[Record]:
-        """What a query finds, a page of 1,000 at a time, each one SELECT."""
+        """Return the records that a query finds, a page of 1,000 at a time, each one SELECT."""
         bound = query.bind(collection)
         rows = self._ready(bound)
-        return self._scan(rows, bound, "whole" if bodies else "heads")
+        pages = self._read_pages(rows, bound, rows.whole if bodies else rows.heads)
+        return (rows.record(row) for page in pages for row in page)
 
-    def _scan(self, rows: Rows, bound: BoundQuery, wanted: Wanted) -> Iterator[Record]:
-        for page in pages(self._database, rows, bound, wanted):
-            for row in page:
-                yield rows.record(row)
+    def _read_pages(self, rows: Rows, bound: BoundQuery, columns: str) -> Iterator[list[Sequence[Any]]]:
+        return pages(bound, rows, columns, self._all)
+
+    def _all(self, statement: Statement) -> list[Any]:
+        return self._database.read(lambda connection: list(run(connection, statement)))
 
     def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """Ids of what a query finds, without the rest of their rows."""
+        """Return the ids that a query finds, without the rest of their rows."""
         bound = query.bind(collection)
         rows = self._ready(bound)
-        return [row[0] for page in pages(self._database, rows, bound, "ids") for row in page]
+        return [row[0] for page in self._read_pages(rows, bound, rows.names["id"]) for row in page]
 
     def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
-        """How many records fulfil the conditions of a query."""
+        """Return how many records fulfil the conditions of a query."""
         bound = query.bind(collection)
         rows = self._ready(bound)
-
-        def build(query: BoundQuery, _: Any) -> Any:
-            where = condition(query, rows.tables, rows.space)
-            return select(func.count()).select_from(rows.tables.main).where(where)
-
-        statement, values = rows.templates.statement("count", bound, None, build)
-        return int(self._database.read(lambda connection: connection.execute(statement, values).scalar_one()))
+        where, parameters = condition(bound, rows)
+        (row,) = self._all(Statement(f"SELECT count(*) FROM {rows.name} WHERE {where}", parameters))
+        return int(row[0])
 
     def aggregate_records(
         self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
     ) -> list[Row]:
-        """Figures in SQL."""
+        """Compute figures in SQL."""
         bound = query.bind(collection)
         rows = self._ready(bound)
-        statement = aggregate_statement(bound, aggregation, rows.tables, rows.space)
-        if not is_summed_up(aggregation, rows.tables.dialect):
-            return super().aggregate_records(query, aggregation, collection=collection, options=options)
         try:
-            groups = self._database.read(lambda connection: connection.execute(statement).all())
+            groups = self._all(aggregate_statement(bound, aggregation, rows))
         except StoreReadError as error:
-            # What other databases say of a sum beyond their numbers is not known: if that was not it, this fails as well.
-            if rows.tables.dialect != OTHER and not any(text in str(error) for text in TOO_LARGE):
+            if not any(text in str(error) for text in TOO_LARGE):
                 raise
             return super().aggregate_records(query, aggregation, collection=collection, options=options)
-        return aggregation.rows(partials(aggregation, bound, groups))
+        return aggregation.rows(partials(aggregation, bound, rows, groups))
 
-    # Fields that were declared anew, and words.
+    # Fields that were declared later, and words.
 
     def _ready(self, bound: BoundQuery) -> Rows:
-        """The rows of a collection, after what a query needs was filled in."""
+        """Return the rows of a collection, after what a query needs was filled in."""
         rows = self._rows(bound.collection)
         if rows.definition.lacking:
             fill_fields(self._database, rows)
-        if bound.words and self._database.dialect == "sqlite":
+        if bound.words and rows.tables.words:
             fill_words(self._database, rows)
         return rows
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
-        """On SQLite, indexes the words of what was saved since the last query that asked for words."""
+        """On SQLite, index the words of what was saved since the last query that asked for words."""
         done = super().maintain(budget)
         rows = self._rows(self._collection)
-        if rows.tables.has_words and self._database.dialect == "sqlite":
+        if rows.tables.words:
             done["words_indexed"] = fill_words(self._database, rows, budget)
         return done
 
     def rebuild_index(self) -> int:
-        """Fills the declared fields and words of every item anew from its body, and returns how many items there are."""
+        """Fill the declared fields and words of every item from its body, and return how many items there are."""
         super().rebuild_index()
         rows = self._rows(self._collection)
-        refill(self._database, rows, (rows.tables.space == rows.space,))
+        refill(self._database, rows, Statement("namespace = ?", [rows.space]))
         return self.count_records(EVERYTHING, collection=self._collection)
 
     @property
     def is_healthy(self) -> bool:
-        """Whether the database answers; without `enable_health_checks`, whether it did when last asked."""
+        """Say whether the database answers; without `enable_health_checks`, whether it did when last asked."""
         if self._lifecycle.closed:
             return False
         if self._settings.connections.enable_health_checks:
             try:
-                self._database.read(lambda connection: connection.execute(select(1)).first())
+                self._all(Statement("SELECT 1"))
             except StoreError:
                 return False
         return self._database.healthy
@@ -347,22 +336,19 @@ class DatabaseStore(BaseStore[T]):
         return self._database.metrics()
 
     def get_pool_status(self) -> dict[str, Any]:
-        """The same as a dict, with the URL and whether the database could be reached last."""
-        figures = self._database.metrics()
-        names = figures.__dataclass_fields__
-        status = {name: getattr(figures, name) for name in names}
-        return {"url": self._database.shown, "healthy": self._database.healthy, **status}
+        """Return the same as a dict, with the URL and whether the database could be reached last."""
+        return {"url": self._database.shown, "healthy": self._database.healthy, **asdict(self._database.metrics())}
 
     def recycle_connections(self) -> int:
-        """Closes connections that wait to be used, so that new ones are opened; returns how many there were."""
+        """Close idle connections, so that new ones are opened; return how many there were."""
         self._check()
         return self._database.recycle()
 
     def execute_with_retry(self, operation: Callable[[Connection], U]) -> U:
-        """Runs statements of one's own in a transaction, and all of them again after a failure that passes.
+        """Run statements of your own in a transaction, and all of them again after a transient failure.
 
         Args:
-            operation: is given a SQLAlchemy connection. It must be safe to repeat.
+            operation: takes a SQLAlchemy connection. It must be safe to repeat.
 
         Raises:
             StoreConnectionError: the database cannot be reached.
@@ -379,7 +365,7 @@ class DatabaseStore(BaseStore[T]):
             ) from error
 
     def health_check(self) -> Health:
-        """Whether the store can be used, and if not, why and what to do, without a password."""
+        """Say whether the store can be used, and if not, why and what to do, without a password."""
         health = super().health_check()
         if self._lifecycle.closed:
             return health
@@ -390,17 +376,22 @@ class DatabaseStore(BaseStore[T]):
         return Health(healthy=health.healthy, backend=health.backend, message=health.message, details=details)
 
     def stats(self) -> dict[str, Any]:
-        """Figures about the store, and the labels of its configuration."""
+        """Return figures about the store, and the labels of its configuration."""
         return {**super().stats(), "metadata": dict(self._settings.metadata)}
 
     def close(self) -> None:
-        """Closes the connections of this process."""
+        """Close the connections of this process."""
         super().close()
         self._database.close()
 
 
-def _doubtful(rows: Rows, id: str, cause: Exception | None = None) -> StoreWriteError:
-    """The error for a write of which nobody can say whether it happened: the connection is to blame, not the item."""
-    error = rows.doubtful(id, cause)
-    error.store_trouble = True
-    return error
+def _batches(records: Sequence[Record]) -> Iterator[list[Record]]:
+    """Return records in order, in batches in which no id occurs twice."""
+    batch: dict[str, Record] = {}
+    for record in records:
+        if record.id in batch:
+            yield list(batch.values())
+            batch = {}
+        batch[record.id] = record
+    if batch:
+        yield list(batch.values())

@@ -19,17 +19,9 @@ from truthstore.errors import StoreConfigError, StoreCorruptError
 from truthstore.model.collection import Collection
 from truthstore.model.record import Condition, Expect, Record
 from truthstore.storage.catalog.connections import VERSION, Connections
-from truthstore.storage.catalog.table import Committed, Location, Put, Table, as_location
-from truthstore.storage.sql.compile import (
-    aggregate_statement,
-    column,
-    condition,
-    page_statements,
-    partials,
-    tag_term,
-    word_kind,
-    word_term,
-)
+from truthstore.storage.catalog.table import Committed, Location, Put, Table, as_location, tag_term
+from truthstore.storage.sql.compile import Statement, aggregate_statement, condition, partials
+from truthstore.storage.sql.paging import PAGE, pages
 from truthstore.store.records import conflict
 
 if TYPE_CHECKING:
@@ -39,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Catalog", "Committed", "Location", "Put"]
 
-PAGE: Final = 1_000
 BACKFILL_LIMIT: Final = 10_000
 UNREAD: Final = ""
 """Stands among the postings for the words of an item that could not be read; no word is empty."""
@@ -189,62 +180,45 @@ class Catalog(Connections):
         return as_location(rows[0]) if rows else None
 
     def locations(self, bound: BoundQuery) -> Iterator[list[Location]]:
-        """Where what a query finds lies, in its order, a page at a time."""
+        """Read the locations of the items that a query finds, in its order, a page at a time."""
         for page in self._pages(bound, "id, revision, deleted, name"):
             yield [as_location(row) for row in page]
 
     def heads(self, bound: BoundQuery) -> Iterator[list[Record]]:
-        """Heads of what a query finds, in its order, a page at a time."""
+        """Read the heads of the items that a query finds, in its order, a page at a time."""
         table = self._table(bound.collection)
         for page in self._pages(bound, table.heads):
-            yield [table.head(row[:-1]) for row in page]
+            yield [table.head(row) for row in page]
 
     def ids(self, bound: BoundQuery) -> list[str]:
-        """Ids of what a query finds, in its order."""
+        """Return the ids that a query finds, in its order."""
         return [row[0] for page in self._pages(bound, "id") for row in page]
 
-    def _pages(self, bound: BoundQuery, columns: str) -> Iterator[list[tuple[Any, ...]]]:
-        """Rows with these columns, of which the id is the first, and with the value that the order goes by."""
-        table = self._complete(bound)
-        left = bound.limit
-        order = column(bound.collection, bound.order)
-        start = bound.start
-        offset = bound.offset
-        while left is None or left > 0:
-            wanted = PAGE if left is None else min(PAGE, left)
-            # The value that the order goes by comes last, so that the next page can start after it.
-            rows: list[tuple[Any, ...]] = []
-            for sql, parameters in page_statements(bound, f"{columns}, {order}", table.name, table.postings, start):
-                limits = f" LIMIT {wanted - len(rows)}" + (f" OFFSET {offset}" if offset else "")
-                rows.extend(self._read(sql + limits, parameters))
-                if len(rows) == wanted:
-                    break
-            if rows:
-                yield rows
-            if len(rows) < wanted:
-                return
-            left = None if left is None else left - len(rows)
-            start = (rows[-1][-1], rows[-1][0])
-            offset = 0
+    def _pages(self, bound: BoundQuery, columns: str) -> Iterator[list[Sequence[Any]]]:
+        """Read rows with these columns, of which the id is the first."""
+        return pages(bound, self._complete(bound), columns, self._select)
+
+    def _select(self, statement: Statement) -> list[tuple[Any, ...]]:
+        return self._read(statement.sql, statement.parameters)
 
     def count(self, bound: BoundQuery) -> int:
-        """How many items fulfil the conditions of a query."""
+        """Return how many items fulfil the conditions of a query."""
         table = self._complete(bound)
-        sql, parameters = condition(bound, table.postings)
+        sql, parameters = condition(bound, table)
         return int(self._read(f"SELECT count(*) FROM {table.name} WHERE {sql}", parameters)[0][0])
 
     def aggregate(self, bound: BoundQuery, aggregation: Aggregation) -> list[Row]:
-        """Figures over what fulfils the conditions of a query.
+        """Compute figures over the items that fulfil the conditions of a query.
 
         Raises:
             sqlite3.OperationalError: a sum does not fit 64 bits.
         """
         table = self._complete(bound)
-        sql, parameters = aggregate_statement(bound, aggregation, table.name, table.postings)
-        return aggregation.rows(partials(aggregation, bound, self._read(sql, parameters)))
+        sql, parameters = aggregate_statement(bound, aggregation, table)
+        return aggregation.rows(partials(aggregation, bound, table, self._read(sql, parameters)))
 
     def _complete(self, bound: BoundQuery) -> Table:
-        """The table, after everything that the query needs was copied into it."""
+        """Return the table, after everything that the query needs was copied into it."""
         table = self._table(bound.collection)
         name = table.collection.name
         definitions = self._read("SELECT number, mark, columns FROM definitions WHERE collection = ?", (name,))
@@ -259,12 +233,12 @@ class Catalog(Connections):
         if bound.tags:
             self._post(table, "tags", self._tag_terms)
         if bound.words:
-            self._post(table, word_kind(table.collection), self._word_terms)
+            self._post(table, table.word_kind, self._word_terms)
             self._read_unread(table, bound)
         return table
 
     def _backfill(self, table: Table, mark: int, lacking: Sequence[int]) -> None:
-        """Fills the columns of this definition in rows that processes with other ones wrote."""
+        """Fill the columns of this definition in rows that processes with other ones wrote."""
         where = f"FROM {table.name} WHERE seq > ? AND shape IN ({','.join('?' * len(lacking))})"
         (top, waiting) = self._read(f"SELECT max(seq), count(*) {where}", (mark, *lacking))[0]
         if not waiting:
@@ -309,36 +283,36 @@ class Catalog(Connections):
                     text = self._text_of(table, as_location(row[1:5]))
                 except StoreCorruptError:
                     # A damaged item keeps no query from the others; one that might find it asks again and raises.
-                    found.append((word_term(table.collection, UNREAD), seq))
+                    found.append((table.word_term(UNREAD), seq))
                     continue
-            found.extend((word_term(table.collection, word), seq) for word in text.split())
+            found.extend((table.word_term(word), seq) for word in text.split())
         return found
 
     def _text_of(self, table: Table, location: Location) -> str:
-        """The words of an item; none if it was replaced meanwhile."""
+        """Return the words of an item; none if it was replaced meanwhile."""
         records = self._bodies(table.collection, [location])
         return next((record.meta.text for record in records if record.revision == location.revision), "")
 
     def _read_unread(self, table: Table, bound: BoundQuery) -> None:
-        """Looks again at damaged items that fulfil all other conditions of a query.
+        """Look again at damaged items that fulfil all other conditions of a query.
 
         Raises:
             StoreCorruptError: one is damaged still.
         """
-        unread = word_term(table.collection, UNREAD)
+        unread = table.word_term(UNREAD)
         if not self._read(f"SELECT 1 FROM {table.postings} WHERE term = ? LIMIT 1", (unread,)):
             return
-        sql, parameters = condition(bound, table.postings, [UNREAD])
+        sql, parameters = condition(bound, table, [UNREAD])
         rows = self._read(f"SELECT seq, id, revision, deleted, name FROM {table.name} WHERE {sql}", parameters)
         texts = [(row[0], self._text_of(table, as_location(row[1:5]))) for row in rows]
         with self._transaction() as connection:
             for seq, text in texts:
                 connection.execute(f"DELETE FROM {table.postings} WHERE term = ? AND item = ?", (unread, seq))
-                terms = [(word_term(table.collection, word), seq) for word in text.split()]
+                terms = [(table.word_term(word), seq) for word in text.split()]
                 connection.executemany(f"INSERT OR IGNORE INTO {table.postings} VALUES (?, ?)", terms)
 
     def _post(self, table: Table, kind: str, terms: Callable[[Table, int, int], list[tuple[str, int]]]) -> None:
-        """Copies tags or words of the rows past the watermark into the postings, and moves the watermark."""
+        """Copy tags or words of the rows past the watermark into the postings, and moves the watermark."""
         name = table.collection.name
         watermark = "SELECT ifnull(max(mark), 0) FROM marks WHERE collection = ? AND kind = ?"
         while True:
@@ -354,7 +328,7 @@ class Catalog(Connections):
                     connection.execute("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", (name, kind, top))
 
     def forget(self, collection: Collection[Any], until: Callable[[], bool]) -> int:
-        """Removes postings that belong to no row any more, some thousands at a time, and returns how many.
+        """Remove postings that belong to no row any more, some thousands at a time, and return how many.
 
         Args:
             collection: whose postings.

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from truthstore.model.query import HEAD_FIELDS
 from truthstore.model.record import NO_ANNOTATIONS, Meta, Record
-from truthstore.storage.sql.compile import SQL_TYPES, column, quoted
+from truthstore.storage.sql.compile import Source, Statement, contained
+from truthstore.storage.sql.dialect import CATALOG
 
 if TYPE_CHECKING:
     from truthstore.errors import StoreConflictError
     from truthstore.model.collection import Collection
     from truthstore.model.record import FieldValue
 
-__all__ = ["Committed", "Location", "Put", "Table", "as_location"]
+__all__ = ["Committed", "Location", "Put", "Table", "as_location", "tag_term"]
+
+SQL_TYPES: Final = {str: "TEXT", int: "INTEGER", bool: "INTEGER", float: "REAL", datetime: "INTEGER"}
 
 _to_json: Final = msgspec.json.Encoder().encode
 _from_json: Final = msgspec.json.decode
@@ -45,8 +51,19 @@ class Committed(NamedTuple):
     refused: dict[str, StoreConflictError]
 
 
-class Table:
-    """The SQL of one collection, and the number of the definition under which this process writes."""
+def tag_term(key: str, value: str) -> str:
+    """Return a tag as it stands in the postings; U+0000 is not allowed in tags."""
+    return f"t{key}\0{value}"
+
+
+class Table(Source):
+    """The SQL of one collection, and the number of the definition under which this process writes.
+
+    Args:
+        collection: the collection.
+        number: the number of its definition.
+        words: keep the words of every item in its row.
+    """
 
     __slots__ = (
         "booleans",
@@ -55,10 +72,9 @@ class Table:
         "fields",
         "heads",
         "insert",
-        "name",
         "number",
         "postings",
-        "upsert",
+        "word_kind",
         "words",
     )
 
@@ -66,9 +82,19 @@ class Table:
         self.collection = collection
         self.number = number
         self.words = words
-        self.name = quoted(f"c_{collection.name}")
-        self.postings = quoted(f"p_{collection.name}")
-        self.columns = [column(collection, field) for field in collection.fields]
+        self.dialect = CATALOG
+        self.name = CATALOG.quoted(f"c_{collection.name}")
+        self.postings = CATALOG.quoted(f"p_{collection.name}")
+        # A column names type and path too: declared otherwise, a field is another column.
+        declared = {
+            name: CATALOG.quoted(f"{name}:{field.type.__name__}:{field.path}")
+            for name, field in collection.fields.items()
+        }
+        self.names = {**declared, **{name: name for name in HEAD_FIELDS}}
+        self.beginnings = {}
+        # Collections that declare other text fields have postings of their own.
+        self.word_kind = f"w{zlib.crc32(repr(collection.text).encode()):08x}"
+        self.columns = list(declared.values())
         self.fields = tuple(collection.fields)
         self.booleans = [name for name, field in collection.fields.items() if field.type is bool]
         listed = ["seq", "id", "revision", "stored_at", "size", "deleted", "name", "tags", "text", "extra", "shape"]
@@ -83,8 +109,27 @@ class Table:
         )
         self.heads = ", ".join(["id, revision, stored_at, size, deleted, tags, extra", *self.columns])
 
+    def word_term(self, word: str) -> str:
+        """Return a word as it stands in the postings."""
+        return self.word_kind + word
+
+    def with_ids(self, ids: Iterable[str]) -> Statement:
+        """Return the condition that a row has one of some ids."""
+        return contained(CATALOG, "id", list(ids))
+
+    def with_tag(self, name: str, value: str) -> Statement:
+        """Return the condition that a row has a tag."""
+        return self._posted(tag_term(name, value))
+
+    def with_words(self, words: Sequence[str]) -> Iterator[Statement]:
+        """Return the conditions that a row has all of some words."""
+        return (self._posted(self.word_term(word)) for word in words)
+
+    def _posted(self, term: str) -> Statement:
+        return Statement(f"seq IN (SELECT item FROM {self.postings} WHERE term = ?)", [term])
+
     def make(self, connection: sqlite3.Connection) -> None:
-        """Makes the table, its postings, and what is lacking of columns and indexes."""
+        """Make the table, its postings, and what is lacking of columns and indexes."""
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS {self.name} (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,"
             " revision TEXT NOT NULL, stored_at INTEGER NOT NULL, size INTEGER NOT NULL, deleted INTEGER NOT NULL,"
@@ -96,25 +141,25 @@ class Table:
         )
         # A number is never given twice, so that what was read of a row is not taken for what was written in its place.
         connection.execute(
-            f"CREATE TRIGGER IF NOT EXISTS {quoted(f'gone_{self.collection.name}')} AFTER DELETE ON {self.name}"
+            f"CREATE TRIGGER IF NOT EXISTS {CATALOG.quoted(f'gone_{self.collection.name}')} AFTER DELETE ON {self.name}"
             f" WHEN OLD.seq > ifnull((SELECT max(seq) FROM {self.name}), 0) BEGIN"
             f" INSERT INTO marks VALUES ('{self.collection.name}', 'gone', OLD.seq)"
             " ON CONFLICT (collection, kind) DO UPDATE SET mark = max(mark, excluded.mark); END"
         )
-        present = {quoted(row[1]) for row in connection.execute(f"PRAGMA table_info({self.name})")}
+        present = {CATALOG.quoted(row[1]) for row in connection.execute(f"PRAGMA table_info({self.name})")}
         for name, field in self.collection.fields.items():
-            added = column(self.collection, name)
+            added = self.names[name]
             if added not in present:
                 connection.execute(f"ALTER TABLE {self.name} ADD COLUMN {added} {SQL_TYPES[field.type]}")
         time = self.collection.time or "stored_at"
         for lookup in [(), *self.collection.lookups]:
             # With id and deleted it holds all that a query of ids needs, in the order that it asks for.
-            columns = [column(self.collection, name) for name in dict.fromkeys([*lookup, time])] + ["id", "deleted"]
-            index = quoted(f"i_{self.collection.name}_{'_'.join(columns)}".replace('"', ""))
+            columns = [self.names[name] for name in dict.fromkeys([*lookup, time])] + ["id", "deleted"]
+            index = CATALOG.quoted(f"i_{self.collection.name}_{'_'.join(columns)}".replace('"', ""))
             connection.execute(f"CREATE INDEX IF NOT EXISTS {index} ON {self.name} ({', '.join(columns)})")
 
     def row(self, put: Put, number: int = 0) -> tuple[Any, ...]:
-        """The parameters of an insert; `number` is that of the definition that the fields follow, if another one."""
+        """Return the parameters of an insert; `number` is that of the definition that the fields follow, if another one."""
         record, name = put
         meta = record.meta
         fields = meta.fields
@@ -138,8 +183,8 @@ class Table:
             *map(fields.get, self.fields),
         )
 
-    def head(self, row: tuple[Any, ...]) -> Record:
-        """A head from the columns of `heads`."""
+    def head(self, row: Sequence[Any]) -> Record:
+        """Return a head from the columns of `heads`."""
         id, revision, stored_at, size, deleted, tags, extra, *values = row
         encoding: str = "json"
         encodings: tuple[str, ...] = ()
@@ -167,5 +212,5 @@ class Table:
 
 
 def as_location(row: Sequence[Any]) -> Location:
-    """A location from the columns id, revision, deleted, name."""
+    """Return a location from the columns id, revision, deleted, name."""
     return Location(row[0], row[1], bool(row[2]), row[3])

@@ -1,0 +1,112 @@
+"""Read what a query finds a page at a time, each page after the last row of the one before (keyset paging)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from truthstore.storage.sql.compile import INDEXED, Source, Statement, condition
+
+if TYPE_CHECKING:
+    from truthstore.model.query import BoundQuery
+
+__all__ = ["PAGE", "Start", "page", "pages", "ranges"]
+
+PAGE: Final = 1_000
+NEVER_NULL: Final = frozenset({"id", "size", "stored_at"})
+
+Start: TypeAlias = tuple[Any, str] | None
+"""The value, as the database keeps it, and the id after which a page starts."""
+
+
+def pages(
+    bound: BoundQuery, source: Source, columns: str, read: Callable[[Statement], list[Any]]
+) -> Iterator[list[Sequence[Any]]]:
+    """Read the rows that a query finds, in its order. Between two pages nothing is held.
+
+    Args:
+        bound: the query.
+        source: the table.
+        columns: the columns wanted, as SQL lists them, ``id`` first.
+        read: runs a statement and returns its rows.
+    """
+    left, offset, start = bound.limit, bound.offset, _start(bound, source)
+    goes_on = left is None or left > PAGE
+    if goes_on:
+        # The value that the order goes by comes last, so that the next page can start after it.
+        columns = f"{columns}, {source.names[bound.order]}"
+    while left is None or left > 0:
+        wanted = PAGE if left is None else min(PAGE, left)
+        found: list[Any] = []
+        for where in ranges(bound, source, start):
+            found.extend(read(page(bound, source, columns, where, wanted - len(found), offset)))
+            if len(found) == wanted:
+                break
+        if found:
+            yield [row[:-1] for row in found] if goes_on else found
+        if len(found) < wanted:
+            return
+        left = None if left is None else left - wanted
+        start = (found[-1][-1], found[-1][0])
+        offset = 0
+
+
+def _start(bound: BoundQuery, source: Source) -> Start:
+    if bound.start is None:
+        return None
+    value, id = bound.start
+    write = source.dialect.write.get(bound.field(bound.order).type)
+    return (write(value) if write and value is not None else value), id
+
+
+def ranges(bound: BoundQuery, source: Source, start: Start) -> Iterator[Statement]:
+    """Compile the conditions that, one after the other, hold for all rows after a start.
+
+    There are two where the order passes from values to NULLs, so that each is one range of an index.
+    """
+    where, parameters = condition(bound, source)
+    if start is None:
+        yield Statement(where, parameters)
+        return
+    field, id = source.names[bound.order], source.names["id"]
+    ascending = bound.ascending
+    beyond = ">" if ascending else "<"
+    value, last = start
+    if bound.order == "id":
+        if "id" in source.beginnings:
+            where, parameters = f"{where} AND {source.beginnings['id']} {beyond}= ?", [*parameters, last[:INDEXED]]
+        yield Statement(f"{where} AND {id} {beyond} ?", [*parameters, last])
+    elif value is None:
+        yield Statement(f"{where} AND {field} IS NULL AND {id} {beyond} ?", [*parameters, last])
+        if ascending:
+            yield Statement(f"{where} AND {field} IS NOT NULL", parameters)
+    else:
+        yield Statement(
+            f"{where} AND {field} {beyond}= ? AND ({field} {beyond} ? OR {id} {beyond} ?)",
+            [*parameters, value, value, last],
+        )
+        if not ascending and bound.order not in NEVER_NULL:
+            yield Statement(f"{where} AND {field} IS NULL", parameters)
+
+
+def page(bound: BoundQuery, source: Source, columns: str, where: Statement, limit: int, offset: int) -> Statement:
+    """Compile the SELECT of at most `limit` rows for which a condition holds, in the query's order."""
+    dialect, id = source.dialect, source.names["id"]
+    direction, nulls = ("ASC", dialect.null_first) if bound.ascending else ("DESC", dialect.null_last)
+    if bound.order == "id":
+        # Ids in the order of their beginnings are nearly in order, and the beginnings are in an index.
+        first, nulls = source.beginnings.get("id", id), ""
+    else:
+        first = source.names[bound.order]
+    order = f"{first} {direction}{nulls}" + (f", {id} {direction}" if first != id else "")
+    sql, parameters = where
+    if dialect.ends_first:
+        end = (
+            f"(SELECT {first} FROM {source.name} WHERE {sql} ORDER BY {first} {direction} LIMIT 1"
+            f" OFFSET {offset + limit - 1})"
+        )
+        near = f"{first} <= {end} OR {first} IS NULL" if bound.ascending else f"{first} >= {end}"
+        sql, parameters = f"{sql} AND ({near} OR {end} IS NULL)", [*parameters, *parameters, *parameters]
+    # Numbers are part of the text, so that PostgreSQL's plan for all values knows them.
+    limits = f" LIMIT {limit} OFFSET {offset}" if offset else f" LIMIT {limit}"
+    return Statement(f"SELECT {columns} FROM {source.name} WHERE {sql} ORDER BY {order}{limits}", parameters)
