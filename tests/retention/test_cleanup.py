@@ -47,7 +47,7 @@ from truthstore.retention.schedule import is_due
 from truthstore.testing import SAMPLES, FaultyBlobs, ManualClock, Sample, SimulatedCrashError
 from truthstore.testing.suite.concurrency import at_once
 from truthstore.versioning import VersionedStore
-from truthstore.versioning.history import versions_of
+from truthstore.versioning.meta import versions_of
 
 NOW = datetime.now(UTC)
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.crash.processes import at_once as processes_at_once
+from tests.doubles import LateAnswer
 from tests.stacks.backends import Backend, backend, parameters
 from truthstore import BaseStore, Collection, Record, StoreQuery, WrapperStore
 from truthstore.backends.filesystem import FileSystemStore
@@ -18,7 +19,7 @@ from truthstore.backends.memory import MemoryBlobs, MemoryStore
 from truthstore.testing import SAMPLES, Sample
 from truthstore.testing.suite.concurrency import at_once
 from truthstore.versioning import VersionedStore, VersionInfo, VersionNotFoundError
-from truthstore.versioning.history import versions_of
+from truthstore.versioning.meta import versions_of
 
 THREADS = 10
 PROCESSES = 4
@@ -103,20 +104,6 @@ def test_all_versions_go_when_asked_and_only_then(places: Backend):
         assert store.save_version(Sample("a", count=9)).version == 1
 
 
-class LateAnswer(WrapperStore[Any]):
-    """Other writers come between a write and its answer."""
-
-    def __init__(self, base: BaseStore[Any], meanwhile: Callable[[], object]) -> None:
-        super().__init__(base)
-        self.meanwhile: list[Callable[[], object]] = [meanwhile]
-
-    def put_record(self, record: Record, *, collection: Collection[Any], **options: Any) -> Record:
-        stored = super().put_record(record, collection=collection, **options)
-        while self.meanwhile:
-            self.meanwhile.pop()()
-        return stored
-
-
 def test_a_first_version_that_was_replaced_at_once_knows_its_number():
     blobs = MemoryBlobs()
     other = VersionedStore[Any](MemoryStore(collection=SAMPLES, blobs=blobs))
@@ -161,7 +148,7 @@ def test_who_finds_a_copy_lets_its_maker_go_first(tmp_path: Path, monkeypatch: p
     with VersionedStore[Any](base()) as store:
         store.save(Sample("a", count=1))
     refused, replaced = threading.Event(), threading.Event()
-    monkeypatch.setattr("truthstore.versioning.writing.time.sleep", lambda _: replaced.wait(10))
+    monkeypatch.setattr("truthstore.versioning.writer.time.sleep", lambda _: replaced.wait(10))
     late = Watched(base(), lambda: None, refused.set)
     second = threading.Thread(target=lambda: VersionedStore[Any](late).save(Sample("a", count=3)))
 

@@ -37,7 +37,7 @@ from truthstore.versioning import (
 )
 from truthstore.versioning.base import VersionDiff, VersionInfo
 from truthstore.versioning.diff import differences
-from truthstore.versioning.history import version_id, versions_of
+from truthstore.versioning.meta import version_id, versions_of
 from truthstore.versioning.strategies import IncrementalStrategy, SemanticStrategy, TimestampStrategy
 
 
@@ -556,7 +556,7 @@ def test_a_checksum_is_named_by_four_characters_that_no_other_has(reopen):
 
 
 def test_a_beginning_that_several_checksums_share_names_none(reopen, monkeypatch):
-    monkeypatch.setattr("truthstore.versioning.past.SHORTEST_CHECKSUM", 1)
+    monkeypatch.setattr("truthstore.versioning.reader.SHORTEST_CHECKSUM", 1)
     store = reopen(mode="git_like")
     store.save_many(Sample("a", count=count) for count in range(40))
     letters = [info.checksum[0] for info in store.get_version_history("a")]

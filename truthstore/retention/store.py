@@ -13,13 +13,13 @@ from truthstore.errors import StoreConfigError
 from truthstore.model.fields import check_id
 from truthstore.model.query import StoreQuery
 from truthstore.model.record import ANY, NONE, Expect, Options, Record
+from truthstore.retention.apply import Cleaning, quarantine_of
 from truthstore.retention.base import (
     RetentionAction,
     RetentionConfig,
     RetentionPolicy,
     RetentionResult,
 )
-from truthstore.retention.cleaning import Cleaning, quarantine_of
 from truthstore.retention.planning import make_plan
 from truthstore.retention.schedule import Timetable
 from truthstore.store.config import configure

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from truthstore.errors import StoreWriteError
 from truthstore.model.fields import check_string
 from truthstore.model.record import NONE, Options
-from truthstore.versioning.history import plain_metadata
+from truthstore.versioning.meta import plain_metadata
 
 if TYPE_CHECKING:
     from truthstore.versioning.base import VersioningConfig

@@ -19,12 +19,12 @@ from truthstore.store.config import configure
 from truthstore.store.wrapper import WrapperStore
 from truthstore.versioning.base import VersionDiff, VersionInfo, VersioningConfig, VersioningMode, VersionNotFoundError
 from truthstore.versioning.diff import differences
-from truthstore.versioning.history import KEY, versions_of
+from truthstore.versioning.meta import KEY, versions_of
 from truthstore.versioning.options import DELETE, GET, SAVE, take_delete, take_save, take_version
-from truthstore.versioning.past import Past
+from truthstore.versioning.reader import Past
 from truthstore.versioning.strategies import get_strategy
 from truthstore.versioning.turns import Turns
-from truthstore.versioning.writing import Writing
+from truthstore.versioning.writer import Writing
 
 if TYPE_CHECKING:
     from truthstore.model.aggregate import Aggregation, Row

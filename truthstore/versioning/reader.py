@@ -12,7 +12,7 @@ from truthstore.errors import StoreCorruptError, StoreNotFoundError
 from truthstore.model.query import StoreQuery
 from truthstore.model.record import NONE, Options, Record
 from truthstore.versioning.base import VersionInfo, VersionNotFoundError
-from truthstore.versioning.history import (
+from truthstore.versioning.meta import (
     ITEM,
     NUMBER,
     Stamp,

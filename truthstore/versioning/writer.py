@@ -29,7 +29,7 @@ from truthstore.model.query import StoreQuery
 from truthstore.model.record import ABSENT, ANY, NONE, Expect, Options, Record
 from truthstore.store.records import conflict
 from truthstore.versioning.diff import changed_parts
-from truthstore.versioning.history import (
+from truthstore.versioning.meta import (
     Stamp,
     as_version,
     copy_of,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from truthstore.store.store import BaseStore
     from truthstore.versioning.base import VersioningConfig
     from truthstore.versioning.options import Saying
-    from truthstore.versioning.past import Past
+    from truthstore.versioning.reader import Past
     from truthstore.versioning.strategies import VersioningStrategy
 
 __all__ = ["Writing"]

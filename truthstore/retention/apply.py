@@ -24,7 +24,7 @@ from truthstore.model.collection import Collection, Derivation
 from truthstore.model.query import StoreQuery
 from truthstore.model.record import ABSENT, NONE, Meta, Options, Record
 from truthstore.retention.base import RetentionAction, RetentionResult
-from truthstore.versioning.history import ITEM, versions_of
+from truthstore.versioning.meta import ITEM, versions_of
 
 if TYPE_CHECKING:
     from truthstore.retention.plan import PlannedItem, RetentionPlan
