@@ -47,7 +47,7 @@ from truthstore.retention.schedule import is_due
 from truthstore.testing import SAMPLES, FaultyBlobs, ManualClock, Sample, SimulatedCrashError
 from truthstore.testing.suite.concurrency import at_once
 from truthstore.versioning import VersionedStore
-from truthstore.versioning.meta import versions_of
+from truthstore.versioning.meta import history_of
 
 NOW = datetime.now(UTC)
 
@@ -238,7 +238,7 @@ def test_what_goes_goes_with_its_history():
     assert store.run_cleanup().items_deleted == 1
     assert base.list_versions("old") == []
     assert base.list_versions("new") == [4, 3, 2, 1]
-    assert {record.meta.fields["item"] for record in base.scan(StoreQuery(), collection=versions_of(RESULTS))} == {
+    assert {record.meta.fields["item"] for record in base.scan(StoreQuery(), collection=history_of(RESULTS))} == {
         "new"
     }
     assert base.list_ids(StoreQuery(include_deleted=True)) == ["new"]

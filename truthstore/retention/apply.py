@@ -24,7 +24,7 @@ from truthstore.model.collection import Collection, Derivation
 from truthstore.model.query import StoreQuery
 from truthstore.model.record import ABSENT, NONE, Meta, Options, Record
 from truthstore.retention.base import RetentionAction, RetentionResult
-from truthstore.versioning.meta import ITEM, versions_of
+from truthstore.versioning.meta import ITEM, history_of
 
 if TYPE_CHECKING:
     from truthstore.retention.plan import PlannedItem, RetentionPlan
@@ -142,7 +142,7 @@ class Cleaning:
             raise StoreConflictError(f"{collection.name} {shown(item.item_id)} changed", identifier=item.item_id)
         try:
             if self._versioned and into is collection:
-                aside = versions_of(collection)
+                aside = history_of(collection)
                 for head in self._base.scan(StoreQuery(where={ITEM: item.item_id}), collection=aside):
                     copies.add(self._base.get_record(head.id, collection=aside), aside)
             copies.add(record, into)

@@ -1,21 +1,24 @@
-"""Writing versions.
+"""Write versions.
 
-A save copies the old head aside, put-if-absent, and then replaces the head by compare-and-set. A removal does the same
-with a tombstone. A removal with all versions makes the tombstone first, so that the item is gone at once, then removes
-the versions, then the tombstone; cut short, it is finished by the same call or by `maintain`.
+A save copies the old head to the history, put-if-absent and under its own revision, so that copying it again is harmless,
+and then replaces the head by compare-and-set. A delete does the same with a tombstone. A delete with all versions writes
+the tombstone first, so that the item is gone at once, then deletes the versions, then the tombstone; cut short, it is
+finished by the same call, by the next save or by `maintain`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import random
+import os
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from truthstore.errors import (
     StoreBulkError,
@@ -23,181 +26,228 @@ from truthstore.errors import (
     StoreCorruptError,
     StoreError,
     StoreNotFoundError,
+    StoreWriteError,
     VersionConflictError,
+    shown,
 )
 from truthstore.model.query import StoreQuery
 from truthstore.model.record import ABSENT, ANY, NONE, Expect, Options, Record
 from truthstore.store.records import conflict
 from truthstore.versioning.diff import changed_parts
 from truthstore.versioning.meta import (
-    Stamp,
+    VersionMeta,
+    VersionOptions,
     as_version,
     copy_of,
-    new_uid,
-    stamp_of,
-    stamped,
+    history_of,
     tombstone,
     version_id,
-    versions_of,
+    version_meta,
+    with_version,
 )
-from truthstore.versioning.turns import LONGEST_PAUSE_SECONDS, MovedError
 
 if TYPE_CHECKING:
     from truthstore.model.collection import Collection
     from truthstore.store.store import BaseStore
     from truthstore.versioning.base import VersioningConfig
-    from truthstore.versioning.options import Saying
-    from truthstore.versioning.reader import Past
+    from truthstore.versioning.reader import VersionReader
     from truthstore.versioning.strategies import VersioningStrategy
 
-__all__ = ["Writing"]
+__all__ = ["HeadChangedError", "VersionWriter", "retry_on_conflict"]
+
+R = TypeVar("R")
 
 BACKEND: Final = "versioning"
+STRIPES: Final = 64
+PATIENCE_SECONDS: Final = 120.0
+SHORTEST_PAUSE_SECONDS: Final = 0.001
+LONGEST_PAUSE_SECONDS: Final = 1.0
+
 log: Final = logging.getLogger("truthstore")
 
 
-class Writing:
-    """Makes and removes versions; each method is one attempt, to be repeated after a `MovedError`.
+class HeadChangedError(Exception):
+    """Another writer replaced the head since it was read."""
+
+
+def retry_on_conflict(attempt: Callable[[], R], item_id: str, *, collection: str) -> R:
+    """Call a function, again and again while it raises `HeadChangedError`.
+
+    Raises:
+        StoreWriteError: nothing was changed in two minutes.
+    """
+    start = time.monotonic()
+    try:
+        return attempt()
+    except HeadChangedError:
+        # Pauses grow from the time of one attempt: microseconds in memory, many requests on object storage.
+        pause = max(time.monotonic() - start, SHORTEST_PAUSE_SECONDS)
+    retrying = Retrying(
+        retry=retry_if_exception_type(HeadChangedError),
+        wait=wait_random_exponential(multiplier=pause, max=LONGEST_PAUSE_SECONDS),
+        stop=stop_after_delay(PATIENCE_SECONDS),
+    )
+    try:
+        return retrying(attempt)
+    except RetryError as error:
+        raise StoreWriteError(
+            f"{collection} {shown(item_id)}: nothing was changed, because others change it all the time; repeat",
+            collection=collection,
+            identifier=item_id,
+            retryable=True,
+        ) from error
+
+
+class VersionWriter:
+    """Makes and deletes versions. Writers of one item wait for each other in this process, and retry beyond it.
+
+    Each method is one attempt, made by `in_turn`.
 
     Args:
         base: the store below the versions.
         config: the options.
-        strategy: how versions are numbered.
-        past: reads versions.
+        strategy: numbers versions.
+        reader: reads versions.
     """
 
-    __slots__ = ("_base", "_config", "_hash", "_past", "_strategy")
+    __slots__ = ("_base", "_config", "_hash", "_locks", "_reader", "_strategy")
 
     def __init__(
-        self, base: BaseStore[Any], config: VersioningConfig, strategy: VersioningStrategy, past: Past
+        self, base: BaseStore[Any], config: VersioningConfig, strategy: VersioningStrategy, reader: VersionReader
     ) -> None:
         self._base = base
         self._config = config
         self._hash: Callable[..., Any] = getattr(hashlib, config.checksum_algorithm)
         self._strategy = strategy
-        self._past = past
+        self._reader = reader
+        # By process: a lock held by another thread would stay locked in a forked child.
+        self._locks: dict[int, tuple[threading.RLock, ...]] = {}
+
+    def in_turn(self, id: str, collection: Collection[Any], attempt: Callable[[], R]) -> R:
+        """Call one of the methods below for an item, again after a `HeadChangedError`."""
+        pid = os.getpid()
+        locks = self._locks.get(pid) or self._locks.setdefault(pid, tuple(threading.RLock() for _ in range(STRIPES)))
+        with locks[hash((collection.name, id)) % STRIPES]:
+            return retry_on_conflict(attempt, id, collection=collection.name)
 
     def put(
-        self,
-        record: Record,
-        collection: Collection[Any],
-        expect: Expect,
-        saying: Saying,
-        expected: int | None,
-        options: Options,
+        self, record: Record, collection: Collection[Any], expect: Expect, said: VersionOptions, options: Options
     ) -> Record:
-        """Saves a new version. Of a head that is damaged nothing is left that could be kept."""
+        """Save a new version and return its head. The same revision, given once more, is saved already."""
         id = record.meta.id
+        expected = None if said.expected is None else self._reader.number(id, said.expected, collection)
         if not isinstance(expect, str) and not expected and self._base.surely_lacks(id, collection=collection):
-            first = stamped(record, self.next_stamp(record, saying, None, None))
+            first = with_version(record, self._next_version(record, said))
             with suppress(StoreConflictError):  # there is one after all
                 return self._base.put_record(first, collection=collection, expect=ABSENT, options=options)
-        before = self._past.current_or_head(id, collection)
+        before = self._reader.head(id, collection, body=True)
         if before is not None and before.revision == record.revision:
-            return before.head()  # the same write, once more
+            return before.head()
+        known = self._check(before, id, collection, expect)
         live = before is not None and not before.meta.deleted
-        _check_expect(id, collection, expect, before)
-        known = self._past.stamp(before, collection) if before is not None else None
         if expected is not None:
             actual = known.number if known is not None and live else None
             if expected != (actual or 0):
                 raise VersionConflictError(id, expected, actual, collection=collection.name)
-        stamp = self.next_stamp(record, saying, known, before if live else None)
-        copied = self._keep(before, collection, known) if before is not None and known is not None and live else None
-        stored = self._replace(stamped(record, stamp), collection, before, expect, copied, options)
+        if known is not None and known.purged:
+            self.purge(id, collection, ANY)
+            raise HeadChangedError
+        version = self._next_version(record, said, known, before if live else None)
+        copied = known if live else None
+        if before is not None and copied is not None:
+            self._copy(before, collection, copied)
+        stored = self._replace(with_version(record, version), collection, before, expect, options, copied)
         if known is not None and self._config.auto_cleanup:
-            self._prune_quietly(id, collection, stamp)
+            try:
+                self._prune(id, collection, version)
+            except StoreError:
+                # The save is durable already; the next one, or `maintain`, does it.
+                log.exception("old versions of %s %s could not be deleted", collection.name, shown(id))
         return stored
 
-    def put_fresh(
-        self, records: Sequence[Record], collection: Collection[Any], saying: Saying, options: Options
+    def put_first(
+        self, records: Sequence[Record], collection: Collection[Any], said: VersionOptions, options: Options
     ) -> tuple[list[Record], dict[str, Exception]]:
-        """Saves in one go those records whose ids are new; the heads of these, and what failed for good."""
+        """Save the records of new ids in one go; return their heads, and the errors other than conflicts by id."""
         query = StoreQuery(ids=[record.id for record in records], include_deleted=True)
         there = set(self._base.scan_ids(query, collection=collection))
-        fresh = [
-            stamped(record, self.next_stamp(record, saying, None, None)) for record in records if record.id not in there
-        ]
+        first = [with_version(record, self._next_version(record, said)) for record in records if record.id not in there]
         try:
-            return self._base.put_records(fresh, collection=collection, expect=ABSENT, options=options), {}
+            return self._base.put_records(first, collection=collection, expect=ABSENT, options=options), {}
         except StoreBulkError as error:
-            # Somebody else was faster: for those there is the long way.
+            stored = set(error.stored)
             failed = {id: e for id, e in error.failed.items() if not isinstance(e, StoreConflictError)}
-            kept = [record.id for record in fresh if record.id in set(error.stored)]
-            return [self._base.head_record(id, collection=collection) for id in kept], failed
+            return [record.head() for record in first if record.id in stored], failed
 
-    def next_stamp(self, record: Record, saying: Saying, known: Stamp | None, before: Record | None) -> Stamp:
-        """The stamp of a new version.
+    def _next_version(
+        self,
+        record: Record,
+        said: VersionOptions,
+        known: VersionMeta | None = None,
+        before: Record | None = None,
+    ) -> VersionMeta:
+        """Build the version of a record.
 
         Args:
-            record: the new version.
-            saying: what the save says about it.
-            known: the stamp of the head that it replaces, a tombstone's too.
-            before: that head, if it is live.
+            record: the record.
+            said: the options of the save.
+            known: the version that it replaces, a tombstone's too.
+            before: the head that it replaces, if that is live.
         """
-        latest = known.latest if known is not None else None
-        number = self._strategy.get_next_version(record.meta.id, latest, saying.metadata)
+        number = self._strategy.get_next_version(record.id, known.latest if known is not None else None, said.metadata)
         now = time.time_ns() // 1_000
         parent: int | None = None
-        since = 0
-        changes: list[str] = []
+        changes: Sequence[str] = ()
         if known is not None:
             now = max(now, known.at)
             parent = known.number if before is not None else known.parent
-            since = known.number if known.purged else known.since
         body = record.body or b""
         if before is not None and before.body is not None and self._config.track_changes:
-            changes = list(changed_parts(before.body, body)) if _is_plain(before) and _is_plain(record) else []
-        return Stamp(
+            changes = changed_parts(before.body, body) if _is_plain(before) and _is_plain(record) else ()
+        return VersionMeta(
             number,
             now,
-            new_uid(),
-            saying.created_by,
-            saying.message,
-            dict(saying.metadata),
+            said.created_by,
+            said.message,
+            dict(said.metadata),
             parent,
             self._hash(body, usedforsecurity=False).hexdigest(),
             len(body),
-            changes,
-            since=since,
+            list(changes),
         )
 
-    def _keep(self, head: Record, collection: Collection[Any], stamp: Stamp) -> Record | None:
-        """Copies the head aside; what was written, or None if it lies there already, or its body is lost."""
-        if head.body is None:
-            return None
-        copy = copy_of(head, collection, stamp)
-        aside = versions_of(collection)
-        start = time.monotonic()
-        try:
-            return self._base.put_record(copy, collection=aside, expect=ABSENT)
-        except StoreConflictError:
-            pass
-        try:
-            there = self._base.head_record(copy.id, collection=aside)
-        except StoreNotFoundError as error:
-            raise MovedError from error
-        if self._past.copied_stamp(there).uid == stamp.uid:
-            self._give_way(head, collection, time.monotonic() - start)
-            return None  # a save that went no further left it
-        # Left by somebody who was late, of a head that is long gone; unless it is we who are late.
-        now = self._past.head(head.id, collection)
-        if now is None or now.revision != head.revision:
-            raise MovedError
-        try:
-            return self._base.put_record(copy, collection=aside, expect=there.revision)
-        except StoreConflictError as error:
-            raise MovedError from error
+    def _check(self, before: Record | None, id: str, collection: Collection[Any], expect: Expect) -> VersionMeta | None:
+        """Return the version of a head.
 
-    def _give_way(self, head: Record, collection: Collection[Any], seconds: float) -> None:
-        """Waits about as long as the one who copied the head needs to replace it, unless that one is gone.
-
-        Going on at once would mostly be in vain, and on object storage it costs both of them several requests.
+        Raises:
+            StoreConflictError: `expect` does not hold.
         """
-        time.sleep(min(seconds * random.uniform(0.5, 2.0), LONGEST_PAUSE_SECONDS))  # noqa: S311  # no secret
-        now = self._past.head(head.id, collection)
-        if now is None or now.revision != head.revision:
-            raise MovedError
+        live = before is not None and not before.meta.deleted
+        actual = before.revision if before is not None else None
+        if live if expect is ABSENT else (isinstance(expect, str) and actual != expect):
+            raise conflict(id, expect, actual, backend=BACKEND, collection=collection.name)
+        return None if before is None else self._reader.version(before, collection)
+
+    def _copy(self, head: Record, collection: Collection[Any], version: VersionMeta) -> None:
+        """Copy a head to the history; nothing is left to copy of a damaged one."""
+        if head.body is None:
+            return
+        copy, history = copy_of(head, collection, version), history_of(collection)
+        try:
+            self._base.put_record(copy, collection=history, expect=ABSENT)
+        except StoreConflictError:
+            # Another copy has the number: left by a late writer, of a head replaced long ago; or this writer is late.
+            try:
+                other = self._base.head_record(copy.id, collection=history)
+                self._check_unchanged(head.id, collection, head)
+                self._base.put_record(copy, collection=history, expect=other.revision)
+            except (StoreConflictError, StoreNotFoundError) as error:
+                raise HeadChangedError from error
+
+    def _check_unchanged(self, id: str, collection: Collection[Any], head: Record | None) -> None:
+        now = self._reader.head(id, collection)
+        if (None if now is None else now.revision) != (None if head is None else head.revision):
+            raise HeadChangedError
 
     def _replace(
         self,
@@ -205,148 +255,135 @@ class Writing:
         collection: Collection[Any],
         before: Record | None,
         expect: Expect,
-        copied: Record | None,
         options: Options = NONE,
+        copied: VersionMeta | None = None,
     ) -> Record:
+        """Replace a head by its revision.
+
+        Args:
+            record: the new head.
+            collection: its collection.
+            before: the head to be replaced, or None.
+            expect: the caller's condition: if it is a revision, a conflict is the caller's.
+            options: the options of layers below.
+            copied: the version under which the head before was copied.
+        """
         try:
             return self._base.put_record(
                 record, collection=collection, expect=ABSENT if before is None else before.revision, options=options
             )
         except StoreConflictError as error:
-            if copied is not None:
-                self._take_back(record.id, collection, copied)
+            if before is not None and copied is not None:
+                self._delete_late_copy(before, copied, collection)
             if isinstance(expect, str):
                 raise
-            raise MovedError from error
+            raise HeadChangedError from error
 
-    def _take_back(self, id: str, collection: Collection[Any], copied: Record) -> None:
-        """Removes a copy that was made too late: its item is gone, with all its versions, or this one of them."""
-        number = self._past.copied_stamp(copied).number
-        head = self._past.head(id, collection)
-        if head is not None:
-            stamp = self._past.stamp(head, collection)
-            if stamp.since <= number < stamp.number and not stamp.purged:
-                return
-        with suppress(StoreConflictError):
-            self._base.delete_record(copied.id, collection=versions_of(collection), expect=copied.revision)
+    def _delete_late_copy(self, head: Record, version: VersionMeta, collection: Collection[Any]) -> None:
+        """Delete a copy made after its version was deleted, unless newer versions hide that."""
+        now = self._reader.head(head.id, collection)
+        newest = None if now is None else self._reader.version(now, collection)
+        if newest is None or newest.purged or version.number >= newest.number:
+            with suppress(StoreConflictError):
+                self._base.delete_record(
+                    version_id(head.id, version.number), collection=history_of(collection), expect=head.revision
+                )
 
-    def _prune_quietly(self, id: str, collection: Collection[Any], stamp: Stamp) -> None:
-        try:
-            self.prune(id, collection, stamp)
-        except StoreError:
-            # The save is durable already; the next one, or `maintain`, does it.
-            log.exception("old versions of %s %r.90 could not be removed", collection.name, id)
+    def _delete_copies(self, copies: Iterable[Record], collection: Collection[Any]) -> int:
+        """Delete copies by their revisions: an item that began again meanwhile may have others under the same numbers."""
+        deleted = 0
+        for copied in copies:
+            with suppress(StoreConflictError):
+                deleted += self._base.delete_record(
+                    copied.id, collection=history_of(collection), expect=copied.revision
+                )
+        return deleted
 
-    def prune(self, id: str, collection: Collection[Any], stamp: Stamp, *, live: bool = True) -> int:
-        """Removes the oldest versions beyond `max_versions`, never the head; how many."""
-        if not self._config.max_versions or stamp.parent is None:
+    def _prune(self, id: str, collection: Collection[Any], version: VersionMeta, *, live: bool = True) -> int:
+        """Delete the oldest versions beyond `max_versions`, never the head; return their number."""
+        if not self._config.max_versions or version.parent is None:
             return 0
-        old = self._past.copy_ids(id, collection, stamp, offset=self._config.max_versions - live)
-        return len(self._base.delete_records(old, collection=versions_of(collection))) if old else 0
+        old = self._reader.copies(id, collection, version, offset=self._config.max_versions - live)
+        return self._delete_copies(list(old), collection)
 
     def delete(self, id: str, collection: Collection[Any], expect: Expect, options: Options) -> bool:
-        """Removes the item and keeps its versions."""
-        before = self._past.current_or_head(id, collection)
-        if before is None or before.meta.deleted:
-            if isinstance(expect, str) and (before is None or before.revision != expect):
-                raise conflict(id, expect, None, backend=BACKEND, collection=collection.name)
+        """Delete an item and keep its versions."""
+        before = self._reader.head(id, collection, body=True)
+        known = self._check(before, id, collection, expect)
+        if before is None or known is None or before.meta.deleted:
             return False
-        _check_expect(id, collection, expect, before)
-        known = self._past.stamp(before, collection)
-        copied = self._keep(before, collection, known)
-        self._replace(self._tombstone(id, collection, known), collection, before, expect, copied, options)
+        self._copy(before, collection, known)
+        self._replace(self._tombstone(id, collection, known), collection, before, expect, options, known)
         return True
 
-    def _tombstone(self, id: str, collection: Collection[Any], known: Stamp, *, purged: bool = False) -> Record:
+    def _tombstone(self, id: str, collection: Collection[Any], known: VersionMeta, *, purged: bool = False) -> Record:
         number = self._strategy.get_next_version(id, known.latest)
         at = max(time.time_ns() // 1_000, known.at)
-        stamp = Stamp(number, at, new_uid(), parent=known.number, since=known.since, purged=purged)
-        return tombstone(collection, id, stamp)
+        return tombstone(collection, id, VersionMeta(number, at, parent=known.number, purged=purged))
 
     def delete_version(
         self, id: str, number: int, collection: Collection[Any], expect: Expect, options: Options
     ) -> bool:
-        """Removes one version. In the place of the newest comes the one before it, under its own number."""
-        before = self._past.current(id, collection)
-        if before is None and isinstance(expect, str):
-            raise conflict(id, expect, None, backend=BACKEND, collection=collection.name)
-        _check_expect(id, collection, expect, before)
-        aside = versions_of(collection)
-        known = self._past.stamp(before, collection) if before is not None else None
-        if before is None or known is None or number != known.number:
-            if known is not None and not known.since <= number < known.number:
-                return False
-            return self._base.delete_record(version_id(id, number), collection=aside)
+        """Delete one version. The place of the newest is taken by the one before it, under its own number."""
+        before = self._reader.head(id, collection)
+        known = self._check(before, id, collection, expect)
+        history = history_of(collection)
+        if known is not None and (known.purged or number > known.number):
+            return False
+        if before is None or known is None or number < known.number:
+            return self._base.delete_record(version_id(id, number), collection=history)
         if before.meta.deleted:
             return False
-        newest = next(self._past.copies(id, collection, known, limit=1), None)
+        newest = next(self._reader.copies(id, collection, known, limit=1), None)
         if newest is None:
             return self.purge(id, collection, expect, options)
         try:
-            older = as_version(self._base.get_record(newest.id, collection=aside), collection)
+            older = as_version(self._base.get_record(newest.id, collection=history), collection)
         except StoreNotFoundError as error:
-            raise MovedError from error
+            raise HeadChangedError from error
         # A copy of the head, left by a save that went no further, would come back with the next save.
-        self._base.delete_record(version_id(id, number), collection=aside)
-        stamp = msgspec.structs.replace(self._past.copied_stamp(newest), last=known.latest, since=known.since)
-        self._replace(stamped(Record(older.meta, older.body), stamp), collection, before, expect, None, options)
+        self._base.delete_record(version_id(id, number), collection=history)
+        version = msgspec.structs.replace(self._reader.copied_version(newest), last=known.latest)
+        self._replace(with_version(Record(older.meta, older.body), version), collection, before, expect, options)
         return True
 
     def purge(self, id: str, collection: Collection[Any], expect: Expect, options: Options = NONE) -> bool:
-        """Removes the item and all its versions."""
-        aside = versions_of(collection)
+        """Delete an item and all its versions."""
         try:
-            before = self._past.current(id, collection)
+            before = self._reader.head(id, collection)
         except StoreCorruptError:
             if isinstance(expect, str):
                 raise
-            removed = self._base.delete_records(self._past.copy_ids(id, collection, None), collection=aside)
-            return self._base.delete_record(id, collection=collection, options=options) or bool(removed)
-        if before is None and isinstance(expect, str):
-            raise conflict(id, expect, None, backend=BACKEND, collection=collection.name)
-        _check_expect(id, collection, expect, before)
-        known = self._past.stamp(before, collection) if before is not None else None
-        old = self._past.copy_ids(id, collection, None)
+            deleted = self._delete_copies(list(self._reader.copies(id, collection)), collection)
+            return self._base.delete_record(id, collection=collection, options=options) or bool(deleted)
+        known = self._check(before, id, collection, expect)
+        copies = list(self._reader.copies(id, collection))
+        if known is None or known.purged:
+            # Else the item may have begun again, and the copies may be its own.
+            self._check_unchanged(id, collection, before)
         if before is None or known is None:
-            return bool(self._base.delete_records(old, collection=aside)) if old else False
-        if not old:
-            return self._delete_head(id, collection, before, expect, options)
-        dead = known
-        if not known.purged:
-            grave = self._tombstone(id, collection, known, purged=True)
-            before = self._replace(grave, collection, before, expect, None)
-            dead = self._past.copied_stamp(before)
-            old = self._past.copy_ids(id, collection, dead)
-        removed = self._base.delete_records(old, collection=aside)
-        with suppress(StoreConflictError):  # the item is there again, and its new versions are its own
-            self._base.delete_record(id, collection=collection, expect=before.revision, options=options)
-        return bool(removed) or not known.purged
-
-    def _delete_head(
-        self, id: str, collection: Collection[Any], head: Record, expect: Expect, options: Options
-    ) -> bool:
+            return bool(self._delete_copies(copies, collection))
+        if copies and not known.purged:
+            before = self._replace(self._tombstone(id, collection, known, purged=True), collection, before, expect)
+        deleted = self._delete_copies(copies, collection)
         try:
-            return self._base.delete_record(id, collection=collection, expect=head.revision, options=options)
+            gone = self._base.delete_record(id, collection=collection, expect=before.revision, options=options)
         except StoreConflictError as error:
+            if copies or known.purged:
+                return bool(deleted) or not known.purged  # the item is there again, without its old versions
             if isinstance(expect, str):
                 raise
-            raise MovedError from error
+            raise HeadChangedError from error
+        return (gone and not known.purged) or bool(deleted)
 
     def finish(self, head: Record, collection: Collection[Any]) -> int:
-        """Does for one item what is due: removes old versions, or what a removal that was cut short left behind."""
-        stamp = stamp_of(head)
-        if stamp is None:
+        """Delete old versions of an item, or the rest of a delete that was cut short; return the number of deletes."""
+        version = version_meta(head)
+        if version is None:
             return 0
-        if stamp.purged:
+        if version.purged:
             return int(self.purge(head.id, collection, ANY))
-        return self.prune(head.id, collection, stamp, live=not head.meta.deleted)
-
-
-def _check_expect(id: str, collection: Collection[Any], expect: Expect, before: Record | None) -> None:
-    live = before is not None and not before.meta.deleted
-    actual = before.revision if before is not None else None
-    if live if expect is ABSENT else (isinstance(expect, str) and actual != expect):
-        raise conflict(id, expect, actual, backend=BACKEND, collection=collection.name)
+        return self._prune(head.id, collection, version, live=not head.meta.deleted)
 
 
 def _is_plain(record: Record) -> bool:
