@@ -79,7 +79,6 @@ def test_by_age():
     naive = ItemMetadata("a", "x", datetime.now() - timedelta(hours=1))  # noqa: DTZ005  # local time
     assert TimeBasedPolicy(max_age_hours=2).should_retain(naive)
     assert not TimeBasedPolicy(max_age_minutes=30).should_retain(naive)
-    assert TimeBasedPolicy(30).get_expiry_time(ItemMetadata("a", "", datetime(2025, 1, 1))) == datetime(2025, 1, 31)  # noqa: DTZ001
     wrong: Any
     for wrong in ({}, {"max_age_days": -1}, {"max_age_days": 1, "max_age": timedelta(1)}):
         with pytest.raises(ValueError):
@@ -127,8 +126,7 @@ def test_several_as_one():
     keeps, against = evaluator.evaluate(items[0])
     assert keeps
     assert [policy.name for policy in against] == ["nothing"]
-    assert evaluator.get_deletion_priority(items[1]) == 2
-    assert evaluator.get_earliest_expiry(items[0]) == items[0].created_at + timedelta(days=7)
+    assert len(evaluator.evaluate(items[1])[1]) == 2
     evaluator.prepare_batch(iter(items))
     with pytest.raises(ValueError):
         CompositePolicy([])
@@ -187,7 +185,6 @@ def test_a_plan_shows_what_would_go_and_why(base):
     assert (done.items_deleted, done.items_changed, done.items_preserved, done.errors) == (5, 1, 5, ())
     assert done.bytes_freed > 0
     assert done.to_dict()["items_deleted"] == 5
-    assert done.total_processed == 10
     assert sorted(store.list_ids()) == ["a1", "a2", "a4", "b1", "b2"]
     assert store.last_run() is None
     assert store.run_cleanup().items_deleted == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,7 +36,7 @@ from truthstore.versioning import (
     VersionNotFoundError,
     get_strategy,
 )
-from truthstore.versioning.base import VersionDiff, VersionInfo
+from truthstore.versioning.base import VersionChange, VersionDiff, VersionInfo
 from truthstore.versioning.diff import differences
 from truthstore.versioning.meta import history_of, version_id
 from truthstore.versioning.strategies import IncrementalStrategy, SemanticStrategy, TimestampStrategy
@@ -403,12 +404,11 @@ def test_options_are_checked_before_anything_is_written():
 
 def test_values_can_be_written_down():
     info = VersionInfo(1, "a", datetime(2026, 1, 1, tzinfo=UTC), created_by="ada", metadata={"x": 1}, changes=("b",))
-    assert VersionInfo.from_dict(info.to_dict()) == info
-    assert VersionInfo.from_dict({"version": 2, "item_id": "a", "created_at": "2026-01-01T12:00:00"}).version == 2
-    told: Any = [{"path": "x", "type": "modified", "old": "a", "new": "b"}]
-    plain = VersionDiff(item_id="a", version_a=1, version_b=2, changes=told)
-    assert plain.to_dict()["changes"] == [{"path": "x", "type": "modified", "old_value": "a", "new_value": "b"}]
-    assert plain.changes[0]["path"] == "x"
+    assert json.loads(json.dumps(info.to_dict())) == info.to_dict()
+    assert info.to_dict()["created_at"] == "2026-01-01T00:00:00+00:00"
+    diff = VersionDiff.of("a", 1, 2, [VersionChange("x", DiffType.MODIFIED, "a", "b")])
+    assert diff.to_dict()["changes"] == [{"path": "x", "type": "modified", "old_value": "a", "new_value": "b"}]
+    assert diff.changes[0]["path"] == "x"
     error = VersionNotFoundError("item", 99)
     assert (error.item_id, error.version) == ("item", 99)
     assert "99" in str(error)

@@ -148,10 +148,6 @@ class RetentionPolicy(ABC):
         """The actions that it may ask for."""
         return frozenset() if self.action is None else frozenset({self.action})
 
-    def get_expiry_time(self, item: ItemMetadata) -> datetime | None:
-        """Return the time at which the policy lets an item go, if it does at a time."""
-        return None
-
     def __repr__(self) -> str:
         return self.description
 
@@ -179,15 +175,6 @@ class PolicyEvaluator:
         """Return whether an item is kept, and the policies that would let it go."""
         against = [policy for policy in self.policies if not policy.should_retain(item)]
         return not against or (self.mode is PolicyMode.ANY and len(against) < len(self.policies)), against
-
-    def get_deletion_priority(self, item: ItemMetadata) -> int:
-        """Return the number of the policies that would let an item go."""
-        return len(self.evaluate(item)[1])
-
-    def get_earliest_expiry(self, item: ItemMetadata) -> datetime | None:
-        """Return the time at which the first policy lets an item go, if any does at a time."""
-        times = [time for policy in self.policies if (time := policy.get_expiry_time(item)) is not None]
-        return min(times, key=to_microseconds, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,16 +257,11 @@ class RetentionConfig:
             object.__setattr__(self, "excluded_tags", dict.fromkeys(_names("excluded_tags", tags)))
         object.__setattr__(self, "excluded_assets", _names("excluded_assets", self.excluded_assets))
 
-    @property
-    def held_tags(self) -> Mapping[str, str | None]:
-        """`excluded_tags` as a dict."""
-        return cast("Mapping[str, str | None]", self.excluded_tags)
-
     def holds(self, item: ItemMetadata) -> bool:
         """Return whether an item is under a legal hold."""
         if item.data_asset in self.excluded_assets:
             return True
-        tags, held = item.tags, self.held_tags
+        tags, held = item.tags, cast("Mapping[str, str | None]", self.excluded_tags)
         return bool(held) and any(key in tags and value in {None, tags[key]} for key, value in held.items())
 
 
@@ -335,12 +317,6 @@ class RetentionResult:
     def duration_seconds(self) -> float:
         """Its duration."""
         return 0.0 if self.end_time is None else (self.end_time - self.start_time).total_seconds()
-
-    @property
-    def total_processed(self) -> int:
-        """Number of the items that went or were kept."""
-        gone = self.items_deleted + self.items_archived + self.items_quarantined
-        return gone + self.items_compressed + self.items_tiered + self.items_preserved
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field, and the duration, as JSON-ready builtins."""

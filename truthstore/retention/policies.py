@@ -45,13 +45,6 @@ def _is_older(item: ItemMetadata, age: timedelta) -> bool:
     return to_microseconds(item.created_at) < to_microseconds(oldest)
 
 
-def _expiry(item: ItemMetadata, age: timedelta) -> datetime | None:
-    try:
-        return item.created_at + age
-    except OverflowError:
-        return None  # not before the calendar ends
-
-
 def _action(action: RetentionAction | str | None) -> RetentionAction | None:
     return None if action is None else RetentionAction(action)
 
@@ -94,10 +87,6 @@ class TimeBasedPolicy(RetentionPolicy):
     def should_retain(self, item: ItemMetadata) -> bool:
         """Return whether the item is not too old."""
         return not _is_older(item, self.max_age)
-
-    def get_expiry_time(self, item: ItemMetadata) -> datetime | None:
-        """Return the time at which the item is too old; None if the calendar ends before that."""
-        return _expiry(item, self.max_age)
 
 
 class _NewestPolicy(RetentionPolicy):
@@ -234,12 +223,6 @@ class StatusBasedPolicy(RetentionPolicy):
             return True
         return self.retain and (self.max_age is None or not _is_older(item, self.max_age))
 
-    def get_expiry_time(self, item: ItemMetadata) -> datetime | None:
-        """Return the time at which an item of this status is too old."""
-        if item.status != self.status or not self.retain or self.max_age is None:
-            return None
-        return _expiry(item, self.max_age)
-
 
 class TagBasedPolicy(RetentionPolicy):
     """Judge items by their tags.
@@ -346,7 +329,7 @@ class CustomPolicy(RetentionPolicy):
         return bool(self.predicate(item))
 
 
-class CompositePolicy(RetentionPolicy):
+class CompositePolicy(PolicyEvaluator, RetentionPolicy):
     """Several policies as one.
 
     Args:
@@ -363,24 +346,14 @@ class CompositePolicy(RetentionPolicy):
     ) -> None:
         if not policies:
             raise ValueError("a composite policy is made of policies")
-        self._evaluator = PolicyEvaluator(policies, mode)
+        PolicyEvaluator.__init__(self, policies, mode)
         self.action = _action(action)
 
     def __copy__(self) -> Self:
         twin = object.__new__(type(self))
         vars(twin).update(vars(self))
-        twin._evaluator = PolicyEvaluator([copy.copy(policy) for policy in self.policies], self.mode)
+        twin.policies = tuple(copy.copy(policy) for policy in self.policies)
         return twin
-
-    @property
-    def policies(self) -> tuple[RetentionPolicy, ...]:
-        """The policies."""
-        return self._evaluator.policies
-
-    @property
-    def mode(self) -> PolicyMode:
-        """The mode."""
-        return self._evaluator.mode
 
     @property
     def description(self) -> str:
@@ -394,18 +367,6 @@ class CompositePolicy(RetentionPolicy):
             return frozenset({self.action})
         return frozenset[RetentionAction]().union(*(policy.actions for policy in self.policies))
 
-    def prepare_batch(self, items: Iterable[ItemMetadata]) -> None:
-        """Let every policy look at all items."""
-        self._evaluator.prepare_batch(items)
-
     def should_retain(self, item: ItemMetadata) -> bool:
         """Return whether the policies together keep the item."""
-        return self._evaluator.evaluate(item)[0]
-
-    def get_expiry_time(self, item: ItemMetadata) -> datetime | None:
-        """Return the time at which the policies together let the item go, if they do at a time."""
-        times = [policy.get_expiry_time(item) for policy in self.policies]
-        known = [time for time in times if time is not None]
-        if self.mode is PolicyMode.ALL:
-            return min(known, key=to_microseconds, default=None)
-        return max(known, key=to_microseconds) if len(known) == len(times) else None
+        return self.evaluate(item)[0]

@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, Self
 
-import msgspec
-
 from truthstore.errors import StoreConfigError, StoreNotFoundError, VersionConflictError, shown
 
 __all__ = [
@@ -123,11 +121,6 @@ class VersionInfo:
             "changes": list(self.changes),
         }
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Invert `to_dict`; all but version, item_id and created_at may be missing."""
-        return msgspec.convert({name: value for name, value in data.items() if value is not None}, cls)
-
 
 class DiffType(StrEnum):
     """Kind of a difference."""
@@ -162,11 +155,6 @@ class VersionChange:
         return {"path": self.path, "type": self.type.value, "old_value": self.old, "new_value": self.new}
 
 
-def _change(data: Mapping[str, Any]) -> VersionChange:
-    old, new = (data.get(f"{name}_value", data.get(name)) for name in ("old", "new"))
-    return VersionChange(data["path"], DiffType(data["type"]), old, new)
-
-
 @dataclass(frozen=True, slots=True)
 class VersionDiff:
     """Difference of two versions of an item.
@@ -186,10 +174,6 @@ class VersionDiff:
     changes: Sequence[VersionChange] = ()
     summary: str = ""
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-    def __post_init__(self) -> None:
-        changes = tuple(change if isinstance(change, VersionChange) else _change(change) for change in self.changes)
-        object.__setattr__(self, "changes", changes)
 
     def __bool__(self) -> bool:
         return bool(self.changes)
