@@ -130,9 +130,9 @@ class VersionOptions(NamedTuple):
                 check_string(value)
         if metadata is not None and not isinstance(metadata, Mapping):
             raise TypeError(f"metadata is a dict, not {type(metadata).__name__}")
+        expected = check_version(options.get("expected_version"), "expected_version")
         if config.require_message and not message:
             raise StoreWriteError("this store requires the reason of every save: save(item, message=…)")
-        expected = check_version(options.get("expected_version"), "expected_version")
         return cls(message, created_by, _json(metadata) if metadata else {}, expected)
 
 
