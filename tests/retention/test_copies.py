@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from tests.retention.doubles import NOW
 from truthstore import RESULTS
 from truthstore.backends.memory import MemoryStore
 from truthstore.results import ResultStatus, ValidationResult
@@ -14,7 +15,6 @@ from truthstore.retention import CustomPolicy, RetentionAction, RetentionStore
 from truthstore.testing.suite.concurrency import at_once
 from truthstore.versioning import VersionedStore
 
-NOW = datetime.now(UTC)
 NOTHING_STAYS = CustomPolicy(lambda _: False, "nothing stays")
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from math import inf, nan
 from typing import Any
 
 import pytest
 
+from tests.retention.doubles import NOW, result
 from truthstore.backends.memory import MemoryStore
-from truthstore.results import ResultStatus, ValidationResult
 from truthstore.retention import (
     CountBasedPolicy,
     CustomPolicy,
@@ -23,18 +23,6 @@ from truthstore.retention import (
     TimeBasedPolicy,
 )
 from truthstore.testing import ManualClock
-
-NOW = datetime.now(UTC)
-
-
-def result(id: str, days: float = 0, **tags: str) -> ValidationResult:
-    return ValidationResult(
-        run_id=id,
-        run_time=NOW - timedelta(days=days),
-        data_asset="orders",
-        status=ResultStatus.SUCCESS,
-        tags=tags,
-    )
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from tests.retention.doubles import NOW, result
 from truthstore import Collection
 from truthstore.backends.database import DatabaseStore
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryStore
-from truthstore.results import ResultStatus, ValidationResult
+from truthstore.results import ValidationResult
 from truthstore.retention import (
     CompositePolicy,
     CountBasedPolicy,
@@ -28,14 +29,6 @@ from truthstore.retention import (
     TimeBasedPolicy,
 )
 from truthstore.versioning import VersionedStore
-
-NOW = datetime.now(UTC)
-
-
-def result(id: str, days: float = 0, asset: str = "orders", **tags: str) -> ValidationResult:
-    return ValidationResult(
-        run_id=id, run_time=NOW - timedelta(days=days), data_asset=asset, status=ResultStatus.SUCCESS, tags=tags
-    )
 
 
 def left(policy: RetentionPolicy, *results: ValidationResult, **options: Any) -> list[str]:
