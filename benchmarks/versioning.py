@@ -36,7 +36,7 @@ def _first_save(places: Places, durability: Durability) -> Figure:
         "save without versions",
         found.ratio,
         "at most",
-        1.2,
+        1.4,
         detail=found.detail,
     )
 

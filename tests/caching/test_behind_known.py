@@ -41,7 +41,7 @@ def clock(monkeypatch):
 
     monkeypatch.setattr(time, "time_ns", now)
     monkeypatch.setattr("truthstore.model.collection.time_ns", now)
-    monkeypatch.setattr("truthstore.versioning.history.time_ns", now)
+    monkeypatch.setattr("truthstore.versioning.meta.time_ns", now)
     return clock
 
 

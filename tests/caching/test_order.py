@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.versioning.test_everywhere import LateAnswer
+from tests.doubles import LateAnswer
 from truthstore import StoreNotFoundError, WrapperStore
 from truthstore.backends.memory import MemoryBlobs, MemoryStore
 from truthstore.caching import CachedStore, CacheMode, DiskCache, InMemoryCache

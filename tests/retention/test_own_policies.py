@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from tests.retention.doubles import NOW, result
 from truthstore import Collection
 from truthstore.backends.database import DatabaseStore
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryStore
-from truthstore.results import ResultStatus, ValidationResult
+from truthstore.results import ValidationResult
 from truthstore.retention import (
     CompositePolicy,
     CountBasedPolicy,
@@ -28,14 +29,6 @@ from truthstore.retention import (
     TimeBasedPolicy,
 )
 from truthstore.versioning import VersionedStore
-
-NOW = datetime.now(UTC)
-
-
-def result(id: str, days: float = 0, asset: str = "orders", **tags: str) -> ValidationResult:
-    return ValidationResult(
-        run_id=id, run_time=NOW - timedelta(days=days), data_asset=asset, status=ResultStatus.SUCCESS, tags=tags
-    )
 
 
 def left(policy: RetentionPolicy, *results: ValidationResult, **options: Any) -> list[str]:
@@ -89,24 +82,17 @@ def test_what_a_subclass_lets_go_goes(built_in: Any):
     assert "dropped" not in left(CompositePolicy([Stricter(*BUILT_IN[built_in])]), *items, preserve_latest=False)
 
 
-def test_a_verdict_or_a_preparation_of_ones_own_is_asked_for():
-    class Undecided(TimeBasedPolicy):
-        def judge(self, item: ItemMetadata) -> tuple[RetentionPolicy, ...]:
-            return () if item.tags.get("keep") == "yes" else super().judge(item)
+def test_a_preparation_of_ones_own_is_asked_for():
+    seen: list[str] = []
 
-    items = [result("new"), result("old", 100), result("old but kept", 100, keep="yes")]
-    assert left(Undecided(30), *items) == ["new", "old but kept"]
-
-    class Counting(CountBasedPolicy):
-        seen = 0
-
+    class Looking(CountBasedPolicy):
         def prepare_batch(self, items: Iterable[ItemMetadata]) -> None:
-            self.seen = sum(1 for _ in items)
+            seen.extend(item.item_id for item in items)
             super().prepare_batch(items)
 
-    counting = Counting(2)
-    assert left(CompositePolicy([counting, CustomPolicy(lambda _: True)]), *items) == ["new", "old but kept"]
-    assert counting.seen == 3
+    items = [result("new"), result("old", 100), result("older", 101)]
+    assert left(CompositePolicy([Looking(2), CustomPolicy(lambda _: True)]), *items) == ["new", "old"]
+    assert seen == ["new", "old", "older"]
 
 
 def test_one_object_may_have_a_rule_of_its_own():
@@ -115,16 +101,19 @@ def test_one_object_may_have_a_rule_of_its_own():
     assert left(policy, result("new"), result("old", 100), preserve_latest=False) == ["old"]
 
 
-def test_a_subclass_without_a_rule_of_its_own_is_as_fast():
-    class Named(TimeBasedPolicy):
-        @property
-        def description(self) -> str:
-            return "a month"
+@pytest.mark.parametrize("composite", [False, True])
+def test_a_policy_may_judge_two_collections_at_once(composite):
+    """Another plan is made while the items of the first one are judged."""
+    count: RetentionPolicy = CountBasedPolicy(2)
+    other = RetentionStore(MemoryStore(), CompositePolicy([count]) if composite else count)
+    other.save_many([result("x"), result("y"), result("z")])
 
-    policy = Named(30)
-    judge = policy.ready(())
-    policy.max_age = timedelta(days=1_000)
-    assert judge(ItemMetadata("a", "x", NOW - timedelta(days=99))) == (policy,), "by the clock reading of the beginning"
+    def meddle(item: ItemMetadata) -> bool:
+        with other.plan() as plan:
+            assert len(plan) == 1
+        return True
+
+    assert left(CompositePolicy([count, CustomPolicy(meddle)]), result("a", 5), result("b", 6)) == ["a", "b"]
 
 
 @dataclass

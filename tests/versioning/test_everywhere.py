@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.crash.processes import at_once as processes_at_once
+from tests.doubles import LateAnswer
 from tests.stacks.backends import Backend, backend, parameters
-from truthstore import BaseStore, Collection, Record, StoreQuery, WrapperStore
-from truthstore.backends.filesystem import FileSystemStore
+from truthstore import StoreQuery
 from truthstore.backends.memory import MemoryBlobs, MemoryStore
 from truthstore.testing import SAMPLES, Sample
 from truthstore.testing.suite.concurrency import at_once
 from truthstore.versioning import VersionedStore, VersionInfo, VersionNotFoundError
-from truthstore.versioning.history import versions_of
+from truthstore.versioning.meta import history_of
 
 THREADS = 10
 PROCESSES = 4
@@ -98,23 +95,9 @@ def test_all_versions_go_when_asked_and_only_then(places: Backend):
         assert store.list_versions("a") == store.list_versions("b") == []
         with pytest.raises(VersionNotFoundError):
             store.get("a", version=1)
-        assert store.base.collection(versions_of(SAMPLES)).count() == 0
+        assert store.base.collection(history_of(SAMPLES)).count() == 0
         assert store.list_ids(StoreQuery(include_deleted=True)) == []
         assert store.save_version(Sample("a", count=9)).version == 1
-
-
-class LateAnswer(WrapperStore[Any]):
-    """Other writers come between a write and its answer."""
-
-    def __init__(self, base: BaseStore[Any], meanwhile: Callable[[], object]) -> None:
-        super().__init__(base)
-        self.meanwhile: list[Callable[[], object]] = [meanwhile]
-
-    def put_record(self, record: Record, *, collection: Collection[Any], **options: Any) -> Record:
-        stored = super().put_record(record, collection=collection, **options)
-        while self.meanwhile:
-            self.meanwhile.pop()()
-        return stored
 
 
 def test_a_first_version_that_was_replaced_at_once_knows_its_number():
@@ -128,53 +111,3 @@ def test_a_first_version_that_was_replaced_at_once_knows_its_number():
     assert slow.save_version(Sample("a", count=1)).version == 1
     assert slow.get("a", version=1).count == 1
     assert slow.list_versions("a") == [4, 3, 2, 1]
-
-
-class Watched(WrapperStore[Any]):
-    """Counts what is written, and calls back before an item is replaced and after its copy was written or refused."""
-
-    def __init__(
-        self, base: BaseStore[Any], before_item: Callable[[], object], after_copy: Callable[[], object]
-    ) -> None:
-        super().__init__(base)
-        self.before_item = before_item
-        self.after_copy = after_copy
-        self.items = 0
-
-    def put_record(self, record: Record, *, collection: Collection[Any], **options: Any) -> Record:
-        if collection.is_users:
-            self.items += 1
-            self.before_item()
-            return super().put_record(record, collection=collection, **options)
-        try:
-            return super().put_record(record, collection=collection, **options)
-        finally:
-            self.after_copy()
-
-
-def test_who_finds_a_copy_lets_its_maker_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """On object storage each attempt in vain costs both writers several requests."""
-
-    def base() -> BaseStore[Any]:
-        return FileSystemStore(base_path=tmp_path, collection=SAMPLES, durability="os")
-
-    with VersionedStore[Any](base()) as store:
-        store.save(Sample("a", count=1))
-    refused, replaced = threading.Event(), threading.Event()
-    monkeypatch.setattr("truthstore.versioning.writing.time.sleep", lambda _: replaced.wait(10))
-    late = Watched(base(), lambda: None, refused.set)
-    second = threading.Thread(target=lambda: VersionedStore[Any](late).save(Sample("a", count=3)))
-
-    def meet() -> None:
-        second.start()
-        assert refused.wait(10)
-
-    early = Watched(base(), meet, lambda: None)
-    with VersionedStore[Any](early) as store:
-        store.save(Sample("a", count=2))
-        replaced.set()
-        second.join(10)
-        assert late.items == 1, "it did not try to replace what was being replaced"
-        assert store.list_versions("a") == [3, 2, 1]
-        assert [store.get("a", version=version).count for version in (1, 2, 3)] == [1, 2, 3]
-    late.close()

@@ -28,7 +28,7 @@ def from_great_expectations(
     run_time: datetime | None = None,
     execution_time_ms: float | None = None,
 ) -> ValidationResult:
-    """Makes a result of what Great Expectations found for one suite, or for a single expectation.
+    """Convert the result of Great Expectations for one suite, or for a single expectation.
 
     Every expectation becomes an entry. Severities: critical stays, warning becomes medium, info low; so a run in which
     only warnings failed has the status ``warning``. An expectation that raised is an error, not a failure. A check over
@@ -38,12 +38,12 @@ def from_great_expectations(
     Args:
         result: an `ExpectationSuiteValidationResult`, an `ExpectationValidationResult`, or the `to_json_dict()` of
             either.
-        data_asset: name of what was checked; the asset's name in Great Expectations if None.
+        data_asset: name of the data checked; the asset's name in Great Expectations if None.
         run_id: the id to store it under. If None, it is derived from what Great Expectations knows of the run, so that
             the same run gets the same id again; `batch.validate()` gives no run id, and then it is new.
         tags: for queries.
-        metadata: added to what is kept of the result itself.
-        run_time: when the checks ran; if None, what Great Expectations says, or now.
+        metadata: added to the values kept of the result itself.
+        run_time: time of the checks; if None, that of Great Expectations, or now.
         execution_time_ms: how long the run took, in milliseconds; Great Expectations does not say.
 
     Raises:
@@ -103,14 +103,14 @@ def from_great_expectations_checkpoint(
     *,
     run_time: datetime | None = None,
 ) -> list[ValidationResult]:
-    """Makes one result of each validation that a checkpoint ran, in its order.
+    """Convert each validation of a checkpoint, in its order.
 
     Args:
         checkpoint_result: a `CheckpointResult`.
-        data_asset: name of what was checked, for all of them; if None, each keeps its own.
+        data_asset: name of the data checked, for all of them; if None, each keeps its own.
         tags: for queries.
         metadata: added to each; the checkpoint's name is kept as ``checkpoint_name``.
-        run_time: when the checks ran; if None, what Great Expectations says.
+        run_time: time of the checks; if None, that of Great Expectations.
 
     Raises:
         TypeError: `checkpoint_result` is not one.
@@ -131,7 +131,7 @@ def _says_success(result: Any) -> bool:
 
 
 def _is_outcome(outcome: Any) -> bool:
-    """Whether this is what became of one expectation."""
+    """Return whether this is the result of one expectation."""
     config = read(outcome, "expectation_config")
     return (
         _says_success(outcome)
@@ -180,7 +180,7 @@ def _expectation(outcome: Any) -> ValidatorResult:
 
 
 def _columns(parameters: Mapping[str, Any]) -> list[str]:
-    """The columns that an expectation is about, under whichever parameter it names them."""
+    """Return the columns of an expectation, under any of the parameters for them."""
     for one_or_more in (("column",), ("column_A", "column_B")):
         if all(isinstance(parameters.get(name), str) for name in one_or_more):
             return [text_of(parameters[name]) for name in one_or_more]
@@ -189,7 +189,7 @@ def _columns(parameters: Mapping[str, Any]) -> list[str]:
 
 
 def _measured(measured: Mapping[str, Any]) -> dict[str, Any]:
-    """What was observed: figures as they are, lists of failing values cut to a sample."""
+    """Return the observed values: figures as they are, lists of failing values cut to a sample."""
     values = measured.get("unexpected_list") or measured.get("partial_unexpected_list") or ()
     indexes = measured.get("unexpected_index_list") or measured.get("partial_unexpected_index_list") or ()
     kept = ("observed_value", "element_count", "missing_count", "unexpected_percent", "unexpected_percent_nonmissing")
@@ -214,7 +214,7 @@ def _message(result: ValidatorResult, description: Any) -> str:
 
 
 def _exceptions(info: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Message and traceback of what was raised. The info is one exception, or one for each metric that failed."""
+    """Return message and traceback of the exception. The info is one exception, or one for each metric that failed."""
     entries = [info] if "raised_exception" in info else [entry for entry in info.values() if isinstance(entry, Mapping)]
     return [
         (
@@ -227,7 +227,7 @@ def _exceptions(info: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _extent(results: Iterable[ValidatorResult], table_check: str, figure: str = "") -> int:
-    """Rows or columns of the table: what a check of just that observed, or the largest figure of any check."""
+    """Return the rows or columns of the table: the observed value of a check of just that, or the largest figure of any check."""
     largest = 0
     for result in results:
         observed = result.details.get("observed_value")
@@ -238,7 +238,7 @@ def _extent(results: Iterable[ValidatorResult], table_check: str, figure: str = 
 
 
 def _identity(result: Any, notes: Mapping[str, Any], suite_name: str | None) -> list[str]:
-    """What tells this run from all others, the tool's run id first; empty if the result does not say."""
+    """Return the identity of this run, the tool's run id first; empty if the result has none."""
     run = notes.get("run_id")
     time, own = plain_time(read(run, "run_time")), read(result, "id")
     if time is None and own is None:

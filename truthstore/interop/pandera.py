@@ -55,7 +55,7 @@ def from_pandera(
     run_time: datetime | None = None,
     execution_time_ms: float | None = None,
 ) -> ValidationResult:
-    """Makes a result of what a pandera schema's `validate` raised or returned.
+    """Convert the errors raised by a pandera schema's `validate`, or the table returned.
 
     Checks that failed come from the errors, checks that passed from the schema: what it demands and no error mentions.
     Pandera has no severities: what concerns the shape of the table (a missing column, a wrong type) is critical, what
@@ -67,13 +67,13 @@ def from_pandera(
 
     Args:
         outcome: a `SchemaErrors` or `SchemaError`, or, if validation succeeded, the table that it returned, or None.
-        data_asset: name of what was checked.
+        data_asset: name of the data checked.
         run_id: the id to store it under; a new one if None.
         tags: for queries.
         metadata: added to the result's own.
-        schema: the schema, or a model class. Needed to list what passed; `SchemaErrors` brings its own, and so does a
+        schema: the schema, or a model class. Needed to list the checks that passed; `SchemaErrors` brings its own, and so does a
             table that passed.
-        lazy: whether validation ran with ``lazy=True``. If not, pandera stopped at the first failure, and nothing is
+        lazy: validation ran with ``lazy=True``. If not, pandera stopped at the first failure, and nothing is
             known of the other checks. A `SchemaError` is never lazy.
         run_time: when the checks ran; now if None.
         execution_time_ms: how long validation took, in milliseconds; pandera does not say.
@@ -128,7 +128,7 @@ def from_pandera(
 
 
 def _passed(declared: list[DeclaredCheck], failed: list[ValidatorResult]) -> list[ValidatorResult]:
-    """The declared checks that no error mentions and that are known to have run."""
+    """Return the declared checks that no error mentions and that are known to have run."""
     missing = {result.column for result in failed if result.validator_name == "column_in_dataframe"}
     mentioned = {(result.column, result.validator_name) for result in failed}
     # These two fail column by column, but are demanded of the whole table.
@@ -153,7 +153,7 @@ def _failure(error: Any, rows: int) -> ValidatorResult:
             details=details,
         )
     count, values, indexes = (1, [], []) if reason in COLUMN_MESSAGES else _cases(error)
-    # A scalar says what was found instead of which values failed: a type's name, or False.
+    # A scalar is the value found, a type's name or False, not the values that failed.
     found = values[0] if values and not hasattr(error.failure_cases, "columns") and reason in SHAPE else None
     details |= given(
         sample_values=None if found is not None else values,
@@ -185,7 +185,7 @@ def _message(name: str, reason: str, details: Mapping[str, Any], count: int, row
 
 
 def _check_of(error: Any) -> tuple[str, dict[str, Any]]:
-    """The name of the check that an error is about, and what is worth keeping of it."""
+    """Return the name of the check of an error, and its details."""
     check, index = error.check, read(error, "check_index")
     if check is None or isinstance(check, str):
         # Checks of pandera's own are named like dtype('int64').
@@ -208,7 +208,7 @@ def _column_of(error: Any, reason: str) -> str | None:
 
 
 def _cases(error: Any) -> tuple[int, list[Any], list[Any]]:
-    """How many values (or rows) failed, and samples of them and of their indexes."""
+    """Return the number of values (or rows) that failed, and samples of them and of their indexes."""
     cases = error.failure_cases
     if cases is None or isinstance(cases, bool):
         return 1, [], []
@@ -227,7 +227,7 @@ def _cases(error: Any) -> tuple[int, list[Any], list[Any]]:
 
 
 def _wide_cases(cases: Any) -> tuple[int, list[Any], list[Any]]:
-    """The cases of a check of whole rows, which pandera lists column by column."""
+    """Return the cases of a check of whole rows, which pandera lists column by column."""
     rows: dict[Any, dict[Any, Any]] = {}
     for column, index, value in zip(cases["column"], cases["index"], cases["failure_case"], strict=True):
         rows.setdefault(index, {})[column] = value
@@ -243,7 +243,7 @@ def _true_count(error: Any, listed: int) -> int:
 
 
 def _shape(table: Any) -> tuple[int, int]:
-    """Rows and columns of a table, 0 where they are not known without computing it."""
+    """Return rows and columns of a table, 0 if they are not known without computing it."""
     shape = getattr(table, "shape", None)
     if not isinstance(shape, tuple) or not shape:
         return 0, 0

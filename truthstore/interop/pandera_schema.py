@@ -1,4 +1,4 @@
-"""What a pandera schema demands, listed: the checks that a validation runs, each with its column and a name."""
+"""The demands of a pandera schema, listed: the checks that a validation runs, each with its column and a name."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["DeclaredCheck", "check_details", "check_names", "columns_of", "decla
 
 
 class DeclaredCheck(msgspec.Struct, frozen=True):
-    """One thing that a schema demands.
+    """One demand of a schema.
 
     Attributes:
         column: the column it is about; None for the whole table.
         name: name of the check, as in the errors.
         details: its parameters.
-        of_values: whether it looks at values, not just at the table's shape.
-        warns: whether it warns instead of failing.
+        of_values: it looks at values, not just at the table's shape.
+        warns: it warns instead of failing.
     """
 
     column: str | None
@@ -38,11 +38,11 @@ class DeclaredCheck(msgspec.Struct, frozen=True):
 
 
 def declared_checks(schema: object, table: object = None) -> list[DeclaredCheck]:
-    """The checks that ran, or would run, on a table.
+    """Return the checks that ran, or would run, on a table.
 
     Args:
         schema: a schema of a table or of a series.
-        table: what was validated. If given, columns are left out that it lacks, and patterns replaced by the columns
+        table: the table validated. If given, columns are left out that it lacks, and patterns replaced by the columns
             that match. Of a LazyFrame pandera checks the shape only.
     """
     present = _present(table)
@@ -53,19 +53,19 @@ def declared_checks(schema: object, table: object = None) -> list[DeclaredCheck]
 
 
 def is_table(schema: object) -> bool:
-    """Whether a schema is that of a table, not of one column, index or series."""
+    """Return whether a schema is that of a table, not of one column, index or series."""
     return hasattr(schema, "columns")
 
 
 def columns_of(component: object) -> str | None:
-    """The name under which results list a column, index or series."""
+    """Return the name under which results list a column, index or series."""
     if (name := name_of(read(component, "name"))) is not None:
         return name
     return "index" if "Index" in type(component).__name__ else None
 
 
 def check_names(checks: Iterable[object]) -> list[str]:
-    """A name for each check of one column: its own, or its error text; several of one name are numbered."""
+    """Return a name for each check of one column: its own, or its error text; several of one name are numbered."""
     names: list[str] = []
     for position, check in enumerate(checks):
         own = read(check, "name")
@@ -81,13 +81,13 @@ def check_names(checks: Iterable[object]) -> list[str]:
 
 
 def check_details(check: object) -> dict[str, Any]:
-    """What is kept of a check: how it describes itself, and its parameters."""
+    """Return the details of a check: its description of itself, and its parameters."""
     text = read(check, "error")
     return given(check=None if text is None else shortened(text_of(text), 1_000), parameters=read(check, "statistics"))
 
 
 def _present(table: Any) -> list[str] | None:
-    """The names of a table's columns; None if there is no table with columns."""
+    """Return the names of a table's columns; None if there is no table with columns."""
     if hasattr(table, "collect_schema"):
         return [text_of(name) for name in table.collect_schema().names()]
     columns = getattr(table, "columns", None)
@@ -115,7 +115,7 @@ def _of_table(schema: Any, present: list[str] | None) -> Iterator[DeclaredCheck]
 
 
 def _matching(column: Any, name: str, present: list[str] | None) -> list[str]:
-    """The columns of the table that a column of the schema is about."""
+    """Return the columns of the table that belong to a column of the schema."""
     if read(column, "regex"):
         return [name] if present is None else [found for found in present if re.match(name, found)]
     if present is None:

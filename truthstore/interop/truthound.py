@@ -1,4 +1,4 @@
-"""Truthound: what `truthound.check()` returns, and the `Report` of older versions."""
+"""Truthound: the run result of `truthound.check()`, and the `Report` of older versions."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def from_truthound(
     run_time: datetime | None = None,
     execution_time_ms: float | None = None,
 ) -> ValidationResult:
-    """Makes a result of a Truthound run result or report.
+    """Convert a Truthound run result or report.
 
     A run result lists its checks: they are counted as validators, and those that found nothing are kept as passed. A
     `Report` lists issues only. Every issue becomes an entry with its column, severity, count and samples.
 
     Args:
-        report: what `truthound.check()` returned, a `truthound.report.Report`, or the `to_dict()` of either.
-        data_asset: name of what was checked; the report's own source if None.
+        report: the run result of `truthound.check()`, a `truthound.report.Report`, or the `to_dict()` of either.
+        data_asset: name of the data checked; the report's own source if None.
         run_id: the id to store it under. If None, it is derived from Truthound's run id and the asset; a `Report`
             has none and gets a new one.
         tags: for queries.
-        metadata: added to what is kept of the report itself.
-        run_time: when the checks ran; if None, what Truthound says, or now.
+        metadata: added to the values kept of the report itself.
+        run_time: time of the checks; if None, that of Truthound, or now.
         execution_time_ms: how long the run took, in milliseconds; Truthound does not say.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What one check found, and the figures of many."""
+"""The result of one check, and the figures of many."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ SEVERITIES: Final = ("critical", "high", "medium", "low")
 
 
 class ValidatorResult(msgspec.Struct, omit_defaults=True):
-    """What one check found.
+    """The result of one check.
 
     Attributes:
         validator_name: name of the check.
-        success: whether the data passed.
+        success: the data passed.
         column: the column checked; None for the whole table. Several are joined: ``"latitude, longitude"``.
         issue_type: the kind of issue, None if the check passed; `VALIDATOR_ERROR` if it could not run.
         count: number of values (or rows) that failed.
         severity: ``critical``, ``high``, ``medium`` or ``low``; None if nothing failed or the tool has no severities.
-        message: what is wrong, for people.
-        details: what else the tool said: expected and observed values, samples, parameters.
+        message: the fault, for people.
+        details: further values of the tool: expected and observed values, samples, parameters.
         execution_time_ms: how long the check took, in milliseconds; 0.0 if the tool does not say.
     """
 
@@ -43,25 +43,25 @@ class ValidatorResult(msgspec.Struct, omit_defaults=True):
 
     @property
     def errored(self) -> bool:
-        """Whether the check could not run, so that nothing is known about the data."""
+        """True if the check could not run, so that nothing is known about the data."""
         return not self.success and self.issue_type == VALIDATOR_ERROR
 
 
 class ResultStatus(StrEnum):
-    """How a run ended."""
+    """The outcome of a run."""
 
     SUCCESS = "success"
     """Every check ran and passed."""
     FAILURE = "failure"
     """A check of critical, high or unstated severity failed."""
     ERROR = "error"
-    """A check could not run, and none of those that did means failure."""
+    """A check could not run, and no other check means failure."""
     WARNING = "warning"
     """Only checks of medium or low severity failed."""
 
     @classmethod
     def of(cls, results: Iterable[ValidatorResult]) -> ResultStatus:
-        """The status that follows from what the checks found."""
+        """Return the status that follows from the results of the checks."""
         errored = warned = False
         for result in results:
             if result.success:
@@ -129,10 +129,10 @@ class ResultStatistics(msgspec.Struct, omit_defaults=True, gc=False):
         total_columns: int = 0,
         execution_time_ms: float | None = None,
     ) -> ResultStatistics:
-        """Counts results, each as one check.
+        """Count results, each as one check.
 
         Args:
-            results: what the checks found.
+            results: the results of the checks.
             total_rows: rows of the table.
             total_columns: columns of the table.
             execution_time_ms: how long the run took, in milliseconds; the sum over the checks if None.

@@ -1,4 +1,4 @@
-"""What the modules of all tools need: reading their objects, and making a result of what was read."""
+"""Shared by the modules of all tools: reading their objects, and making a result of them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = [
 
 
 def read(source: Any, name: str, default: Any = None) -> Any:
-    """The attribute of an object, or the entry of a dict; the default where it is missing or None."""
+    """Return the attribute of an object, or the entry of a dict; the default if it is missing or None."""
     value = source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)
     return default if value is None else value
 
 
 def given(**values: Any) -> dict[str, Any]:
-    """The values that say something, storable: without None and empty containers, long lists cut to 100 entries."""
+    """Return storable values: without None and empty containers, long lists cut to 100 entries."""
     kept: dict[str, Any] = capped(
         storable_mapping({name: value for name, value in values.items() if value is not None and not _empty(value)})
     )
@@ -41,7 +41,7 @@ def _empty(value: Any) -> bool:
 
 
 def plain_time(value: Any) -> datetime | None:
-    """A datetime from a datetime, a subclass of it, or an ISO string; None from None.
+    """Return a datetime for a datetime, a subclass of it, or an ISO string; None for None.
 
     Raises:
         ValueError: it is none of these.
@@ -54,7 +54,7 @@ def plain_time(value: Any) -> datetime | None:
 
 
 def installed_version(distribution: str) -> str | None:
-    """The version of an installed package, or None."""
+    """Return the version of an installed package, or None."""
     try:
         return distributions.version(distribution)
     except distributions.PackageNotFoundError:
@@ -62,14 +62,14 @@ def installed_version(distribution: str) -> str | None:
 
 
 def shares_failing(count: int, total: int, samples: Sequence[Any]) -> str:
-    """A message for people: how many values failed, and which for example."""
+    """Build a message for people: the number of values that failed, and examples."""
     share = f"{count:,} of {total:,} values" if total else f"{count:,} {'value' if count == 1 else 'values'}"
     different = dict.fromkeys(shortened(repr(value)) for value in samples if value is not None)
     return f"{share} failed" + (f", such as {', '.join(list(different)[:3])}" if different else "")
 
 
 def shortened(text: str, length: int = 80) -> str:
-    """Text as messages show it."""
+    """Return a value as messages show it."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
@@ -92,12 +92,12 @@ def result_fields(
     """Return the fields of the `ValidationResult` that a ``from_<tool>`` function returns.
 
     Args:
-        results: what the checks found.
+        results: the results of the checks.
         tool: name of the tool.
-        data_asset: what was checked.
+        data_asset: the data checked.
         tool_version: its version, if known.
-        tool_run: what together tells this run from all others of the tool, its own run id first; empty if nothing does.
-        tool_metadata: what else is kept of the tool's result.
+        tool_run: identity of this run among all of the tool, its own run id first; empty if it has none.
+        tool_metadata: further values kept of the tool's result.
         statistics: the figures; counted from `results` if None.
         succeeded: the tool's own verdict. If it says no where nothing failed, the status is failure all the same.
         suite_name: name of the suite or schema.

@@ -1,4 +1,4 @@
-"""What data ought to look like: suites of expectations, kept beside the results that they lead to.
+"""Expectations about data: suites of them, kept beside their results.
 
 A suite belongs to one data asset. Kept in a versioned store, its history says who expected what, and when.
 """
@@ -24,7 +24,7 @@ class Expectation(msgspec.Struct, omit_defaults=True):
         column: the column it is about, or None for the whole table.
         kwargs: the parameters of the check.
         meta: notes, owner, links.
-        enabled: whether it is to be checked.
+        enabled: it is to be checked.
         mostly: the fraction of values (0.0 to 1.0) that must hold, or None for all of them.
 
     Raises:
@@ -43,7 +43,7 @@ class Expectation(msgspec.Struct, omit_defaults=True):
             raise ValueError(f"mostly is a fraction from 0.0 to 1.0, not {self.mostly}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field as JSON-ready builtins.
+        """Return every field as JSON-ready builtins.
 
         Raises:
             ValueError: `kwargs` or `meta` holds a cycle.
@@ -52,7 +52,7 @@ class Expectation(msgspec.Struct, omit_defaults=True):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of `to_dict`. Unknown fields are ignored; all but `expectation_type` may be missing or None.
+        """Invert `to_dict`. Unknown fields are ignored; all but `expectation_type` may be missing or None.
 
         Raises:
             ValueError: `expectation_type` is missing, or a field has the wrong type (msgspec's `ValidationError`).
@@ -69,7 +69,7 @@ class ExpectationSuite(msgspec.Struct, omit_defaults=True):
 
     Attributes:
         name: the id under which it is stored.
-        data_asset: what the expectations are about: a table, a file, a topic.
+        data_asset: the data that the expectations are about: a table, a file, a topic.
         expectations: in the order in which they are checked.
         meta: notes, owner, links.
         created_at: when it was made; now, in UTC, if left out.
@@ -95,7 +95,7 @@ class ExpectationSuite(msgspec.Struct, omit_defaults=True):
         meta: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> Self:
-        """A new suite, created and updated at this moment."""
+        """Build a suite, created and updated at this moment."""
         now = _now()
         return cls(
             name,
@@ -120,13 +120,13 @@ class ExpectationSuite(msgspec.Struct, omit_defaults=True):
         return True
 
     def add_expectation(self, expectation: Expectation) -> Self:
-        """Appends an expectation; returns the suite, so that calls can be chained."""
+        """Append an expectation; return the suite, so that calls can be chained."""
         self.expectations.append(expectation)
         self.updated_at = _now()
         return self
 
     def find_expectations(self, expectation_type: str | None = None, column: str | None = None) -> list[Expectation]:
-        """The expectations of this type, about this column; None means any."""
+        """Return the expectations of this type, about this column; None means any."""
         return [
             expectation
             for expectation in self.expectations
@@ -134,7 +134,7 @@ class ExpectationSuite(msgspec.Struct, omit_defaults=True):
         ]
 
     def remove_expectation(self, expectation: Expectation) -> Self:
-        """Takes an equal expectation out (the first one); returns the suite.
+        """Remove the first equal expectation; return the suite.
 
         Raises:
             ValueError: there is none.
@@ -147,7 +147,7 @@ class ExpectationSuite(msgspec.Struct, omit_defaults=True):
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field as JSON-ready builtins, times as ISO strings.
+        """Return every field as JSON-ready builtins, times as ISO strings.
 
         Raises:
             ValueError: a free-form dict holds a cycle.
@@ -156,7 +156,7 @@ class ExpectationSuite(msgspec.Struct, omit_defaults=True):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of `to_dict`. Unknown fields are ignored; all but name and asset may be missing or None.
+        """Invert `to_dict`. Unknown fields are ignored; all but name and asset may be missing or None.
 
         Raises:
             ValueError: a required field is missing, or one has the wrong type (msgspec's `ValidationError`).

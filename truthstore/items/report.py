@@ -1,4 +1,4 @@
-"""Truthound: what `truthound.check()` returns, and the `Report` of older versions."""
+"""Truthound: the run result of `truthound.check()`, and the `Report` of older versions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def report_fields(
     run_time: datetime | None = None,
     execution_time_ms: float | None = None,
 ) -> dict[str, Any]:
-    """Return the fields of the `ValidationResult` that a Truthound run result or report means; see `from_truthound`."""
+    """Return the fields of a `ValidationResult` for a Truthound run result or report; see `from_truthound`."""
     checks, issues = read(report, "checks"), read(report, "issues")
     is_report = _are_issues(issues) and read(report, "source") is not None
     if not is_report or not (checks is None or _are_checks(checks)):
@@ -76,7 +76,7 @@ def _are_checks(found: Any) -> bool:
 
 
 def _check(check: Any, errors: Mapping[str, Any]) -> list[ValidatorResult]:
-    """One entry per issue of a check, or a single one if it has none."""
+    """Return one entry per issue of a check, or a single one if it has none."""
     name = text_of(read(check, "name"))
     found = [_issue(issue, name) for issue in read(check, "issues", ())]
     if not found and (error := errors.get(name)) is not None:
@@ -127,7 +127,7 @@ def _error(name: str, message: str, exception_type: Any) -> ValidatorResult:
 
 
 def _per_check(by_check: list[list[ValidatorResult]]) -> ResultStatistics:
-    """Issues are counted one by one, validators by check: one check may find issues in several columns."""
+    """Count issues one by one, and validators by check: one check may find issues in several columns."""
     statistics = ResultStatistics.from_results(result for found in by_check for result in found)
     statistics.total_validators = len(by_check)
     statistics.passed_validators = sum(all(result.success for result in found) for found in by_check)
@@ -137,7 +137,7 @@ def _per_check(by_check: list[list[ValidatorResult]]) -> ResultStatistics:
 
 
 def _with_passed(statistics: ResultStatistics, figures: Any) -> ResultStatistics:
-    """Adds the checks that passed, which a report counts but does not list."""
+    """Add the checks that passed, which a report counts but does not list."""
     passed = 0 if figures is None else int(read(figures, "successful_validations", 0))
     statistics.passed_validators += passed
     statistics.total_validators += passed

@@ -1,4 +1,4 @@
-"""What data checks found: the items of the default collection.
+"""Results of data checks: the items of the default collection.
 
 A `ValidationResult` is one run of checks over one data asset. It holds a `ValidatorResult` for every check and
 `ResultStatistics` that sum them up; lists, trends and plots are drawn from the statistics alone.
@@ -28,7 +28,7 @@ class ValidationResult(msgspec.Struct, omit_defaults=True):
     Attributes:
         run_id: the id under which it is stored; see `new_run_id`.
         run_time: when the checks ran. A naive time means local time.
-        data_asset: what was checked: a table, a file, a topic.
+        data_asset: the data checked: a table, a file, a topic.
         status: how the run ended. A plain string such as ``"failure"`` is taken too.
         results: one entry per check, or per check and column.
         statistics: the figures. Left out, or counting no checks although there are results, they are counted from `results`.
@@ -80,7 +80,7 @@ class ValidationResult(msgspec.Struct, omit_defaults=True):
 
     @property
     def success(self) -> bool:
-        """Whether every check ran and passed."""
+        """True if every check ran and passed."""
         return self.status is ResultStatus.SUCCESS
 
     @property
@@ -93,12 +93,12 @@ class ValidationResult(msgspec.Struct, omit_defaults=True):
         return {result.column for result in self.results if not result.success and result.column is not None}
 
     def get_issues_by_severity(self, severity: str) -> list[ValidatorResult]:
-        """The checks that failed with this severity (in any case), in the order of `results`."""
+        """Return the checks that failed with this severity (in any case), in the order of `results`."""
         wanted = str(getattr(severity, "value", severity)).lower()
         return [r for r in self.results if not r.success and not r.errored and severity_of(r) == wanted]
 
     def summary(self) -> str:
-        """One line for people: asset, status, issues by severity, checks, rows, time and id."""
+        """Return one line for people: asset, status, issues by severity, checks, rows, time and id."""
         figures = self.statistics
         counts = {name: getattr(figures, f"{name}_issues") for name in SEVERITIES}
         severities = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
@@ -115,7 +115,7 @@ class ValidationResult(msgspec.Struct, omit_defaults=True):
         return f"{self.data_asset}: {self.status.value}, {', '.join(parts)}, at {when} [{self.run_id}]"
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field as JSON-ready builtins: times as ISO strings, and the two rates among the statistics.
+        """Return every field as JSON-ready builtins: times as ISO strings, and the two rates among the statistics.
 
         Raises:
             ValueError: a free-form dict holds a cycle.
@@ -129,7 +129,7 @@ class ValidationResult(msgspec.Struct, omit_defaults=True):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of `to_dict`. Unknown fields are ignored; optional ones may be missing or None.
+        """Invert `to_dict`. Unknown fields are ignored; optional ones may be missing or None.
 
         Args:
             data: `run_time` may be a datetime or an ISO string, `status` a `ResultStatus` or its value.
@@ -156,15 +156,15 @@ class ValidationResult(msgspec.Struct, omit_defaults=True):
         tags: Mapping[str, str] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Takes what Truthound returns: a `Report`, or the run result that `truthound.check()` gives.
+        """Convert a `Report` of Truthound, or the run result of `truthound.check()`.
 
         Args:
             report: either of them, or its `to_dict()`.
-            data_asset: name of what was checked; the report's own source if None.
+            data_asset: name of the data checked; the report's own source if None.
             run_id: the id to store it under. If None, it is derived from Truthound's run id and the asset, so that
                 the same run gets the same id again; a `Report`, which has no run id, gets `new_run_id()`.
             tags: for queries.
-            metadata: added to what is kept of the report itself under ``tool``, ``tool_run_id`` and ``source``.
+            metadata: added to the values kept of the report itself under ``tool``, ``tool_run_id`` and ``source``.
 
         Raises:
             TypeError: `report` is neither.
@@ -175,7 +175,7 @@ class ValidationResult(msgspec.Struct, omit_defaults=True):
 
 
 def _time(value: object) -> datetime:
-    """A plain datetime from a subclass of it (pandas.Timestamp) or an ISO string."""
+    """Return a plain datetime for a subclass of it (pandas.Timestamp) or an ISO string."""
     if isinstance(value, datetime):
         return datetime.combine(value.date(), value.timetz())
     if isinstance(value, str):
@@ -188,7 +188,7 @@ def _without_none(data: Mapping[str, Any]) -> Any:
 
 
 def _is_canonical(result: ValidationResult) -> bool:
-    """Whether a result has exactly the declared types, so that what msgspec makes of it can be read back.
+    """Return whether a result has exactly the declared types, so that its JSON can be read back.
 
     Free-form values are not looked at: any JSON can be read back there, but for a null that was a NaN. A `msgspec.Raw` is
     taken for the JSON that it should be.

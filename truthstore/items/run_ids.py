@@ -14,7 +14,7 @@ _counters: Final[dict[int, itertools.count[int]]] = {}
 
 
 def new_run_id(now: datetime | None = None) -> str:
-    """A new run id, ``run_<YYYYmmdd>_<HHMMSS>_<8 hex digits>``: unique in this process, across threads and forks.
+    """Return a new run id, ``run_<YYYYmmdd>_<HHMMSS>_<8 hex digits>``: unique in this process, across threads and forks.
 
     The digits count up from a random start in every process, so ids of two processes differ too, but by chance only.
 
@@ -31,11 +31,11 @@ def new_run_id(now: datetime | None = None) -> str:
 
 
 def derived_run_id(run_time: datetime, *parts: str) -> str:
-    """The run id that belongs to a tool's run, in the form of `new_run_id`: equal parts at equal times, equal ids.
+    """Return the run id of a tool's run, in the form of `new_run_id`: equal parts at equal times, equal ids.
 
     Args:
         run_time: when the checks ran; a naive time means local time. The id shows it in UTC.
-        parts: what tells the run from all others.
+        parts: the identity of the run among all others.
     """
     digest = hashlib.sha256("\0".join(parts).encode("utf-8", "backslashreplace")).hexdigest()
     return f"run_{run_time.astimezone(UTC):%Y%m%d_%H%M%S}_{digest[:8]}"

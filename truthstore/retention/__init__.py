@@ -1,4 +1,4 @@
-"""How long items are kept: policies that say what may go, a plan that shows it, and a clean-up that does it."""
+"""Retention: policies that let items go, a plan that shows them, and a clean-up that carries it out."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""What users of retention see: what a policy is and what it looks at, the options, and what a clean-up did."""
+"""Public values of retention: policies and the items as they see them, the options, and the result of a clean-up."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from truthstore.store.store import BaseStore
 
 __all__ = [
-    "Decide",
     "ItemMetadata",
     "PolicyEvaluator",
     "PolicyMode",
@@ -32,7 +31,7 @@ __all__ = [
 
 
 def age_of(days: float = 0, hours: float = 0, minutes: float = 0) -> timedelta:
-    """An age of so many days, hours and minutes.
+    """Return an age of so many days, hours and minutes.
 
     Raises:
         ValueError: it is more than a timedelta can hold, or not a number.
@@ -44,10 +43,10 @@ def age_of(days: float = 0, hours: float = 0, minutes: float = 0) -> timedelta:
 
 
 def check_tags(name: str, tags: Mapping[Any, Any], *, any_value: bool = False) -> None:
-    """Refuses tags that no item can have: of items, keys and values are strings.
+    """Refuse tags that no item can have: of items, keys and values are strings.
 
     Args:
-        name: of the option that they are.
+        name: name of the option.
         tags: the tags.
         any_value: a value may be None, which means any.
 
@@ -63,12 +62,12 @@ def check_tags(name: str, tags: Mapping[Any, Any], *, any_value: bool = False) -
 
 
 class RetentionAction(StrEnum):
-    """What becomes of an item that is not kept."""
+    """Action on an item that is not kept."""
 
     DELETE = "delete"
-    """It is removed, with its history."""
+    """It is deleted, with its history."""
     ARCHIVE = "archive"
-    """It is copied to the archive store, the copy is verified, then it is removed."""
+    """It is copied to the archive store, the copy is read back, then it is deleted."""
     COMPRESS = "compress"
     """Not a matter of retention here: a compression layer does it for all items."""
     TIER_DOWN = "tier_down"
@@ -78,7 +77,7 @@ class RetentionAction(StrEnum):
 
 
 class PolicyMode(StrEnum):
-    """How several policies decide together."""
+    """Decision of several policies together."""
 
     ALL = "all"
     """An item is kept only if every policy keeps it."""
@@ -87,7 +86,7 @@ class PolicyMode(StrEnum):
 
 
 class ItemMetadata(msgspec.Struct, frozen=True):
-    """What a policy knows of an item; its body is not loaded.
+    """An item as policies see it; its body is not loaded.
 
     Attributes:
         item_id: its id.
@@ -96,8 +95,8 @@ class ItemMetadata(msgspec.Struct, frozen=True):
         size_bytes: length of its body.
         status: its status, empty if it has none.
         tags: its tags.
-        access_count: how often it was read, where somebody counts that; stores do not.
-        last_accessed: when it was read last, where somebody keeps that.
+        access_count: number of reads, if the caller counts them; stores do not.
+        last_accessed: time of the last read, if the caller keeps it.
     """
 
     item_id: str
@@ -111,76 +110,43 @@ class ItemMetadata(msgspec.Struct, frozen=True):
 
     @property
     def age_key(self) -> tuple[int, str]:
-        """What items are ordered by: time, then id."""
+        """Key of the order of age: time, then id."""
         return to_microseconds(self.created_at), self.item_id
 
 
-RULES: Final = ("should_retain", "prepare_batch", "judge")
-"""What a policy may say of its own."""
-
-Decide: TypeAlias = Callable[[ItemMetadata], "tuple[RetentionPolicy, ...]"]
-"""Of items that come newest first: the policies that let one go, or none if it is kept."""
-
-
 class RetentionPolicy(ABC):
-    """Says which items are kept. Extend it, or one of the built-in policies, and write `should_retain`.
+    """Decides about items. Extend it, or one of the built-in policies, and write `should_retain`.
 
-    A policy that has to see all items first overrides `prepare_batch` too.
+    A policy that must see all items first overrides `prepare_batch` too. A plan asks a shallow copy of the policy, so that
+    plans made at the same time do not disturb each other.
 
     Attributes:
-        action: what becomes of items that it lets go; None leaves that to the store.
+        action: action on the items that it lets go; None leaves that to the store.
     """
 
     action: RetentionAction | None = None
 
     @abstractmethod
     def should_retain(self, item: ItemMetadata) -> bool:
-        """Whether an item is kept."""
+        """Return whether an item is kept."""
 
     def prepare_batch(self, items: Iterable[ItemMetadata]) -> None:  # noqa: B027  # most need not prepare
-        """Looks at all items before the first is judged. They come newest first, and may be gone through again."""
+        """Look at all items before the first is judged. They come newest first, and may be iterated over again."""
 
     @property
     def name(self) -> str:
-        """What plans call it."""
+        """The policy's name in plans."""
         return type(self).__name__
 
     @property
     def description(self) -> str:
-        """What it does, for people."""
+        """The policy's rule, for people."""
         return self.name
 
     @property
     def actions(self) -> frozenset[RetentionAction]:
-        """What it may ask for."""
+        """The actions that it may ask for."""
         return frozenset() if self.action is None else frozenset({self.action})
-
-    def get_expiry_time(self, item: ItemMetadata) -> datetime | None:
-        """When an item is to go, if that is a matter of time."""
-        return None
-
-    def ready(self, items: Iterable[ItemMetadata]) -> Decide:
-        """How to judge all items one by one, newest first.
-
-        Args:
-            items: the same items in the same order, for a policy that must see them all before.
-        """
-        self.prepare_batch(items)
-        return self.judge
-
-    def _says_more_than(self, known: type[object]) -> bool:
-        """Whether a subclass, or this very object, has a rule of its own, of which a class that is known cannot know.
-
-        A faster way to judge that goes by the rules of that class would let items go that the subclass keeps.
-        """
-        return any(self._has_own(rule, known) for rule in RULES)
-
-    def _has_own(self, rule: str, known: type[object]) -> bool:
-        return getattr(getattr(self, rule), "__func__", None) is not getattr(known, rule)
-
-    def judge(self, item: ItemMetadata) -> tuple[RetentionPolicy, ...]:
-        """The policies that let an item go, as far as this one is concerned."""
-        return () if self.should_retain(item) else (self,)
 
     def __repr__(self) -> str:
         return self.description
@@ -191,7 +157,7 @@ class PolicyEvaluator:
 
     Args:
         policies: the policies; without any, everything is kept.
-        mode: how they decide.
+        mode: their decision together.
     """
 
     def __init__(self, policies: Sequence[RetentionPolicy], mode: PolicyMode = PolicyMode.ALL) -> None:
@@ -199,63 +165,29 @@ class PolicyEvaluator:
         self.mode = PolicyMode(mode)
 
     def prepare_batch(self, items: Iterable[ItemMetadata]) -> None:
-        """Lets every policy look at all items."""
-        known = list(items)
+        """Let every policy look at all items."""
+        if isinstance(items, Iterator):
+            items = list(items)  # each of them iterates over it
         for policy in self.policies:
-            policy.prepare_batch(known)
+            policy.prepare_batch(items)
 
     def evaluate(self, item: ItemMetadata) -> tuple[bool, list[RetentionPolicy]]:
-        """Whether an item is kept, and the policies that would let it go."""
+        """Return whether an item is kept, and the policies that would let it go."""
         against = [policy for policy in self.policies if not policy.should_retain(item)]
-        return self._keeps(len(against)), against
-
-    def _keeps(self, against: int) -> bool:
-        return not against or (self.mode is PolicyMode.ANY and against < len(self.policies))
-
-    def ready(self, items: Iterable[ItemMetadata]) -> Decide:
-        """How to judge all items one by one, newest first; see `RetentionPolicy.ready`."""
-        judges = [policy.ready(items) for policy in self.policies]
-        return judges[0] if len(judges) == 1 else self.together(judges)
-
-    def together(self, judges: Sequence[Decide]) -> Decide:
-        """One judgement out of those of the policies, in their order."""
-        keeps_all = self.mode is PolicyMode.ALL
-
-        def judge(item: ItemMetadata) -> tuple[RetentionPolicy, ...]:
-            # Every judge sees every item: some of them count.
-            against: tuple[RetentionPolicy, ...] = ()
-            kept = False
-            for one in judges:
-                verdict = one(item)
-                if verdict:
-                    against += verdict
-                else:
-                    kept = True
-            return against if keeps_all or not kept else ()
-
-        return judge
-
-    def get_deletion_priority(self, item: ItemMetadata) -> int:
-        """How many policies would let an item go."""
-        return len(self.evaluate(item)[1])
-
-    def get_earliest_expiry(self, item: ItemMetadata) -> datetime | None:
-        """When the first policy lets an item go, if any does at a time."""
-        times = [time for policy in self.policies if (time := policy.get_expiry_time(item)) is not None]
-        return min(times, key=to_microseconds, default=None)
+        return not against or (self.mode is PolicyMode.ANY and len(against) < len(self.policies)), against
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionSchedule:
-    """When clean-up happens by itself, after a save.
+    """Times of automatic clean-up, after a save.
 
     Attributes:
-        enabled: whether it does.
-        interval_hours: at least so long after the last one, whichever process did it.
+        enabled: clean up automatically.
+        interval_hours: at least so long after the last one, in any process.
         run_at_hour: not before this hour of the day, local time.
         run_on_days: only on these days, Monday is 0.
         max_duration_seconds: stop after about so long, and go on the next time.
-        batch_size: so many items are removed between two looks at the clock.
+        batch_size: number of items between two looks at the clock.
     """
 
     enabled: bool = True
@@ -285,11 +217,11 @@ class RetentionConfig:
     """Options of retention.
 
     Attributes:
-        policies: what is kept; without any, everything.
-        mode: how they decide together.
-        default_action: what becomes of the rest where its policy does not say.
-        schedule: when clean-up happens by itself.
-        dry_run: `run_cleanup` only reports, unless it is told otherwise.
+        policies: the policies; without any, everything is kept.
+        mode: their decision together.
+        default_action: action on the rest, for policies without an action of their own.
+        schedule: times of automatic clean-up.
+        dry_run: `run_cleanup` only reports by default.
         archive_store_name: the archive store by name or URL, as `get_store` takes it, or
         archive_store: the store itself.
         preserve_latest: always keep the newest item of each data asset.
@@ -325,11 +257,12 @@ class RetentionConfig:
             object.__setattr__(self, "excluded_tags", dict.fromkeys(_names("excluded_tags", tags)))
         object.__setattr__(self, "excluded_assets", _names("excluded_assets", self.excluded_assets))
 
-    @property
-    def held_tags(self) -> Mapping[str, str | None]:
-        """`excluded_tags` as a dict."""
-        assert isinstance(self.excluded_tags, Mapping)
-        return self.excluded_tags
+    def holds(self, item: ItemMetadata) -> bool:
+        """Return whether an item is under a legal hold."""
+        if item.data_asset in self.excluded_assets:
+            return True
+        tags, held = item.tags, cast("Mapping[str, str | None]", self.excluded_tags)
+        return bool(held) and any(key in tags and value in {None, tags[key]} for key, value in held.items())
 
 
 def _names(option: str, names: object) -> tuple[str, ...]:
@@ -344,13 +277,13 @@ def _names(option: str, names: object) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class RetentionResult:
-    """What a clean-up did, or, of a dry run, would do.
+    """Result of a clean-up, or, of a dry run, of the clean-up that it would be.
 
     Attributes:
-        start_time: when it began.
-        end_time: when it ended.
-        items_scanned: items that were looked at.
-        items_deleted: items that were removed.
+        start_time: its begin.
+        end_time: its end.
+        items_scanned: items that were judged.
+        items_deleted: items that were deleted.
         items_archived: items that are in the archive now.
         items_compressed: always 0.
         items_tiered: always 0.
@@ -359,8 +292,8 @@ class RetentionResult:
         items_excluded: items that were kept for their tags or assets.
         items_changed: items that were kept because they changed since the plan, or were gone already.
         items_left: items that wait for the next clean-up, for the time was up.
-        bytes_freed: size of what was removed, as it was saved.
-        errors: what went wrong, item by item, at most a hundred.
+        bytes_freed: size of the items that went, as they were saved.
+        errors: the errors, item by item, at most a hundred.
         dry_run: nothing was done.
     """
 
@@ -382,17 +315,11 @@ class RetentionResult:
 
     @property
     def duration_seconds(self) -> float:
-        """How long it took."""
+        """Its duration."""
         return 0.0 if self.end_time is None else (self.end_time - self.start_time).total_seconds()
 
-    @property
-    def total_processed(self) -> int:
-        """Items that something became of, or that were kept."""
-        gone = self.items_deleted + self.items_archived + self.items_quarantined
-        return gone + self.items_compressed + self.items_tiered + self.items_preserved
-
     def to_dict(self) -> dict[str, Any]:
-        """Every field, and the duration, as JSON-ready builtins."""
+        """Return every field, and the duration, as JSON-ready builtins."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
         values["start_time"] = self.start_time.isoformat()
         values["end_time"] = None if self.end_time is None else self.end_time.isoformat()

@@ -1,21 +1,83 @@
-"""What a clean-up would do, and why: kept in a temporary file, so that a million items need no memory."""
+"""Plan a clean-up: judge every item by its head, without loading a body, and keep the plan in a temporary file."""
 
 from __future__ import annotations
 
+import copy
+import heapq
+import tempfile
+import threading
+import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Self
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 import msgspec
 
-from truthstore.retention.base import RetentionAction, RetentionResult
-from truthstore.retention.lines import Lines
+from truthstore.model.query import EVERYTHING, StoreQuery, from_microseconds
+from truthstore.retention.base import (
+    ItemMetadata,
+    PolicyEvaluator,
+    RetentionAction,
+    RetentionConfig,
+    RetentionPolicy,
+    RetentionResult,
+)
+from truthstore.retention.policies import CompositePolicy
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["PlannedItem", "RetentionPlan"]
+    from truthstore.model.collection import Collection
+    from truthstore.model.record import Record
+    from truthstore.store.store import BaseStore
+
+__all__ = ["PlannedItem", "RetentionPlan", "SpooledList", "make_plan"]
+
+T = TypeVar("T")
+
+MEMORY: Final = 256 * 1_024
+CHUNK: Final = 64 * 1_024
+GENTLEST_FIRST: Final = (RetentionAction.QUARANTINE, RetentionAction.ARCHIVE, RetentionAction.DELETE)
+
+
+class SpooledList(Generic[T]):
+    """Values in a temporary file, in order, so that a million of them need no memory.
+
+    All are added before the first is read. They can be iterated over any number of times, until the list is closed.
+
+    Args:
+        encode: makes one line of a value, without a line break in it.
+        decode: the inverse.
+    """
+
+    def __init__(self, encode: Callable[[T], bytes], decode: Callable[[bytes], T]) -> None:
+        self._encode = encode
+        self._decode = decode
+        self._file = tempfile.SpooledTemporaryFile(max_size=MEMORY)  # noqa: SIM115  # closed with the list
+        self._lock = threading.Lock()
+        self._finalizer = weakref.finalize(self, self._file.close)
+
+    def append(self, value: T) -> None:
+        """Write one value."""
+        self._file.write(self._encode(value) + b"\n")
+
+    def __iter__(self) -> Iterator[T]:
+        position, rest = 0, b""
+        while True:
+            with self._lock:
+                self._file.seek(position)
+                chunk = self._file.read(CHUNK)
+            if not chunk:
+                return
+            position += len(chunk)
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from map(self._decode, lines)
+
+    def close(self) -> None:
+        """Delete the temporary file."""
+        self._finalizer()
 
 
 class PlannedItem(msgspec.Struct, frozen=True, array_like=True):
@@ -23,11 +85,11 @@ class PlannedItem(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         item_id: its id.
-        revision: its revision when the plan was made; should it have another one later, it is kept.
+        revision: its revision when the plan was made; an item that has another one later is kept.
         data_asset: the data asset, empty if it has none.
-        created_at: when it was made.
+        created_at: time of its making.
         size_bytes: length of its body.
-        action: what would become of it.
+        action: what would be done with it.
         reasons: the policies that let it go.
     """
 
@@ -40,19 +102,22 @@ class PlannedItem(msgspec.Struct, frozen=True, array_like=True):
     reasons: tuple[str, ...]
 
 
-_encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder(PlannedItem).decode
+_encode_planned: Final = msgspec.json.Encoder().encode
+_decode_planned: Final = msgspec.json.Decoder(PlannedItem).decode
+# A layer may keep tags in a mapping that is no dict.
+_encode_seen: Final = msgspec.json.Encoder(enc_hook=dict).encode
+_decode_seen: Final = msgspec.json.Decoder(tuple[str, ItemMetadata]).decode
 
 
 class RetentionPlan:
-    """The items that would go, newest first. It can be gone through any number of times, until it is closed.
+    """The items that would go, newest first; it can be iterated over any number of times, until it is closed.
 
     Attributes:
-        made_at: when it was made.
-        items_scanned: items that were looked at.
-        items_excluded: items that are kept for their tags or assets.
-        bytes_planned: size of all that would go.
-        actions: how many items each action concerns.
+        made_at: time of its making.
+        items_scanned: number of the items judged.
+        items_excluded: number of the items kept for their tags or assets.
+        bytes_planned: size of all items that would go.
+        actions: number of items for each action.
     """
 
     def __init__(self) -> None:
@@ -61,13 +126,13 @@ class RetentionPlan:
         self.items_excluded = 0
         self.bytes_planned = 0
         self.actions: Counter[RetentionAction] = Counter()
-        self._lines = Lines(_encode, _decode)
+        self._items = SpooledList(_encode_planned, _decode_planned)
 
     def add(self, item: PlannedItem) -> None:
-        """Writes down one item."""
+        """Add one item."""
         self.actions[item.action] += 1
         self.bytes_planned += item.size_bytes
-        self._lines.add(item)
+        self._items.append(item)
 
     def __len__(self) -> int:
         return self.actions.total()
@@ -76,11 +141,10 @@ class RetentionPlan:
         return True  # a plan, even if nothing is to be done
 
     def __iter__(self) -> Iterator[PlannedItem]:
-        return iter(self._lines)
+        return iter(self._items)
 
     def result(self) -> RetentionResult:
-        """What a clean-up would report that did all of it."""
-        gone = len(self)
+        """Report the clean-up that would do all of it."""
         return RetentionResult(
             start_time=self.made_at,
             end_time=datetime.now(UTC),
@@ -88,15 +152,15 @@ class RetentionPlan:
             items_deleted=self.actions[RetentionAction.DELETE],
             items_archived=self.actions[RetentionAction.ARCHIVE],
             items_quarantined=self.actions[RetentionAction.QUARANTINE],
-            items_preserved=self.items_scanned - gone,
+            items_preserved=self.items_scanned - len(self),
             items_excluded=self.items_excluded,
             bytes_freed=self.bytes_planned,
             dry_run=True,
         )
 
     def close(self) -> None:
-        """Removes the temporary file."""
-        self._lines.close()
+        """Delete the temporary file."""
+        self._items.close()
 
     def __enter__(self) -> Self:
         return self
@@ -107,5 +171,114 @@ class RetentionPlan:
         self.close()
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{action} {count}" for action, count in sorted(self.actions.items())) or "nothing to do"
-        return f"RetentionPlan({told}; {self.items_scanned} items looked at)"
+        actions = ", ".join(f"{action} {count}" for action, count in sorted(self.actions.items())) or "nothing to do"
+        return f"RetentionPlan({actions}; {self.items_scanned} items judged)"
+
+
+class _Items:
+    """All items of a collection, newest first.
+
+    Once a policy has iterated over them they stay as it saw them: an item saved meanwhile is not judged unseen.
+    """
+
+    def __init__(self, base: BaseStore[Any], collection: Collection[Any]) -> None:
+        self._base = base
+        self._collection = collection
+        self._seen: SpooledList[tuple[str, ItemMetadata]] | None = None
+
+    def __iter__(self) -> Iterator[ItemMetadata]:
+        if self._seen is None:
+            seen = SpooledList[tuple[str, ItemMetadata]](_encode_seen, _decode_seen)
+            for one in self.with_revisions():
+                seen.append(one)
+            self._seen = seen
+        return (item for _, item in self._seen)
+
+    def with_revisions(self) -> Iterator[tuple[str, ItemMetadata]]:
+        """Iterate over the items, each with its revision."""
+        if self._seen is not None:
+            return iter(self._seen)
+        return ((head.revision, _metadata_of(head, self._collection)) for head in self._heads())
+
+    def _heads(self) -> Iterator[Record]:
+        collection, time = self._collection, self._collection.time
+        if time is None:
+            return self._base.scan(EVERYTHING, collection=collection)  # by the time at which they were saved
+        # None sorts lowest. An item without a time that is saved from now on is not judged, rather than as the oldest.
+        lowest = next(self._base.scan(StoreQuery(limit=1, ascending=True), collection=collection), None)
+        dated = takewhile(
+            lambda head: head.meta.fields.get(time) is not None, self._base.scan(EVERYTHING, collection=collection)
+        )
+        if lowest is None or lowest.meta.fields.get(time) is not None:
+            return dated
+        undated = self._base.scan(StoreQuery(where={time: None}, order_by="stored_at"), collection=collection)
+
+        def age_key(head: Record) -> tuple[Any, str]:
+            value = head.meta.fields.get(time)
+            return head.meta.stored_at if value is None else value, head.meta.id
+
+        return heapq.merge(dated, undated, key=age_key, reverse=True)
+
+    def close(self) -> None:
+        """Delete the temporary file."""
+        if self._seen is not None:
+            self._seen.close()
+
+
+def _metadata_of(head: Record, collection: Collection[Any]) -> ItemMetadata:
+    meta = head.meta
+    fields = meta.fields
+    time = fields.get(collection.time) if collection.time is not None else None
+    return ItemMetadata(
+        meta.id,
+        fields.get("data_asset") or "",  # type: ignore[arg-type]  # strings, in every collection that has them
+        from_microseconds(meta.stored_at if time is None else time),  # type: ignore[arg-type]  # a time is an int
+        meta.size,
+        fields.get("status") or "",  # type: ignore[arg-type]  # as above
+        meta.tags,
+    )
+
+
+def make_plan(base: BaseStore[Any], collection: Collection[Any], config: RetentionConfig) -> RetentionPlan:
+    """Judge every item of a collection, in one pass, or in one more for each policy that prepares itself."""
+    plan = RetentionPlan()
+    if not config.policies or not collection.is_users:
+        return plan
+    items = _Items(base, collection)
+    try:
+        _judge_all(items, plan, config)
+    except BaseException:
+        plan.close()
+        raise
+    finally:
+        items.close()
+    return plan
+
+
+def _judge_all(items: _Items, plan: RetentionPlan, config: RetentionConfig) -> None:
+    # Copies: what one plan prepares in a policy must not judge the items of another one, made at the same time.
+    evaluator = PolicyEvaluator([copy.copy(policy) for policy in config.policies], config.mode)
+    evaluator.prepare_batch(items)
+    assets: set[str] = set()
+    for revision, item in items.with_revisions():
+        plan.items_scanned += 1
+        keeps, against = evaluator.evaluate(item)
+        held = config.holds(item)
+        plan.items_excluded += held
+        newest = item.data_asset not in assets
+        assets.add(item.data_asset)
+        if keeps or held or (newest and config.preserve_latest):
+            continue
+        reasons = [reason for policy in against for reason in _reasons(policy, item)]
+        asked = {policy.action for policy in reasons}
+        action = next((action for action in GENTLEST_FIRST if action in asked), config.default_action)
+        names = tuple(dict.fromkeys(policy.description for policy in reasons))
+        plan.add(PlannedItem(item.item_id, revision, item.data_asset, item.created_at, item.size_bytes, action, names))
+
+
+def _reasons(policy: RetentionPolicy, item: ItemMetadata) -> list[RetentionPolicy]:
+    """Return a policy that lets an item go, or, of several policies as one, those of them that do."""
+    if not isinstance(policy, CompositePolicy) or policy.action is not None:
+        return [policy]
+    parts = [part for part in policy.policies if not part.should_retain(item)]
+    return [reason for part in parts for reason in _reasons(part, item)] or [policy]

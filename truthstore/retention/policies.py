@@ -1,24 +1,27 @@
-"""The policies: by age, number, size, status, tags, and by what you write yourself."""
+"""The policies: by age, number, size, status, tags, by a function, and several as one."""
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from heapq import heappop, heappush
+from typing import Self
 
 from truthstore.model.fields import to_microseconds
 from truthstore.retention.base import (
-    Decide,
     ItemMetadata,
+    PolicyEvaluator,
+    PolicyMode,
     RetentionAction,
     RetentionPolicy,
     age_of,
     check_tags,
 )
-from truthstore.retention.composite import CompositePolicy
 
 __all__ = [
     "CompositePolicy",
@@ -35,33 +38,26 @@ KILO = 1_024
 
 
 def _is_older(item: ItemMetadata, age: timedelta) -> bool:
-    return to_microseconds(item.created_at) < to_microseconds(_oldest(age))
-
-
-def _oldest(age: timedelta) -> datetime:
-    """The time before which items are older than an age; nothing is older than the calendar."""
     try:
-        return datetime.now(UTC) - age
+        oldest = datetime.now(UTC) - age
     except OverflowError:
-        return datetime.min.replace(tzinfo=UTC)
+        return False  # nothing is older than the calendar
+    return to_microseconds(item.created_at) < to_microseconds(oldest)
 
 
-def _expiry(item: ItemMetadata, age: timedelta) -> datetime | None:
-    try:
-        return item.created_at + age
-    except OverflowError:
-        return None  # not before the calendar ends
+def _action(action: RetentionAction | str | None) -> RetentionAction | None:
+    return None if action is None else RetentionAction(action)
 
 
 class TimeBasedPolicy(RetentionPolicy):
-    """Keeps items up to an age.
+    """Keep items up to an age.
 
     Args:
         max_age_days: days, to which
         max_age_hours: hours and
         max_age_minutes: minutes are added, or
         max_age: the age itself.
-        action: what becomes of older items.
+        action: what to do with older items.
     """
 
     def __init__(
@@ -75,103 +71,74 @@ class TimeBasedPolicy(RetentionPolicy):
     ) -> None:
         if max_age is not None and not isinstance(max_age, timedelta):
             raise TypeError(f"max_age is a timedelta, not {max_age!r:.90}: give days as max_age_days")
-        told = age_of(max_age_days, max_age_hours, max_age_minutes)
-        if max_age is not None and told:
+        age = age_of(max_age_days, max_age_hours, max_age_minutes)
+        if max_age is not None and age:
             raise ValueError("give either max_age or max_age_days, max_age_hours and max_age_minutes, not both")
-        self.max_age = told if max_age is None else max_age
+        self.max_age = age if max_age is None else max_age
         if self.max_age <= timedelta():
             raise ValueError("the age is greater than 0: give max_age, max_age_days, max_age_hours or max_age_minutes")
         self.action = _action(action)
 
     @property
     def description(self) -> str:
-        """Keeps items up to which age."""
+        """The name and the age."""
         return f"{self.name}({self.max_age})"
 
     def should_retain(self, item: ItemMetadata) -> bool:
-        """Whether the item is not too old."""
+        """Return whether the item is not too old."""
         return not _is_older(item, self.max_age)
-
-    def get_expiry_time(self, item: ItemMetadata) -> datetime | None:
-        """When the item is too old; None if the calendar ends before that."""
-        return _expiry(item, self.max_age)
-
-    def ready(self, items: Iterable[ItemMetadata]) -> Decide:
-        """Judges all items by one clock reading."""
-        if self._says_more_than(TimeBasedPolicy):
-            return super().ready(items)
-        oldest = _oldest(self.max_age)
-        against = (self,)
-
-        def judge(item: ItemMetadata) -> tuple[RetentionPolicy, ...]:
-            return against if item.created_at < oldest else ()
-
-        return judge
 
 
 class _NewestPolicy(RetentionPolicy):
-    """Keeps the newest items, up to an amount, of all items or of each data asset."""
+    """Keep the newest items, up to an amount, of all items or of each data asset."""
 
     def __init__(self, limit: int, *, per_asset: bool, action: RetentionAction | None) -> None:
         self.per_asset = per_asset
         self.action = _action(action)
         self._limit = limit
-        self._last_kept: dict[str, tuple[int, str]] | None = None
+        self._newest_dropped: Mapping[str, tuple[int, str]] = {}
 
     @abstractmethod
     def _amount(self, item: ItemMetadata) -> int:
-        """How much of the limit an item takes."""
-
-    @property
-    def description(self) -> str:
-        """Keeps how much."""
-        return f"{self.name}({self._limit}{' per asset' if self.per_asset else ''})"
-
-    def prepare_batch(self, items: Iterable[ItemMetadata]) -> None:
-        """Finds the oldest item that is still kept."""
-        # Nothing else of an item is held: there may be a million.
-        known = [(item.age_key, self._group(item), self._amount(item)) for item in items]
-        known.sort(reverse=True)
-        last: dict[str, tuple[int, str]] = {}
-        total: defaultdict[str, int] = defaultdict(int)
-        for age_key, group, amount in known:
-            total[group] += amount
-            if total[group] <= self._limit:
-                last[group] = age_key
-        self._last_kept = last
-
-    def should_retain(self, item: ItemMetadata) -> bool:
-        """Whether the item is among the newest of those that `prepare_batch` saw; before that, it is."""
-        if self._last_kept is None:
-            return True
-        last = self._last_kept.get(self._group(item))
-        return last is not None and item.age_key >= last
+        """Return the part of the limit that an item takes."""
 
     def _group(self, item: ItemMetadata) -> str:
         return item.data_asset if self.per_asset else ""
 
-    def ready(self, items: Iterable[ItemMetadata]) -> Decide:
-        """Adds up as the items come."""
-        if self._says_more_than(_NewestPolicy):
-            return super().ready(items)
-        against = (self,)
+    @property
+    def description(self) -> str:
+        """The name and the limit."""
+        return f"{self.name}({self._limit}{' per asset' if self.per_asset else ''})"
+
+    def prepare_batch(self, items: Iterable[ItemMetadata]) -> None:
+        """Find the newest item beyond the limit. The items may come in any order; only those within it are held."""
+        dropped: dict[str, tuple[int, str]] = {}
+        kept: defaultdict[str, list[tuple[tuple[int, str], int]]] = defaultdict(list)  # heaps, the oldest on top
         total: defaultdict[str, int] = defaultdict(int)
+        for item in items:
+            group, age_key, amount = self._group(item), item.age_key, self._amount(item)
+            if group in dropped and age_key < dropped[group]:
+                continue
+            heappush(kept[group], (age_key, amount))
+            total[group] += amount
+            while total[group] > self._limit:
+                dropped[group], amount = heappop(kept[group])
+                total[group] -= amount
+        self._newest_dropped = dropped
 
-        def judge(item: ItemMetadata) -> tuple[RetentionPolicy, ...]:
-            group = self._group(item)
-            total[group] += self._amount(item)
-            return against if total[group] > self._limit else ()
-
-        return judge
+    def should_retain(self, item: ItemMetadata) -> bool:
+        """Return whether the item is among the newest of those prepared; before that, it is."""
+        dropped = self._newest_dropped.get(self._group(item))
+        return dropped is None or item.age_key > dropped
 
 
 class CountBasedPolicy(_NewestPolicy):
-    """Keeps the newest items, up to a number.
+    """Keep the newest items, up to a number.
 
     Args:
         max_count: the number.
         per_asset: of each data asset.
-        action: what becomes of the others.
+        action: what to do with the others.
     """
 
     def __init__(self, max_count: int, per_asset: bool = False, action: RetentionAction | None = None) -> None:  # noqa: FBT001, FBT002
@@ -187,7 +154,7 @@ class CountBasedPolicy(_NewestPolicy):
 
 
 class SizeBasedPolicy(_NewestPolicy):
-    """Keeps the newest items, up to a size; the parts of it are added up.
+    """Keep the newest items, up to a size, the sum of its parts.
 
     Args:
         max_size_bytes: bytes.
@@ -195,7 +162,7 @@ class SizeBasedPolicy(_NewestPolicy):
         max_size_mb: 1,024 of these.
         max_size_gb: and of these.
         per_asset: of each data asset.
-        action: what becomes of the others.
+        action: what to do with the others.
     """
 
     def __init__(
@@ -207,25 +174,24 @@ class SizeBasedPolicy(_NewestPolicy):
         per_asset: bool = False,  # noqa: FBT001, FBT002  # as users of the first system know it
         action: RetentionAction | None = None,
     ) -> None:
-        told = max_size_bytes + KILO * (max_size_kb + KILO * (max_size_mb + KILO * max_size_gb))
-        if not 1 <= told < math.inf:
+        size = max_size_bytes + KILO * (max_size_kb + KILO * (max_size_mb + KILO * max_size_gb))
+        if not 1 <= size < math.inf:
             raise ValueError("the size is finite and greater than 0: give max_size_bytes, _kb, _mb or _gb")
-        size = int(told)
-        super().__init__(size, per_asset=per_asset, action=action)
-        self.max_size = size
+        self.max_size = int(size)
+        super().__init__(self.max_size, per_asset=per_asset, action=action)
 
     def _amount(self, item: ItemMetadata) -> int:
         return item.size_bytes
 
 
 class StatusBasedPolicy(RetentionPolicy):
-    """Judges items of one status, and keeps all others.
+    """Judge items of one status, and keep all others.
 
     Args:
         status: the status.
         max_age_days: keep them up to this age.
         retain: False lets them go at once.
-        action: what becomes of them.
+        action: what to do with them.
     """
 
     def __init__(
@@ -237,55 +203,35 @@ class StatusBasedPolicy(RetentionPolicy):
     ) -> None:
         if max_age_days is not None and max_age_days <= 0:
             raise ValueError("max_age_days is greater than 0; retain=False lets items go at once")
-        told = status.value if isinstance(status, Enum) else status
-        if not isinstance(told, str):
+        value = status.value if isinstance(status, Enum) else status
+        if not isinstance(value, str):
             raise TypeError(f"a status is a string, not {status!r:.90}")
-        self.status = told
+        self.status = value
         self.max_age = None if max_age_days is None else age_of(max_age_days)
         self.retain = retain
         self.action = _action(action)
 
     @property
     def description(self) -> str:
-        """Which status, and how long."""
+        """The name, the status and the age."""
         kept = (self.max_age or "all") if self.retain else "none"
         return f"{self.name}({self.status}: {kept})"
 
     def should_retain(self, item: ItemMetadata) -> bool:
-        """Whether the item has another status, or is kept all the same."""
+        """Return whether the item has another status, or is not too old."""
         if item.status != self.status:
             return True
         return self.retain and (self.max_age is None or not _is_older(item, self.max_age))
 
-    def get_expiry_time(self, item: ItemMetadata) -> datetime | None:
-        """When an item of this status is too old."""
-        if item.status != self.status or not self.retain or self.max_age is None:
-            return None
-        return _expiry(item, self.max_age)
-
-    def ready(self, items: Iterable[ItemMetadata]) -> Decide:
-        """Judges all items by one clock reading."""
-        if self._says_more_than(StatusBasedPolicy):
-            return super().ready(items)
-        oldest = None if self.max_age is None else _oldest(self.max_age)
-        against = (self,)
-
-        def judge(item: ItemMetadata) -> tuple[RetentionPolicy, ...]:
-            if item.status != self.status or (self.retain and (oldest is None or item.created_at >= oldest)):
-                return ()
-            return against
-
-        return judge
-
 
 class TagBasedPolicy(RetentionPolicy):
-    """Judges items by their tags.
+    """Judge items by their tags.
 
     Args:
         required_tags: keep only items with these tags.
         delete_tags: let items with these tags go.
         any_match: one of the tags is enough; otherwise an item must have all.
-        action: what becomes of items that go.
+        action: what to do with items that go.
         tag_key: let items with this tag go,
         tag_value: of this value; None means any,
         max_age_days: when they are older than this.
@@ -328,7 +274,7 @@ class TagBasedPolicy(RetentionPolicy):
 
     @property
     def description(self) -> str:
-        """Which tags."""
+        """The name and the tags."""
         parts = [f"requires {self.required_tags}"] if self.required_tags else []
         parts += [f"deletes {self.delete_tags}"] if self.delete_tags else []
         if self.tag_key is not None:
@@ -336,7 +282,7 @@ class TagBasedPolicy(RetentionPolicy):
         return f"{self.name}({', '.join(parts)})"
 
     def should_retain(self, item: ItemMetadata) -> bool:
-        """Whether the item's tags keep it."""
+        """Return whether the item's tags keep it."""
         tags = item.tags
         if self.delete_tags and self._match(self.delete_tags, tags):
             return False
@@ -353,12 +299,12 @@ class TagBasedPolicy(RetentionPolicy):
 
 
 class CustomPolicy(RetentionPolicy):
-    """Keeps what a function keeps.
+    """Keep the items that a function keeps.
 
     Args:
         predicate: True for items that are kept.
-        description: what it does, for people; plans call it by that.
-        action: what becomes of the others.
+        description: for people; the policy's name in plans.
+        action: what to do with the others.
     """
 
     def __init__(
@@ -379,9 +325,48 @@ class CustomPolicy(RetentionPolicy):
         return self._description
 
     def should_retain(self, item: ItemMetadata) -> bool:
-        """What the function says."""
+        """Return the function's answer."""
         return bool(self.predicate(item))
 
 
-def _action(action: RetentionAction | str | None) -> RetentionAction | None:
-    return None if action is None else RetentionAction(action)
+class CompositePolicy(PolicyEvaluator, RetentionPolicy):
+    """Several policies as one.
+
+    Args:
+        policies: the policies.
+        mode: ``ALL`` keeps the items that every policy keeps, ``ANY`` those that one of them keeps.
+        action: what to do with items that go; None leaves that to the policies.
+    """
+
+    def __init__(
+        self,
+        policies: Sequence[RetentionPolicy],
+        mode: PolicyMode = PolicyMode.ALL,
+        action: RetentionAction | None = None,
+    ) -> None:
+        if not policies:
+            raise ValueError("a composite policy is made of policies")
+        PolicyEvaluator.__init__(self, policies, mode)
+        self.action = _action(action)
+
+    def __copy__(self) -> Self:
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self))
+        twin.policies = tuple(copy.copy(policy) for policy in self.policies)
+        return twin
+
+    @property
+    def description(self) -> str:
+        """The name, the policies and the mode."""
+        return f"{self.name}({self.mode}: {', '.join(policy.description for policy in self.policies)})"
+
+    @property
+    def actions(self) -> frozenset[RetentionAction]:
+        """The actions that it or one of its policies may ask for."""
+        if self.action is not None:
+            return frozenset({self.action})
+        return frozenset[RetentionAction]().union(*(policy.actions for policy in self.policies))
+
+    def should_retain(self, item: ItemMetadata) -> bool:
+        """Return whether the policies together keep the item."""
+        return self.evaluate(item)[0]

@@ -1,9 +1,10 @@
-"""When clean-up is due: the time of the last one is kept in the store, so that all processes go by the same."""
+"""Find out when clean-up is due: the time of the last one is kept in the store, for all processes."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,29 +13,33 @@ import msgspec
 from truthstore.errors import StoreConflictError, StoreNotFoundError
 from truthstore.model.collection import Collection
 from truthstore.model.fields import to_microseconds
-from truthstore.model.query import from_microseconds
-from truthstore.model.record import ABSENT, Meta, Record
+from truthstore.model.record import ABSENT, Expect, Meta, Record
 
 if TYPE_CHECKING:
-    from truthstore.model.record import Expect
     from truthstore.retention.base import RetentionResult, RetentionSchedule
     from truthstore.store.store import BaseStore
 
-__all__ = ["RUNS", "Timetable", "is_due"]
+__all__ = ["RUNS", "Schedule", "is_due"]
 
 RUNS: Final = Collection.of_records("store.retention", index={"ran_at": datetime}, lookups=())
-"""For each collection one record: when it was cleaned up last, and what that did."""
+"""One record for each collection: its last clean-up, and the next one if that is going on."""
 
 DAY: Final = timedelta(days=1)
 LOOK_AGAIN: Final = timedelta(minutes=1)
 
 
+class _Run(msgspec.Struct, frozen=True, omit_defaults=True):
+    ran_at: datetime | None = None
+    result: Mapping[str, Any] = {}
+    claimed_until: datetime | None = None
+
+
 def is_due(schedule: RetentionSchedule, last: datetime | None, now: datetime) -> bool:
-    """Whether clean-up is to happen now.
+    """Return whether clean-up is to happen now.
 
     Args:
-        schedule: when it is to happen.
-        last: when it happened last, or None.
+        schedule: the schedule.
+        last: the time of the last clean-up, or None.
         now: the time.
     """
     days = schedule.run_on_days
@@ -55,8 +60,8 @@ def is_due(schedule: RetentionSchedule, last: datetime | None, now: datetime) ->
     return last < moment and moment - last > timedelta(hours=schedule.interval_hours) - DAY
 
 
-class Timetable:
-    """Finds out whether clean-up is due, and sees to it that one process does it.
+class Schedule:
+    """Lets one process at a time clean up, when that is due.
 
     Args:
         base: the store below the policies.
@@ -72,70 +77,45 @@ class Timetable:
         self._clock = clock
         self._look_again: dict[str, datetime] = {}
 
-    def last(self, collection_name: str) -> tuple[datetime, dict[str, Any]] | None:
-        """When a collection was cleaned up last, and what that did."""
-        record = self._record(collection_name)
-        ran_at = _ran_at(record)
-        return None if record is None or ran_at is None else (ran_at, _told(record))
+    def last(self, name: str) -> datetime | None:
+        """Return the time of a collection's last clean-up."""
+        return self._read(name)[0].ran_at
 
-    def _record(self, name: str) -> Record | None:
-        try:
-            return self._base.get_record(name, collection=RUNS)
-        except StoreNotFoundError:
-            return None
+    def claim(self, name: str) -> bool:
+        """Return whether clean-up of a collection is due and the caller is to do it.
 
-    def claim(self, collection_name: str) -> bool:
-        """Whether clean-up is due and this caller is the one to do it.
-
-        That is written down before it begins, and counts for as long as it may take: should the process be killed,
-        another one does it after that.
+        The claim is stored first, and holds for as long as the clean-up may take: if the process is killed, another one
+        does it after that.
         """
-        now = self._clock()
-        if now < self._look_again.get(collection_name, now):
+        now, schedule = self._clock(), self._schedule
+        if now < self._look_again.get(name, now):
             return False
-        self._look_again[collection_name] = now + min(LOOK_AGAIN, timedelta(hours=self._schedule.interval_hours))
-        record = self._record(collection_name)
-        last = _ran_at(record)
-        told = _told(record)
-        claimed_until = told.get("claimed_until", 0)
-        if to_microseconds(now) < claimed_until or not is_due(self._schedule, last, now):
+        self._look_again[name] = now + min(LOOK_AGAIN, timedelta(hours=schedule.interval_hours))
+        run, expect = self._read(name)
+        if (run.claimed_until is not None and now < run.claimed_until) or not is_due(schedule, run.ran_at, now):
             return False
-        schedule = self._schedule
         until = now + timedelta(seconds=min(schedule.max_duration_seconds, schedule.interval_hours * 3_600))
-        result = told.get("result", {})
-        expect = ABSENT if record is None else record.revision
         try:
-            self._write(collection_name, last, result, expect, claimed_until=to_microseconds(until))
+            self._write(name, _Run(run.ran_at, run.result, until.astimezone(UTC)), expect)
         except StoreConflictError:
-            return False  # another one was faster
+            return False  # another process was faster
         return True
 
-    def done(self, collection_name: str, result: RetentionResult) -> None:
-        """Writes down what a clean-up did."""
-        record = self._record(collection_name)
+    def done(self, name: str, result: RetentionResult) -> None:
+        """Store the result of a clean-up."""
+        _, expect = self._read(name)
+        with suppress(StoreConflictError):  # another process did the same at the same time, and has stored that
+            self._write(name, _Run(self._clock().astimezone(UTC), result.to_dict()), expect)
+
+    def _read(self, name: str) -> tuple[_Run, Expect]:
         try:
-            self._write(collection_name, self._clock(), result.to_dict(), ABSENT if record is None else record.revision)
-        except StoreConflictError:
-            return  # another one did the same at the same time, and has said so
+            record = self._base.get_record(name, collection=RUNS)
+        except StoreNotFoundError:
+            return _Run(), ABSENT
+        return msgspec.json.decode(record.body or b"{}", type=_Run), record.revision
 
-    def _write(self, name: str, ran_at: datetime | None, result: dict[str, Any], expect: Expect, **more: int) -> None:
-        told = {"ran_at": None if ran_at is None else ran_at.astimezone(UTC), "result": result, **more}
-        body = msgspec.json.encode(told)
-        meta = Meta(
-            name,
-            fields={"ran_at": None if ran_at is None else to_microseconds(ran_at)},
-            tags={},
-            text="",
-            size=len(body),
-            stored_at=time.time_ns() // 1_000,
-        )
+    def _write(self, name: str, run: _Run, expect: Expect) -> None:
+        body = msgspec.json.encode(run)
+        fields = {"ran_at": None if run.ran_at is None else to_microseconds(run.ran_at)}
+        meta = Meta(name, fields=fields, tags={}, text="", size=len(body), stored_at=time.time_ns() // 1_000)
         self._base.put_record(Record(meta, body), collection=RUNS, expect=expect)
-
-
-def _ran_at(record: Record | None) -> datetime | None:
-    ran_at = None if record is None else record.meta.fields.get("ran_at")
-    return from_microseconds(ran_at) if isinstance(ran_at, int) else None
-
-
-def _told(record: Record | None) -> dict[str, Any]:
-    return {} if record is None else msgspec.json.decode(record.body or b"{}")

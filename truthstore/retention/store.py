@@ -1,4 +1,4 @@
-"""Policies over any store: what may go is planned, shown, and removed."""
+"""Policies over any store: the items that may go are planned, shown, and deleted."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from truthstore.errors import StoreConfigError
 from truthstore.model.fields import check_id
 from truthstore.model.query import StoreQuery
 from truthstore.model.record import ANY, NONE, Expect, Options, Record
+from truthstore.retention.apply import apply_plan, quarantine_of, release
 from truthstore.retention.base import (
     RetentionAction,
     RetentionConfig,
     RetentionPolicy,
     RetentionResult,
 )
-from truthstore.retention.cleaning import Cleaning, quarantine_of
-from truthstore.retention.planning import make_plan
-from truthstore.retention.schedule import Timetable
+from truthstore.retention.plan import make_plan
+from truthstore.retention.schedule import Schedule
 from truthstore.store.config import configure
 from truthstore.store.wrapper import WrapperStore
 
@@ -51,15 +51,15 @@ def _now() -> datetime:
 
 
 class RetentionStore(WrapperStore[T]):
-    """Removes, archives or sets aside what its policies do not keep.
+    """Delete, archive or set aside the items that its policies do not keep.
 
-    Nothing goes unless `run_cleanup`, `apply` or `maintain` is called, or clean-up is asked for by itself, every so many
-    hours: then it happens after a save, in whichever process saves when it is due.
+    Nothing goes unless `run_cleanup`, `apply` or `maintain` is called, or automatic clean-up is asked for, every so many
+    hours: then it happens after a save, in the process that saves when it is due.
 
     Args:
         base: the store below.
         policy: a policy, or several (all must keep an item), or a `RetentionConfig`.
-        cleanup_interval_hours: clean up by itself, so long after the last time.
+        cleanup_interval_hours: clean up automatically, so long after the last time.
         config: the options, or
         clock: the time.
         options: the options as keywords; see `RetentionConfig`.
@@ -90,8 +90,7 @@ class RetentionStore(WrapperStore[T]):
             settings = dataclasses.replace(settings, schedule=schedule)
         self._config = settings
         self._archive = _archive_of(settings, base, self._collection)
-        self._cleaning = Cleaning(base, self._archive, settings.schedule.batch_size)
-        self._timetable = Timetable(base, settings.schedule, clock)
+        self._schedule = Schedule(base, settings.schedule, clock)
 
     @property
     def config(self) -> RetentionConfig:
@@ -100,30 +99,34 @@ class RetentionStore(WrapperStore[T]):
 
     @property
     def archive_store(self) -> BaseStore[Any] | None:
-        """Where items are archived."""
+        """The store of archived items."""
         return self._archive
 
     def plan(self) -> RetentionPlan:
-        """What a clean-up would do now, and why; nothing is changed, and no body is loaded."""
+        """Plan a clean-up, with its reasons; nothing is changed, and no body is loaded."""
         self._check()
         return make_plan(self._base, self._collection, self._config)
 
     def apply(self, plan: RetentionPlan, max_seconds: float | None = None) -> RetentionResult:
-        """Carries out a plan. What was saved anew since it was made is kept.
+        """Carry out a plan. An item that was saved again since it was made is kept.
 
         Args:
             plan: from `plan`.
             max_seconds: begin nothing new after so long.
         """
         self._check()
-        return self._cleaning.apply(plan, self._collection, max_seconds)
+        return self._apply(plan, self._collection, max_seconds)
+
+    def _apply(self, plan: RetentionPlan, collection: Collection[Any], seconds: float | None) -> RetentionResult:
+        batch_size = self._config.schedule.batch_size
+        return apply_plan(plan, collection, self._base, self._archive, batch_size=batch_size, seconds=seconds)
 
     def run_cleanup(self, dry_run: bool | None = None, max_seconds: float | None = None) -> RetentionResult:  # noqa: FBT001
-        """Plans and carries out.
+        """Plan and carry out.
 
         Args:
-            dry_run: only report; None means as the configuration says.
-            max_seconds: begin nothing new after so long; None means as the schedule says.
+            dry_run: only report; None takes the configuration's.
+            max_seconds: begin nothing new after so long; None takes the schedule's.
         """
         self._check()
         if self._config.dry_run if dry_run is None else dry_run:
@@ -134,35 +137,34 @@ class RetentionStore(WrapperStore[T]):
 
     def _clean(self, collection: Collection[Any], seconds: float) -> RetentionResult:
         with make_plan(self._base, collection, self._config) as plan:
-            result = self._cleaning.apply(plan, collection, seconds)
-        self._timetable.done(collection.name, result)
+            result = self._apply(plan, collection, seconds)
+        self._schedule.done(collection.name, result)
         return result
 
     def last_run(self) -> datetime | None:
-        """When this collection was cleaned up last, by any process; None if never."""
+        """Return the time of this collection's last clean-up, in any process; None if there was none."""
         self._check()
-        last = self._timetable.last(self._collection.name)
-        return None if last is None else last[0]
+        return self._schedule.last(self._collection.name)
 
     def quarantined(self) -> list[str]:
-        """Ids of what is set aside, newest first."""
+        """Return the ids of the items that are set aside, newest first."""
         self._check()
         return self._base.scan_ids(StoreQuery(), collection=quarantine_of(self._collection))
 
     def release(self, id: str) -> None:
-        """Brings back what was set aside.
+        """Bring back an item that was set aside.
 
         Raises:
             StoreNotFoundError: it is not set aside.
-            StoreConflictError: there is another item with its id by now; remove that first.
+            StoreConflictError: there is another item with its id by now; delete that first.
         """
         self._check()
-        self._cleaning.release(check_id(id), self._collection)
+        release(check_id(id), self._collection, self._base)
 
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> Record:
-        """Forwards, then cleans up if that is due."""
+        """Forward, then clean up if that is due."""
         stored = self._base.put_record(record, collection=collection, expect=expect, options=options)
         self._clean_if_due(collection)
         return stored
@@ -170,7 +172,7 @@ class RetentionStore(WrapperStore[T]):
     def put_records(
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> list[Record]:
-        """Forwards, then cleans up if that is due."""
+        """Forward, then clean up if that is due."""
         stored = self._base.put_records(records, collection=collection, expect=expect, options=options)
         self._clean_if_due(collection)
         return stored
@@ -180,14 +182,14 @@ class RetentionStore(WrapperStore[T]):
         if not schedule.enabled or self._config.dry_run or not self._config.policies or not collection.is_users:
             return
         try:
-            if self._timetable.claim(collection.name):
+            if self._schedule.claim(collection.name):
                 self._clean(collection, schedule.max_duration_seconds)
         except Exception:  # a policy, which users write, may raise anything
-            # What was saved is durable already; the clean-up is tried again when its claim has run out.
+            # The save is durable already; the clean-up is tried again when its claim has run out.
             log.exception("the clean-up of %s failed", collection.name)
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
-        """Maintains the store below, then cleans up."""
+        """Maintain the store below, then clean up."""
         done = super().maintain(budget)
         if self._config.dry_run or not self._config.policies or not self._collection.is_users:
             return done
@@ -219,7 +221,7 @@ def _settings(policy: object, config: RetentionConfig | None, options: dict[str,
 
 
 def _archive_of(config: RetentionConfig, base: BaseStore[Any], collection: Collection[Any]) -> BaseStore[Any] | None:
-    """The archive store, after a look at what the policies may ask for."""
+    """Check the actions that the policies may ask for, and return the archive store."""
     asked = frozenset({config.default_action}).union(*(policy.actions for policy in config.policies))
     for action in asked:
         if action in NOT_HERE:
@@ -234,5 +236,5 @@ def _archive_of(config: RetentionConfig, base: BaseStore[Any], collection: Colle
     if archive is None and RetentionAction.ARCHIVE in asked:
         raise StoreConfigError("ARCHIVE needs a place: give archive_store=, or archive_store_name=")
     if archive is not None and any(layer in list(base.layers()) for layer in archive.layers()):
-        raise StoreConfigError("the archive store is the store itself: archived items would be removed")
+        raise StoreConfigError("the archive store is the store itself: archived items would be deleted")
     return archive

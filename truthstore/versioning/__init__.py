@@ -1,4 +1,4 @@
-"""Versions of items: every save is kept, with who, when and why; any of them can be read, compared and brought back."""
+"""Versions of items: every save is kept, with its author, time and reason, to be read, compared and brought back."""
 
 from __future__ import annotations
 

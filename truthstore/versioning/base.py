@@ -1,10 +1,10 @@
-"""What users of versioning see: its options, what is known of a version, how two versions differ, and its errors."""
+"""Public values of versioning: its options, the description of a version, the difference of two, and its errors."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, Self
@@ -26,12 +26,12 @@ CHECKSUMS: Final = tuple(sorted(name for name in hashlib.algorithms_guaranteed i
 
 
 class VersioningMode(StrEnum):
-    """How versions are numbered."""
+    """Numbering of versions."""
 
     INCREMENTAL = "incremental"
     """1, 2, 3."""
     SEMANTIC = "semantic"
-    """1.0.0, 1.0.1; ``metadata={"bump": "minor"}`` says which part grows."""
+    """1.0.0, 1.0.1; ``metadata={"bump": "minor"}`` chooses the part that grows."""
     TIMESTAMP = "timestamp"
     """Milliseconds since 1970."""
     GIT_LIKE = "git_like"
@@ -43,10 +43,10 @@ class VersioningConfig:
     """Options of versioning.
 
     Attributes:
-        mode: how versions are numbered.
+        mode: numbering of versions.
         max_versions: keep at most so many versions of an item, the current one among them; 0 means all.
-        auto_cleanup: remove older ones at every save; if not, `VersionedStore.maintain` does.
-        track_changes: keep with each version which parts of the item differ from the version before.
+        auto_cleanup: delete older ones at every save; if not, `VersionedStore.maintain` does.
+        track_changes: keep with each version the names of the item's parts that differ from the version before.
         require_message: refuse to save without a message.
         enable_branching: not offered: a history is one line.
         checksum_algorithm: ``sha256``, or another algorithm of `hashlib`.
@@ -83,19 +83,19 @@ class VersioningConfig:
 
 @dataclass(frozen=True, slots=True)
 class VersionInfo:
-    """What is known of one version of an item.
+    """Description of one version of an item.
 
     Attributes:
         version: its number; a later version has a greater one.
         item_id: the item's id.
-        created_at: when it was saved.
-        created_by: who saved it.
-        message: why.
+        created_at: time of the save.
+        created_by: author.
+        message: reason.
         parent_version: number of the version before, or None.
-        metadata: what else was said when it was saved.
-        checksum: of the bytes that were saved.
-        size_bytes: their number.
-        label: the number as its mode shows it: ``v3``, ``1.0.2``, ``2026-03-01T12:00:00.000+00:00``, ``9f86d08``.
+        metadata: further values given with the save.
+        checksum: of the saved bytes.
+        size_bytes: number of the saved bytes.
+        label: the number as shown by its mode: ``v3``, ``1.0.2``, ``2026-03-01T12:00:00.000+00:00``, ``9f86d08``.
         changes: parts of the item that differ from the version before; empty for the first.
     """
 
@@ -112,34 +112,18 @@ class VersionInfo:
     changes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field as JSON-ready builtins."""
+        """Return every field as JSON-ready builtins."""
+        created_at = self.created_at.isoformat()
         return {
-            "version": self.version,
-            "item_id": self.item_id,
-            "created_at": self.created_at.isoformat(),
-            "created_by": self.created_by,
-            "message": self.message,
-            "parent_version": self.parent_version,
+            **asdict(self),
+            "created_at": created_at,
             "metadata": dict(self.metadata),
-            "checksum": self.checksum,
-            "size_bytes": self.size_bytes,
-            "label": self.label,
             "changes": list(self.changes),
         }
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of `to_dict`; all but version, item_id and created_at may be missing."""
-        values = {name: data[name] for name in cls.__dataclass_fields__ if data.get(name) is not None}
-        if isinstance(values["created_at"], str):
-            values["created_at"] = datetime.fromisoformat(values["created_at"])
-        if "changes" in values:
-            values["changes"] = tuple(values["changes"])
-        return cls(**values)
-
 
 class DiffType(StrEnum):
-    """What became of a part of an item."""
+    """Kind of a difference."""
 
     ADDED = "added"
     REMOVED = "removed"
@@ -148,10 +132,10 @@ class DiffType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VersionChange:
-    """One difference. It can be read like a dict too: ``change["old_value"]``.
+    """One difference, also readable like a dict: ``change["old_value"]``.
 
     Attributes:
-        path: where: ``status``, ``tags.team``, ``results[not_null, amount].count``.
+        path: its place: ``status``, ``tags.team``, ``results[not_null, amount].count``.
         type: added, removed or modified.
         old: the value before, None if it was added.
         new: the value after, None if it was removed.
@@ -167,19 +151,13 @@ class VersionChange:
         return {**values, "old": self.old, "new": self.new}[name]
 
     def to_dict(self) -> dict[str, Any]:
-        """The difference as builtins."""
+        """Return the difference as builtins."""
         return {"path": self.path, "type": self.type.value, "old_value": self.old, "new_value": self.new}
-
-
-def _change(told: Mapping[str, Any]) -> VersionChange:
-    """A difference out of a dict."""
-    old, new = (told.get(f"{name}_value", told.get(name)) for name in ("old", "new"))
-    return VersionChange(told["path"], DiffType(told["type"]), old, new)
 
 
 @dataclass(frozen=True, slots=True)
 class VersionDiff:
-    """How two versions of an item differ.
+    """Difference of two versions of an item.
 
     Attributes:
         item_id: the item's id.
@@ -187,7 +165,7 @@ class VersionDiff:
         version_b: the other.
         changes: the differences, in the order of the item's parts.
         summary: ``1 added, 0 removed, 2 modified``.
-        created_at: when they were compared.
+        created_at: time of the comparison.
     """
 
     item_id: str
@@ -197,22 +175,18 @@ class VersionDiff:
     summary: str = ""
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def __post_init__(self) -> None:
-        changes = tuple(change if isinstance(change, VersionChange) else _change(change) for change in self.changes)
-        object.__setattr__(self, "changes", changes)
-
     def __bool__(self) -> bool:
         return bool(self.changes)
 
     @classmethod
     def of(cls, item_id: str, version_a: int, version_b: int, changes: Sequence[VersionChange]) -> Self:
-        """The difference with its summary."""
+        """Build the difference with its summary."""
         counts = [sum(change.type is kind for change in changes) for kind in DiffType]
         summary = ", ".join(f"{count} {kind}" for count, kind in zip(counts, DiffType, strict=True))
         return cls(item_id, version_a, version_b, tuple(changes), summary)
 
     def to_dict(self) -> dict[str, Any]:
-        """The difference as builtins."""
+        """Return the difference as builtins."""
         return {
             "item_id": self.item_id,
             "version_a": self.version_a,
@@ -228,10 +202,10 @@ class VersionNotFoundError(StoreNotFoundError):
 
     Args:
         item_id: the item's id.
-        version: what was asked for.
+        version: the number or label asked for.
     """
 
     def __init__(self, item_id: str, version: object, *, collection: str | None = None) -> None:
         super().__init__("version", item_id, collection=collection)
-        self.message = f"{shown(item_id)} has no version {version}: it was never saved, or was removed"
+        self.message = f"{shown(item_id)} has no version {version}: it was never saved, or was deleted"
         self.version = version

@@ -1,4 +1,4 @@
-"""How two documents differ. Lists of checks are matched by what is checked, not by position."""
+"""Compare two documents. Lists of checks are matched by validator and column, not by position."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from truthstore.versioning.base import DiffType, VersionChange
 __all__ = ["changed_parts", "differences"]
 
 IDENTITIES: Final = (("validator_name", "column"), ("expectation_type", "column"), ("id",), ("name",))
-"""What tells one entry of a list from the others: the first of these whose first name all entries have."""
+"""Identity of an entry of a list: the first of these whose first name all entries have."""
 
 _PLAIN_KEY: Final = re.compile(r"\w[\w-]*")
 
 
 def differences(old: Any, new: Any) -> list[VersionChange]:
-    """The differences between two documents of builtins, in the order of the old one, then of the new one."""
+    """Return the differences between two documents of builtins, in the order of the old one, then of the new one."""
     return list(_compare(old, new, ""))
 
 
 def changed_parts(old: bytes, new: bytes) -> tuple[str, ...]:
-    """The members of two JSON objects that differ, by name; none where either is no JSON object."""
+    """Return the names of members in which two JSON objects differ; none if either is no JSON object."""
     try:
         one = msgspec.json.decode(old, type=dict[str, Any])
         other = msgspec.json.decode(new, type=dict[str, Any])
@@ -68,7 +68,7 @@ def _is_list(value: Any) -> TypeGuard[Sequence[Any]]:
 
 
 def _identity(entries: Sequence[Any]) -> tuple[str, ...] | None:
-    """What tells the entries apart, or None for their position."""
+    """Choose the identity of entries, or None for their position."""
     for names in IDENTITIES:
         if entries and all(isinstance(entry, Mapping) and entry.get(names[0]) is not None for entry in entries):
             return names
@@ -76,7 +76,7 @@ def _identity(entries: Sequence[Any]) -> tuple[str, ...] | None:
 
 
 def _keyed(entries: Sequence[Any], names: tuple[str, ...] | None) -> dict[str, Any]:
-    """The entries by what tells them apart; of several alike the second is number 2."""
+    """Map identities to entries; of several alike the second is number 2."""
     if names is None:
         return {str(position): entry for position, entry in enumerate(entries)}
     keyed: dict[str, Any] = {}

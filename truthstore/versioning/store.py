@@ -1,17 +1,18 @@
-"""Versions over any store: the head is the newest version, and every save keeps the one before it."""
+"""Versions over any store: the head is the newest version, and every save keeps the version before it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import msgspec
 
-from truthstore.errors import StoreBulkError, StoreError, StoreNotFoundError
+from truthstore.errors import StoreBulkError, StoreError
 from truthstore.model.fields import check_id
 from truthstore.model.query import EVERYTHING, StoreQuery
 from truthstore.model.record import ANY, NONE, Expect, Options, Record
@@ -19,12 +20,10 @@ from truthstore.store.config import configure
 from truthstore.store.wrapper import WrapperStore
 from truthstore.versioning.base import VersionDiff, VersionInfo, VersioningConfig, VersioningMode, VersionNotFoundError
 from truthstore.versioning.diff import differences
-from truthstore.versioning.history import KEY, versions_of
-from truthstore.versioning.options import DELETE, GET, SAVE, take_delete, take_save, take_version
-from truthstore.versioning.past import Past
+from truthstore.versioning.meta import KEY, VersionOptions, check_version, history_of
+from truthstore.versioning.reader import VersionReader
 from truthstore.versioning.strategies import get_strategy
-from truthstore.versioning.turns import Turns
-from truthstore.versioning.writing import Writing
+from truthstore.versioning.writer import VersionWriter
 
 if TYPE_CHECKING:
     from truthstore.model.aggregate import Aggregation, Row
@@ -36,15 +35,17 @@ __all__ = ["VersionedStore"]
 
 T = TypeVar("T")
 
-WHY_NOT_CACHES: Final = "below the versions it would answer with heads that were replaced: put it above"
+SAVE: Final = frozenset({"message", "created_by", "metadata", "expected_version"})
+GET: Final = frozenset({"version"})
+DELETE: Final = frozenset({"version", "delete_all_versions"})
 
 
 class VersionedStore(WrapperStore[T]):
-    """Keeps every version of every item, in the store below, with who saved it, when and why.
+    """Keep every version of every item, in the store below, with its author, time and reason.
 
-    `save` makes a new version, `get(id, version=2)` reads an old one. `delete(id)` removes the item and keeps its
-    versions, so that `rollback` can bring it back; `delete(id, delete_all_versions=True)` removes them too. Versions are
-    numbers; where one is asked for, its label (``"v3"``, ``"1.0.2"``) will do as well.
+    `save` makes a new version, `get(id, version=2)` reads an old one. `delete(id)` deletes the item and keeps its versions,
+    so that `rollback` can bring it back; `delete(id, delete_all_versions=True)` deletes them too. A version is given by its
+    number or by its label (``"v3"``, ``"1.0.2"``).
 
     Args:
         base: the store below.
@@ -59,8 +60,8 @@ class VersionedStore(WrapperStore[T]):
     CANNOT_COVER: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
             "versioning": "one layer keeps the versions of all items",
-            "retention": "it would remove items and leave their history: put it above the versions",
-            "cached": WHY_NOT_CACHES,
+            "retention": "it would delete items and leave their history: put it above the versions",
+            "cached": "below the versions it would answer with heads that were replaced: put it above",
             "batching": "a version is numbered when it is written: put it above the versions",
         }
     )
@@ -69,16 +70,21 @@ class VersionedStore(WrapperStore[T]):
         super().__init__(base)
         self._config = configure(VersioningConfig, config, options, "VersionedStore")
         self._strategy = get_strategy(self._config.mode)
-        self._past = Past(base, self._strategy, by_content=self._config.mode is VersioningMode.GIT_LIKE)
-        self._writing = Writing(base, self._config, self._strategy, self._past)
-        self._turns = Turns()
+        by_content = self._config.mode is VersioningMode.GIT_LIKE
+        self._reader = VersionReader(base, self._strategy, by_content=by_content)
+        self._writer = VersionWriter(base, self._config, self._strategy, self._reader)
 
     @property
     def config(self) -> VersioningConfig:
         """The options."""
         return self._config
 
-    def save(  # noqa: D417  # the rest is told by the base class
+    @staticmethod
+    def history_of(collection: Collection[Any]) -> Collection[Any]:
+        """Return the collection of the older versions of a collection's items; its field ``item`` holds their ids."""
+        return history_of(collection)
+
+    def save(  # noqa: D417  # the rest is described in the base class
         self,
         item: T,
         message: str | None = None,
@@ -89,13 +95,13 @@ class VersionedStore(WrapperStore[T]):
         expect: Expect = ANY,
         **options: Any,
     ) -> str:
-        """Saves a new version of an item and returns the item's id.
+        """Save a new version of an item and return the item's id.
 
         Args:
             item: the item.
-            message: why.
-            created_by: who.
-            metadata: what else is to be known of the version.
+            message: the reason.
+            created_by: the author.
+            metadata: further values to keep with the version.
             expected_version: the version that must be the newest now; 0 means that there is no such item.
 
         Raises:
@@ -107,7 +113,7 @@ class VersionedStore(WrapperStore[T]):
         return super().save(item, expect=expect, **said, **options)
 
     def get(self, id: str, version: int | str | None = None, **options: Any) -> T:
-        """The item, or one of its versions.
+        """Return an item, or one of its versions.
 
         Raises:
             StoreNotFoundError: there is no such item.
@@ -116,7 +122,7 @@ class VersionedStore(WrapperStore[T]):
         return super().get(id, **_given(version=version), **options)
 
     def exists(self, id: str, version: int | str | None = None, **options: Any) -> bool:
-        """Whether there is such an item, or such a version of it."""
+        """Return whether there is such an item, or such a version of it."""
         return super().exists(id, **_given(version=version), **options)
 
     def delete(  # noqa: D417  # as above
@@ -128,43 +134,34 @@ class VersionedStore(WrapperStore[T]):
         delete_all_versions: bool = False,
         **options: Any,
     ) -> bool:
-        """Removes an item and keeps its versions; False if there was none.
+        """Delete an item and keep its versions; return False if there was none.
 
         Args:
             id: the id.
-            version: remove just this version; of the newest, the one before it takes the place.
-            delete_all_versions: remove all versions too.
+            version: delete just this version; the place of the newest is taken by the one before it.
+            delete_all_versions: delete all versions too.
         """
         said = _given(version=version, delete_all_versions=delete_all_versions or None)
         return super().delete(id, expect=expect, **said, **options)
 
-    def save_version(
-        self,
-        item: T,
-        message: str | None = None,
-        created_by: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        expected_version: int | str | None = None,
-        *,
-        expect: Expect = ANY,
-    ) -> VersionInfo:
-        """Saves a new version and says what is known of it."""
-        self._check()
-        said = _given(message=message, created_by=created_by, metadata=metadata, expected_version=expected_version)
+    def save_version(self, item: T, message: str | None = None, *, expect: Expect = ANY, **options: Any) -> VersionInfo:
+        """Save a new version, with the options of `save`, and describe it."""
+        self._check("save", options)
         record = self._collection.encode(item, self.encoding, indent=self.indent)
+        said = _given(message=message, **options)
         head = self.put_record(record, collection=self._collection, expect=expect, options=said)
-        return self._past.info(head.id, self._past.stamp(head, self._collection))
+        return self._reader.info(head, self._collection)
 
     def rollback(self, id: str, version: int | str, message: str | None = None, created_by: str | None = None) -> str:
-        """Saves an old version as the newest one, also of an item that was deleted, and returns the id.
+        """Save an old version as the newest one, also of a deleted item, and return the id.
 
         Raises:
             VersionNotFoundError: there is no such version.
         """
         self._check()
         collection = self._collection
-        number = self._past.number(check_id(id), version, collection)
-        record, _ = self._past.find(id, number, collection)
+        number = self._reader.number(check_id(id), version, collection)
+        record = self._reader.find(id, number, collection)
         others = {name: value for name, value in record.meta.annotations.items() if name != KEY}
         meta = record.meta.replace(stored_at=time.time_ns() // 1_000, annotations=others)
         said = _given(
@@ -175,133 +172,122 @@ class VersionedStore(WrapperStore[T]):
         return self.put_record(Record(meta, record.body), collection=collection, options=said).id
 
     def get_version(self, id: str, version: int | str) -> T:
-        """One version of an item."""
+        """Return one version of an item."""
         return self.get(id, version=version)
 
     def get_version_history(self, id: str, limit: int | None = None, offset: int = 0) -> list[VersionInfo]:
-        """What is known of the versions of an item, newest first; of an unknown item nothing."""
+        """Describe the versions of an item, newest first; an unknown item has none."""
         self._check()
         if (limit is not None and limit < 0) or offset < 0:
             raise ValueError("limit and offset cannot be negative")
         stop = None if limit is None else offset + limit
-        return list(islice(self._past.infos(check_id(id), self._collection, stop), offset, stop))
+        return list(islice(self._reader.infos(check_id(id), self._collection, stop), offset, stop))
 
     def get_history(self, data_asset: str, limit: int | None = 10) -> list[Any]:
-        """The same as `get_version_history`: of an id here, not of an asset."""
+        """Describe the newest versions: of an id here, not of an asset."""
         return self.get_version_history(data_asset, limit)
 
     def list_versions(self, id: str) -> list[int]:
-        """The numbers of an item's versions, newest first."""
-        self._check()
-        return [info.version for info in self._past.infos(check_id(id), self._collection)]
+        """Return the numbers of an item's versions, newest first."""
+        return [info.version for info in self.get_version_history(id)]
 
     def count_versions(self, id: str) -> int:
-        """How many versions an item has."""
+        """Count the versions of an item."""
         self._check()
-        collection = self._collection
-        head = self._past.head(check_id(id), collection)
-        if head is None:
-            return self._past.count(id, collection, None)
-        stamp = self._past.stamp(head, collection)
-        if stamp.purged:
-            return 0
-        return self._past.count(id, collection, stamp) + (not head.meta.deleted)
+        return self._reader.count(check_id(id), self._collection)
 
     def get_version_info(self, id: str, version: int | str) -> VersionInfo:
-        """What is known of a version.
+        """Describe a version.
 
         Raises:
             VersionNotFoundError: there is none.
         """
         self._check()
-        number = self._past.number(check_id(id), version, self._collection)
-        _, stamp = self._past.find(id, number, self._collection)
-        return self._past.info(id, stamp)
+        number = self._reader.number(check_id(id), version, self._collection)
+        return self._reader.info(self._reader.find(id, number, self._collection), self._collection)
 
     def get_latest_version_info(self, id: str) -> VersionInfo | None:
-        """What is known of the newest version, or None if there is none."""
-        self._check()
-        return next(self._past.infos(check_id(id), self._collection, 1), None)
+        """Describe the newest version; return None if there is none."""
+        return next(iter(self.get_version_history(id, limit=1)), None)
 
     def diff(self, id: str, version_a: int | str, version_b: int | str | None = None) -> VersionDiff:
-        """How two versions differ; without the second, how the newest differs from the first.
+        """Compare two versions; without the second, compare the first with the newest.
 
         Raises:
             VersionNotFoundError: there is no such version.
         """
         self._check()
         collection = self._collection
-        one = self._past.number(check_id(id), version_a, collection)
+        one = self._reader.number(check_id(id), version_a, collection)
         if version_b is None:
             latest = self.get_latest_version_info(id)
             if latest is None:
                 raise VersionNotFoundError(id, version_a, collection=collection.name)
             other = latest.version
         else:
-            other = self._past.number(id, version_b, collection)
+            other = self._reader.number(id, version_b, collection)
         return VersionDiff.of(id, one, other, differences(self._document(id, one), self._document(id, other)))
 
     def _document(self, id: str, number: int) -> Any:
-        item: Any = self._collection.decode(self._past.find(id, number, self._collection)[0])
+        item: Any = self._collection.decode(self._reader.find(id, number, self._collection))
         to_dict = getattr(item, "to_dict", None)
         if isinstance(item, msgspec.Struct) and callable(to_dict):
-            return to_dict()  # results and suites tell every field, those with their default value too
+            return to_dict()  # results and suites have every field in it, also those with their default value
         whole: Any = item
         return msgspec.json.decode(self._collection.encode(whole).body or b"null")
 
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> Record:
-        """Stores a record as a new version."""
+        """Store a record as a new version."""
         if not collection.is_users:
             return self._base.put_record(record, collection=collection, expect=expect, options=options)
-        saying, rest = take_save(options, self._config)
-        id = record.meta.id
-        expected = None if saying.expected is None else self._past.number(id, saying.expected, collection)
-        return self._turns.take(
-            id,
-            lambda: self._writing.put(record, collection, expect, saying, expected, rest),
-            collection=collection.name,
+        said = VersionOptions.of(options, self._config)
+        rest = _without(options, SAVE)
+        return self._writer.in_turn(
+            record.id, collection, lambda: self._writer.put(record, collection, expect, said, rest)
         )
 
     def put_records(
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> list[Record]:
-        """Stores records as new versions; those whose ids are new in one go."""
+        """Store records as new versions; those of new ids in one go."""
         if not collection.is_users:
             return self._base.put_records(records, collection=collection, expect=expect, options=options)
-        saying, rest = take_save(options, self._config)
-        heads: dict[int, Record] = {}
+        said = VersionOptions.of(options, self._config)
+        heads: dict[str, Record] = {}
         failed: dict[str, Exception] = {}
-        if not isinstance(expect, str) and saying.expected is None and len(records) > 1:
-            first = {record.id: place for place, record in reversed(list(enumerate(records)))}
-            stored, failed = self._writing.put_fresh(
-                [records[place] for place in first.values()], collection, saying, rest
-            )
-            heads = {first[head.id]: head for head in stored}
-        for place, record in enumerate(records):
-            if place in heads or record.id in failed:
+        if not isinstance(expect, str) and said.expected is None and len(records) > 1:
+            first: dict[str, Record] = {}
+            for record in records:
+                first.setdefault(record.id, record)
+            stored, failed = self._writer.put_first([*first.values()], collection, said, _without(options, SAVE))
+            heads = {head.revision: head for head in stored}
+        for record in records:
+            if record.revision in heads or record.id in failed:
                 continue
             try:
-                heads[place] = self.put_record(record, collection=collection, expect=expect, options=options)
+                head = self.put_record(record, collection=collection, expect=expect, options=options)
             except StoreError as error:
                 failed[record.id] = error
+            else:
+                heads[record.revision] = head
         if failed:
-            done = [heads[place].id for place in sorted(heads)]
+            done = [record.id for record in records if record.revision in heads]
             raise StoreBulkError(done, failed, backend=self.name, collection=collection.name)
-        return [heads[place] for place in range(len(records))]
+        return [heads[record.revision] for record in records]
 
     def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
-        """The record, or one of its versions."""
+        """Return the record, or one of its versions."""
         if not options or not collection.is_users:
             return self._base.get_record(id, collection=collection, options=options)
-        version, rest = take_version(options)
+        version, rest = check_version(options.get("version")), _without(options, GET)
         if version is None:
             return self._base.get_record(id, collection=collection, options=rest)
-        return self._past.find(id, self._past.number(id, version, collection), collection, rest)[0]
+        return self._reader.find(id, self._reader.number(id, version, collection), collection, rest)
 
     def head_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
-        """The head of the record, or of one of its versions."""
+        """Return the head of the record, or of one of its versions."""
         if not options:
             return self._base.head_record(id, collection=collection)
         return self.get_record(id, collection=collection, options=options).head()
@@ -309,78 +295,72 @@ class VersionedStore(WrapperStore[T]):
     def get_records(
         self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
     ) -> dict[str, Record]:
-        """The records, or one version of each."""
+        """Return the records, or one version of each."""
         if not options:
             return self._base.get_records(ids, collection=collection)
-        found: dict[str, Record] = {}
-        for id in ids:
-            try:
-                found[id] = self.get_record(id, collection=collection, options=options)
-            except StoreNotFoundError:
-                continue
-        return found
+        return super(WrapperStore, self).get_records(ids, collection=collection, options=options)
 
     def delete_record(
         self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> bool:
-        """Removes the record and keeps its versions, or removes one of them, or all."""
+        """Delete the record and keep its versions, or delete one of them, or all."""
         if not collection.is_users:
             return self._base.delete_record(id, collection=collection, expect=expect, options=options)
-        version, everything, rest = take_delete(options)
-        number = None if version is None else self._past.number(id, version, collection)
+        version, rest = check_version(options.get("version")), _without(options, DELETE)
+        everything = bool(options.get("delete_all_versions", False))
+        if everything and version is not None:
+            raise TypeError("delete takes either version= or delete_all_versions=True, not both")
 
         def attempt() -> bool:
-            if everything:
-                return self._writing.purge(id, collection, expect, rest)
-            if number is not None:
-                return self._writing.delete_version(id, number, collection, expect, rest)
-            return self._writing.delete(id, collection, expect, rest)
+            if version is not None:
+                number = self._reader.number(id, version, collection)
+                return self._writer.delete_version(id, number, collection, expect, rest)
+            return (self._writer.purge if everything else self._writer.delete)(id, collection, expect, rest)
 
-        return self._turns.take(id, attempt, collection=collection.name)
+        return self._writer.in_turn(id, collection, attempt)
+
+    # Queries are about the newest versions. Without these, they would go one by one through `get_record`.
 
     def scan(
         self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
     ) -> Iterator[Record]:
-        """Forwards: queries are about the newest versions."""
+        """Forward."""
         return self._base.scan(query, collection=collection, bodies=bodies, options=options)
 
     def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """Forwards."""
+        """Forward."""
         return self._base.scan_ids(query, collection=collection, options=options)
 
     def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
-        """Forwards."""
+        """Forward."""
         return self._base.count_records(query, collection=collection, options=options)
 
     def aggregate_records(
         self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
     ) -> list[Row]:
-        """Forwards."""
+        """Forward."""
         return self._base.aggregate_records(query, aggregation, collection=collection, options=options)
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
-        """Maintains the store below, then removes versions beyond `max_versions` and what cut-short removals left."""
+        """Maintain the store below, then delete versions beyond `max_versions` and the rest of deletes cut short."""
         end = None if budget is None else time.monotonic() + budget
         done = super().maintain(budget)
         collection = self._collection
         if not collection.is_users:
             return done
-        removed = 0
+        deleted = 0
         for head in self._base.scan(EVERYTHING.replace(include_deleted=True), collection=collection):
             if end is not None and time.monotonic() > end:
                 break
-            removed += self._finish(head, collection)
-        return {**done, "versions_removed": removed}
-
-    def _finish(self, head: Record, collection: Collection[Any]) -> int:
-        return self._turns.take(head.id, lambda: self._writing.finish(head, collection), collection=collection.name)
+            deleted += self._writer.in_turn(head.id, collection, partial(self._writer.finish, head, collection))
+        return {**done, "versions_removed": deleted}
 
     def verify_records(self, collection: Collection[Any]) -> Verification:
-        """Checks the records below, and those of the older versions."""
+        """Check the records below, and those of the older versions."""
         found = self._base.verify_records(collection)
         if not collection.is_users:
             return found
-        older = self._base.verify_records(versions_of(collection))
+        older = self._base.verify_records(history_of(collection))
         return replace(
             found,
             missing=(*found.missing, *older.missing),
@@ -390,12 +370,17 @@ class VersionedStore(WrapperStore[T]):
         )
 
     def rebuild_index(self) -> int:
-        """Rebuilds the index below, that of the older versions too."""
+        """Rebuild the index below, that of the older versions too."""
         if self._collection.is_users:
             self._check()
-            self._base.collection(versions_of(self._collection)).rebuild_index()
+            self._base.collection(history_of(self._collection)).rebuild_index()
         return super().rebuild_index()
 
 
 def _given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _without(options: Options, own: frozenset[str]) -> Options:
+    """Return the options of other layers."""
+    return {name: value for name, value in options.items() if name not in own} if options else options

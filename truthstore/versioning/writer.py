@@ -1,0 +1,390 @@
+"""Write versions.
+
+A save copies the old head to the history, put-if-absent and under its own revision, so that copying it again is harmless,
+and then replaces the head by compare-and-set. A delete does the same with a tombstone. A delete with all versions writes
+the tombstone first, so that the item is gone at once, then deletes the versions, then the tombstone; cut short, it is
+finished by the same call, by the next save or by `maintain`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from truthstore.errors import (
+    StoreBulkError,
+    StoreConflictError,
+    StoreCorruptError,
+    StoreError,
+    StoreNotFoundError,
+    StoreWriteError,
+    VersionConflictError,
+    shown,
+)
+from truthstore.model.query import StoreQuery
+from truthstore.model.record import ABSENT, ANY, NONE, Expect, Options, Record
+from truthstore.store.records import conflict
+from truthstore.versioning.diff import changed_parts
+from truthstore.versioning.meta import (
+    VersionMeta,
+    VersionOptions,
+    as_version,
+    copy_of,
+    history_of,
+    tombstone,
+    version_id,
+    version_meta,
+    with_version,
+)
+
+if TYPE_CHECKING:
+    from truthstore.model.collection import Collection
+    from truthstore.store.store import BaseStore
+    from truthstore.versioning.base import VersioningConfig
+    from truthstore.versioning.reader import VersionReader
+    from truthstore.versioning.strategies import VersioningStrategy
+
+__all__ = ["HeadChangedError", "VersionWriter", "retry_on_conflict"]
+
+R = TypeVar("R")
+
+BACKEND: Final = "versioning"
+STRIPES: Final = 64
+PATIENCE_SECONDS: Final = 120.0
+SHORTEST_PAUSE_SECONDS: Final = 0.001
+LONGEST_PAUSE_SECONDS: Final = 1.0
+
+log: Final = logging.getLogger("truthstore")
+
+
+class HeadChangedError(Exception):
+    """Another writer replaced the head since it was read."""
+
+
+def retry_on_conflict(attempt: Callable[[], R], item_id: str, *, collection: str) -> R:
+    """Call a function, again and again while it raises `HeadChangedError`.
+
+    Raises:
+        StoreWriteError: nothing was changed in two minutes.
+    """
+    start = time.monotonic()
+    try:
+        return attempt()
+    except HeadChangedError:
+        # Pauses grow from the time of one attempt: microseconds in memory, many requests on object storage.
+        pause = max(time.monotonic() - start, SHORTEST_PAUSE_SECONDS)
+    retrying = Retrying(
+        retry=retry_if_exception_type(HeadChangedError),
+        wait=wait_random_exponential(multiplier=pause, max=LONGEST_PAUSE_SECONDS),
+        stop=stop_after_delay(PATIENCE_SECONDS),
+    )
+    try:
+        return retrying(attempt)
+    except RetryError as error:
+        raise StoreWriteError(
+            f"{collection} {shown(item_id)}: nothing was changed, because others change it all the time; repeat",
+            collection=collection,
+            identifier=item_id,
+            retryable=True,
+        ) from error
+
+
+class VersionWriter:
+    """Makes and deletes versions. Writers of one item wait for each other in this process, and retry beyond it.
+
+    Each method is one attempt, made by `in_turn`.
+
+    Args:
+        base: the store below the versions.
+        config: the options.
+        strategy: numbers versions.
+        reader: reads versions.
+    """
+
+    __slots__ = ("_base", "_config", "_hash", "_locks", "_reader", "_strategy")
+
+    def __init__(
+        self, base: BaseStore[Any], config: VersioningConfig, strategy: VersioningStrategy, reader: VersionReader
+    ) -> None:
+        self._base = base
+        self._config = config
+        self._hash: Callable[..., Any] = getattr(hashlib, config.checksum_algorithm)
+        self._strategy = strategy
+        self._reader = reader
+        # By process: a lock held by another thread would stay locked in a forked child.
+        self._locks: dict[int, tuple[threading.RLock, ...]] = {}
+
+    def in_turn(self, id: str, collection: Collection[Any], attempt: Callable[[], R]) -> R:
+        """Call one of the methods below for an item, again after a `HeadChangedError`."""
+        pid = os.getpid()
+        locks = self._locks.get(pid) or self._locks.setdefault(pid, tuple(threading.RLock() for _ in range(STRIPES)))
+        with locks[hash((collection.name, id)) % STRIPES]:
+            return retry_on_conflict(attempt, id, collection=collection.name)
+
+    def put(
+        self, record: Record, collection: Collection[Any], expect: Expect, said: VersionOptions, options: Options
+    ) -> Record:
+        """Save a new version and return its head. The same revision, given once more, is saved already."""
+        id = record.meta.id
+        expected = None if said.expected is None else self._reader.number(id, said.expected, collection)
+        if not isinstance(expect, str) and not expected and self._base.surely_lacks(id, collection=collection):
+            first = with_version(record, self._next_version(record, said))
+            with suppress(StoreConflictError):  # there is one after all
+                return self._base.put_record(first, collection=collection, expect=ABSENT, options=options)
+        before = self._reader.head(id, collection, body=True)
+        if before is not None and before.revision == record.revision:
+            return before.head()
+        known = self._check(before, id, collection, expect)
+        live = before is not None and not before.meta.deleted
+        if expected is not None:
+            actual = known.number if known is not None and live else None
+            if expected != (actual or 0):
+                raise VersionConflictError(id, expected, actual, collection=collection.name)
+        if known is not None and known.purged:
+            self.purge(id, collection, ANY)
+            raise HeadChangedError
+        version = self._next_version(record, said, known, before if live else None)
+        copied = known if live else None
+        if before is not None and copied is not None:
+            self._copy(before, collection, copied)
+        stored = self._replace(with_version(record, version), collection, before, expect, options, copied)
+        if known is not None and self._config.auto_cleanup:
+            try:
+                self._prune(id, collection, version)
+            except StoreError:
+                # The save is durable already; the next one, or `maintain`, does it.
+                log.exception("old versions of %s %s could not be deleted", collection.name, shown(id))
+        return stored
+
+    def put_first(
+        self, records: Sequence[Record], collection: Collection[Any], said: VersionOptions, options: Options
+    ) -> tuple[list[Record], dict[str, Exception]]:
+        """Save the records of new ids in one go; return their heads, and the errors other than conflicts by id."""
+        query = StoreQuery(ids=[record.id for record in records], include_deleted=True)
+        there = set(self._base.scan_ids(query, collection=collection))
+        first = [with_version(record, self._next_version(record, said)) for record in records if record.id not in there]
+        try:
+            return self._base.put_records(first, collection=collection, expect=ABSENT, options=options), {}
+        except StoreBulkError as error:
+            stored = set(error.stored)
+            failed = {id: e for id, e in error.failed.items() if not isinstance(e, StoreConflictError)}
+            return [record.head() for record in first if record.id in stored], failed
+
+    def _next_version(
+        self,
+        record: Record,
+        said: VersionOptions,
+        known: VersionMeta | None = None,
+        before: Record | None = None,
+    ) -> VersionMeta:
+        """Build the version of a record.
+
+        Args:
+            record: the record.
+            said: the options of the save.
+            known: the version that it replaces, a tombstone's too.
+            before: the head that it replaces, if that is live.
+        """
+        number = self._strategy.get_next_version(record.id, known.latest if known is not None else None, said.metadata)
+        now = time.time_ns() // 1_000
+        parent: int | None = None
+        changes: Sequence[str] = ()
+        if known is not None:
+            now = max(now, known.at)
+            parent = known.number if before is not None else known.parent
+        body = record.body or b""
+        if before is not None and before.body is not None and self._config.track_changes:
+            changes = changed_parts(before.body, body) if _is_plain(before) and _is_plain(record) else ()
+        return VersionMeta(
+            number,
+            now,
+            said.created_by,
+            said.message,
+            dict(said.metadata),
+            parent,
+            self._hash(body, usedforsecurity=False).hexdigest(),
+            len(body),
+            list(changes),
+        )
+
+    def _check(self, before: Record | None, id: str, collection: Collection[Any], expect: Expect) -> VersionMeta | None:
+        """Return the version of a head.
+
+        Raises:
+            StoreConflictError: `expect` does not hold.
+        """
+        live = before is not None and not before.meta.deleted
+        actual = before.revision if before is not None else None
+        if live if expect is ABSENT else (isinstance(expect, str) and actual != expect):
+            raise conflict(id, expect, actual, backend=BACKEND, collection=collection.name)
+        return None if before is None else self._reader.version(before, collection)
+
+    def _copy(self, head: Record, collection: Collection[Any], version: VersionMeta) -> None:
+        """Copy a head to the history; nothing is left to copy of a damaged one."""
+        if head.body is None:
+            return
+        copy, history = copy_of(head, collection, version), history_of(collection)
+        try:
+            self._base.put_record(copy, collection=history, expect=ABSENT)
+        except StoreConflictError:
+            # Another copy has the number: left by a late writer, of a head replaced long ago; or this writer is late.
+            try:
+                other = self._base.head_record(copy.id, collection=history)
+                self._check_unchanged(head.id, collection, head)
+                self._base.put_record(copy, collection=history, expect=other.revision)
+            except (StoreConflictError, StoreNotFoundError) as error:
+                raise HeadChangedError from error
+
+    def _check_unchanged(self, id: str, collection: Collection[Any], head: Record | None) -> None:
+        now = self._reader.head(id, collection)
+        if (None if now is None else now.revision) != (None if head is None else head.revision):
+            raise HeadChangedError
+
+    def _replace(
+        self,
+        record: Record,
+        collection: Collection[Any],
+        before: Record | None,
+        expect: Expect,
+        options: Options = NONE,
+        copied: VersionMeta | None = None,
+    ) -> Record:
+        """Replace a head by its revision.
+
+        Args:
+            record: the new head.
+            collection: its collection.
+            before: the head to be replaced, or None.
+            expect: the caller's condition: if it is a revision, a conflict is the caller's.
+            options: the options of layers below.
+            copied: the version under which the head before was copied.
+        """
+        try:
+            return self._base.put_record(
+                record, collection=collection, expect=ABSENT if before is None else before.revision, options=options
+            )
+        except StoreConflictError as error:
+            if before is not None and copied is not None:
+                self._delete_late_copy(before, copied, collection)
+            if isinstance(expect, str):
+                raise
+            raise HeadChangedError from error
+
+    def _delete_late_copy(self, head: Record, version: VersionMeta, collection: Collection[Any]) -> None:
+        """Delete a copy made after its version was deleted, unless newer versions hide that."""
+        now = self._reader.head(head.id, collection)
+        newest = None if now is None else self._reader.version(now, collection)
+        if newest is None or newest.purged or version.number >= newest.number:
+            with suppress(StoreConflictError):
+                self._base.delete_record(
+                    version_id(head.id, version.number), collection=history_of(collection), expect=head.revision
+                )
+
+    def _delete_copies(self, copies: Iterable[Record], collection: Collection[Any]) -> int:
+        """Delete copies by their revisions: an item that began again meanwhile may have others under the same numbers."""
+        deleted = 0
+        for copied in copies:
+            with suppress(StoreConflictError):
+                deleted += self._base.delete_record(
+                    copied.id, collection=history_of(collection), expect=copied.revision
+                )
+        return deleted
+
+    def _prune(self, id: str, collection: Collection[Any], version: VersionMeta, *, live: bool = True) -> int:
+        """Delete the oldest versions beyond `max_versions`, never the head; return their number."""
+        if not self._config.max_versions or version.parent is None:
+            return 0
+        old = self._reader.copies(id, collection, version, offset=self._config.max_versions - live)
+        return self._delete_copies(list(old), collection)
+
+    def delete(self, id: str, collection: Collection[Any], expect: Expect, options: Options) -> bool:
+        """Delete an item and keep its versions."""
+        before = self._reader.head(id, collection, body=True)
+        known = self._check(before, id, collection, expect)
+        if before is None or known is None or before.meta.deleted:
+            return False
+        self._copy(before, collection, known)
+        self._replace(self._tombstone(id, collection, known), collection, before, expect, options, known)
+        return True
+
+    def _tombstone(self, id: str, collection: Collection[Any], known: VersionMeta, *, purged: bool = False) -> Record:
+        number = self._strategy.get_next_version(id, known.latest)
+        at = max(time.time_ns() // 1_000, known.at)
+        return tombstone(collection, id, VersionMeta(number, at, parent=known.number, purged=purged))
+
+    def delete_version(
+        self, id: str, number: int, collection: Collection[Any], expect: Expect, options: Options
+    ) -> bool:
+        """Delete one version. The place of the newest is taken by the one before it, under its own number."""
+        before = self._reader.head(id, collection)
+        known = self._check(before, id, collection, expect)
+        history = history_of(collection)
+        if known is not None and (known.purged or number > known.number):
+            return False
+        if before is None or known is None or number < known.number:
+            return self._base.delete_record(version_id(id, number), collection=history)
+        if before.meta.deleted:
+            return False
+        newest = next(self._reader.copies(id, collection, known, limit=1), None)
+        if newest is None:
+            return self.purge(id, collection, expect, options)
+        try:
+            older = as_version(self._base.get_record(newest.id, collection=history), collection)
+        except StoreNotFoundError as error:
+            raise HeadChangedError from error
+        # A copy of the head, left by a save that went no further, would come back with the next save.
+        self._base.delete_record(version_id(id, number), collection=history)
+        version = msgspec.structs.replace(self._reader.copied_version(newest), last=known.latest)
+        self._replace(with_version(Record(older.meta, older.body), version), collection, before, expect, options)
+        return True
+
+    def purge(self, id: str, collection: Collection[Any], expect: Expect, options: Options = NONE) -> bool:
+        """Delete an item and all its versions."""
+        try:
+            before = self._reader.head(id, collection)
+        except StoreCorruptError:
+            if isinstance(expect, str):
+                raise
+            deleted = self._delete_copies(list(self._reader.copies(id, collection)), collection)
+            return self._base.delete_record(id, collection=collection, options=options) or bool(deleted)
+        known = self._check(before, id, collection, expect)
+        copies = list(self._reader.copies(id, collection))
+        if known is None or known.purged:
+            # Else the item may have begun again, and the copies may be its own.
+            self._check_unchanged(id, collection, before)
+        if before is None or known is None:
+            return bool(self._delete_copies(copies, collection))
+        if copies and not known.purged:
+            before = self._replace(self._tombstone(id, collection, known, purged=True), collection, before, expect)
+        deleted = self._delete_copies(copies, collection)
+        try:
+            gone = self._base.delete_record(id, collection=collection, expect=before.revision, options=options)
+        except StoreConflictError as error:
+            if copies or known.purged:
+                return bool(deleted) or not known.purged  # the item is there again, without its old versions
+            if isinstance(expect, str):
+                raise
+            raise HeadChangedError from error
+        return (gone and not known.purged) or bool(deleted)
+
+    def finish(self, head: Record, collection: Collection[Any]) -> int:
+        """Delete old versions of an item, or the rest of a delete that was cut short; return the number of deletes."""
+        version = version_meta(head)
+        if version is None:
+            return 0
+        if version.purged:
+            return int(self.purge(head.id, collection, ANY))
+        return self._prune(head.id, collection, version, live=not head.meta.deleted)
+
+
+def _is_plain(record: Record) -> bool:
+    return record.meta.encoding == "json" and not record.meta.encodings
