@@ -1,0 +1,92 @@
+"""Turns: of each topic of a queue one thread of one process delivers at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Generator
+from typing import Final
+
+from truthstore.errors import StoreConnectionError
+
+__all__ = ["Turns"]
+
+POLL_SECONDS: Final = 0.01
+
+
+class Turns:
+    """Locks of flock(2) beside the file of a queue, one per topic. The kernel releases those of a process that died.
+
+    Args:
+        path: the file of the queue.
+        lock: held while there is no fork.
+    """
+
+    def __init__(self, path: str, lock: threading.RLock) -> None:
+        self._path = path
+        self._lock = lock
+        self._handles: dict[tuple[str, int], int] = {}
+
+    @contextlib.contextmanager
+    def take(self, topic: str, wait: float | None) -> Generator[bool]:
+        """Yield True while this thread has the turn, False if it did not get it, or has it already.
+
+        Args:
+            topic: the topic.
+            wait: seconds to wait; None for ever.
+
+        Raises:
+            StoreConnectionError: the lock file cannot be made.
+        """
+        turn = (topic, threading.get_ident())
+        if turn in self._handles:
+            yield False  # what this thread is delivering is on its way
+            return
+        name = hashlib.blake2b(topic.encode(), digest_size=8).hexdigest()
+        with self._lock:  # a fork comes when the handle is known, so that the child can close it
+            try:
+                handle = os.open(f"{self._path}.{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            except OSError as error:
+                raise StoreConnectionError("queue", f"no turn to deliver {self._path}: {error}") from error
+            self._handles[turn] = handle
+        try:
+            yield _lock(handle, wait)
+        finally:
+            with self._lock:
+                # Not closed if this is a forked child, which has done so: the number may be of another file by now.
+                if self._handles.pop(turn, None) is not None:
+                    _unlock(handle)
+
+    def forget(self) -> None:
+        """In a forked child: close the inherited files, for a lock belongs to all processes that have its file open."""
+        while self._handles:
+            _, handle = self._handles.popitem()
+            os.close(handle)
+
+
+def _lock(handle: int, wait: float | None) -> bool:
+    import fcntl
+
+    if wait is None:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        return True
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(POLL_SECONDS)
+        else:
+            return True
+
+
+def _unlock(handle: int) -> None:
+    import fcntl
+
+    fcntl.flock(handle, fcntl.LOCK_UN)  # before closing: a child may not have closed its copy yet
+    os.close(handle)
