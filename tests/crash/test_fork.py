@@ -18,7 +18,7 @@ from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryStore
 from truthstore.caching import CachedStore, InMemoryCache
 from truthstore.runtime.circuit import CircuitBreaker, CircuitConfig
-from truthstore.runtime.forks import Gate as ThreadGate, Rank, watch_forks
+from truthstore.runtime.forks import Gate as ThreadGate, before_fork, fork_gate, in_child
 from truthstore.testing.sample import SAMPLES, Sample
 
 
@@ -175,53 +175,61 @@ def test_a_fork_between_the_two_locks_of_a_writer():
 
 
 class Watching:
-    """Notes what it is told of forks, and fails if it is to."""
+    """Note each fork, and fail at the given step."""
 
-    def __init__(self, name: str, told: list[str], rank: Rank, failing: str = "") -> None:
-        self.name, self.told, self.failing = name, told, failing
-        watch_forks(self, rank)
+    def __init__(self, seen: list[str], failing: str = "") -> None:
+        self.seen, self.failing = seen, failing
+        before_fork(self.before)
+        in_child(self.child)
 
-    def _note(self, what: str) -> None:
-        self.told.append(f"{what} {self.name}")
-        if what == self.failing:
-            raise ValueError(what)
-
-    def before_fork(self) -> None:
+    def before(self) -> None:
         self._note("before")
 
-    def after_fork(self, *, child: bool) -> None:
-        self._note("child" if child else "parent")
+    def child(self) -> None:
+        self._note("child")
+
+    def _note(self, step: str) -> None:
+        self.seen.append(step)
+        if step == self.failing:
+            raise ValueError(step)
 
 
-def test_outer_locks_come_to_rest_before_inner_ones():
-    told: list[str] = []
-    made = [Watching(rank.name, told, rank) for rank in (Rank.CACHE, Rank.FIGURES, Rank.AUDIT_LOG, Rank.COHERENCE)]
-    made.append(Watching("younger", told, Rank.COHERENCE))
-    order = ["AUDIT_LOG", "younger", "COHERENCE", "CACHE", "FIGURES"]
-    before = [f"before {name}" for name in order]
-    assert Child(lambda _: told).result() == before + [f"child {name}" for name in reversed(order)]
-    assert told == before + [f"parent {name}" for name in reversed(order)]
-    assert len(made) == 5
-
-
-@pytest.mark.parametrize("failing", ["before", "parent", "child"])
-def test_what_fails_at_a_fork_keeps_nobody_else_locked(failing: str, caplog: pytest.LogCaptureFixture):
-    told: list[str] = []
-    made = [
-        Watching("outer", told, Rank.AUDIT_LOG),
-        Watching("broken", told, Rank.COHERENCE, failing),
-        Watching("inner", told, Rank.FIGURES),
-    ]
-    names = ["outer", "broken", "inner"]
-    before = [f"before {name}" for name in names]
-    assert Child(lambda _: told).result() == before + [f"child {name}" for name in reversed(names)]
-    assert told == before + [f"parent {name}" for name in reversed(names)]
-    assert ("a Watching" in caplog.text) == (failing != "child")
-    made[1].failing = ""
-    forking = threading.Thread(target=lambda: Child(lambda _: None).result())  # another thread has its turn
+@pytest.mark.parametrize("failing", ["before", "child"])
+def test_a_step_that_fails_at_a_fork_keeps_the_others_ready(failing: str, caplog: pytest.LogCaptureFixture):
+    first, broken, last, forgotten = list[str](), list[str](), list[str](), list[str]()
+    alive = [Watching(first), Watching(broken, failing), Watching(last)]
+    Watching(forgotten)
+    assert Child(lambda _: [first, broken, last, forgotten]).result() == [["before", "child"]] * 3 + [[]]
+    assert [first, broken, last] == [["before"]] * 3
+    assert ("failed at a fork" in caplog.text) == (failing == "before")
+    forking = threading.Thread(target=lambda: Child(lambda _: None).result())
     forking.start()
     forking.join(10)
     assert not forking.is_alive()
+    assert len(alive) == 3
+
+
+def test_a_fork_waits_for_threads_inside_the_gate():
+    inside, leave, left = threading.Event(), threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with fork_gate:
+            inside.set()
+            leave.wait(10)
+            with fork_gate:  # closed by now, and this thread is inside
+                left.set()
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    assert inside.wait(10)
+    threading.Timer(0.05, leave.set).start()
+
+    def work(_: Any) -> bool:
+        with fork_gate:
+            return left.is_set()
+
+    assert Child(work).result() is True
+    thread.join(10)
 
 
 def test_a_child_has_a_circuit_breaker_of_its_own():

@@ -1,7 +1,7 @@
 """A circuit breaker: after several failures in a row, calls are refused at once until the other side has had time to recover.
 
 Closed, it lets everything pass and counts failures in a row. Open, it refuses. When the recovery time is over it is half
-open: one call at a time is let through, and its outcome closes the circuit or opens it anew.
+open: one call at a time is let through, and its outcome closes the circuit or opens it again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from truthstore.runtime.forks import Rank, watch_forks
+from truthstore.runtime.forks import in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ __all__ = ["CircuitBreaker", "CircuitConfig", "CircuitState"]
 
 
 class CircuitState(enum.Enum):
-    """What a circuit breaker does with a call."""
+    """Name the states of a circuit breaker."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -30,7 +30,7 @@ class CircuitState(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitConfig:
-    """When a circuit opens, and when it closes again.
+    """Set when a circuit opens, and when it closes again.
 
     Attributes:
         failure_threshold: it opens after so many failures in a row.
@@ -51,9 +51,9 @@ class CircuitConfig:
 
 
 class CircuitBreaker:
-    """Counts failures and says whether a call may be made; safe to use from several threads.
+    """Count failures and decide whether a call may be made; safe to use from several threads.
 
-    Ask `allow()` before a call, and tell its outcome by `succeeded()` or `failed()`.
+    Ask `allow()` before a call, and report its outcome by `succeeded()` or `failed()`.
 
     Args:
         config: when it opens and closes.
@@ -77,10 +77,10 @@ class CircuitBreaker:
         self._clock = clock
         self._lock = threading.Lock()
         self.reset()
-        watch_forks(self, Rank.FIGURES)
+        in_child(self._leave_parent)
 
     def reset(self) -> None:
-        """Closes the circuit and forgets what was counted."""
+        """Close the circuit and forget all counts."""
         self._state = CircuitState.CLOSED
         self._failures = 0
         self._successes = 0
@@ -89,7 +89,7 @@ class CircuitBreaker:
 
     @property
     def state(self) -> CircuitState:
-        """What it would do with a call now."""
+        """The state that decides on a call made now."""
         if self._state is CircuitState.OPEN and self.retry_after == 0:
             return CircuitState.HALF_OPEN
         return self._state
@@ -102,7 +102,7 @@ class CircuitBreaker:
         return max(0.0, self._opened_at + self._config.recovery_timeout - self._clock())
 
     def allow(self) -> bool:
-        """Whether a call may be made. Whoever is told yes must tell the outcome."""
+        """Decide whether a call may be made; after True, report its outcome."""
         if self._state is CircuitState.CLOSED:
             return True
         with self._lock:
@@ -118,7 +118,7 @@ class CircuitBreaker:
             return True
 
     def succeeded(self) -> None:
-        """A call was answered."""
+        """Report that a call was answered."""
         if self._state is CircuitState.CLOSED and not self._failures:
             return
         with self._lock:
@@ -132,7 +132,7 @@ class CircuitBreaker:
             self._successes = 0
 
     def failed(self) -> None:
-        """A call failed in a way that says the other side is not well."""
+        """Report a failure that says that the other side is not well."""
         with self._lock:
             self._failures += 1
             self._successes = 0
@@ -141,14 +141,7 @@ class CircuitBreaker:
                 self._state = CircuitState.OPEN
                 self._opened_at = self._clock()
 
-    def before_fork(self) -> None:
-        """Waits until no thread is in the middle of a change."""
-        self._lock.acquire()
-
-    def after_fork(self, *, child: bool) -> None:
-        """A child knows what its parent knew, but not the caller that was let through: it may let one through itself."""
-        if child:
-            self._lock = threading.Lock()
-            self._probe_since = None
-        else:
-            self._lock.release()
+    def _leave_parent(self) -> None:
+        """Keep the counts in a forked child, but not the call that was let through: the child may make one itself."""
+        self._lock = threading.Lock()
+        self._probe_since = None

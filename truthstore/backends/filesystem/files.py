@@ -18,7 +18,7 @@ from truthstore.errors import (
     StoreWriteError,
 )
 from truthstore.model.record import ABSENT, ANY, new_revision
-from truthstore.runtime.forks import Rank, watch_forks
+from truthstore.runtime.forks import in_child
 from truthstore.store.records import conflict
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class FolderLock:
     def __init__(self, path: str) -> None:
         self._path = path
         self.anew()
-        watch_forks(self, Rank.STORE)
+        in_child(self._leave_parent)
 
     def anew(self) -> None:
         """Forgets a lock that a parent process may hold."""
@@ -161,15 +161,11 @@ class FolderLock:
     def _open(self, path: str) -> int:
         return os.open(path, _READ)
 
-    def before_fork(self) -> None:
-        """Nothing: a child gives up what it inherited."""
-
-    def after_fork(self, *, child: bool) -> None:
-        """In a child, closes the folder: the lock that a parent holds would outlive its death there."""
-        if child:
-            if self._descriptor is not None:
-                os.close(self._descriptor)
-            self.anew()
+    def _leave_parent(self) -> None:
+        """Close the folder in a forked child: the lock that a parent holds would outlive its death there."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self.anew()
 
     def __enter__(self) -> None:
         self._thread.acquire()

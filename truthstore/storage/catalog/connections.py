@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
 from truthstore.errors import StoreConfigError
-from truthstore.runtime.forks import Rank, watch_forks
+from truthstore.runtime.forks import before_fork, fork_gate
 
 __all__ = ["VERSION", "Connections"]
 
@@ -34,52 +35,59 @@ class Connections:
         self._path: str | None = None
         self._abandoned: list[sqlite3.Connection] = []
         self._begin_anew()
-        watch_forks(self, Rank.CONNECTION)
+        before_fork(self._disconnect)
 
     def _begin_anew(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = _Lock()
+        self._pid = os.getpid()
+        self._is_open = False
         self._writer: sqlite3.Connection | None = None
-        self._resting = False
-        self._readers = _Readers()
+        self._idle: list[sqlite3.Connection] = []
+        """Readers that no thread is reading with."""
 
     def abandon(self) -> None:
-        """Forgets all connections without closing them.
+        """Forget all connections without closing them.
 
-        After a fork, closing would touch the parent's locks; after the file was replaced, closing would remove the
-        write-ahead log of its successor by name (sqlite.org/howtocorrupt.html).
+        After the file was replaced, closing would remove the write-ahead log of its successor by name; in a forked
+        child, it would touch the parent's locks (sqlite.org/howtocorrupt.html).
         """
-        self._abandoned.extend(self._readers.idle)
+        self._abandoned.extend(self._idle)
         if self._writer is not None:
             self._abandoned.append(self._writer)
         self._begin_anew()
 
-    def before_fork(self) -> None:
-        """Waits until no thread is inside SQLite, keeps them out, and closes the connections to a file."""
-        self._lock.acquire()
-        self._readers.stop()
-        if self._path is None or self._writer is None or self._writer.in_transaction:
-            return
-        for connection in (*self._readers.idle, self._writer):
-            connection.close()
-        self._readers.idle.clear()
-        self._writer = None
-        self._resting = True
+    def _disconnect(self) -> None:
+        """Close the connections to a file before a fork; the next use makes new ones."""
+        if self._path is None or (self._writer is not None and self._writer.in_transaction):
+            return  # of a fork within a transaction, the child abandons the connections
+        self._close()
 
-    def after_fork(self, *, child: bool) -> None:
-        """Lets threads in again; connections are made anew when they are needed."""
-        lock, readers = self._lock, self._readers
-        if child:
+    def _leave_parent(self) -> None:
+        """Abandon what a forked child inherited; memory was copied whole."""
+        if self._path is not None:
+            is_open = self._is_open
             self.abandon()
-        readers.go_on()
-        lock.release()
+            self._is_open = is_open
+        self._pid = os.getpid()
+
+    def _close(self) -> None:
+        connections = [*self._idle, *([self._writer] if self._writer is not None else [])]
+        self._idle.clear()
+        self._writer = None
+        for connection in connections:
+            connection.close()
 
     def open(self, path: str | None) -> None:
-        """Connects to a file, or to memory, and makes the catalog's own tables if they are not there.
+        """Connect to a file, or to memory, and make the catalog's own tables if they are not there.
 
         Raises:
             sqlite3.Error: it cannot be opened, or is damaged.
             StoreConfigError: a newer version of this library made it.
         """
+        with self._lock:
+            self._open(path)
+
+    def _open(self, path: str | None) -> None:
         self._path = path
         writer = self._connect("rwc")
         (version,) = writer.execute("PRAGMA user_version").fetchone()
@@ -107,6 +115,7 @@ class Connections:
                 "COMMIT;"
             )
         self._writer = writer
+        self._is_open = True
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         # A reader must not make a file of its own in the place of one that was removed.
@@ -120,86 +129,78 @@ class Connections:
 
     @property
     def _connection(self) -> sqlite3.Connection:
+        if self._pid != os.getpid():
+            self._leave_parent()
         if self._writer is None:
-            if not self._resting:
+            if not self._is_open:
                 raise sqlite3.ProgrammingError("the index is not open")
             self._writer = self._connect("rw")
-            self._resting = False
         return self._writer
 
     def _read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         if self._path is None:
             with self._lock:
                 return self._connection.execute(sql, parameters).fetchall()
-        # Kept in hand: should the index be replaced now, the connection goes back to where it came from.
-        readers = self._readers
-        with readers:
+        with fork_gate:
+            if self._pid != os.getpid():
+                self._leave_parent()
+            # Kept in hand: should the index be replaced now, the connection goes back to where it came from.
+            idle = self._idle
             try:
-                connection = readers.idle.pop()
+                connection = idle.pop()
             except IndexError:
                 connection = self._connect("rw")
             rows = connection.execute(sql, parameters).fetchall()
-            readers.idle.append(connection)
+            idle.append(connection)
         return rows
 
     def _transaction(self) -> Transaction:
-        return Transaction(self._lock, lambda: self._connection)
+        return Transaction(self)
 
     def close(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         with self._lock:
-            connections = [*self._readers.idle, *([self._writer] if self._writer is not None else [])]
+            self._close()
             self._begin_anew()
-            for connection in connections:
-                connection.close()
 
 
-class _Readers:
-    """The connections that nobody reads with just now, and how many threads are reading with others."""
+class _Lock:
+    """A reentrant lock that no fork finds taken by another thread."""
 
-    __slots__ = ("_changed", "_number", "idle")
+    __slots__ = ("_lock",)
 
     def __init__(self) -> None:
-        self.idle: list[sqlite3.Connection] = []
-        self._changed = threading.Condition(threading.Lock())
-        self._number = 0
+        self._lock = threading.RLock()
 
     def __enter__(self) -> None:
-        with self._changed:
-            self._number += 1
+        fork_gate.__enter__()
+        try:
+            self._lock.acquire()
+        except BaseException:
+            fork_gate.__exit__()
+            raise
 
     def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._number -= 1
-            self._changed.notify_all()
-
-    def stop(self) -> None:
-        """Waits until nobody reads, and lets nobody begin before `go_on`."""
-        self._changed.acquire()
-        while self._number:
-            self._changed.wait()
-
-    def go_on(self) -> None:
-        """Lets readers begin."""
-        self._changed.release()
+        self._lock.release()
+        fork_gate.__exit__()
 
 
 class Transaction:
     """BEGIN IMMEDIATE … COMMIT, or ROLLBACK if anything is raised."""
 
-    __slots__ = ("_connect", "_connection", "_lock")
+    __slots__ = ("_connection", "_connections", "_lock")
 
-    def __init__(self, lock: threading.RLock, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._lock = lock
-        self._connect = connect
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._lock = connections._lock  # noqa: SLF001  # the lock of its own owner
 
     def __enter__(self) -> sqlite3.Connection:
-        self._lock.acquire()
+        self._lock.__enter__()
         try:
-            self._connection = self._connect()
+            self._connection = self._connections._connection  # noqa: SLF001  # as above
             self._connection.execute("BEGIN IMMEDIATE")
         except BaseException:
-            self._lock.release()
+            self._lock.__exit__()
             raise
         return self._connection
 
@@ -212,4 +213,4 @@ class Transaction:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
             finally:
-                self._lock.release()
+                self._lock.__exit__()

@@ -40,6 +40,20 @@ BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 CACHE_KILOBYTES: Final = 65_536
 KNOWN: Final = Head({}, {}, "", 0, "", (), 0, deleted=False, annotations=b"", shape="")
 """Stands for the head of an item that the replica holds already."""
+_TABLES: Final = (
+    "BEGIN IMMEDIATE;"
+    "CREATE TABLE IF NOT EXISTS log_facts (collection TEXT NOT NULL, id TEXT NOT NULL, stamp INTEGER NOT NULL,"
+    " revision TEXT NOT NULL, live INTEGER NOT NULL, PRIMARY KEY (collection, id)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS log_intents (collection TEXT NOT NULL, id TEXT NOT NULL, base INTEGER NOT NULL,"
+    " stamp INTEGER NOT NULL, revision TEXT NOT NULL, live INTEGER NOT NULL,"
+    " PRIMARY KEY (collection, id, stamp, revision, base)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS log_applied (collection TEXT NOT NULL, name TEXT NOT NULL,"
+    " PRIMARY KEY (collection, name)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS log_floors (collection TEXT PRIMARY KEY, floor INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS log_unlisted (collection TEXT NOT NULL, id TEXT NOT NULL,"
+    " revision TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (collection, id, revision)) WITHOUT ROWID;"
+    "COMMIT;"
+)
 
 _to_json: Final = msgspec.json.Encoder().encode
 log: Final = logging.getLogger("truthstore")
@@ -102,23 +116,11 @@ class Replica(Catalog):
         self._inode = _inode(path)
 
     def _open_with_tables(self, path: str | None) -> None:
-        self.open(path)
-        # A cold start writes very many rows into indexes in any order.
-        self._connection.execute(f"PRAGMA cache_size = -{CACHE_KILOBYTES}")
-        self._connection.executescript(
-            "BEGIN IMMEDIATE;"
-            "CREATE TABLE IF NOT EXISTS log_facts (collection TEXT NOT NULL, id TEXT NOT NULL, stamp INTEGER NOT NULL,"
-            " revision TEXT NOT NULL, live INTEGER NOT NULL, PRIMARY KEY (collection, id)) WITHOUT ROWID;"
-            "CREATE TABLE IF NOT EXISTS log_intents (collection TEXT NOT NULL, id TEXT NOT NULL, base INTEGER NOT NULL,"
-            " stamp INTEGER NOT NULL, revision TEXT NOT NULL, live INTEGER NOT NULL,"
-            " PRIMARY KEY (collection, id, stamp, revision, base)) WITHOUT ROWID;"
-            "CREATE TABLE IF NOT EXISTS log_applied (collection TEXT NOT NULL, name TEXT NOT NULL,"
-            " PRIMARY KEY (collection, name)) WITHOUT ROWID;"
-            "CREATE TABLE IF NOT EXISTS log_floors (collection TEXT PRIMARY KEY, floor INTEGER NOT NULL) WITHOUT ROWID;"
-            "CREATE TABLE IF NOT EXISTS log_unlisted (collection TEXT NOT NULL, id TEXT NOT NULL,"
-            " revision TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (collection, id, revision)) WITHOUT ROWID;"
-            "COMMIT;"
-        )
+        with self._lock:
+            self.open(path)
+            # A cold start writes very many rows into indexes in any order.
+            self._connection.execute(f"PRAGMA cache_size = -{CACHE_KILOBYTES}")
+            self._connection.executescript(_TABLES)
 
     def is_current(self) -> bool:
         """Whether the file that is open still lies in the cache folder."""
