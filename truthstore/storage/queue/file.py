@@ -1,4 +1,4 @@
-"""The SQLite file of a queue: one connection per process, transactions, errors, and forks."""
+"""The SQLite file of a queue: one connection per process, transactions, and errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from truthstore.errors import (
     StoreReadError,
     StoreWriteError,
 )
-from truthstore.runtime.forks import watch_forks
+from truthstore.runtime.forks import before_fork, fork_gate, in_child
 from truthstore.storage.queue.turn import Turns
 
 __all__ = ["QueueFile"]
@@ -51,11 +51,12 @@ class QueueFile:
     def __init__(self, path: str, *, sync: bool) -> None:
         self.path = path
         self._sync = sync
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # only inside the gate, so that no fork finds it taken
         self._connection: sqlite3.Connection | None = None
         self._closed = False
-        self.turns = Turns(path, self._lock)
-        watch_forks(self)
+        self.turns = Turns(path)
+        before_fork(self._disconnect)
+        in_child(self.turns.forget)
 
     def _open(self) -> sqlite3.Connection:
         if self._closed:
@@ -98,7 +99,7 @@ class QueueFile:
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return rows; none, and make nothing, where there is no file yet."""
-        with self._lock:
+        with fork_gate, self._lock:
             if self._connection is None and not self._closed and _is_missing(self.path):
                 return []
             connection = self._open()
@@ -116,7 +117,7 @@ class QueueFile:
         Args:
             step: what cannot be done then, for the message.
         """
-        with self._lock:
+        with fork_gate, self._lock:
             connection = self._open()
             try:
                 connection.execute("BEGIN IMMEDIATE")
@@ -134,20 +135,9 @@ class QueueFile:
             self._connection.close()
             self._connection = None
 
-    def before_fork(self) -> None:
-        """Close the connection, when no thread uses it: SQLite's locks do not cross a fork."""
-        self._lock.acquire()
-        self._disconnect()
-
-    def after_fork(self, *, child: bool) -> None:
-        """Let threads in again; the next use opens the file. A child leaves the turns of its parent's threads."""
-        if child:
-            self.turns.forget()
-        self._lock.release()
-
     def close(self) -> None:
         """Close the file; every later use raises."""
-        with self._lock:
+        with fork_gate, self._lock:
             self._closed = True
             self._disconnect()
 

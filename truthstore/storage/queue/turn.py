@@ -11,6 +11,7 @@ from collections.abc import Generator
 from typing import Final
 
 from truthstore.errors import StoreConnectionError
+from truthstore.runtime.forks import fork_gate
 
 __all__ = ["Turns"]
 
@@ -22,12 +23,10 @@ class Turns:
 
     Args:
         path: the file of the queue.
-        lock: held while there is no fork.
     """
 
-    def __init__(self, path: str, lock: threading.RLock) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
-        self._lock = lock
         self._handles: dict[tuple[str, int], int] = {}
 
     @contextlib.contextmanager
@@ -46,7 +45,7 @@ class Turns:
             yield False  # what this thread is delivering is on its way
             return
         name = hashlib.blake2b(topic.encode(), digest_size=8).hexdigest()
-        with self._lock:  # a fork comes when the handle is known, so that the child can close it
+        with fork_gate:  # a fork comes when the handle is known, so that the child can close it
             try:
                 handle = os.open(f"{self._path}.{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             except OSError as error:
@@ -55,7 +54,7 @@ class Turns:
         try:
             yield _lock(handle, wait)
         finally:
-            with self._lock:
+            with fork_gate:
                 # Not closed if this is a forked child, which has done so: the number may be of another file by now.
                 if self._handles.pop(turn, None) is not None:
                     _unlock(handle)
