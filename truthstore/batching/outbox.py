@@ -118,7 +118,7 @@ class Outbox:
             StoreCorruptError: the file of the queue was damaged.
         """
         saved: list[tuple[Collection[Any], Record]] = self.block.records or []
-        for kind, record in reversed(saved):
+        for kind, record in saved[::-1]:
             if record.id == id and kind.name == collection.name:
                 return record
         waiting = self.queue.pending(self.topic(collection), key=id)
