@@ -25,15 +25,18 @@ __all__ = ["QueueFile"]
 
 VERSION: Final = 1
 BUSY_SECONDS: Final = 30.0
+CHECKPOINT_PAGES: Final = 4_000
 SCHEMA: Final = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS entries (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, key TEXT NOT NULL, payload BLOB NOT NULL,
-    error TEXT, outdated INTEGER NOT NULL DEFAULT 0
+    number INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, key TEXT NOT NULL, payload BLOB NOT NULL
 );
-CREATE INDEX IF NOT EXISTS waiting ON entries (topic) WHERE error IS NULL;
-CREATE INDEX IF NOT EXISTS keys ON entries (topic, key);
-CREATE INDEX IF NOT EXISTS rejected ON entries (topic) WHERE error IS NOT NULL;
+CREATE INDEX IF NOT EXISTS entries_key ON entries (topic, key);
+CREATE TABLE IF NOT EXISTS rejected (
+    number INTEGER PRIMARY KEY, topic TEXT NOT NULL, key TEXT NOT NULL, payload BLOB NOT NULL,
+    error TEXT NOT NULL, outdated INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS rejected_key ON rejected (topic, key);
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
@@ -86,6 +89,7 @@ class QueueFile:
                 f"{self} has format {version}, this library reads up to {VERSION}: upgrade truthstore"
             )
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._sync else 'NORMAL'}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")  # each waits for the disk
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != ("memory" if self.path is None else "wal"):
             raise sqlite3.OperationalError("there can be no write-ahead log here")
