@@ -23,7 +23,7 @@ class DeadStore(WrapperStore[Any]):
 def figures(places: Places) -> Iterator[Figure]:
     """Durable saves in front of a dead store beside saves to a folder, then saves to it in batches."""
     yield _dead(places, "fsync", 1)
-    yield _dead(places, "os", 1)
+    yield _dead(places, "os", 2)  # every few hundred saves SQLite waits for the disk, files do not
     yield _batches(places)
 
 

@@ -42,19 +42,20 @@ class Outbox:
 
     Args:
         base: the store.
+        collection: the first collection; others are known when they are used.
         config: when, and where they wait until then.
 
     Raises:
         StoreConfigError: nothing names the file of a durable queue.
     """
 
-    def __init__(self, base: BaseStore[Any], config: BatchConfig) -> None:
+    def __init__(self, base: BaseStore[Any], collection: Collection[Any], config: BatchConfig) -> None:
         self._base = base
         self._config = config
         *_, backend = base.layers()
         self._place = base.identity or type(backend).__name__
         self.queue = DurableQueue(_path(base, backend, config), durability=config.durability)
-        self._collections: dict[str, Collection[Any]] = {}
+        self._collections = {collection.name: collection}
         self._load = (0, 0)
         """Entries and bytes that were queued since the last delivery, or remained after it in memory."""
         self._new_rejections: list[tuple[str, Exception]] = []
@@ -277,7 +278,7 @@ class Outbox:
 
     def figures(self) -> dict[str, int]:
         """Return counts, of all collections that were used."""
-        topics = [self.topic(collection) for collection in list(self._collections.values())]
+        topics = [f"{self._place}/{name}" for name in list(self._collections)]
         return {
             "pending": sum(self.queue.count(topic) for topic in topics),
             "pending_bytes": sum(self.queue.size(topic) for topic in topics),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from truthstore.batching.base import BatchConfig, RejectedItem
 from truthstore.batching.outbox import Outbox
-from truthstore.errors import StoreConnectionError, StoreError, StoreNotSupportedError, StoreOverloadedError
+from truthstore.errors import StoreError, StoreNotSupportedError
 from truthstore.model.meta_codec import unpack
 from truthstore.model.record import ANY, NONE, Expect, Options, Record
 from truthstore.store.config import configure
@@ -48,7 +48,7 @@ class BatchedStore(WrapperStore[T], Generic[T]):
     def __init__(self, base: BaseStore[T], config: BatchConfig | None = None, **options: Any) -> None:
         super().__init__(base)
         self._config = configure(BatchConfig, config, options, "BatchedStore")
-        self._outbox = Outbox(base, self._config)
+        self._outbox = Outbox(base, self._collection, self._config)
 
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
@@ -196,18 +196,15 @@ class BatchedStore(WrapperStore[T], Generic[T]):
         return super().maintain(budget)
 
     def initialize(self) -> None:
-        """Open the store below, and begin to deliver what an earlier process left in a durable queue.
+        """Open the store below; or else a durable queue, and begin to deliver what an earlier process left in it.
 
-        A store below that cannot be reached is no error where a durable queue stands before it.
+        The store below a durable queue is opened when something is delivered: it may be down, and is not waited for.
         """
         self._check()
-        self._outbox.topic(self._collection)
-        try:
-            self._base.initialize()
-        except (StoreConnectionError, StoreOverloadedError) as error:
-            if not self._config.durable:
-                raise
-            self._outbox.loop.note(error)
+        if self._config.durable:
+            self._outbox.put((), self._collection)
+        else:
+            super().initialize()
 
     @contextlib.contextmanager
     def batch(self) -> Generator[None]:
