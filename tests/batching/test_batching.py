@@ -219,6 +219,17 @@ def test_what_the_store_rejects_is_listed_logged_and_raised_once(make, base, cap
     assert (store.get("b"), store.count(), store.rejected()) == (Sample("b"), 3, [])
 
 
+def test_closing_tells_of_what_was_rejected(make, base, mode):
+    store = make()
+    base.never["a"] = too_large()
+    store.save(Sample("a"))
+    with pytest.raises(StoreWriteError, match="too large"):
+        store.close()
+    store.close()
+    with pytest.raises(StoreClosedError):
+        base.list_ids()
+
+
 def test_a_retry_does_not_undo_what_came_later(make, base):
     store = make()
     for id in "abc":

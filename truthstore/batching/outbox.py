@@ -60,7 +60,7 @@ class Outbox:
         """Entries and bytes that were queued since the last delivery, or remained after it in memory."""
         self._new_rejections: list[tuple[str, Exception]] = []
         self._delivered = 0
-        self._closed = False
+        self.closed = False
         self.loop = DeliveryLoop(
             self._flush_in_thread, interval=config.flush_interval_seconds, name="truthstore-batching"
         )
@@ -266,7 +266,7 @@ class Outbox:
             raise next(iter(failed.values()))
 
     def _flush_at_exit(self) -> None:
-        if not self._closed:
+        if not self.closed:
             self._settle(self._deliver_all())
 
     def numbers(self, collection: Collection[Any], ids: Several[str] | None) -> list[int] | None:
@@ -293,11 +293,11 @@ class Outbox:
             StoreWriteError: something was rejected since the last flush; or it waits in memory only: then nothing is
                 closed, and closing again tries again.
         """
-        if self._closed:
+        if self.closed:
             return
         if not self._config.durable:
             self.flush()
-        self._closed = True
+        self.closed = True
         self.loop.close()
         try:
             if self._config.durable:

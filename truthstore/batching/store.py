@@ -317,8 +317,11 @@ class BatchedStore(WrapperStore[T], Generic[T]):
             StoreWriteError: something was rejected; or waits in memory only: then nothing is closed, and closing again
                 tries again. What waits in a durable queue waits for the next process, and raises nothing.
         """
-        self._outbox.close()
-        super().close()
+        try:
+            self._outbox.close()
+        finally:
+            if self._outbox.closed:
+                super().close()
 
 
 def _load(collection: Collection[Any], payload: bytes) -> Any:
