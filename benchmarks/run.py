@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import (
+    batching,
     bulk,
     caching,
     database,
@@ -40,6 +41,7 @@ GROUPS: dict[str, Callable[[Places], Iterator[Figure]]] = {
     "memory": memory.figures,
     "wrapper": wrapper.figures,
     "caching": caching.figures,
+    "batching": batching.figures,
     "versioning": versioning.figures,
     "frames": frames.figures,
     "observability": observability.figures,

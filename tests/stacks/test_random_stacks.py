@@ -18,6 +18,7 @@ from tests.stacks.backends import Place, backend, parameters
 from truthstore import BaseStore, StoreQuery, ValidationStore, WrapperStore
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryStore
+from truthstore.batching import BatchedStore
 from truthstore.caching import CachedStore, CacheMode, DiskCache, LRUCache
 from truthstore.caching.backends import TTLCache
 from truthstore.observability import AuditConfig, MetricsConfig, ObservabilityConfig, ObservableStore
@@ -47,6 +48,8 @@ LAYERS: dict[str, Layer] = {
     "passing": PassingStore,
     "versioned": VersionedStore,
     "retention": retaining,
+    "batched": lambda base: BatchedStore(base, max_batch_size=3, flush_interval_seconds=None),
+    "batched durably": lambda base: BatchedStore(base, durable=True, durability="os", flush_interval_seconds=None),
     "read through": lambda base: CachedStore(base, LRUCache(max_size=3), mode=CacheMode.READ_THROUGH),
     "read write": lambda base: CachedStore(base, TTLCache(ttl_seconds=60), mode=CacheMode.READ_WRITE),
     "cache aside": lambda base: CachedStore(base, mode=CacheMode.CACHE_ASIDE),
@@ -164,7 +167,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "close": lambda s: s.close(),
 }
 # Versioned stores answer otherwise, a layer may not know; the rest are not operations.
-ELSEWHERE = {"get_history", "definitely_absent", "encoding", "indent"}
+ELSEWHERE = {"get_history", "definitely_absent", "encoding", "indent", "identity"}
 
 
 @pytest.mark.parametrize("name", LAYERS)

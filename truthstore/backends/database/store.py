@@ -6,12 +6,13 @@ holds the index, so every operation is one statement or one transaction, whateve
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 
 from truthstore.backends.database.config import DatabaseConfig, PoolingConfig
-from truthstore.backends.database.engine import PoolMetrics, execute, run
+from truthstore.backends.database.engine import PoolMetrics, execute, is_memory, run
 from truthstore.backends.database.failures import AmbiguousError
 from truthstore.backends.database.fill import fill_fields, fill_words, refill
 from truthstore.backends.database.pool import Database
@@ -93,6 +94,17 @@ class DatabaseStore(BaseStore[T]):
 
     def __repr__(self) -> str:
         return f"DatabaseStore({self._database.shown!r}, {self._collection.name})"
+
+    @property
+    def identity(self) -> str:
+        """The URL of the database, with the path of a file made absolute, the namespace and the table prefix."""
+        url, settings = self._database.url, self._settings
+        if is_memory(url):
+            return ""
+        place = self._database.shown
+        if url.get_backend_name() == "sqlite":
+            place = f"sqlite:///{os.path.abspath(str(url.database))}"
+        return f"{place} {settings.space!r} {settings.table_prefix}"
 
     def initialize(self) -> None:
         """Connect, and make the tables if they are not there."""
