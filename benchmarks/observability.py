@@ -22,9 +22,9 @@ from truthstore.observability import (
     ObservableStore,
     TracingConfig,
 )
-from truthstore.observability.events import AuditEvent, AuditEventType, encode_event
-from truthstore.observability.logger import AuditLogger
-from truthstore.observability.sinks import AuditBackend
+from truthstore.observability.audit.event import AuditEvent, AuditEventType, encode_event
+from truthstore.observability.audit.logger import AuditLogger
+from truthstore.observability.audit.sinks import AuditBackend
 
 NO_AUDIT = AuditConfig(enabled=False)
 

@@ -31,8 +31,8 @@ from truthstore.observability.audit import (
     StoreAuditBackend,
     verify_events,
 )
-from truthstore.observability.events import encode_event
-from truthstore.observability.logger import _close_all
+from truthstore.observability.audit.event import encode_event
+from truthstore.observability.audit.logger import _close_all
 from truthstore.retention import CountBasedPolicy, RetentionStore
 from truthstore.testing import SAMPLES, FaultyBlobs, Sample
 from truthstore.testing.suite.concurrency import start_child

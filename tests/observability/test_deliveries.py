@@ -29,8 +29,8 @@ from truthstore.observability.audit import (
     InMemoryAuditBackend,
     StoreAuditBackend,
 )
-from truthstore.observability.events import decode_event
-from truthstore.observability.logger import _close_all
+from truthstore.observability.audit.event import decode_event
+from truthstore.observability.audit.logger import _close_all
 from truthstore.storage.queue.spool import Spool
 from truthstore.testing import SAMPLES, Sample
 from truthstore.testing.suite.concurrency import start_child

@@ -34,7 +34,7 @@ from truthstore.observability.audit import (
     InMemoryAuditBackend,
     StoreAuditBackend,
 )
-from truthstore.observability.logger import _close_all
+from truthstore.observability.audit.logger import _close_all
 from truthstore.testing import SAMPLES, Sample
 from truthstore.testing.suite.concurrency import start_child
 

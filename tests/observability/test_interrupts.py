@@ -15,7 +15,7 @@ import pytest
 
 from truthstore import StoreOverloadedError, StoreWriteError
 from truthstore.backends.memory import MemoryStore
-from truthstore.observability import AuditConfig, async_sink, chain, file_sink, logger as logger_module, sinks
+from truthstore.observability import AuditConfig
 from truthstore.observability.audit import (
     AsyncAuditBackend,
     AuditBackend,
@@ -26,6 +26,11 @@ from truthstore.observability.audit import (
     FileAuditBackend,
     InMemoryAuditBackend,
     StoreAuditBackend,
+    async_sink,
+    chain,
+    file as file_sink,
+    logger as logger_module,
+    sinks,
 )
 from truthstore.storage.queue import spool
 

@@ -23,8 +23,8 @@ from truthstore.observability.audit import (
     StoreAuditBackend,
     verify_events,
 )
-from truthstore.observability.events import decode_event, encode_event
-from truthstore.observability.store_sink import AUDIT
+from truthstore.observability.audit.event import decode_event, encode_event
+from truthstore.observability.audit.store import AUDIT
 
 
 @pytest.fixture(autouse=True)

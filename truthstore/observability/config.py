@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from truthstore.errors import StoreConfigError
+from truthstore.observability.audit.plain import plain
 from truthstore.observability.context import check_actor
-from truthstore.observability.plain import plain
 
 if TYPE_CHECKING:
     import os
 
-    from truthstore.observability.redaction import DataRedactor
-    from truthstore.observability.sinks import AuditBackend
+    from truthstore.observability.audit.redaction import DataRedactor
+    from truthstore.observability.audit.sinks import AuditBackend
 
 __all__ = ["AuditConfig", "AuditLogLevel", "MetricsConfig", "ObservabilityConfig", "TracingConfig"]
 

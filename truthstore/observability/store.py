@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from truthstore.caching.store import CachedStore
 from truthstore.errors import StoreConfigError
 from truthstore.model.record import ABSENT, ANY, NONE, Condition, Expect, Options, Record
+from truthstore.observability.audit.event import AuditEventType
+from truthstore.observability.audit.logger import AuditLogger
+from truthstore.observability.audit.redaction import redactor_of
+from truthstore.observability.audit.sinks import AuditBackend, FileAuditBackend, InMemoryAuditBackend
+from truthstore.observability.audit.store import StoreAuditBackend
 from truthstore.observability.config import ObservabilityConfig
 from truthstore.observability.context import correlation
-from truthstore.observability.events import AuditEventType
-from truthstore.observability.logger import AuditLogger
+from truthstore.observability.hooks import Observer
 from truthstore.observability.metrics import metrics_of
-from truthstore.observability.observer import Observer
-from truthstore.observability.redaction import redactor_of
-from truthstore.observability.sinks import AuditBackend, FileAuditBackend, InMemoryAuditBackend
-from truthstore.observability.spans import spans_of
-from truthstore.observability.store_sink import StoreAuditBackend
+from truthstore.observability.tracing import spans_of
 from truthstore.store.store import BaseStore
 from truthstore.store.wrapper import WrapperStore
 

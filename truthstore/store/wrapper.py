@@ -155,6 +155,11 @@ class WrapperStore(BaseStore[T], Generic[T]):
         yield self
         yield from self._base.layers()
 
+    @property
+    def identity(self) -> str:
+        """That of the store below."""
+        return self._base.identity
+
     def initialize(self) -> None:
         """Opens the whole stack."""
         super().initialize()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from truthstore.errors import StoreConfigError
 
 if TYPE_CHECKING:
+    from truthstore.observability.audit.redaction import DataRedactor
     from truthstore.observability.config import TracingConfig
-    from truthstore.observability.redaction import DataRedactor
 
 __all__ = ["Spans", "spans_of"]
 

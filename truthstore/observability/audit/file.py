@@ -11,9 +11,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from truthstore.errors import StoreConnectionError, StoreOverloadedError, StoreWriteError
-from truthstore.observability.chain import HEADS, MARKS
-from truthstore.observability.events import AuditEvent, damaged, decode_event, encode_event
-from truthstore.observability.sink import AuditBackend, tips
+from truthstore.observability.audit.chain import HEADS, MARKS
+from truthstore.observability.audit.event import AuditEvent, damaged, decode_event, encode_event
+from truthstore.observability.audit.sink import AuditBackend, tips
 from truthstore.runtime.forks import Rank, watch_forks
 
 # Without it, on Windows, several processes must not share a file.

@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from truthstore.errors import StoreError, StoreWriteError
-from truthstore.observability.chain import Chain, ChainVerification, Tip
-from truthstore.observability.config import AuditConfig, AuditLogLevel
-from truthstore.observability.events import (
+from truthstore.observability.audit.chain import Chain, ChainVerification, Tip
+from truthstore.observability.audit.event import (
     AuditEvent,
     AuditEventType,
     AuditStatus,
@@ -21,14 +20,15 @@ from truthstore.observability.events import (
     encode_event,
     without_texts,
 )
-from truthstore.observability.redaction import redactor_of
-from truthstore.observability.sink import as_store_error
+from truthstore.observability.audit.redaction import redactor_of
+from truthstore.observability.audit.sink import as_store_error
+from truthstore.observability.config import AuditConfig, AuditLogLevel
 from truthstore.runtime.forks import Rank, watch_forks
 from truthstore.storage.queue.spool import Entry, Spool
 
 if TYPE_CHECKING:
-    from truthstore.observability.redaction import DataRedactor
-    from truthstore.observability.sink import AuditBackend
+    from truthstore.observability.audit.redaction import DataRedactor
+    from truthstore.observability.audit.sink import AuditBackend
 
 __all__ = ["AuditLogger"]
 

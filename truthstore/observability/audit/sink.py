@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from truthstore.errors import StoreError, StoreWriteError
 from truthstore.model.fields import to_microseconds
-from truthstore.observability.chain import HEADS, MARKS, ChainVerification, verify_events
-from truthstore.observability.events import DAMAGED, AuditEvent, AuditEventType, AuditStatus
+from truthstore.observability.audit.chain import HEADS, MARKS, ChainVerification, verify_events
+from truthstore.observability.audit.event import DAMAGED, AuditEvent, AuditEventType, AuditStatus
 
 __all__ = ["AuditBackend", "as_store_error", "tips"]
 

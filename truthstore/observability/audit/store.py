@@ -15,8 +15,8 @@ from truthstore.model.collection import Collection
 from truthstore.model.fields import to_microseconds
 from truthstore.model.query import StoreQuery
 from truthstore.model.record import FieldValue, Meta, Record
-from truthstore.observability.events import AuditEvent, damaged, encode_event
-from truthstore.observability.sink import AuditBackend
+from truthstore.observability.audit.event import AuditEvent, damaged, encode_event
+from truthstore.observability.audit.sink import AuditBackend
 
 if TYPE_CHECKING:
     from truthstore.store.store import BaseStore

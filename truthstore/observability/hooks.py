@@ -8,16 +8,16 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from truthstore.errors import StoreBulkError, StoreError, StoreNotFoundError
+from truthstore.observability.audit.event import AuditEvent, AuditEventType, AuditStatus
+from truthstore.observability.audit.redaction import redactor_of
 from truthstore.observability.context import current_actor, current_correlation_id, system_user
-from truthstore.observability.events import AuditEvent, AuditEventType, AuditStatus
-from truthstore.observability.redaction import redactor_of
 
 if TYPE_CHECKING:
     from truthstore.model.record import Record
+    from truthstore.observability.audit.logger import AuditLogger
     from truthstore.observability.config import ObservabilityConfig
-    from truthstore.observability.logger import AuditLogger
     from truthstore.observability.metrics import Metrics
-    from truthstore.observability.spans import Spans
+    from truthstore.observability.tracing import Spans
 
 __all__ = ["Observer"]
 

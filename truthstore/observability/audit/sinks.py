@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from truthstore.observability.file_sink import FileAuditBackend, JsonAuditBackend
-from truthstore.observability.sink import AuditBackend, as_store_error, marked, tips
+from truthstore.observability.audit.file import FileAuditBackend, JsonAuditBackend
+from truthstore.observability.audit.sink import AuditBackend, as_store_error, marked, tips
 
 if TYPE_CHECKING:
     from truthstore.errors import StoreError
-    from truthstore.observability.events import AuditEvent
+    from truthstore.observability.audit.event import AuditEvent
 
 __all__ = [
     "AuditBackend",

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from truthstore.observability.events import DAMAGED, AuditEvent, AuditEventType, encodable
+from truthstore.observability.audit.event import DAMAGED, AuditEvent, AuditEventType, encodable
 
 __all__ = ["Chain", "ChainVerification", "Tip", "verify_events"]
 

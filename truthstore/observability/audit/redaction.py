@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from truthstore.errors import StoreConfigError
+from truthstore.observability.audit.plain import opened
 from truthstore.observability.config import SENSITIVE, AuditConfig
-from truthstore.observability.plain import opened
 
 if TYPE_CHECKING:
-    from truthstore.observability.events import AuditEvent
+    from truthstore.observability.audit.event import AuditEvent
 
 __all__ = ["DataRedactor", "redactor_of"]
 

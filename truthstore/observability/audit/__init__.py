@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from truthstore.observability.async_sink import AsyncAuditBackend
-from truthstore.observability.chain import ChainVerification, verify_events
-from truthstore.observability.events import AuditEvent, AuditEventType, AuditStatus
-from truthstore.observability.logger import AuditLogger
-from truthstore.observability.redaction import DataRedactor
-from truthstore.observability.sinks import (
+from truthstore.observability.audit.async_sink import AsyncAuditBackend
+from truthstore.observability.audit.chain import ChainVerification, verify_events
+from truthstore.observability.audit.event import AuditEvent, AuditEventType, AuditStatus
+from truthstore.observability.audit.logger import AuditLogger
+from truthstore.observability.audit.redaction import DataRedactor
+from truthstore.observability.audit.sinks import (
     AuditBackend,
     CompositeAuditBackend,
     FileAuditBackend,
     InMemoryAuditBackend,
     JsonAuditBackend,
 )
-from truthstore.observability.store_sink import AUDIT, StoreAuditBackend
+from truthstore.observability.audit.store import AUDIT, StoreAuditBackend
 
 __all__ = [
     "AUDIT",

@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from truthstore.errors import StoreError, StoreOverloadedError
-from truthstore.observability.sink import AuditBackend, as_store_error
+from truthstore.observability.audit.sink import AuditBackend, as_store_error
 from truthstore.runtime.forks import Rank, watch_forks
 
 if TYPE_CHECKING:
-    from truthstore.observability.events import AuditEvent
+    from truthstore.observability.audit.event import AuditEvent
 
 __all__ = ["AsyncAuditBackend"]
 

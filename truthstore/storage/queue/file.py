@@ -1,0 +1,173 @@
+"""The SQLite file of a queue: one connection per process, transactions, and errors."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Generator, Sequence
+from typing import Any, Final
+
+from truthstore.errors import (
+    StoreClosedError,
+    StoreConfigError,
+    StoreConnectionError,
+    StoreCorruptError,
+    StoreError,
+    StoreReadError,
+    StoreWriteError,
+)
+from truthstore.runtime.forks import before_fork, fork_gate, in_child
+from truthstore.storage.queue.turn import Turns
+
+__all__ = ["QueueFile"]
+
+VERSION: Final = 1
+BUSY_SECONDS: Final = 30.0
+SCHEMA: Final = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS entries (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, key TEXT NOT NULL, payload BLOB NOT NULL,
+    error TEXT, outdated INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS waiting ON entries (topic) WHERE error IS NULL;
+CREATE INDEX IF NOT EXISTS keys ON entries (topic, key);
+CREATE INDEX IF NOT EXISTS rejected ON entries (topic) WHERE error IS NOT NULL;
+PRAGMA user_version = {VERSION};
+COMMIT;
+"""
+DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+class QueueFile:
+    """A file of entries, opened and made, with its folder, when it is first needed.
+
+    Args:
+        path: the file, absolute; None for a queue in the memory of this process, of which a forked child has none.
+        sync: wait for the disk at the end of each transaction.
+    """
+
+    def __init__(self, path: str | None, *, sync: bool) -> None:
+        self.path = path
+        self._sync = sync
+        self._lock = threading.RLock()  # only inside the gate, so that no fork finds it taken
+        self._connection: sqlite3.Connection | None = None
+        self._closed = False
+        self.turns = Turns(path)
+        (in_child if path is None else before_fork)(self._disconnect)
+        in_child(self.turns.forget)
+
+    def _open(self) -> sqlite3.Connection:
+        if self._closed:
+            raise StoreClosedError(f"{self} was closed")
+        if self._connection is None:
+            connection: sqlite3.Connection | None = None
+            try:
+                if self.path is not None:
+                    _make_folder(os.path.dirname(self.path), sync=self._sync)
+                connection = sqlite3.connect(
+                    self.path or ":memory:", timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                )
+                self._prepare(connection)
+            except (OSError, sqlite3.Error, StoreConfigError) as error:
+                if connection is not None:
+                    connection.close()
+                if isinstance(error, StoreConfigError):
+                    raise
+                raise StoreConnectionError("queue", self._broken("be opened", error)) from error
+            self._connection = connection
+        return self._connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise StoreConfigError(
+                f"{self} has format {version}, this library reads up to {VERSION}: upgrade truthstore"
+            )
+        connection.execute(f"PRAGMA synchronous = {'FULL' if self._sync else 'NORMAL'}")
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != ("memory" if self.path is None else "wal"):
+            raise sqlite3.OperationalError("there can be no write-ahead log here")
+        if version == 0:
+            connection.executescript(SCHEMA)
+
+    def _broken(self, step: str, error: Exception) -> str:
+        hint = ""
+        if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED:
+            hint = ": move the file aside, `sqlite3 FILE .recover` shows what can still be read of it"
+        return f"{self} could not {step}: {error}{hint}"
+
+    def __str__(self) -> str:
+        return "the queue in memory" if self.path is None else f"the queue in {self.path}"
+
+    def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return rows; none, and make nothing, where there is no file yet."""
+        with fork_gate, self._lock:
+            if self._connection is None and not self._closed and (self.path is None or _is_missing(self.path)):
+                return []
+            connection = self._open()
+            try:
+                return connection.execute(sql, parameters).fetchall()
+            except sqlite3.Error as error:
+                code = getattr(error, "sqlite_errorcode", 0)
+                kind: type[StoreError] = StoreCorruptError if code & 0xFF in DAMAGED else StoreReadError
+                raise kind(self._broken("be read", error), retryable=kind is StoreReadError) from error
+
+    @contextlib.contextmanager
+    def writing(self, step: str) -> Generator[sqlite3.Connection]:
+        """Run one transaction; nothing of it remains if it raises.
+
+        Args:
+            step: what cannot be done then, for the message.
+        """
+        with fork_gate, self._lock:
+            connection = self._open()
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise StoreWriteError(self._broken(step, error), retryable=True, store_trouble=True) from error
+            finally:
+                if connection.in_transaction:
+                    with contextlib.suppress(sqlite3.Error):  # the first error counts; SQLite may have ended it itself
+                        connection.execute("ROLLBACK")
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def close(self) -> None:
+        """Close the file; every later use raises."""
+        with fork_gate, self._lock:
+            self._closed = True
+            self._disconnect()
+
+
+def _is_missing(path: str) -> bool:
+    """Return True if there is surely no such file; not if it just cannot be seen."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _make_folder(folder: str, *, sync: bool) -> None:
+    """Make a folder and those above it, durably: a file survives a power cut only where its folder does."""
+    missing: list[str] = []
+    parent = folder
+    while not os.path.isdir(parent):
+        missing.append(parent)
+        parent = os.path.dirname(parent)
+    os.makedirs(folder, exist_ok=True)
+    for made in missing if sync else ():
+        handle = os.open(os.path.dirname(made), os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
