@@ -58,7 +58,7 @@ def test_a_write_of_one_is_seen_by_the_other(new_cache, tmp_path, mode):
 
 def test_one_fills_and_the_other_hits(new_cache, tmp_path):
     below = Below(files(tmp_path / "s"))
-    one, two = CachedStore(files(tmp_path / "s"), new_cache(), place="s"), CachedStore(below, new_cache(), place="s")
+    one, two = CachedStore(Below(files(tmp_path / "s")), new_cache()), CachedStore(below, new_cache())
     one.save(Sample("a", tags={"by": "me"}))
     assert two.get("a") == Sample("a", tags={"by": "me"})
     assert two.head("a").revision == one.head("a").revision
@@ -76,8 +76,8 @@ def test_one_fills_and_the_other_hits(new_cache, tmp_path):
 def test_a_late_load_does_not_replace_what_another_wrote_meanwhile(new_cache, tmp_path, pool):
     for mode in MODES:
         below = Below(files(tmp_path / mode))
-        here = CachedStore(files(tmp_path / mode), new_cache(), mode=mode, place=mode)
-        elsewhere = CachedStore(below, new_cache(), place=mode)
+        here = CachedStore(Below(files(tmp_path / mode)), new_cache(), mode=mode)
+        elsewhere = CachedStore(below, new_cache())
         for write in (
             lambda: here.save(Sample("a", note="new")),  # noqa: B023  # called in this turn
             lambda: here.save_many([Sample("a", note="new"), Sample("b")]),  # noqa: B023

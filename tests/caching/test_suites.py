@@ -9,8 +9,9 @@ import pytest
 from truthstore import RESULTS
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.batching import BatchedStore
 from truthstore.caching import CachedStore, CacheMode, DiskCache, LRUCache, RedisCache
-from truthstore.testing import SAMPLES, FaultyBlobs, WrapperSuite, store_machine
+from truthstore.testing import SAMPLES, FaultyBlobs, Sample, WrapperSuite, store_machine
 
 NOWHERE = "redis://127.0.0.1:1/0"
 
@@ -28,6 +29,27 @@ class TestWriteThrough(TestReadThrough):
 
 class TestCacheAside(TestReadThrough):
     mode = CacheMode.CACHE_ASIDE
+
+
+class TestWriteBehind(TestReadThrough):
+    def wrap(self, base):
+        queue = BatchedStore(base, durable=True, durability="os", flush_interval_seconds=None)
+        return CachedStore(queue, mode=CacheMode.WRITE_BEHIND)
+
+    def test_changes_are_announced(self, store: Any):
+        """When they are stored."""
+        seen: list[str] = []
+
+        def watch(changes):
+            seen.extend(change.id for change in changes if change.collection == "samples")
+
+        store.subscribe(watch)
+        store.save_many([Sample("a"), Sample("b")])
+        assert seen == []
+        store.flush()
+        assert seen == ["a", "b"]
+        store.delete("a")
+        assert seen == ["a", "b", "a"]
 
 
 class OverFiles(WrapperSuite):
@@ -98,6 +120,20 @@ def machine(mode: CacheMode, cache: Any = None, **options: Any) -> Any:
 TestReadThroughMachine = machine(CacheMode.READ_THROUGH, max_size=3)
 TestReadWriteMachine = machine(CacheMode.READ_WRITE, max_size=3)
 TestCacheAsideMachine = machine(CacheMode.CACHE_ASIDE)
+TestWriteBehindMachine = store_machine(
+    lambda location: CachedStore(
+        BatchedStore(
+            FileSystemStore(base_path=location, durability="os", collection=SAMPLES),
+            durable=True,
+            path=location.parent / "queue.db",
+            durability="os",
+            flush_interval_seconds=None,
+        ),
+        mode=CacheMode.WRITE_BEHIND,
+        max_size=3,
+    ),
+    effort=0.15,
+)
 TestRedisDownMachine = machine(CacheMode.READ_WRITE, lambda: RedisCache(NOWHERE, retry_seconds=0))
 TestRevalidatedMachine = store_machine(
     lambda location: CachedStore(

@@ -57,8 +57,6 @@ class CacheConfig:
         negative_ttl_seconds: life span of the answer that an id does not exist; 0 means not to keep it.
         revalidate: ask the store for the revision before each answer from the cache, which then needs no body and is
             exact across processes.
-        place: name of the store in a cache that processes share, equal in all of them; by default its layers and its
-            URL or folder. A store without either shares its entries with no other process.
 
     Raises:
         ValueError: a number is out of range.
@@ -72,7 +70,6 @@ class CacheConfig:
     eviction_policy: EvictionPolicy | str = EvictionPolicy.LRU
     negative_ttl_seconds: float = 30.0
     revalidate: bool = False
-    place: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.max_size, bool) or not isinstance(self.max_size, int):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from truthstore.caching.base import BaseCache
     from truthstore.store.store import BaseStore
 
-__all__ = ["MISSING", "RecordCache", "place_of"]
+__all__ = ["MISSING", "RecordCache"]
 
 MISSING: Final = Record(Meta("missing", fields={}, tags={}, text="", deleted=True))
 """Stands in a cache for an id that does not exist."""
@@ -27,31 +27,23 @@ _numbers: Final = itertools.count(1)
 log: Final = logging.getLogger("truthstore.caching")
 
 
-def place_of(store: BaseStore[Any]) -> str:
-    """Return a name of a stack that is equal in all processes, without secrets; a random one if it lies nowhere.
-
-    The layers are part of it, for they change what is stored.
-    """
-    *layers, backend = store.layers()
-    where = getattr(backend, "place", None) or getattr(backend, "root", None) or new_revision()
-    return "/".join([*(layer.name for layer in layers), backend.name, where])
-
-
 class RecordCache:
     """Records of one store in a cache, which other stores may use too.
 
     Args:
         cache: the cache.
-        place: name of the store in a shared cache.
+        store: the store, whose layers and place are part of the keys of a shared cache: layers change what is stored. A
+            store without a place shares its entries with no other process.
         negative_ttl: seconds for which a missing id is remembered; 0 means not at all.
     """
 
-    def __init__(self, cache: BaseCache[Any], place: str, negative_ttl: float) -> None:
+    def __init__(self, cache: BaseCache[Any], store: BaseStore[Any], negative_ttl: float) -> None:
         self._cache = cache
         self._is_shared = isinstance(cache, SharedCache)
-        self._number = next(_numbers)
-        self._place = hashlib.blake2b(place.encode(), digest_size=8).hexdigest()
         self._negative_ttl = negative_ttl
+        self._number = next(_numbers)
+        place = " ".join([*(layer.name for layer in store.layers()), store.identity or new_revision()])
+        self._place = hashlib.blake2b(place.encode(), digest_size=8).hexdigest()
 
     def key(self, collection: str, id: str) -> Hashable:
         """Return the key of an item."""

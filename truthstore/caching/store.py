@@ -7,10 +7,11 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 
+from truthstore.batching.store import BatchedStore
 from truthstore.caching.backends.memory import InMemoryCache
 from truthstore.caching.base import BaseCache, CacheConfig, CacheMetrics, CacheMode, member
 from truthstore.caching.coherence import Coherence
-from truthstore.caching.records import MISSING, RecordCache, place_of
+from truthstore.caching.records import MISSING, RecordCache
 from truthstore.errors import StoreConfigError, StoreNotFoundError
 from truthstore.model.fields import check_id
 from truthstore.model.record import ANY, NONE, Change, Expect, Options, Record
@@ -38,7 +39,7 @@ class CachedStore(WrapperStore[T], Generic[T]):
     before it returns. A write by another process is seen after the entry's life span, or at once with `revalidate`.
 
     Args:
-        base: the store below.
+        base: the store below. `WRITE_BEHIND` puts a durable `BatchedStore` above it, if it is none already.
         cache: keeps the records; by default an `InMemoryCache`. Several stores may share one.
         mode: how reads and writes use it.
         config: the options, or
@@ -66,16 +67,17 @@ class CachedStore(WrapperStore[T], Generic[T]):
         self.mode = member(CacheMode, mode, "mode")
         if cache is not None:
             _check_beside(cache, settings, options)
-        super().__init__(_queued(base) if self.mode is CacheMode.WRITE_BEHIND else base)
+        if self.mode is CacheMode.WRITE_BEHIND and not isinstance(base, BatchedStore):
+            base = BatchedStore(base, durable=True)
+        super().__init__(base)
         self.cache: BaseCache[Any] = InMemoryCache(settings) if cache is None else cache
         self._owns_cache = cache is None
         self._revalidates = settings.revalidate
         self._fills_on_read = self.mode is not CacheMode.CACHE_ASIDE
         self._fills_on_write = self.mode not in {CacheMode.READ_THROUGH, CacheMode.CACHE_ASIDE}
-        place = place_of(base) if settings.place is None else settings.place
-        self._records = RecordCache(self.cache, place, settings.negative_ttl_seconds)
+        self._records = RecordCache(self.cache, self._base, settings.negative_ttl_seconds)
         self._coherence = Coherence(self._records)
-        base.subscribe(self._changed)
+        self._base.subscribe(self._changed)
 
     @property
     def metrics(self) -> CacheMetrics:
@@ -270,14 +272,10 @@ class CachedStore(WrapperStore[T], Generic[T]):
             self.cache.clear()
 
     def flush(self) -> None:
-        """Store the writes that wait in the queue of write-behind.
-
-        Raises:
-            StoreWriteError: some could not be stored.
-        """
+        """Store what waits in the queue of write-behind, as `BatchedStore.flush` does."""
         self._check()
-        if self.mode is CacheMode.WRITE_BEHIND:
-            self._base.flush()  # type: ignore[attr-defined]
+        if isinstance(self._base, BatchedStore):
+            self._base.flush()
 
     def close(self) -> None:
         """Close the whole stack."""
@@ -286,12 +284,6 @@ class CachedStore(WrapperStore[T], Generic[T]):
         finally:
             if self._owns_cache:
                 self.cache.clear()
-
-
-def _queued(base: BaseStore[T]) -> BaseStore[T]:
-    from truthstore.batching import BatchedStore
-
-    return BatchedStore(base, durable=True)
 
 
 def _own_head(record: Record) -> Record:
