@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Collection as Several, Mapping, Sequence
+from collections.abc import Callable, Collection as Several, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from truthstore.errors import (
@@ -19,6 +19,7 @@ from truthstore.errors import (
     shown,
 )
 from truthstore.model.meta_codec import pack, unpack
+from truthstore.model.record import Change
 from truthstore.runtime.exits import at_exit
 from truthstore.storage.queue import DeliveryLoop, DurableQueue, Entry, is_item_error
 
@@ -44,13 +45,21 @@ class Outbox:
         base: the store.
         collection: the first collection; others are known when they are used.
         config: when, and where they wait until then.
+        announce: is called with the items whose saves were rejected: reads find again what is below.
 
     Raises:
         StoreConfigError: nothing names the file of a durable queue.
     """
 
-    def __init__(self, base: BaseStore[Any], collection: Collection[Any], config: BatchConfig) -> None:
+    def __init__(
+        self,
+        base: BaseStore[Any],
+        collection: Collection[Any],
+        config: BatchConfig,
+        announce: Callable[[Sequence[Change]], None],
+    ) -> None:
         self._base = base
+        self._announce = announce
         self._config = config
         *_, backend = base.layers()
         self._place = base.identity or type(backend).__name__
@@ -206,6 +215,7 @@ class Outbox:
         rejected = {ids[number]: error for number, error in delivery.errors.items() if is_item_error(error)}
         if rejected:
             self._new_rejections.extend(rejected.items())
+            self._announce([Change(collection.name, id, None) for id in rejected])
             log.error("batching: the store will not take %s: %s", collection.name, _summary(rejected))
         return {ids[number]: error for number, error in delivery.errors.items() if not is_item_error(error)}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -11,7 +11,7 @@ from truthstore.batching.base import BatchConfig, RejectedItem
 from truthstore.batching.outbox import Outbox
 from truthstore.errors import StoreError, StoreNotSupportedError
 from truthstore.model.meta_codec import unpack
-from truthstore.model.record import ANY, NONE, Expect, Options, Record
+from truthstore.model.record import ANY, NONE, Change, Expect, Options, Record
 from truthstore.store.config import configure
 from truthstore.store.wrapper import WrapperStore
 
@@ -48,7 +48,12 @@ class BatchedStore(WrapperStore[T], Generic[T]):
     def __init__(self, base: BaseStore[T], config: BatchConfig | None = None, **options: Any) -> None:
         super().__init__(base)
         self._config = configure(BatchConfig, config, options, "BatchedStore")
-        self._outbox = Outbox(base, self._collection, self._config)
+        self._outbox = Outbox(base, self._collection, self._config, self._announce)
+
+    def subscribe(self, callback: Callable[[Sequence[Change]], object]) -> None:
+        """Subscribe to what is stored below, and to the items that show it again because their saves were rejected."""
+        super().subscribe(callback)
+        self._lifecycle.subscribe(callback)
 
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
@@ -271,8 +276,10 @@ class BatchedStore(WrapperStore[T], Generic[T]):
         self._check()
         outbox, wanted = self._outbox, None if ids is None else set(ids)
         topic = outbox.topic(self._collection)
+        known = {entry.key for entry, _ in outbox.queue.rejected(topic)}
         again = outbox.queue.retry_rejected(topic, outbox.numbers(self._collection, wanted))
         if again:
+            self._announce([Change(self._collection.name, id, None) for id in known])
             outbox.loop.wake()
         return again
 
