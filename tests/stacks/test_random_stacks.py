@@ -164,7 +164,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "close": lambda s: s.close(),
 }
 # Versioned stores answer otherwise, a layer may not know; the rest are not operations.
-ELSEWHERE = {"get_history", "surely_lacks", "encoding", "indent"}
+ELSEWHERE = {"get_history", "surely_lacks", "encoding", "indent", "identity"}
 
 
 @pytest.mark.parametrize("name", LAYERS)

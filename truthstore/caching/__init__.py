@@ -1,4 +1,4 @@
-"""Caching: items that are read again are not fetched again, and what is served is never older than a write."""
+"""Answers from a cache, never older than a write of this process."""
 
 from __future__ import annotations
 

@@ -1,174 +1,150 @@
-"""Who loads or writes what at this moment, and what was announced meanwhile.
+"""The order of loads, writes and announcements of one store: which answers may be kept.
 
-An answer may be cached only if nothing was announced of its id between the moment it was asked for and the moment it is
-kept. Loads of one id at one time are one load, whose answer all share.
+Keys fall into stripes, and each stripe has an epoch, which every change of one of its keys advances. What was read may be
+kept only if the epoch did not advance meanwhile; what was written, only if it advanced once, by that write. Loads of one
+key in one epoch are one load.
 """
 
 from __future__ import annotations
 
-import copy
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
-from truthstore.runtime.forks import Rank, watch_forks
+from truthstore.runtime.forks import in_child
 
 if TYPE_CHECKING:
-    from truthstore.model.record import Change, Record, Revision
+    from truthstore.caching.records import RecordCache
+    from truthstore.model.record import Record, Revision
 
-__all__ = ["Coherence", "Flight", "Key", "Session"]
+__all__ = ["Coherence"]
 
-Key: TypeAlias = tuple[str, str]
-"""Name of the collection, and id."""
-
-
-class Flight:
-    """One load, and those that wait for it."""
-
-    __slots__ = ("_done", "error", "is_stale", "record")
-
-    def __init__(self) -> None:
-        self.is_stale = False
-        self.record: Record | None = None
-        self.error: BaseException | None = None
-        self._done = threading.Event()
-
-    def land(self) -> None:
-        """The load is over: `record` or `error` is set, or it was given up."""
-        self._done.set()
-
-    def wait(self) -> Record | None:
-        """What the load found; None if it was given up. Raises its error, a copy for each that waits."""
-        self._done.wait()
-        if isinstance(self.error, Exception):
-            raise _copied(self.error) from self.error
-        return self.record
+STRIPES: Final = 1_024
 
 
-class Session:
-    """A write or a bulk read, and what was announced while it went on."""
+class Load(Future["Record"]):
+    """One load, for all that ask at the same time; cancelled if its thread was interrupted."""
 
-    __slots__ = ("announced", "is_stale")
-
-    def __init__(self) -> None:
-        self.is_stale = False
-        self.announced: dict[Key, list[Revision | None]] = {}
+    def __init__(self, epoch: int) -> None:
+        super().__init__()
+        self.epoch = epoch
 
 
 class Coherence:
-    """Keeps the account of loads and writes of one store.
+    """Keep records in a cache, unless they are older than a change.
 
     Args:
-        forget: removes keys from the cache.
+        cache: the cache.
     """
 
-    def __init__(self, forget: Callable[[Sequence[Key]], None]) -> None:
-        self._forget = forget
-        self._anew()
-        watch_forks(self, Rank.COHERENCE)
+    def __init__(self, cache: RecordCache) -> None:
+        self._cache = cache
+        self._epochs = [0] * STRIPES
+        self._latest: list[tuple[Hashable, Revision | None] | None] = [None] * STRIPES
+        self._reset()
+        in_child(self._reset)
 
-    def _anew(self) -> None:
-        self.lock = threading.Lock()
-        self._flights: dict[Key, Flight] = {}
-        self._sessions: set[Session] = set()
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._loads: dict[Hashable, Load] = {}
 
-    def board(self, key: Key) -> tuple[Flight, bool]:
-        """The load of a key that is on its way, and whether it is the caller's own: then the caller must load."""
-        with self.lock:
-            flight = self._flights.get(key)
-            if flight is not None:
-                return flight, False
-            flight = self._flights[key] = Flight()
-            return flight, True
+    def epochs(self, keys: Sequence[Hashable]) -> list[int]:
+        """Return the epoch of each key, to be asked for before a read or a write begins."""
+        return [self._epochs[hash(key) % STRIPES] for key in keys]
 
-    def leave(self, key: Key, flight: Flight) -> None:
-        """A load is over; its answer goes to those that wait."""
-        with self.lock:
-            if self._flights.get(key) is flight:
-                del self._flights[key]
-        flight.land()
+    def _advance(self, key: Hashable, revision: Revision | None) -> None:
+        stripe = hash(key) % STRIPES
+        self._epochs[stripe] += 1
+        self._latest[stripe] = (key, revision)
 
-    def begin(self) -> Session:
-        """A write or a bulk read begins."""
-        session = Session()
-        with self.lock:
-            self._sessions.add(session)
-        return session
-
-    def end(self, session: Session) -> None:
-        """It is over."""
-        with self.lock:
-            self._sessions.discard(session)
-
-    def hear(self, changes: Sequence[Change]) -> None:
-        """What the backend announces: called in the writer's thread, when the write is durable."""
-        self.changed([((change.collection, change.id), change.revision) for change in changes])
-
-    def changed(self, changes: Iterable[tuple[Key, Revision | None]]) -> None:
-        """Ends loads of these keys and removes what is cached of them."""
-        keys: list[Key] = []
-        flights = self._flights
-        with self.lock:
-            for key, revision in changes:
-                keys.append(key)
-                if flights and (flight := flights.pop(key, None)) is not None:
-                    flight.is_stale = True
-                for session in self._sessions:
-                    session.announced.setdefault(key, []).append(revision)
-        self._forget(keys)
-
-    def cleared(self) -> None:
-        """Everything is about to leave the cache: what was asked for before now must not be kept afterwards."""
-        with self.lock:
-            for flight in self._flights.values():
-                flight.is_stale = True
-            self._flights.clear()
-            for session in self._sessions:
-                session.is_stale = True
-
-    def saw(self, key: Key, revision: Revision, *, by: Flight | Session | None = None) -> None:
-        """Somebody is told of a revision that may not have been announced yet; called with the lock held.
-
-        Whoever has written or read an earlier one must not keep it now, and nobody may join a load that began earlier:
-        that somebody would go back in time.
+    def changed(self, changes: Iterable[tuple[Hashable, Revision | None]]) -> None:
+        """Remove keys whose items were changed, or may have been. A change that is known already changes nothing.
 
         Args:
-            key: whose revision.
-            revision: the revision.
-            by: the load or bulk read that found it.
+            changes: the keys, with their new revisions; None if an item was deleted, or nobody knows.
         """
-        flight = self._flights.get(key)
-        if flight is not None and flight is not by:
-            flight.is_stale = True
-            del self._flights[key]
-        for session in self._sessions:
-            if session is by:
-                continue
-            announced = session.announced.setdefault(key, [])
-            if revision not in announced:
-                announced.append(revision)
+        with self._lock:
+            news = [
+                (key, revision)
+                for key, revision in changes
+                if revision is None or self._latest[hash(key) % STRIPES] != (key, revision)
+            ]
+            for key, revision in news:
+                self._advance(key, revision)
+            self._cache.remove([key for key, _ in news])
 
-    def before_fork(self) -> None:
-        """Waits until no thread is in the middle of a change."""
-        self.lock.acquire()
+    def forget(self, key: Hashable) -> None:
+        """Remove a key, and do not keep what loads on their way bring of it."""
+        with self._lock:
+            self._advance(key, None)
+            self._cache.forget(key)
 
-    def after_fork(self, *, child: bool) -> None:
-        """In a child nobody is left who loads or writes."""
-        if child:
-            self._anew()
-        else:
-            self.lock.release()
+    def cleared(self) -> None:
+        """Do not keep anything that loads on their way bring."""
+        with self._lock:
+            self._epochs = [epoch + 1 for epoch in self._epochs]
 
+    def load(self, key: Hashable, read: Callable[[], Record], *, keep: bool) -> Record:
+        """Return what one load finds for all that ask for a key at the same time, and keep it if that is wanted."""
+        while True:
+            with self._lock:
+                epoch = self._epochs[hash(key) % STRIPES]
+                load = self._loads.get(key)
+                is_own = load is None or load.epoch != epoch
+                if load is None or is_own:
+                    load = self._loads[key] = Load(epoch)
+            if is_own:
+                return self._run(load, key, read, keep=keep)
+            with suppress(CancelledError):
+                return load.result()
 
-def _copied(error: Exception) -> Exception:
-    try:
-        copied = copy.copy(error)
-    except Exception:  # noqa: BLE001  # a class whose constructor wants more than its arguments
-        return error
-    return copied if isinstance(copied, Exception) else error
+    def _run(self, load: Load, key: Hashable, read: Callable[[], Record], *, keep: bool) -> Record:
+        try:
+            record = read()
+            if keep:
+                self.loaded({key: record}, [load.epoch])
+            load.set_result(record)
+        except Exception as error:
+            load.set_exception(error)
+            raise
+        finally:
+            with self._lock:
+                if self._loads.get(key) is load:
+                    del self._loads[key]
+            load.cancel()  # which does nothing to one that ended
+        return record
 
+    def loaded(self, records: Mapping[Hashable, Record], epochs: Sequence[int]) -> None:
+        """Keep what was read, of keys that have not been changed since they had these epochs."""
+        with self._lock:
+            known = zip(records.items(), epochs, strict=True)
+            self._cache.keep(
+                {key: record for (key, record), epoch in known if self._epochs[hash(key) % STRIPES] == epoch},
+                replace=False,
+            )
 
-def untouched(session: Session, key: Key, revision: Any) -> bool:
-    """Whether nothing was announced but this revision, which the session itself has written or read."""
-    announced = session.announced.get(key)
-    return not session.is_stale and (not announced or announced == [revision])
+    def written(self, records: Sequence[tuple[Hashable, Record]], epochs: Sequence[int], *, keep: bool) -> None:
+        """Keep what was written, or remove it, unless other writes of the same time have seen to that.
+
+        Args:
+            records: keys and records as they are stored now.
+            epochs: the epochs of the keys before the write.
+            keep: false to remove.
+        """
+        kept: dict[Hashable, Record] = {}
+        removed: list[Hashable] = []
+        with self._lock:
+            for (key, record), epoch in zip(records, epochs, strict=True):
+                stripe = hash(key) % STRIPES
+                if self._latest[stripe] != (key, record.revision):
+                    # The store below announces nothing, or not yet, or another write has come between.
+                    is_only = self._epochs[stripe] == epoch
+                    self._advance(key, record.revision if is_only else None)
+                    removed.append(key)
+                    kept.pop(key, None)
+                if keep and self._epochs[stripe] == epoch + 1 and self._latest[stripe] == (key, record.revision):
+                    kept[key] = record
+            self._cache.remove(removed)
+            self._cache.keep(kept, replace=True)

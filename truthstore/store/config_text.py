@@ -20,6 +20,7 @@ __all__ = ["from_text", "interpolated_options", "layer_of", "settled"]
 
 LAYERS: Final[Mapping[str, str]] = MappingProxyType(
     {
+        "batching": "truthstore.batching:BatchedStore",
         "caching": "truthstore.caching:CachedStore",
         "observability": "truthstore.observability:ObservableStore",
         "retention": "truthstore.retention:RetentionStore",

@@ -53,6 +53,11 @@ class BaseStore(BulkOperations[T], Generic[T]):
         """This layer and those below it, outermost first."""
         yield self
 
+    @property
+    def identity(self) -> str:
+        """The permanent name of the place where the backend keeps its records, without secrets; empty if it has none."""
+        return ""
+
     def layer(self, kind: type[L]) -> L:
         """The outermost layer of a class.
 

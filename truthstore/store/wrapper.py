@@ -31,7 +31,7 @@ class WrapperStore(BaseStore[T], Generic[T]):
     """Forwards every operation to the store below.
 
     Where a subclass overrides an operation but not its bulk, head or count form, that form is built on the override, so
-    that nothing slips past it.
+    that nothing slips past it. A form that is to be forwarded all the same is named: ``scan = WrapperStore.scan``.
 
     Args:
         base: the store below.
@@ -71,7 +71,7 @@ class WrapperStore(BaseStore[T], Generic[T]):
             if getattr(cls, operation) is getattr(WrapperStore, operation):
                 continue
             for form in forms:
-                if getattr(cls, form) is getattr(WrapperStore, form):
+                if form not in vars(cls) and getattr(cls, form) is getattr(WrapperStore, form):
                     replacement = _scan_through_get if form == "scan" else getattr(BaseStore, form)
                     setattr(cls, form, replacement)
 
@@ -154,6 +154,11 @@ class WrapperStore(BaseStore[T], Generic[T]):
         """This layer and those below it, outermost first."""
         yield self
         yield from self._base.layers()
+
+    @property
+    def identity(self) -> str:
+        """That of the store below."""
+        return self._base.identity
 
     def initialize(self) -> None:
         """Opens the whole stack."""

@@ -6,13 +6,14 @@ holds the index, so every operation is one statement or one transaction, whateve
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 
 from sqlalchemy import func, select
 
 from truthstore.backends.database.config import OTHER, DatabaseConfig, PoolingConfig
-from truthstore.backends.database.engine import PoolMetrics
+from truthstore.backends.database.engine import PoolMetrics, is_memory
 from truthstore.backends.database.failures import AmbiguousError
 from truthstore.backends.database.fill import fill_fields, fill_words, refill
 from truthstore.backends.database.forks import Opened
@@ -96,6 +97,17 @@ class DatabaseStore(BaseStore[T]):
 
     def __repr__(self) -> str:
         return f"DatabaseStore({self._database.shown!r}, {self._collection.name})"
+
+    @property
+    def identity(self) -> str:
+        """The URL of the database, with the path of a file made absolute, the namespace and the table prefix."""
+        url, settings = self._database.url, self._settings
+        if is_memory(url):
+            return ""
+        place = self._database.shown
+        if url.get_backend_name() in {"sqlite", "duckdb"}:
+            place = f"{url.get_backend_name()}:///{os.path.abspath(str(url.database))}"
+        return f"{place} {settings.space!r} {settings.table_prefix}"
 
     def initialize(self) -> None:
         """Connects, and makes the tables if they are not there."""

@@ -152,6 +152,11 @@ class FileSystemStore(ObjectStore[T]):
     def __repr__(self) -> str:
         return f"FileSystemStore({self._root!r}, {self._collection.name})"
 
+    @property
+    def identity(self) -> str:
+        """The URL of the folder."""
+        return f"file://{self._root}"
+
     def _open(self) -> None:
         exists = os.path.isdir(self._root)
         if not self._settings.create_dirs and not exists:

@@ -123,6 +123,11 @@ class LogStore(ObjectStore[T]):
         self._catalog = self._replica
         self._indexes = _Indexes()
 
+    @property
+    def identity(self) -> str:
+        """The URL of the place, and the account where that is needed to tell it from others."""
+        return self._url
+
     def _now(self) -> int:
         """This machine's clock in milliseconds."""
         return self._clock() // 1_000

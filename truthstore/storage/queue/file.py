@@ -44,29 +44,30 @@ class QueueFile:
     """A file of entries, opened and made, with its folder, when it is first needed.
 
     Args:
-        path: the file, absolute.
+        path: the file, absolute; None for a queue in the memory of this process, of which a forked child has none.
         sync: wait for the disk at the end of each transaction.
     """
 
-    def __init__(self, path: str, *, sync: bool) -> None:
+    def __init__(self, path: str | None, *, sync: bool) -> None:
         self.path = path
         self._sync = sync
         self._lock = threading.RLock()  # only inside the gate, so that no fork finds it taken
         self._connection: sqlite3.Connection | None = None
         self._closed = False
         self.turns = Turns(path)
-        before_fork(self._disconnect)
+        (in_child if path is None else before_fork)(self._disconnect)
         in_child(self.turns.forget)
 
     def _open(self) -> sqlite3.Connection:
         if self._closed:
-            raise StoreClosedError(f"the queue in {self.path} was closed")
+            raise StoreClosedError(f"{self} was closed")
         if self._connection is None:
             connection: sqlite3.Connection | None = None
             try:
-                _make_folder(os.path.dirname(self.path), sync=self._sync)
+                if self.path is not None:
+                    _make_folder(os.path.dirname(self.path), sync=self._sync)
                 connection = sqlite3.connect(
-                    self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                    self.path or ":memory:", timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
                 )
                 self._prepare(connection)
             except (OSError, sqlite3.Error, StoreConfigError) as error:
@@ -82,11 +83,11 @@ class QueueFile:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise StoreConfigError(
-                f"the queue in {self.path} has format {version}, this library reads up to {VERSION}: upgrade truthstore"
+                f"{self} has format {version}, this library reads up to {VERSION}: upgrade truthstore"
             )
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._sync else 'NORMAL'}")
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        if mode != "wal":
+        if mode != ("memory" if self.path is None else "wal"):
             raise sqlite3.OperationalError("there can be no write-ahead log here")
         if version == 0:
             connection.executescript(SCHEMA)
@@ -95,12 +96,15 @@ class QueueFile:
         hint = ""
         if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED:
             hint = ": move the file aside, `sqlite3 FILE .recover` shows what can still be read of it"
-        return f"the queue in {self.path} could not {step}: {error}{hint}"
+        return f"{self} could not {step}: {error}{hint}"
+
+    def __str__(self) -> str:
+        return "the queue in memory" if self.path is None else f"the queue in {self.path}"
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return rows; none, and make nothing, where there is no file yet."""
         with fork_gate, self._lock:
-            if self._connection is None and not self._closed and _is_missing(self.path):
+            if self._connection is None and not self._closed and (self.path is None or _is_missing(self.path)):
                 return []
             connection = self._open()
             try:

@@ -49,22 +49,25 @@ class DurableQueue:
     """A queue in an SQLite file, which is opened and made, with its folder, when it is first needed.
 
     Args:
-        path: the file.
+        path: the file; None for a queue in memory, which ends with the process.
         durability: ``fsync``: an acknowledged entry survives a power cut; ``os``: the death of the process.
 
     Raises:
         StoreConfigError: an unknown durability.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, durability: Literal["fsync", "os"] = "fsync") -> None:
+    def __init__(self, path: str | os.PathLike[str] | None, *, durability: Literal["fsync", "os"] = "fsync") -> None:
         if durability not in {"fsync", "os"}:
             raise StoreConfigError(f"durability is 'fsync' or 'os', not {durability!r}")
-        self._file = QueueFile(os.path.abspath(path), sync=durability == "fsync")
+        self._file = QueueFile(None if path is None else os.path.abspath(path), sync=durability == "fsync")
 
     @property
-    def path(self) -> str:
-        """The file, as an absolute path."""
+    def path(self) -> str | None:
+        """The file, as an absolute path; None for a queue in memory."""
         return self._file.path
+
+    def __str__(self) -> str:
+        return str(self._file)
 
     def append(self, topic: str, entries: Sequence[tuple[str, bytes]]) -> list[int]:
         """Queue keys and payloads durably, all or none, and return their numbers.

@@ -22,11 +22,12 @@ class Turns:
     """Locks of flock(2) beside the file of a queue, one per topic. The kernel releases those of a process that died.
 
     Args:
-        path: the file of the queue.
+        path: the file of the queue; None for one in memory, whose turns are of this process.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str | None) -> None:
         self._path = path
+        self._locks: dict[str, threading.Lock] = {}
         self._handles: dict[tuple[str, int], int] = {}
 
     @contextlib.contextmanager
@@ -43,6 +44,16 @@ class Turns:
         turn = (topic, threading.get_ident())
         if turn in self._handles:
             yield False  # what this thread is delivering is on its way
+            return
+        if self._path is None:
+            lock = self._locks.setdefault(topic, threading.Lock())
+            is_ours = lock.acquire(timeout=-1 if wait is None else wait)
+            self._handles[turn] = -1
+            try:
+                yield is_ours
+            finally:
+                if self._handles.pop(turn, None) is not None and is_ours:
+                    lock.release()
             return
         name = hashlib.blake2b(topic.encode(), digest_size=8).hexdigest()
         with fork_gate:  # a fork comes when the handle is known, so that the child can close it
@@ -61,9 +72,11 @@ class Turns:
 
     def forget(self) -> None:
         """In a forked child: close the inherited files, for a lock belongs to all processes that have its file open."""
+        self._locks.clear()
         while self._handles:
             _, handle = self._handles.popitem()
-            os.close(handle)
+            if handle >= 0:
+                os.close(handle)
 
 
 def _lock(handle: int, wait: float | None) -> bool:

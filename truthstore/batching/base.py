@@ -1,0 +1,87 @@
+"""Options of batching, and the items that a store rejected."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+from truthstore.errors import StoreConfigError
+
+__all__ = ["BatchConfig", "RejectedItem"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchConfig:
+    """When a batch is stored, and where it waits until then.
+
+    Attributes:
+        max_batch_size: at most so many items at once.
+        max_memory_mb: a batch that has so many megabytes is stored at once, however few its items.
+        flush_interval_seconds: how often a thread stores what waits; None: only a full batch, `flush()`, `maintain()`,
+            `close()`, a query, and the end of the process do.
+        durable: keep what waits in a file, so that each save survives a crash and no store that is down fails it.
+        path: the file; by default one named after the store, in ``.truthstore/queue`` below the folder in which the
+            program was when it made the store.
+        durability: of that file: ``fsync``: a save survives a power cut; ``os``: the death of the process.
+
+    Raises:
+        ValueError: a number that makes no sense.
+        TypeError: something else instead of a number, a flag or a path.
+        StoreConfigError: an unknown durability, or a path without `durable`.
+    """
+
+    max_batch_size: int = 100
+    max_memory_mb: float = 10.0
+    flush_interval_seconds: float | None = 1.0
+    durable: bool = False
+    path: str | os.PathLike[str] | None = None
+    durability: Literal["fsync", "os"] = "fsync"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.max_batch_size, bool) or not isinstance(self.max_batch_size, int):
+            raise TypeError(f"max_batch_size is a whole number, not {self.max_batch_size!r}")
+        if self.max_batch_size < 1:
+            raise ValueError("max_batch_size is at least 1")
+        _check_positive("max_memory_mb", self.max_memory_mb)
+        if self.flush_interval_seconds is not None:
+            _check_positive("flush_interval_seconds", self.flush_interval_seconds)
+        if not isinstance(self.durable, bool):
+            raise TypeError(f"durable is True or False, not {self.durable!r}")
+        if self.path is not None and not isinstance(self.path, str | os.PathLike):
+            raise TypeError(f"path is the path of a file, not {self.path!r}")
+        if self.durability not in {"fsync", "os"}:
+            raise StoreConfigError(f"durability is 'fsync' or 'os', not {self.durability!r}")
+        if self.path is not None and not self.durable:
+            raise StoreConfigError("path names the file of durable=True: give both, or neither")
+
+    @property
+    def max_bytes(self) -> int:
+        """The limit of a batch in bytes."""
+        return int(self.max_memory_mb * 1_000_000)
+
+
+def _check_positive(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is a number, not {value!r}")
+    if not value > 0 or math.isinf(value):
+        raise ValueError(f"{name} must be positive and finite, not {value}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectedItem(Generic[T]):
+    """A saved item that the store below will never take as it is.
+
+    Attributes:
+        id: its id.
+        error: class name and message of the store's error.
+        load: returns the item; it raises `StoreCorruptError` if the queue's file was damaged.
+    """
+
+    id: str
+    error: str
+    load: Callable[[], T] = field(repr=False)

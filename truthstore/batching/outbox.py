@@ -1,0 +1,346 @@
+"""The way of a record from a save to the store below: queued, sent in order, removed, or rejected and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import threading
+from collections.abc import Callable, Collection as Several, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from truthstore.errors import (
+    StoreBulkError,
+    StoreConfigError,
+    StoreConflictError,
+    StoreError,
+    StoreWriteError,
+    shown,
+)
+from truthstore.model.meta_codec import pack, unpack
+from truthstore.model.record import Change
+from truthstore.runtime.exits import at_exit
+from truthstore.storage.queue import DeliveryLoop, DurableQueue, Entry, is_item_error
+
+if TYPE_CHECKING:
+    from truthstore.batching.base import BatchConfig
+    from truthstore.model.collection import Collection
+    from truthstore.model.record import Record
+    from truthstore.store.store import BaseStore
+
+__all__ = ["Outbox"]
+
+FOLDER: Final = os.path.join(".truthstore", "queue")
+log: Final = logging.getLogger("truthstore")
+
+Errors = Mapping[str, Exception]
+"""Errors by id."""
+
+
+class Outbox:
+    """Take records for a store and deliver them, those of one id in order.
+
+    Args:
+        base: the store.
+        config: when, and where they wait until then.
+        announce: is called with the items whose saves were rejected: reads find again what is below.
+
+    Raises:
+        StoreConfigError: nothing names the file of a durable queue.
+    """
+
+    def __init__(self, base: BaseStore[Any], config: BatchConfig, announce: Callable[[Sequence[Change]], None]) -> None:
+        self._base = base
+        self._announce = announce
+        self._config = config
+        *_, backend = base.layers()
+        self._place = base.identity or type(backend).__name__
+        self.queue = DurableQueue(_path(base, backend, config), durability=config.durability)
+        self._collections: dict[str, Collection[Any]] = {}
+        self._load = (0, 0)
+        """Entries and bytes that were queued since the last delivery, or remained after it in memory."""
+        self._new_rejections: list[tuple[str, Exception]] = []
+        self._delivered = 0
+        self._closed = False
+        self.loop = DeliveryLoop(
+            self._flush_in_thread, interval=config.flush_interval_seconds, name="truthstore-batching"
+        )
+        self.block = _Block()
+        at_exit(self._flush_at_exit)
+
+    def topic(self, collection: Collection[Any]) -> str:
+        """Return the topic of a collection, whose entries are delivered from now on, those of an earlier process too."""
+        self._collections.setdefault(collection.name, collection)
+        if self._config.durable:
+            self.loop.start()
+        return f"{self._place}/{collection.name}"
+
+    def put(self, records: Sequence[Record], collection: Collection[Any]) -> None:
+        """Queue records, all or none, or add them to the block of `batch()`; a full batch is delivered.
+
+        Raises:
+            StoreWriteError: they were not queued: the disk is full, or the batch in memory is, and cannot be delivered.
+        """
+        if self.block.records is not None:
+            self.block.records.extend((collection, record) for record in records)
+            return
+        topic = self.topic(collection)
+        if not self._config.durable and self._is_full():
+            self._make_room()
+        entries = [(record.id, pack(record)) for record in records]
+        self.queue.append(topic, entries)
+        count, size = self._load
+        self._load = count + len(entries), size + sum(len(payload) for _, payload in entries)
+        if not self._is_full():
+            self.loop.start()
+        elif self._config.durable:
+            self.loop.wake()
+        else:
+            self._settle(self._deliver_all())
+
+    def _is_full(self) -> bool:
+        count, size = self._load
+        return count >= self._config.max_batch_size or size >= self._config.max_bytes
+
+    def _make_room(self) -> None:
+        failed = self._deliver_all()
+        self._settle(failed)
+        if failed and self._is_full():
+            raise StoreWriteError(
+                f"not saved: the batch in memory is full, and {_summary(failed)}",
+                backend=self._base.name,
+                retryable=True,
+                store_trouble=True,
+            ) from next(iter(failed.values()))
+
+    def find(self, id: str, collection: Collection[Any]) -> Record | None:
+        """Return the newest record of an id that waits, or None if there is none.
+
+        Raises:
+            StoreCorruptError: the file of the queue was damaged.
+        """
+        saved: list[tuple[Collection[Any], Record]] = self.block.records or []
+        for kind, record in reversed(saved):
+            if record.id == id and kind.name == collection.name:
+                return record
+        waiting = self.queue.pending(self.topic(collection), key=id)
+        return unpack(waiting[-1].payload) if waiting else None
+
+    def is_empty(self, collection: Collection[Any]) -> bool:
+        """Return True if nothing waits in a collection."""
+        return not self.block.records and not self.queue.pending(self.topic(collection), limit=1)
+
+    def drain(self, collection: Collection[Any], ids: Several[str] | None = None) -> None:
+        """Deliver what waits in a collection.
+
+        Args:
+            collection: the collection.
+            ids: raise only for these; None: for all.
+
+        Raises:
+            StoreWriteError: something could not be delivered, and still waits.
+        """
+        failed = self._deliver(collection, wait=None)
+        self._settle(failed)
+        if ids is not None:
+            failed = {id: error for id, error in failed.items() if id in ids}
+        if failed:
+            raise self._waiting(failed)
+
+    def flush(self) -> None:
+        """Deliver what waits in every collection that was used.
+
+        Raises:
+            StoreWriteError: something could not be delivered and still waits, or was rejected since the last flush.
+        """
+        failed = self._deliver_all()
+        self._settle(failed)
+        rejection = self._rejection()
+        if failed:
+            waiting = self._waiting(failed)
+            raise waiting if rejection is None else StoreWriteError(f"{waiting}; {rejection}") from rejection
+        if rejection is not None:
+            raise rejection
+
+    def _rejection(self) -> StoreWriteError | None:
+        """Return the error for what was rejected since the last time."""
+        new, self._new_rejections = self._new_rejections, []
+        if not new:
+            return None
+        error = StoreWriteError(
+            f"{_summary(dict(new))}: rejected() lists them, retry_rejected() and discard_rejected() decide about them",
+            backend=self._base.name,
+            identifier=new[0][0],
+        )
+        error.__cause__ = new[0][1]
+        return error
+
+    def _waiting(self, failed: Errors) -> StoreWriteError:
+        error = StoreWriteError(
+            f"{_summary(failed)}; they wait in {self.queue}",
+            backend=self._base.name,
+            identifier=next(iter(failed)),
+            retryable=True,
+            store_trouble=True,
+        )
+        error.__cause__ = next(iter(failed.values()))
+        return error
+
+    def _deliver_all(self, wait: float | None = None) -> Errors:
+        failed: dict[str, Exception] = {}
+        for collection in list(self._collections.values()):
+            failed.update(self._deliver(collection, wait))
+        return failed
+
+    def _deliver(self, collection: Collection[Any], wait: float | None) -> Errors:
+        """Deliver a collection, and return the errors of what still waits."""
+        ids: dict[int, str] = {}
+
+        def send(entries: Sequence[Entry]) -> Mapping[int, Exception]:
+            ids.update((entry.number, entry.key) for entry in entries)
+            return self._send(entries, collection)
+
+        size = self._config.max_batch_size
+        delivery = self.queue.deliver(self.topic(collection), send, batch=size, wait=wait)
+        self._delivered += delivery.delivered
+        self._load = (0, 0) if self._config.durable else (self.queue.count(), self.queue.size())
+        rejected = {ids[number]: error for number, error in delivery.errors.items() if is_item_error(error)}
+        if rejected:
+            self._new_rejections.extend(rejected.items())
+            self._announce([Change(collection.name, id, None) for id in rejected])
+            log.error("batching: the store will not take %s: %s", collection.name, _summary(rejected))
+        return {ids[number]: error for number, error in delivery.errors.items() if not is_item_error(error)}
+
+    def _send(self, entries: Sequence[Entry], collection: Collection[Any]) -> Mapping[int, Exception]:
+        """Store entries in rounds, of which each has one record of an id."""
+        errors: dict[int, Exception] = {}
+        left = list(entries)
+        failed: set[str] = set()
+        while left:
+            this: dict[str, tuple[int, Record]] = {}
+            later: list[Entry] = []
+            for entry in left:
+                if entry.key in this:
+                    later.append(entry)
+                elif entry.key not in failed:
+                    try:
+                        this[entry.key] = (entry.number, unpack(entry.payload))
+                    except StoreError as error:
+                        errors[entry.number] = error
+            for id, failure in self._put(this, collection).items():
+                errors[this[id][0]] = failure
+                if not is_item_error(failure):
+                    failed.add(id)
+            left = later
+        return errors
+
+    def _put(self, entries: Mapping[str, tuple[int, Record]], collection: Collection[Any]) -> Errors:
+        """Store records with different ids at once, one by one if they fail together for no reason of the store's."""
+        records = [record for _, record in entries.values()]
+        if not records:
+            return {}
+        failed: dict[str, Exception] = {}
+        try:
+            self._base.put_records(records, collection=collection)
+        except StoreBulkError as error:
+            stored = set(error.stored)
+            unknown = StoreWriteError(f"not stored: {error}", retryable=True)
+            failed = {id: error.failed.get(id, unknown) for id in entries if id not in stored}
+        except Exception as error:  # noqa: BLE001  # part of the outcome
+            if len(records) > 1 and (is_item_error(error) or not isinstance(error, StoreError)):
+                return {id: e for id in entries for e in self._put({id: entries[id]}, collection).values()}
+            failed = dict.fromkeys(entries, error)
+        for failure in failed.values():
+            if isinstance(failure, StoreConflictError):
+                failure.retryable = True  # these writes expect nothing: a layer below lost a race
+        return failed
+
+    def _settle(self, failed: Errors) -> None:
+        """Keep the first error for the figures, and log it once."""
+        if failed:
+            self.loop.note(next(iter(failed.values())))
+        else:
+            self.loop.error = None
+
+    def _flush_in_thread(self) -> None:
+        failed = self._deliver_all(wait=0)
+        if failed:
+            raise next(iter(failed.values()))
+
+    def _flush_at_exit(self) -> None:
+        if not self._closed:
+            self._settle(self._deliver_all())
+
+    def numbers(self, collection: Collection[Any], ids: Several[str] | None) -> list[int] | None:
+        """Return the numbers of rejected entries with these ids; None for all."""
+        if ids is None:
+            return None
+        rejected = self.queue.rejected(self.topic(collection))
+        return [entry.number for entry, _ in rejected if entry.key in ids]
+
+    def figures(self) -> dict[str, int]:
+        """Return counts, of all collections that were used."""
+        topics = [self.topic(collection) for collection in list(self._collections.values())]
+        return {
+            "pending": sum(self.queue.count(topic) for topic in topics),
+            "pending_bytes": sum(self.queue.size(topic) for topic in topics),
+            "rejected": sum(len(self.queue.rejected(topic)) for topic in topics),
+            "delivered": self._delivered,
+        }
+
+    def close(self) -> None:
+        """Deliver what waits, and close the queue. What cannot be stored now waits in the file of a durable queue.
+
+        Raises:
+            StoreWriteError: something was rejected since the last flush; or it waits in memory only: then nothing is
+                closed, and closing again tries again.
+        """
+        if self._closed:
+            return
+        if not self._config.durable:
+            self.flush()
+        self._closed = True
+        self.loop.close()
+        try:
+            if self._config.durable:
+                self._end()
+        finally:
+            self.queue.close()
+
+    def _end(self) -> None:
+        if self.loop.error is None:  # else the thread has just tried
+            self._settle(self._deliver_all())
+        if self.loop.error is not None:
+            log.warning("batching: closed while %d items wait in %s", self.figures()["pending"], self.queue)
+        rejection = self._rejection()
+        if rejection is not None:
+            raise rejection
+
+
+class _Block(threading.local):
+    """What a thread saves within `batch()`; None outside."""
+
+    records: list[tuple[Collection[Any], Record]] | None = None
+
+
+def _path(base: BaseStore[Any], backend: BaseStore[Any], config: BatchConfig) -> str | None:
+    """Return the file of the queue, absolute, for the program may change its folder; None for a queue in memory."""
+    if config.path is not None:
+        return os.path.abspath(config.path)
+    if not config.durable:
+        return None
+    if not base.identity:
+        if backend.name == "memory":
+            return None  # what it holds ends with the process too
+        raise StoreConfigError(
+            f"nothing tells this {type(backend).__name__} from others of its class: give path= for the file of its queue"
+        )
+    name = re.sub(r"[^a-z0-9]+", "-", base.identity.lower()).strip("-")[-40:]
+    digest = hashlib.sha256(base.identity.encode()).hexdigest()[:16]
+    return os.path.abspath(os.path.join(FOLDER, f"{name}-{digest}.db"))
+
+
+def _summary(failed: Errors) -> str:
+    id, error = next(iter(failed.items()))
+    return f"{len(failed)} items could not be stored, first {shown(id)}: {type(error).__name__}: {error}"

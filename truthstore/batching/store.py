@@ -1,0 +1,335 @@
+"""The store whose saves wait."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from truthstore.batching.base import BatchConfig, RejectedItem
+from truthstore.batching.outbox import Outbox
+from truthstore.errors import StoreConnectionError, StoreError, StoreNotSupportedError, StoreOverloadedError
+from truthstore.model.meta_codec import unpack
+from truthstore.model.record import ANY, NONE, Change, Expect, Options, Record
+from truthstore.store.config import configure
+from truthstore.store.wrapper import WrapperStore
+
+if TYPE_CHECKING:
+    from truthstore.model.aggregate import Aggregation, Row
+    from truthstore.model.collection import Collection
+    from truthstore.model.query import StoreQuery
+    from truthstore.store.health import Verification
+    from truthstore.store.store import BaseStore
+
+__all__ = ["BatchedStore"]
+
+T = TypeVar("T")
+
+
+class BatchedStore(WrapperStore[T], Generic[T]):
+    """Takes saves at once, and stores them together soon after, those of one id in order.
+
+    Every read of this store sees what waits: `get` and `head` find it in the queue, and queries store it first. The last
+    save that is stored wins. Conditional saves, those with options, and deletes do not wait: they store what waits for
+    their ids, and then go through.
+
+    Args:
+        base: the store below.
+        config: the options, or
+        options: the same as keywords.
+
+    Raises:
+        StoreConfigError: nothing names the file of a durable queue, or an option makes no sense.
+    """
+
+    name: ClassVar[str] = "batched"
+
+    def __init__(self, base: BaseStore[T], config: BatchConfig | None = None, **options: Any) -> None:
+        super().__init__(base)
+        self._config = configure(BatchConfig, config, options, "BatchedStore")
+        self._outbox = Outbox(base, self._config, self._announce)
+
+    def subscribe(self, callback: Callable[[Sequence[Change]], object]) -> None:
+        """Subscribe to what is stored below, and to the items that show it again because their saves were rejected."""
+        super().subscribe(callback)
+        self._lifecycle.subscribe(callback)
+
+    def put_record(
+        self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
+    ) -> Record:
+        """Queue a record, or store it at once if something is expected or an option given."""
+        if self._waits((record,), collection, expect, options):
+            self._outbox.put((record,), collection)
+            return record.head()
+        return self._base.put_record(record, collection=collection, expect=expect, options=options)
+
+    def put_records(
+        self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
+    ) -> list[Record]:
+        """Queue many records; a whole batch that needs no durable queue is stored at once."""
+        if self._waits(records, collection, expect, options):
+            self._outbox.put(records, collection)
+            return [record.head() for record in records]
+        return self._base.put_records(records, collection=collection, expect=expect, options=options)
+
+    def _waits(self, records: Sequence[Record], collection: Collection[Any], expect: Expect, options: Options) -> bool:
+        """Return True for records to be queued; else see to it that nothing of theirs waits."""
+        if not collection.is_users:
+            return False
+        # A tombstone is a removal, and removals do not wait.
+        if expect is ANY and not options and not any(record.meta.deleted for record in records):
+            in_block = self._outbox.block.records is not None
+            if in_block or self._config.durable or len(records) < self._config.max_batch_size:
+                return True
+        self._go_directly([record.id for record in records], collection)
+        return False
+
+    def _go_directly(self, ids: Sequence[str], collection: Collection[Any]) -> None:
+        """Store what waits for ids, before something else is done to them below."""
+        if not collection.is_users:
+            return
+        if self._outbox.block.records is not None:
+            raise StoreNotSupportedError(
+                "within batch() only unconditional saves without options are possible: do this before or after it",
+                backend=self.name,
+            )
+        self._outbox.drain(collection, ids)
+        # Before, for after a crash it must not come back; a retry must not undo what is done now.
+        self._outbox.queue.supersede(self._outbox.topic(collection), ids)
+
+    def delete_record(
+        self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
+    ) -> bool:
+        """Store what waits for an id, and remove it below."""
+        self._go_directly((id,), collection)
+        return self._base.delete_record(id, collection=collection, expect=expect, options=options)
+
+    def delete_records(self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE) -> list[str]:
+        """Store what waits for ids, and remove them below."""
+        self._go_directly(ids, collection)
+        return self._base.delete_records(ids, collection=collection, options=options)
+
+    def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
+        """Return the newest record that waits, or else the one below."""
+        if collection.is_users:
+            if options:
+                self._drain(collection, (id,))
+            elif (record := self._outbox.find(id, collection)) is not None:
+                return record
+        return self._base.get_record(id, collection=collection, options=options)
+
+    def head_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
+        """Return the head of the newest record that waits, or else the one below."""
+        if collection.is_users:
+            if options:
+                self._drain(collection, (id,))
+            elif (record := self._outbox.find(id, collection)) is not None:
+                return record.head()
+        return self._base.head_record(id, collection=collection, options=options)
+
+    def get_records(
+        self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
+    ) -> dict[str, Record]:
+        """Return the newest records that wait, and the rest from below."""
+        if not collection.is_users or self._outbox.is_empty(collection):
+            return self._base.get_records(ids, collection=collection, options=options)
+        if options:
+            self._drain(collection, ids)
+            return self._base.get_records(ids, collection=collection, options=options)
+        waiting = {id: self._outbox.find(id, collection) for id in ids}
+        found = {id: record for id, record in waiting.items() if record is not None}
+        rest = [id for id in ids if id not in found]
+        return {**found, **self._base.get_records(rest, collection=collection)} if rest else found
+
+    def _drain(self, collection: Collection[Any], ids: Sequence[str] | None = None) -> None:
+        """Store what waits, before the store below is asked."""
+        if not collection.is_users:
+            return
+        if self._outbox.block.records:
+            raise StoreNotSupportedError(
+                "within batch() nothing is stored yet that a query could find: ask before or after it",
+                backend=self.name,
+            )
+        self._outbox.drain(collection, ids)
+
+    def scan(
+        self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
+    ) -> Iterator[Record]:
+        """Store what waits, and ask below."""
+        self._drain(collection)
+        return self._base.scan(query, collection=collection, bodies=bodies, options=options)
+
+    def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
+        """Store what waits, and ask below."""
+        self._drain(collection)
+        return self._base.scan_ids(query, collection=collection, options=options)
+
+    def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
+        """Store what waits, and ask below."""
+        self._drain(collection)
+        return self._base.count_records(query, collection=collection, options=options)
+
+    def aggregate_records(
+        self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
+    ) -> list[Row]:
+        """Store what waits, and ask below."""
+        self._drain(collection)
+        return self._base.aggregate_records(query, aggregation, collection=collection, options=options)
+
+    def get_history(self, data_asset: str, limit: int = 10) -> list[Any]:
+        """Store what waits, and ask below."""
+        self._check()
+        self._drain(self._collection)
+        return super().get_history(data_asset, limit)
+
+    def verify_records(self, collection: Collection[Any]) -> Verification:
+        """Store what waits, and check what is below."""
+        self._drain(collection)
+        return self._base.verify_records(collection)
+
+    def rebuild_index(self) -> int:
+        """Store what waits, and rebuild the index below."""
+        self._check()
+        self._drain(self._collection)
+        return super().rebuild_index()
+
+    def maintain(self, budget: float | None = None) -> dict[str, int]:
+        """Store what waits, and maintain the store below."""
+        self._check()
+        self._outbox.flush()
+        return super().maintain(budget)
+
+    def initialize(self) -> None:
+        """Open the store below, and begin to deliver what an earlier process left in a durable queue.
+
+        A store below that cannot be reached is no error where a durable queue stands before it.
+        """
+        self._check()
+        self._outbox.topic(self._collection)
+        try:
+            self._base.initialize()
+        except (StoreConnectionError, StoreOverloadedError) as error:
+            if not self._config.durable:
+                raise
+            self._outbox.loop.note(error)
+
+    @contextlib.contextmanager
+    def batch(self) -> Generator[None]:
+        """Save everything that this thread saves within the block at its end, with one call; nothing if the block raises.
+
+        With a durable queue the end of the block queues all of it, those of one collection together; without, it stores
+        them. Within another such block, this one joins it.
+
+        Raises:
+            StoreBulkError: the store below did not take some of the items.
+            StoreWriteError: nothing was saved.
+        """
+        self._check()
+        block = self._outbox.block
+        if block.records is not None:
+            yield
+            return
+        block.records = []
+        try:
+            yield
+            saved = block.records
+        finally:
+            block.records = None
+        for name in dict.fromkeys(collection.name for collection, _ in saved):
+            own = [(collection, record) for collection, record in saved if collection.name == name]
+            records, collection = [record for _, record in own], own[0][0]
+            if self._config.durable:
+                self._outbox.put(records, collection)
+            else:
+                self._go_directly([record.id for record in records], collection)
+                self._base.put_records(records, collection=collection)
+
+    def flush(self) -> None:
+        """Store everything that waits.
+
+        Raises:
+            StoreWriteError: something could not be stored and still waits, or was rejected since the last flush.
+        """
+        self._check()
+        self._outbox.flush()
+
+    @property
+    def pending(self) -> int:
+        """The number of saves that wait, in every collection that was used."""
+        return self._outbox.figures()["pending"]
+
+    def rejected(self) -> list[RejectedItem[T]]:
+        """Return what the store below will never take as it is, in the order in which it was saved."""
+        self._check()
+        collection = self._collection
+        return [
+            RejectedItem(id=entry.key, error=error, load=partial(_load, collection, entry.payload))
+            for entry, error in self._outbox.queue.rejected(self._outbox.topic(collection))
+        ]
+
+    def retry_rejected(self, ids: Iterable[str] | None = None) -> int:
+        """Let what was rejected wait again, and return how many saves do.
+
+        What was removed or saved again since stays rejected: it would undo that.
+
+        Args:
+            ids: of these items; None: of all.
+        """
+        self._check()
+        outbox, wanted = self._outbox, None if ids is None else set(ids)
+        topic = outbox.topic(self._collection)
+        known = {entry.key for entry, _ in outbox.queue.rejected(topic)}
+        again = outbox.queue.retry_rejected(topic, outbox.numbers(self._collection, wanted))
+        if again:
+            self._announce([Change(self._collection.name, id, None) for id in known])
+            outbox.loop.wake()
+        return again
+
+    def discard_rejected(self, ids: Iterable[str] | None = None) -> int:
+        """Give up what was rejected, and return how many saves that were.
+
+        Args:
+            ids: of these items; None: of all.
+        """
+        self._check()
+        outbox, wanted = self._outbox, None if ids is None else set(ids)
+        topic = outbox.topic(self._collection)
+        return outbox.queue.discard_rejected(topic, outbox.numbers(self._collection, wanted))
+
+    def figures(self) -> dict[str, int]:
+        """Return numbers for metrics: saves that are pending, their bytes, rejected, and delivered by this store."""
+        return self._outbox.figures()
+
+    def stats(self) -> dict[str, Any]:
+        """Return figures about the store below, those of the queue and the last error.
+
+        Where the store below cannot be reached, those of the queue stand alone.
+        """
+        self._check()
+        below: dict[str, Any] = {"layers": [layer.name for layer in self.layers()]}
+        last: Exception | None = None
+        try:
+            self._drain(self._collection)
+            below = super().stats()
+        except StoreError as error:
+            if not (error.retryable or error.store_trouble):
+                raise
+            last = error
+        last = self._outbox.loop.error or last
+        shown = None if last is None else f"{type(last).__name__}: {last}"
+        return {**below, "batching": {**self.figures(), "last_error": shown}}
+
+    def close(self) -> None:
+        """Store what waits, and close the whole stack.
+
+        Raises:
+            StoreWriteError: something was rejected; or waits in memory only: then nothing is closed, and closing again
+                tries again. What waits in a durable queue waits for the next process, and raises nothing.
+        """
+        self._outbox.close()
+        super().close()
+
+
+def _load(collection: Collection[Any], payload: bytes) -> Any:
+    return collection.decode(unpack(payload))

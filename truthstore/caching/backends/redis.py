@@ -1,0 +1,98 @@
+"""A cache in Redis or Valkey, shared by processes and machines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any, ClassVar
+
+from truthstore.caching.backends.shared import SharedCache
+from truthstore.errors import StoreConfigError
+
+__all__ = ["RedisCache"]
+
+
+class RedisCache(SharedCache):
+    """Keeps bytes in Redis. While the server cannot be reached, the cache holds nothing; it never raises for that.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``.
+        prefix: start of its keys; caches of one server with different prefixes never meet.
+        ttl_seconds: life span of an entry; None, 0 and infinity mean until the server evicts it.
+        timeout_seconds: longest wait for an answer.
+        retry_seconds: after a failure the server is not asked for so long.
+        client: a client of the package redis, instead of a URL. Its owner closes it.
+
+    Raises:
+        StoreConfigError: the package redis is not installed, or the client decodes answers.
+    """
+
+    name: ClassVar[str] = "redis"
+
+    def __init__(
+        self,
+        url: str = "redis://localhost:6379/0",
+        *,
+        prefix: str = "truthstore:",
+        ttl_seconds: float | None = 3_600.0,
+        timeout_seconds: float = 0.5,
+        retry_seconds: float = 1.0,
+        client: Any = None,
+    ) -> None:
+        try:
+            import redis
+            from redis.backoff import NoBackoff
+            from redis.retry import Retry
+        except ImportError as error:
+            raise StoreConfigError("RedisCache needs the extra 'redis': pip install 'truthstore[redis]'") from error
+        super().__init__(ttl_seconds=ttl_seconds, retry_seconds=retry_seconds, failures=(redis.RedisError, OSError))
+        self._prefix = prefix
+        self._owns_client = client is None
+        if client is None:
+            client = redis.Redis.from_url(
+                url,
+                socket_timeout=timeout_seconds,
+                socket_connect_timeout=timeout_seconds,
+                retry=Retry(NoBackoff(), 0),
+            )
+        elif client.connection_pool.connection_kwargs.get("decode_responses"):
+            raise StoreConfigError("the client of a RedisCache must not decode answers: decode_responses=False")
+        self._client: Any = client  # also in a forked child: there the package redis makes other connections
+
+    def _get(self, keys: list[str]) -> list[bytes | None]:
+        found: list[bytes | None] = self._client.mget([self._prefix + key for key in keys])
+        return found
+
+    def _put(self, values: Mapping[str, bytes], ttl_seconds: float | None, *, replace: bool) -> int:
+        milliseconds = None if ttl_seconds is None else max(1, int(ttl_seconds * 1_000))
+        with self._client.pipeline(transaction=False) as pipeline:
+            for key, value in values.items():
+                pipeline.set(self._prefix + key, value, px=milliseconds, nx=not replace)
+            return sum(map(bool, pipeline.execute()))
+
+    def _remove(self, keys: list[str]) -> int:
+        return int(self._client.unlink(*(self._prefix + key for key in keys)))
+
+    def _keys(self) -> Iterator[bytes]:
+        pattern = re.sub(r"([\\*?\[\]])", r"\\\1", self._prefix) + "*"
+        found: Iterator[bytes] = self._client.scan_iter(match=pattern, count=1_000)
+        return found
+
+    def _clear(self) -> int:
+        count, keys = 0, self._keys()
+        while some := list(islice(keys, 1_000)):
+            count += int(self._client.unlink(*some))
+        return count
+
+    def _count(self) -> int:
+        return sum(1 for _ in self._keys())
+
+    def cleanup_expired(self) -> int:
+        """Return 0: the server removes expired entries by itself."""
+        return 0
+
+    def close(self) -> None:
+        """Close the connections, unless the client was given."""
+        if self._owns_client:
+            self._client.close()

@@ -1,0 +1,99 @@
+"""Records in a cache: as they are in one of this process, as bytes in one that is shared."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from truthstore.caching.backends.shared import SharedCache
+from truthstore.errors import StoreCorruptError
+from truthstore.model.meta_codec import pack, unpack
+from truthstore.model.record import Meta, Record, new_revision
+
+if TYPE_CHECKING:
+    from truthstore.caching.base import BaseCache
+    from truthstore.store.store import BaseStore
+
+__all__ = ["MISSING", "RecordCache"]
+
+MISSING: Final = Record(Meta("missing", fields={}, tags={}, text="", deleted=True))
+"""Stands in a cache for an id that does not exist."""
+
+_numbers: Final = itertools.count(1)
+log: Final = logging.getLogger("truthstore.caching")
+
+
+class RecordCache:
+    """Records of one store in a cache, which other stores may use too.
+
+    Args:
+        cache: the cache.
+        store: the store, whose layers and place are part of the keys of a shared cache: layers change what is stored. A
+            store without a place shares its entries with no other process.
+        negative_ttl: seconds for which a missing id is remembered; 0 means not at all.
+    """
+
+    def __init__(self, cache: BaseCache[Any], store: BaseStore[Any], negative_ttl: float) -> None:
+        self._cache = cache
+        self._is_shared = isinstance(cache, SharedCache)
+        self._negative_ttl = negative_ttl
+        self._number = next(_numbers)
+        place = " ".join([*(layer.name for layer in store.layers()), store.identity or new_revision()])
+        self._place = hashlib.blake2b(place.encode(), digest_size=8).hexdigest()
+
+    def key(self, collection: str, id: str) -> Hashable:
+        """Return the key of an item."""
+        return f"{self._place}:{collection}:{id}" if self._is_shared else (self._number, collection, id)
+
+    def get(self, key: Hashable) -> Record | None:
+        """Return the record, `MISSING`, or None if the cache does not have it."""
+        found = self._cache.get(key)
+        return self._decode(key, found) if self._is_shared and found is not None else found
+
+    def get_many(self, keys: Sequence[Hashable]) -> dict[Hashable, Record]:
+        """Return the records, or `MISSING`, of those keys that the cache has."""
+        found = self._cache.get_many(keys)
+        if not self._is_shared:
+            return found
+        decoded = {key: self._decode(key, data) for key, data in found.items()}
+        return {key: record for key, record in decoded.items() if record is not None}
+
+    def keep(self, records: Mapping[Hashable, Record], *, replace: bool) -> None:
+        """Keep records, where keys hold something only with `replace`."""
+        put = self._cache.set_many if replace else self._cache.add_many
+        present: dict[Hashable, Any] = {}
+        missing: dict[Hashable, Any] = {}
+        for key, record in records.items():
+            if record is MISSING:
+                missing[key] = b"" if self._is_shared else MISSING
+            elif self._is_shared:
+                with suppress(StoreCorruptError):  # to be read, not to be kept
+                    present[key] = pack(record)
+            else:
+                present[key] = record
+        if present:
+            put(present)
+        if missing and self._negative_ttl > 0:
+            put(missing, self._negative_ttl)
+
+    def remove(self, keys: Iterable[Hashable]) -> None:
+        """Remove records that were changed: other processes do not add what they loaded before, for a while."""
+        self._cache.block_many(keys)
+
+    def forget(self, key: Hashable) -> None:
+        """Remove a record that is to be loaded again."""
+        self._cache.delete(key)
+
+    def _decode(self, key: Hashable, data: bytes) -> Record | None:
+        if not data:
+            return MISSING
+        try:
+            return unpack(data)
+        except StoreCorruptError as error:
+            log.warning("a damaged entry of the %s cache is removed: %s", self._cache.name, error)
+            self._cache.delete(key)
+            return None
