@@ -347,10 +347,21 @@ def test_opening_looks_at_the_same_number_of_events_however_many_runs_there_were
     looked: list[int] = []
     if isinstance(sink, StoreAuditBackend):
         scan = sink._store.scan
-        monkeypatch.setattr(sink._store, "scan", lambda *a, **o: [looked.append(1) or r for r in scan(*a, **o)])
+
+        def counted(*args: Any, **options: Any) -> Iterator[Any]:
+            for record in scan(*args, **options):
+                looked.append(1)
+                yield record
+
+        monkeypatch.setattr(sink._store, "scan", counted)
     else:
         decode = Stored.decode_anyhow
-        monkeypatch.setattr(Stored, "decode_anyhow", lambda stored: looked.append(1) or decode(stored))
+
+        def decoded(stored: Stored) -> AuditEvent:
+            looked.append(1)
+            return decode(stored)
+
+        monkeypatch.setattr(Stored, "decode_anyhow", decoded)
     cost: list[tuple[int, int]] = []
     for number in range(120):
         looked.clear()

@@ -16,6 +16,7 @@ import pytest
 from tests.observability.doubles import Flaky, Gated, event, make_sink, observed, saved
 from truthstore import StoreConflictError, StoreWriteError
 from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.batching import BatchConfig, BatchedStore
 from truthstore.observability import AuditConfig, ObservabilityConfig, ObservableStore, acting_as
 from truthstore.observability.audit import (
     AsyncAuditBackend,
@@ -220,6 +221,28 @@ def test_an_overloaded_thread_leaves_older_events_before_newer_ones():
     found = sink.verify_chain()
     assert (found.ok, found.unclosed) == (True, ())
     sink.close()
+
+
+def test_a_trail_and_the_batches_above_it_may_share_a_queue():
+    """The delivery of a batch makes the logger below it deliver: neither waits for the other."""
+    flaky = Flaky()
+    base = observed(flaky, mode="sync", spool_path="queue.db")
+    store = BatchedStore(base, BatchConfig(durable=True, path="queue.db", flush_interval_seconds=None))
+    flaky.fails = 1
+    store.save(Sample("a"))
+    store.flush()
+    flaky.fails = 0
+
+    def second() -> None:
+        store.save(Sample("b"))
+        store.flush()
+
+    thread = threading.Thread(target=second, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert len([e for e in base.audit.query() if e.operation.startswith("save")]) == 2
+    store.close()
 
 
 def test_a_failing_sink_raises_later_when_events_are_batched():

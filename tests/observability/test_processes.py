@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -197,7 +198,7 @@ def test_what_a_killed_process_queued_is_written_by_the_next_one():
         logger.close()
 
     for is_down, end in ((True, -signal.SIGKILL), (False, 0)):
-        assert exit_of(start_child(lambda is_down=is_down: run(is_down=is_down))) == end
+        assert exit_of(start_child(partial(run, is_down=is_down))) == end
     for path in ("a.jsonl", "b.jsonl"):
         sink = FileAuditBackend(path)
         assert sorted(map(str, saved(sink))) == ["down", "up"]
