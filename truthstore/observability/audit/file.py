@@ -51,7 +51,7 @@ class FileAuditBackend(AuditBackend):
 
     @contextlib.contextmanager
     def _alone(self, *, reads: bool = False) -> Generator[None]:
-        """Keep other threads and processes from writing: flock(2) keeps apart whoever opened the file by himself."""
+        """Keep other threads and processes from writing: flock(2) holds between any two opens of a file."""
         try:
             handle = os.open(f"{self._path}.lock", os.O_RDONLY if reads else os.O_RDWR | os.O_CREAT, 0o666)
         except OSError:
