@@ -80,10 +80,9 @@ class AuditConfig:
             object.__setattr__(self, "level", AuditLogLevel(self.level))
         except ValueError as error:
             raise StoreConfigError(f"level: {error}: use minimal, standard or verbose") from error
-        if self.mode not in {"batch", "sync"}:
-            raise StoreConfigError(f"mode is 'batch' or 'sync', not {self.mode!r}")
-        if self.on_error not in {"raise", "spool", "queue", "drop"}:
-            raise StoreConfigError(f"on_error is 'raise', 'spool', 'queue' or 'drop', not {self.on_error!r}")
+        for name, choices in (("mode", ("batch", "sync")), ("on_error", ("raise", "spool", "queue", "drop"))):
+            if getattr(self, name) not in choices:
+                raise StoreConfigError(f"{name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
         if isinstance(self.backend, str) and self.backend not in {"store", "memory", "json", "file"}:
             raise StoreConfigError(f"backend is a sink, 'store', 'memory' or 'json', not {self.backend!r}")
         if self.backend in {"json", "file"} and self.file_path is None:

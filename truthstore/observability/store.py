@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+import functools
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from truthstore.errors import StoreConfigError
+from truthstore.model.query import StoreQuery
 from truthstore.model.record import ABSENT, ANY, NONE, Expect, Options, Record
 from truthstore.observability.audit.event import AuditEventType
 from truthstore.observability.audit.file import FileAuditBackend
@@ -21,14 +23,31 @@ from truthstore.observability.tracing import Tracing
 from truthstore.store.wrapper import WrapperStore
 
 if TYPE_CHECKING:
-    from truthstore.model.aggregate import Aggregation, Row
     from truthstore.model.collection import Collection
-    from truthstore.model.query import StoreQuery
     from truthstore.store.store import BaseStore
 
 __all__ = ["ObservableStore"]
 
 T = TypeVar("T")
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+def _observing(name: str, kind: AuditEventType, forward: F) -> F:
+    """Build the observed form of an operation that takes an id, ids or a query."""
+
+    @functools.wraps(forward)
+    def observed(self: ObservableStore[Any], subject: Any, *more: Any, collection: Collection[Any], **rest: Any) -> Any:
+        operation = self._observe(name, collection, kind)
+        if isinstance(subject, str):
+            operation.item = subject
+        elif not isinstance(subject, StoreQuery):
+            operation.items = subject
+        with operation:
+            result = forward(self, subject, *more, collection=collection, **rest)
+            operation.read = _size(result)
+        return result
+
+    return cast("F", observed)
 
 
 class ObservableStore(WrapperStore[T], Generic[T]):
@@ -110,20 +129,6 @@ class ObservableStore(WrapperStore[T], Generic[T]):
             operation.written = _size(record)
         return head
 
-    def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
-        """Get a record, observed."""
-        with self._observe("get", collection, AuditEventType.READ, item=id) as operation:
-            record = self._base.get_record(id, collection=collection, options=options)
-            operation.read = _size(record)
-        return record
-
-    def delete_record(
-        self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
-    ) -> bool:
-        """Delete a record, observed."""
-        with self._observe("delete", collection, AuditEventType.DELETE, item=id):
-            return self._base.delete_record(id, collection=collection, expect=expect, options=options)
-
     def scan(
         self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
     ) -> Iterator[Record]:
@@ -132,11 +137,6 @@ class ObservableStore(WrapperStore[T], Generic[T]):
         with operation:  # many stores check a query at once, and some do all of its work
             records = self._base.scan(query, collection=collection, bodies=bodies, options=options)
         return _observed(operation, records)
-
-    def head_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
-        """Get a head, observed."""
-        with self._observe("head", collection, AuditEventType.READ, item=id):
-            return self._base.head_record(id, collection=collection, options=options)
 
     def put_records(
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
@@ -148,36 +148,14 @@ class ObservableStore(WrapperStore[T], Generic[T]):
             operation.written = sum(map(_size, records))
         return heads
 
-    def get_records(
-        self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
-    ) -> dict[str, Record]:
-        """Get many records, observed as one operation."""
-        with self._observe("get_many", collection, AuditEventType.READ, items=ids) as operation:
-            records = self._base.get_records(ids, collection=collection, options=options)
-            operation.read = sum(map(_size, records.values()))
-        return records
-
-    def delete_records(self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """Delete many records, observed as one operation."""
-        with self._observe("delete_many", collection, AuditEventType.DELETE, items=ids):
-            return self._base.delete_records(ids, collection=collection, options=options)
-
-    def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """List ids, observed."""
-        with self._observe("list_ids", collection):
-            return self._base.scan_ids(query, collection=collection, options=options)
-
-    def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
-        """Count records, observed."""
-        with self._observe("count", collection):
-            return self._base.count_records(query, collection=collection, options=options)
-
-    def aggregate_records(
-        self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
-    ) -> list[Row]:
-        """Aggregate records, observed."""
-        with self._observe("aggregate", collection):
-            return self._base.aggregate_records(query, aggregation, collection=collection, options=options)
+    get_record = _observing("get", AuditEventType.READ, WrapperStore.get_record)
+    get_records = _observing("get_many", AuditEventType.READ, WrapperStore.get_records)
+    head_record = _observing("head", AuditEventType.READ, WrapperStore.head_record)
+    delete_record = _observing("delete", AuditEventType.DELETE, WrapperStore.delete_record)
+    delete_records = _observing("delete_many", AuditEventType.DELETE, WrapperStore.delete_records)
+    scan_ids = _observing("list_ids", AuditEventType.QUERY, WrapperStore.scan_ids)
+    count_records = _observing("count", AuditEventType.QUERY, WrapperStore.count_records)
+    aggregate_records = _observing("aggregate", AuditEventType.QUERY, WrapperStore.aggregate_records)
 
     def stats(self) -> dict[str, Any]:
         """Return figures about the store below and the audit trail."""
@@ -230,5 +208,8 @@ def _kind(expect: Expect) -> AuditEventType:
     return AuditEventType.UPDATE
 
 
-def _size(record: Record) -> int:
-    return 0 if record.body is None else len(record.body)
+def _size(found: object) -> int:
+    """Return the bytes of the body of a record, or of those of several; 0 for anything else."""
+    if isinstance(found, Record):
+        return len(found.body or b"")
+    return sum(map(_size, found.values())) if isinstance(found, dict) else 0

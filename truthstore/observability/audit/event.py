@@ -163,12 +163,6 @@ class Stored(NamedTuple):
         return hashlib.sha256(body + b"}").hexdigest() if seal.startswith(SEAL) else ""
 
 
-TEXTS: Final = (
-    *("operation", "store", "collection", "item", "actor", "correlation_id", "trace_id", "error_type"),
-    *("error_message", "environment"),
-)
-
-
 def make_encodable(event: AuditEvent, error: Exception) -> AuditEvent:
     """Escape or leave out the parts of an event that cannot be encoded, and say so in its metadata."""
     try:
@@ -176,7 +170,8 @@ def make_encodable(event: AuditEvent, error: Exception) -> AuditEvent:
         metadata = event.metadata
     except Exception:  # noqa: BLE001  # metadata hold anything
         metadata = {}
-    changes: dict[str, Any] = {name: _escaped(getattr(event, name)) for name in TEXTS}
+    parts = msgspec.structs.asdict(event)
+    changes: dict[str, Any] = {name: _escaped(value) for name, value in parts.items() if type(value) is str}
     changes["items"] = tuple(_escaped(str(item)) for item in event.items)
     changes["metadata"] = {**metadata, "altered": _escaped(f"{type(error).__name__}: {error}")}
     return msgspec.structs.replace(event, **changes)
@@ -189,5 +184,5 @@ def without_texts(event: AuditEvent, error: Exception) -> AuditEvent:
     return msgspec.structs.replace(event, items=(), metadata=altered, **empty)
 
 
-def _escaped(text: object) -> str | None:
-    return None if text is None else str(text).encode(errors="backslashreplace").decode()
+def _escaped(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

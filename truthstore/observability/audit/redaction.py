@@ -66,8 +66,6 @@ VALUES: Final = (
 )
 SEPARATORS: Final = re.compile(r"[-_. ]+")
 
-KNOWN: Final = 64
-
 
 class _Pattern(NamedTuple):
     """A pattern, the lower-case word without which it need not be searched for, and the template of the replacement."""
@@ -122,12 +120,6 @@ class DataRedactor:
             )
             # A search that minds case is several times as fast, and in most texts there is no such name.
             self._hints = re.compile(either.casefold())
-        # A few actors act again and again, several operations belong together, a few names come with every event.
-        self._known: dict[str, str] = {}
-        self._keys: dict[str, tuple[str, bool]] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_known": {}, "_keys": {}}
 
     def redact(self, data: Any) -> Any:
         """Return a copy without sensitive values."""
@@ -150,23 +142,14 @@ class DataRedactor:
     def _redact_pairs(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
         found: dict[Any, Any] = {}
         for key, value in data.items():
-            name, is_sensitive = self._key(key if type(key) is str else opened(key))
+            name, is_sensitive = opened(key), False
+            if isinstance(name, str):
+                is_sensitive = self._names is not None and self._names.search(name) is not None
+                name = self.redact_text(name)
             while name in found:
-                name = f"{name}_"  # two names that are alike without what is sensitive in them
+                name = f"{name}_"  # two names that are alike once they are redacted
             found[name] = self._replacement if is_sensitive else self.redact(value)
         return found
-
-    def _key(self, key: Any) -> tuple[Any, bool]:
-        """Return a name, redacted, and whether its value is sensitive."""
-        if not isinstance(key, str):
-            return key, False
-        known = self._keys.get(key)
-        if known is None:
-            if len(self._keys) >= KNOWN:
-                self._keys.clear()
-            is_sensitive = self._names is not None and self._names.search(key) is not None
-            known = self._keys.setdefault(key, (self.redact_text(key), is_sensitive))
-        return known
 
     def redact_text(self, text: str) -> str:
         """Return a string without sensitive values."""
@@ -188,24 +171,15 @@ class DataRedactor:
     def redact_event(self, event: AuditEvent) -> AuditEvent:
         """Return an event without sensitive values."""
         changes: dict[str, Any] = {}
-        for name in ("actor", "correlation_id"):
+        for name in ("actor", "correlation_id", "item", "error_message"):
             value = getattr(event, name)
-            if value is not None and (redacted := self._known.get(value) or self._learn(value)) != value:
-                changes[name] = redacted
-        for name in ("item", "error_message"):
-            value = getattr(event, name)
-            if value is not None and (redacted := self.redact_text(value)) != value:
-                changes[name] = redacted
+            if value is not None:
+                changes[name] = self.redact_text(value)
         if event.items:
-            changes["items"] = tuple(self.redact_text(item) for item in event.items)
+            changes["items"] = tuple(map(self.redact_text, event.items))
         if event.metadata:
             changes["metadata"] = self.redact(event.metadata)
-        return msgspec.structs.replace(event, **changes) if changes else event
-
-    def _learn(self, text: str) -> str:
-        if len(self._known) >= KNOWN:
-            self._known.clear()
-        return self._known.setdefault(text, self.redact_text(text))
+        return msgspec.structs.replace(event, **changes)
 
 
 def _built_in(needs: str, pattern: str, template: str) -> _Pattern:
