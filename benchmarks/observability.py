@@ -1,4 +1,4 @@
-"""What observing an operation costs: metrics, a span, an audit event."""
+"""The cost of observing an operation: metrics, a span, an audit event."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Forgetful(AuditBackend):
     """Encodes events, as every sink does, and keeps none."""
 
     def write(self, events: Sequence[AuditEvent]) -> None:
-        """Encodes them."""
+        """Encode them."""
         for event in events:
             encode_event(event)
 
     def read(self) -> Iterator[AuditEvent]:
-        """Nothing."""
+        """Return nothing."""
         return iter(())
 
 
@@ -46,20 +46,20 @@ class Nowhere(SpanExporter):
     """Takes spans and sends them nowhere."""
 
     def export(self, spans: object) -> SpanExportResult:
-        """Nothing."""
+        """Drop them."""
         return SpanExportResult.SUCCESS
 
 
 def figures(places: Places) -> Iterator[Figure]:
-    """Each alone, around a get."""
+    """Measure each alone, around a get."""
     spans = TracerProvider()
     spans.add_span_processor(BatchSpanProcessor(Nowhere()))
     meters = MeterProvider([InMemoryMetricReader()])
     prometheus = MetricsConfig(registry=CollectorRegistry())
     opentelemetry = MetricsConfig(exporter="opentelemetry", meter_provider=meters)
-    yield _around_get(places, "metrics for Prometheus", ObservabilityConfig(audit=NO_AUDIT, metrics=prometheus), 5)
+    yield _around_get(places, "metrics for Prometheus", ObservabilityConfig(audit=NO_AUDIT, metrics=prometheus), 12)
     yield _around_get(
-        places, "metrics by OpenTelemetry", ObservabilityConfig(audit=NO_AUDIT, metrics=opentelemetry), 20
+        places, "metrics by OpenTelemetry", ObservabilityConfig(audit=NO_AUDIT, metrics=opentelemetry), 30
     )
     yield _around_get(
         places,
@@ -84,7 +84,7 @@ def _around_get(places: Places, name: str, config: ObservabilityConfig, wanted: 
 
 
 def _event(places: Places) -> Figure:
-    """An event in a batch of 100: redacted, chained and encoded."""
+    """Measure an event in a batch of 100: redacted, chained and encoded."""
     logger = AuditLogger(Forgetful(), AuditConfig(flush_interval_seconds=3_600))
     event = AuditEvent(
         event_type=AuditEventType.SAVE,

@@ -1,4 +1,4 @@
-"""Who acts, and on whose behalf: set around calls, read where they are observed."""
+"""The actor and the correlation id: set around calls, read where they are observed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _actor: Final[ContextVar[str | None]] = ContextVar("truthstore_actor", default=N
 
 @contextlib.contextmanager
 def correlation(id: str | None = None) -> Generator[str]:
-    """Everything inside carries one correlation id, a new one unless it is given."""
+    """Give one correlation id to everything inside, by default a new one."""
     id = id or secrets.token_hex(16)
     token = _correlation.set(id)
     try:
@@ -29,11 +29,11 @@ def correlation(id: str | None = None) -> Generator[str]:
 
 @contextlib.contextmanager
 def acting_as(actor: str) -> Generator[None]:
-    """Everything inside is done by this actor.
+    """Name the actor of everything inside.
 
     Raises:
         TypeError: the actor is not a string.
-        ValueError: it holds what UTF-8 cannot encode.
+        ValueError: UTF-8 cannot encode it.
     """
     token = _actor.set(check_actor(actor))
     try:
@@ -43,34 +43,34 @@ def acting_as(actor: str) -> Generator[None]:
 
 
 def check_actor(actor: object) -> str:
-    """The name of an actor, if it can be written down.
+    """Return the name of an actor if it can be encoded.
 
     Raises:
         TypeError: it is not a string.
-        ValueError: it holds what UTF-8 cannot encode.
+        ValueError: UTF-8 cannot encode it.
     """
     if not isinstance(actor, str):
         raise TypeError(f"an actor is a string, not {type(actor).__name__}")
     try:
         actor.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"the actor {actor!a} holds what UTF-8 cannot encode") from error
+        raise ValueError(f"the actor {actor!a} cannot be encoded as UTF-8") from error
     return actor
 
 
 def current_correlation_id() -> str | None:
-    """The correlation id that is set, if any."""
+    """Return the correlation id that is set, if any."""
     return _correlation.get()
 
 
 def current_actor() -> str | None:
-    """The actor that is set, if any."""
+    """Return the actor that is set, if any."""
     return _actor.get()
 
 
 @cache
 def system_user() -> str:
-    """The user of the operating system."""
+    """Return the user of the operating system."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):

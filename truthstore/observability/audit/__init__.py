@@ -1,18 +1,15 @@
-"""Everything about the audit trail: events, redaction, sinks, the logger."""
+"""The audit trail: events, redaction, chains, sinks, the logger."""
 
-from __future__ import annotations
-
-from truthstore.observability.audit.async_sink import AsyncAuditBackend
 from truthstore.observability.audit.chain import ChainVerification, verify_events
-from truthstore.observability.audit.event import AuditEvent, AuditEventType, AuditStatus
+from truthstore.observability.audit.event import AuditEvent, AuditEventType, AuditStatus, Stored
+from truthstore.observability.audit.file import FileAuditBackend, JsonAuditBackend
 from truthstore.observability.audit.logger import AuditLogger
 from truthstore.observability.audit.redaction import DataRedactor
 from truthstore.observability.audit.sinks import (
+    AsyncAuditBackend,
     AuditBackend,
     CompositeAuditBackend,
-    FileAuditBackend,
     InMemoryAuditBackend,
-    JsonAuditBackend,
 )
 from truthstore.observability.audit.store import AUDIT, StoreAuditBackend
 
@@ -31,5 +28,6 @@ __all__ = [
     "InMemoryAuditBackend",
     "JsonAuditBackend",
     "StoreAuditBackend",
+    "Stored",
     "verify_events",
 ]

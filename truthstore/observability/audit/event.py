@@ -1,19 +1,19 @@
-"""What the audit trail is made of."""
+"""Events of the audit trail, and their form in files and records."""
 
 from __future__ import annotations
 
 import enum
 import hashlib
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-__all__ = ["AuditEvent", "AuditEventType", "AuditStatus"]
+__all__ = ["AuditEvent", "AuditEventType", "AuditStatus", "Stored", "decode_event", "encode_event"]
 
 
 class AuditEventType(enum.StrEnum):
-    """What was done. `SAVE` creates or overwrites; `CREATE` and `UPDATE` are saves that said which of the two."""
+    """Kinds of events. `SAVE` creates or overwrites; `CREATE` and `UPDATE` are saves that said which of the two."""
 
     SAVE = "save"
     CREATE = "create"
@@ -26,7 +26,7 @@ class AuditEventType(enum.StrEnum):
 
 
 class AuditStatus(enum.StrEnum):
-    """How it went."""
+    """Outcomes of operations."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -37,23 +37,23 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     """One entry of the audit trail.
 
     Attributes:
-        event_type: what was done.
+        event_type: the kind of event.
         operation: the operation of the store.
-        timestamp: when it ended.
-        status: how it went.
+        timestamp: its end, in UTC.
+        status: its outcome.
         store: name of the backend.
         collection: name of the collection.
         item: id of the item, if it was one.
         items: ids of the items, if they were many.
-        count: how many items it was about.
-        actor: who did it.
-        correlation_id: on whose behalf.
+        count: number of items.
+        actor: the person or program that did it.
+        correlation_id: the request that it belongs to.
         trace_id: the trace that it belongs to.
-        duration_ms: how long it took.
+        duration_ms: its duration in milliseconds.
         error_type: class of the error.
         error_message: its message.
-        environment: where.
-        metadata: more.
+        environment: such as ``production``.
+        metadata: anything else.
         chain: the chain of one process.
         sequence: place in the chain, from 0.
         previous: hash of the event before it in the chain.
@@ -84,83 +84,105 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
     @property
     def event_id(self) -> str:
-        """Its name in the trail."""
+        """The chain and the place in it."""
         return f"{self.chain}-{self.sequence}"
 
     def sealed(self) -> AuditEvent:
-        """The event with its hash."""
+        """Return the event with its hash."""
         return msgspec.structs.replace(self, hash=self.digest())
 
     def digest(self) -> str:
-        """What its hash must be."""
+        """Compute the hash."""
         return hashlib.sha256(encode_event(msgspec.structs.replace(self, hash="") if self.hash else self)).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything that is set, ready for JSON."""
-        told: dict[str, Any] = msgspec.to_builtins(self)
-        return told
+        """Return everything that is set, ready for JSON."""
+        data: dict[str, Any] = msgspec.to_builtins(self)
+        return data
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> AuditEvent:
-        """The inverse of `to_dict`."""
+        """Build an event from the result of `to_dict`."""
         return msgspec.convert(data, cls)
 
 
 encode_event: Final = msgspec.json.Encoder().encode
 decode_event: Final = msgspec.json.Decoder(AuditEvent).decode
 
-TEXTS: Final = (
-    *("operation", "store", "collection", "item", "actor", "correlation_id", "trace_id", "error_type"),
-    *("error_message", "environment"),
-)
+SEAL: Final = b',"hash":"'
+SEAL_SIZE: Final = len(SEAL) + hashlib.sha256().digest_size * 2 + len(b'"}')
 DAMAGED: Final = "damaged"
-"""The chain of what stands for events that cannot be read."""
+"""The operation and the chain of events that stand for unreadable ones."""
 
 
-def encodable(event: AuditEvent, error: Exception) -> AuditEvent:
-    """What is told instead of an event that cannot be encoded: the same as far as possible, and why it was altered."""
+class Stored(NamedTuple):
+    """An event as it lies in a file or a record.
+
+    Attributes:
+        name: of the line or the record.
+        data: its bytes, without the end of the line.
+        error: the reason why it cannot be read, if it is known before decoding.
+    """
+
+    name: str
+    data: bytes
+    error: Exception | None = None
+
+    def decode(self) -> AuditEvent:
+        """Decode the event.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        if self.error is not None:
+            raise ValueError(f"{type(self.error).__name__}: {self.error}") from self.error
+        try:
+            return decode_event(self.data)
+        except RecursionError as error:
+            raise ValueError(f"it is nested too deeply: {error}") from error
+
+    def decode_anyhow(self) -> AuditEvent:
+        """Decode the event; if it is damaged, return a failed event that says so, which no verification accepts."""
+        try:
+            return self.decode()
+        except ValueError as error:
+            return AuditEvent(
+                event_type=AuditEventType.READ,
+                operation=DAMAGED,
+                timestamp=datetime.fromtimestamp(0, UTC),
+                status=AuditStatus.FAILURE,
+                item=self.name,
+                error_type=type(self.error or error).__name__,
+                error_message=_escaped(str(error)),
+                chain=DAMAGED,
+            )
+
+    def digest(self) -> str:
+        """Compute the hash from the bytes themselves, so that any change of them shows; empty if they carry none."""
+        body, seal = self.data[:-SEAL_SIZE], self.data[-SEAL_SIZE:]
+        return hashlib.sha256(body + b"}").hexdigest() if seal.startswith(SEAL) else ""
+
+
+def make_encodable(event: AuditEvent, error: Exception) -> AuditEvent:
+    """Escape or leave out the parts of an event that cannot be encoded, and say so in its metadata."""
     try:
         encode_event(event.metadata)
         metadata = event.metadata
-    except Exception:  # noqa: BLE001  # whatever it holds
+    except Exception:  # noqa: BLE001  # metadata hold anything
         metadata = {}
-    changes: dict[str, Any] = {name: _escaped(getattr(event, name)) for name in TEXTS}
+    parts = msgspec.structs.asdict(event)
+    changes: dict[str, Any] = {name: _escaped(value) for name, value in parts.items() if type(value) is str}
     changes["items"] = tuple(_escaped(str(item)) for item in event.items)
     changes["metadata"] = {**metadata, "altered": _escaped(f"{type(error).__name__}: {error}")}
     return msgspec.structs.replace(event, **changes)
 
 
 def without_texts(event: AuditEvent, error: Exception) -> AuditEvent:
-    """What is told instead of an event that cannot be redacted: nothing that might be sensitive, and why."""
-    return msgspec.structs.replace(
-        event,
-        item=None,
-        items=(),
-        actor=None,
-        correlation_id=None,
-        error_message=None,
-        metadata={"altered": f"it could not be redacted: {type(error).__name__}"},
-    )
+    """Leave out everything that may be sensitive in an event that could not be redacted, and say so in its metadata."""
+    altered = {"altered": f"it could not be redacted: {type(error).__name__}"}
+    empty = dict.fromkeys(("item", "actor", "correlation_id", "error_message"))
+    return msgspec.structs.replace(event, items=(), metadata=altered, **empty)
 
 
-def damaged(name: str, error: Exception) -> AuditEvent:
-    """What stands for events that cannot be read: no verification lets it pass.
-
-    Args:
-        name: of the line or the record.
-        error: why it cannot be read.
-    """
-    return AuditEvent(
-        event_type=AuditEventType.READ,
-        operation=DAMAGED,
-        timestamp=datetime.fromtimestamp(0, UTC),
-        status=AuditStatus.FAILURE,
-        item=name,
-        error_type=type(error).__name__,
-        error_message=_escaped(str(error)),
-        chain=DAMAGED,
-    )
-
-
-def _escaped(text: object) -> str | None:
-    return None if text is None else str(text).encode(errors="backslashreplace").decode()
+def _escaped(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

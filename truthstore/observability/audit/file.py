@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import itertools
 import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+import sys
+from collections.abc import Generator, Iterator, Sequence
+from typing import IO, Any, Final
 
-import msgspec
+from truthstore.errors import StoreConnectionError, StoreCorruptError, StoreWriteError
+from truthstore.observability.audit.chain import newest_heads
+from truthstore.observability.audit.event import AuditEvent, Stored, encode_event
+from truthstore.observability.audit.sinks import AuditBackend
 
-from truthstore.errors import StoreConnectionError, StoreOverloadedError, StoreWriteError
-from truthstore.observability.audit.chain import HEADS, MARKS
-from truthstore.observability.audit.event import AuditEvent, damaged, decode_event, encode_event
-from truthstore.observability.audit.sink import AuditBackend, tips
-from truthstore.runtime.forks import Rank, watch_forks
-
-# Without it, on Windows, several processes must not share a file.
+# Where it is missing, on Windows, there is no sink of this kind.
 fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
 
 __all__ = ["FileAuditBackend", "JsonAuditBackend"]
 
-T = TypeVar("T")
-
 TAIL: Final = 1 << 20
-"""Who opens a chain looks at most so many bytes back for the heads of others."""
-CHUNK: Final = 1 << 14
+"""The search for heads looks at most so many bytes back."""
 
 
 class FileAuditBackend(AuditBackend):
     """Keeps events in a file of JSON lines, which several processes may share.
 
     Args:
-        path: the file. What is full is renamed to ``<path>.1``, ``<path>.2``, … in the order of time, and kept.
+        path: the file. A full one is renamed to ``<path>.1``, ``<path>.2``, … in the order of time, and kept.
         max_bytes: a file is full at this size.
-        durability: ``fsync``: what was written survives a power cut; ``os``: the death of the process.
+        durability: ``fsync``: a written event survives a power cut; ``os``: the death of the process.
     """
 
     in_order = True
@@ -47,50 +43,36 @@ class FileAuditBackend(AuditBackend):
         self._path = os.fspath(path)
         self._max_bytes = max_bytes
         self._fsync = durability == "fsync"
-        self._lock = threading.RLock()
-        self._handle: int | None = None
-        self._name = f"file:{os.path.realpath(self._path)}"
-        watch_forks(self, Rank.AUDIT_SINK)
 
     @property
     def identity(self) -> str:
         """The file."""
-        return self._name
+        return f"file:{os.path.realpath(self._path)}"
 
-    def _alone(self, work: Callable[[], T], *, reads: bool = False) -> T:
-        """Does something while no other thread or process writes; readers may be there together."""
-        with self._lock:
-            if self._handle is not None:
-                raise StoreOverloadedError(f"a signal handler came while its thread was busy with {self._path}")
-            handle = self._open_lock(reads=reads)
-            if handle is None:
-                return work()
-            self._handle = handle
-            try:
-                if fcntl is not None:
-                    fcntl.flock(handle, fcntl.LOCK_SH if reads else fcntl.LOCK_EX)
-                return work()
-            finally:
-                self._handle = None
-                os.close(handle)
-
-    def _open_lock(self, *, reads: bool) -> int | None:
-        if not reads:
-            return os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    @contextlib.contextmanager
+    def _alone(self, *, reads: bool = False) -> Generator[None]:
+        """Keep other threads and processes from writing: flock(2) holds between any two opens of a file."""
         try:
-            return os.open(f"{self._path}.lock", os.O_RDONLY | os.O_CLOEXEC)
+            handle = os.open(f"{self._path}.lock", os.O_RDONLY if reads else os.O_RDWR | os.O_CREAT, 0o666)
         except OSError:
-            return None  # a copy of a trail, or one that others keep: it can be read all the same
+            if not reads:
+                raise
+            yield  # a copy of a trail, or one of another user: it can be read all the same
+            return
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH if reads else fcntl.LOCK_EX)
+            yield
+        finally:
+            fcntl.flock(handle, fcntl.LOCK_UN)  # first, for a forked child may have the same open file
+            os.close(handle)
 
     def write(self, events: Sequence[AuditEvent]) -> None:
-        """Appends lines."""
+        """Append lines, all or none."""
         data = b"".join(encode_event(event) + b"\n" for event in events)
         try:
-            try:
-                self._alone(lambda: self._append(data))
-            except FileNotFoundError:
-                os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
-                self._alone(lambda: self._append(data))
+            os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
+            with self._alone():
+                self._append(data)
         except OSError as error:
             raise StoreWriteError(f"the audit trail {self._path} cannot be written: {error}") from error
 
@@ -104,14 +86,14 @@ class FileAuditBackend(AuditBackend):
                 os.close(full)
                 size = 0
             if size and os.pread(handle, 1, size - 1) != b"\n":
-                data = b"\n" + data  # a full disk left half a line
+                data = b"\n" + data  # a power cut left half a line
             try:
                 written = os.write(handle, data)
                 if written < len(data):
                     raise OSError(f"only {written} of {len(data)} bytes were taken")
                 if self._fsync:
                     os.fsync(handle)
-            except BaseException:  # all or none, whatever came between
+            except BaseException:  # an interrupt too must leave all or none
                 os.ftruncate(handle, size)
                 raise
         finally:
@@ -125,22 +107,19 @@ class FileAuditBackend(AuditBackend):
         endings = [entry[len(name) + 1 :] for entry in os.listdir(folder or ".") if entry.startswith(f"{name}.")]
         return sorted(int(ending) for ending in endings if ending.isdecimal())
 
-    def _look(self) -> tuple[list[int], int | None, int]:
-        """The full files, the current one, open, and its size: what they hold now is the trail of this moment.
+    def _files(self) -> tuple[list[str], IO[bytes] | None, int]:
+        """Return the full files, the current one, open, and its size: their events are the trail of this moment.
 
         A full file keeps its name, so it may be opened later.
         """
-
-        def look() -> tuple[list[int], int | None, int]:
-            numbers = self._numbers()
-            try:
-                handle = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                return numbers, None, 0
-            return numbers, handle, os.fstat(handle).st_size
-
         try:
-            return self._alone(look, reads=True)
+            with self._alone(reads=True):
+                full = [f"{self._path}.{number}" for number in self._numbers()]
+                try:
+                    current = open(self._path, "rb")  # noqa: SIM115  # the caller closes it
+                except FileNotFoundError:
+                    return full, None, 0
+                return full, current, os.fstat(current.fileno()).st_size
         except FileNotFoundError:
             return [], None, 0  # there is no folder yet
         except OSError as error:
@@ -149,141 +128,63 @@ class FileAuditBackend(AuditBackend):
     def _unreadable(self, error: OSError) -> StoreConnectionError:
         return StoreConnectionError("audit", f"the audit trail {self._path} cannot be read: {error}")
 
-    def read(self) -> Iterator[AuditEvent]:
-        """Every event, oldest file first, as they are when it begins.
+    def stored(self) -> Iterator[Stored]:
+        """Read every line, oldest file first, of the files as they are at the beginning.
 
         Raises:
             StoreConnectionError: a file cannot be read.
         """
-        numbers, handle, size = self._look()
-        try:
-            for number in numbers:
-                path = f"{self._path}.{number}"
-                try:
-                    with open(path, "rb") as file:
-                        yield from _decoded(file, os.path.basename(path))
-                except FileNotFoundError:
-                    continue  # somebody cleared up
-            if handle is not None:
-                with open(handle, "rb", closefd=False) as file:
-                    yield from _decoded(_until(file, size), os.path.basename(self._path))
-        except OSError as error:
-            raise self._unreadable(error) from error
-        finally:
-            if handle is not None:
-                os.close(handle)
+        full, current, size = self._files()
+        with current or contextlib.nullcontext():
+            try:
+                for path in full:
+                    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:  # it may be cleared away
+                        yield from _lines(file, os.path.basename(path), sys.maxsize)
+                if current is not None:
+                    yield from _lines(current, os.path.basename(self._path), size)
+            except OSError as error:
+                raise self._unreadable(error) from error
 
-    def _backwards(self, most: int | None = None) -> Iterator[bytes]:
-        """Lines, the newest first, of the last so many bytes."""
-        numbers, handle, size = self._look()
-        try:
-            if handle is not None:
-                yield from _lines_backwards(handle, size, most)
-                most = None if most is None else most - size
-            for number in reversed(numbers):
-                if most is not None and most <= 0:
-                    return
-                try:
-                    with open(f"{self._path}.{number}", "rb", buffering=0) as older:
-                        size = os.fstat(older.fileno()).st_size
-                        yield from _lines_backwards(older.fileno(), size, most)
-                except FileNotFoundError:
-                    continue  # somebody cleared up
-                most = None if most is None else most - size
-        except OSError as error:
-            raise self._unreadable(error) from error
-        finally:
-            if handle is not None:
-                os.close(handle)
+    def read(self) -> Iterator[AuditEvent]:
+        """Read every event, oldest first.
 
-    def last(self, chain: str) -> int:
-        """The place of the newest event of a chain, sought from the end of the trail."""
-        name = msgspec.json.encode(chain)[1:-1]
-        for line in self._backwards():
-            if name in line:
-                try:
-                    event = decode_event(line)
-                except (ValueError, RecursionError):
-                    continue  # half a line is not there
-                if event.chain == chain:
-                    return event.sequence
-        return -1
+        Raises:
+            StoreConnectionError: a file cannot be read.
+        """
+        return (stored.decode_anyhow() for stored in self.stored())
 
     def heads(self) -> dict[str, str]:
-        """The newest hashes of chains that no other chain has named, as far as the end of the trail tells."""
-        return tips(_marked(self._backwards(TAIL)))
+        """Read the newest hashes of chains that no chain has named yet, as far as the last megabyte tells."""
+        return newest_heads(Stored("", line).decode_anyhow() for line in self._tail())
 
-    def before_fork(self) -> None:
-        """Waits until no thread writes or looks: a child would inherit the lock of a thread that it does not have.
-
-        This lock is the last one that anybody takes: whoever holds it waits for no other, neither that of a logger or a
-        thread of sinks nor that of a queue. So a fork, which holds all of them, gets it whatever the others do.
-        """
-        self._lock.acquire()
-
-    def after_fork(self, *, child: bool) -> None:
-        """Goes on. No lock of the file was held, so a child has none to give up."""
-        self._lock.release()
-        if child:
-            self._lock = threading.RLock()
+    def _tail(self) -> Iterator[bytes]:
+        """Read the lines of the last megabyte, newest first."""
+        full, current, _ = self._files()
+        older = (open(path, "rb") for path in reversed(full))  # noqa: SIM115  # each is closed below
+        rest = TAIL
+        try:
+            for file in itertools.chain([] if current is None else [current], older):
+                with file:
+                    start = max(0, file.seek(0, os.SEEK_END) - rest)
+                    file.seek(start)
+                    lines = file.read(rest).split(b"\n")
+                yield from filter(None, reversed(lines[1:] if start else lines))
+                rest -= sum(map(len, lines)) + len(lines)
+                if rest <= 0:
+                    return
+        except OSError as error:
+            raise self._unreadable(error) from error
 
 
 class JsonAuditBackend(FileAuditBackend):
     """`FileAuditBackend` by its other name: the file holds JSON lines."""
 
 
-class _Mark(msgspec.Struct):
-    """What the search for heads asks of a line."""
-
-    event_type: str = ""
-    chain: str = ""
-    hash: str = ""
-    metadata: msgspec.Raw = msgspec.Raw(b"{}")
-
-
-_decode_mark: Final = msgspec.json.Decoder(_Mark).decode
-_decode_metadata: Final = msgspec.json.Decoder(dict[str, Any]).decode
-
-
-def _marked(lines: Iterator[bytes]) -> Iterator[tuple[str, str, Any]]:
-    for line in lines:
-        try:
-            mark = _decode_mark(line)
-            heads = _decode_metadata(mark.metadata).get(HEADS) if mark.event_type in MARKS else None
-        except (ValueError, RecursionError):
-            continue  # a verification tells of it
-        yield mark.chain, mark.hash, heads
-
-
-def _decoded(lines: Iterable[bytes], name: str) -> Iterator[AuditEvent]:
-    for number, line in enumerate(lines, 1):
-        try:
-            event = decode_event(line)
-        except (ValueError, RecursionError) as error:
-            event = damaged(f"{name} line {number}", error)
-        yield event
-
-
-def _until(lines: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """Lines of the first so many bytes."""
-    for line in lines:
+def _lines(file: IO[bytes], name: str, size: int) -> Iterator[Stored]:
+    """Read the lines of the first so many bytes."""
+    for number, line in enumerate(file, 1):
         size -= len(line)
         if size < 0:
             return
-        yield line
-
-
-def _lines_backwards(handle: int, size: int, most: int | None) -> Iterator[bytes]:
-    """Lines, the last first, in pieces that grow; the first line is left out if it is not wholly within `most` bytes."""
-    first = 0 if most is None else max(0, size - most)
-    step, rest = CHUNK, b""
-    while size > first:
-        start = max(first, size - step)
-        lines = (os.pread(handle, size - start, start) + rest).split(b"\n")
-        rest = lines[0]
-        for line in reversed(lines[1:]):
-            if line:
-                yield line
-        size, step = start, min(step * 2, TAIL)
-    if rest and not first:
-        yield rest
+        error = None if line.endswith(b"\n") else StoreCorruptError("its end is missing")
+        yield Stored(f"{name} line {number}", line.removesuffix(b"\n"), error)

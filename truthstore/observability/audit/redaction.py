@@ -1,7 +1,9 @@
-"""What must not leave: values of sensitive names, and what looks like a secret anywhere."""
+"""Redaction: values of sensitive names, and what looks like a secret anywhere, are replaced before they leave."""
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -9,18 +11,21 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from truthstore.errors import StoreConfigError
-from truthstore.observability.audit.plain import opened
-from truthstore.observability.config import SENSITIVE, AuditConfig
 
 if TYPE_CHECKING:
     from truthstore.observability.audit.event import AuditEvent
 
-__all__ = ["DataRedactor", "redactor_of"]
+__all__ = ["SENSITIVE", "DataRedactor", "to_builtins"]
 
-# Whoever makes a text must not be able to make its redaction slow. So a repetition here is bounded, or it never gives
+SENSITIVE: Final = (
+    *("password", "passwd", "passphrase", "pwd", "secret", "token", "credential", "api_key", "access_key"),
+    *("account_key", "private_key", "authorization", "ssn", "credit_card"),
+)
+
+# The author of a text must not be able to make its redaction slow. So a repetition here is bounded, or it never gives
 # back what it took (`*+`), or what it repeats cannot be where the next attempt begins.
 PATTERNS: Final = (
-    # Each with a word, in lower case, without which it need not be looked for. First numbers of payment cards and of
+    # First numbers of payment cards and of
     # social security: they begin with a digit, for which a search is much faster than for the edge of a word.
     (
         "",
@@ -61,11 +66,9 @@ VALUES: Final = (
 )
 SEPARATORS: Final = re.compile(r"[-_. ]+")
 
-KNOWN: Final = 64
-
 
 class _Pattern(NamedTuple):
-    """What is looked for, where a word occurs, and what is put in its place."""
+    """A pattern, the lower-case word without which it need not be searched for, and the template of the replacement."""
 
     needs: str
     expression: re.Pattern[str]
@@ -73,7 +76,7 @@ class _Pattern(NamedTuple):
 
 
 class DataRedactor:
-    """Replaces what is sensitive.
+    """Replaces sensitive values.
 
     Objects are taken apart: a dataclass, a named tuple, a class of msgspec or attrs becomes a dict of its fields.
 
@@ -81,7 +84,7 @@ class DataRedactor:
         patterns: regular expressions, applied one after the other; every match in any string is replaced. By default
             numbers of payment cards and social security, access keys, private keys, bearer tokens and other
             credentials of headers, users and passwords in URLs.
-        replacement: what is put in the place, just as it is.
+        replacement: the text in its place, taken literally.
         fields_to_redact: names whose values are replaced whole, wherever they occur: in dicts, in objects, and in texts
             as ``name=value`` or ``"name": "value"``. Case makes no difference, nor do ``-`` and ``_``, and a name may be
             part of a longer one.
@@ -117,18 +120,9 @@ class DataRedactor:
             )
             # A search that minds case is several times as fast, and in most texts there is no such name.
             self._hints = re.compile(either.casefold())
-        self._forget()
-
-    def _forget(self) -> None:
-        # A few actors act again and again, several operations belong together, a few names come with every event.
-        self._known: dict[str, str] = {}
-        self._keys: dict[str, tuple[str, bool]] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_known": {}, "_keys": {}}
 
     def redact(self, data: Any) -> Any:
-        """A copy without what is sensitive."""
+        """Return a copy without sensitive values."""
         if isinstance(data, str):
             return self.redact_text(data)
         if data is None or isinstance(data, int | float):
@@ -141,33 +135,24 @@ class DataRedactor:
             return tuple(self.redact(value) for value in data)
         if isinstance(data, bytes | bytearray | memoryview | msgspec.Raw):
             text = bytes(data).decode(errors="replace")
-            return data if (told := self.redact_text(text)) == text else told
-        told = opened(data)
-        return data if told is data else self.redact(told)
+            return data if (redacted := self.redact_text(text)) == text else redacted
+        contents = opened(data)
+        return data if contents is data else self.redact(contents)
 
     def _redact_pairs(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
         found: dict[Any, Any] = {}
         for key, value in data.items():
-            name, is_sensitive = self._key(key if type(key) is str else opened(key))
+            name, is_sensitive = opened(key), False
+            if isinstance(name, str):
+                is_sensitive = self._names is not None and self._names.search(name) is not None
+                name = self.redact_text(name)
             while name in found:
-                name = f"{name}_"  # two names that are alike without what is sensitive in them
+                name = f"{name}_"  # two names that are alike once they are redacted
             found[name] = self._replacement if is_sensitive else self.redact(value)
         return found
 
-    def _key(self, key: Any) -> tuple[Any, bool]:
-        """What a name is told as, and whether its value is sensitive."""
-        if not isinstance(key, str):
-            return key, False
-        known = self._keys.get(key)
-        if known is None:
-            if len(self._keys) >= KNOWN:
-                self._keys.clear()
-            is_sensitive = self._names is not None and self._names.search(key) is not None
-            known = self._keys.setdefault(key, (self.redact_text(key), is_sensitive))
-        return known
-
     def redact_text(self, text: str) -> str:
-        """A string without what is sensitive."""
+        """Return a string without sensitive values."""
         folded = text.casefold()
         for needs, expression, template in self._patterns:
             if needs in folded:
@@ -177,33 +162,24 @@ class DataRedactor:
         return text
 
     def _hidden(self, found: re.Match[str]) -> str:
-        """A name with something else than its value."""
+        """Replace the value behind a name."""
         kept = found["name"] + (found["double"] or found["single"] or found["escaped"] or "")
-        # What a pattern replaced already is not replaced by half.
+        # A value that a pattern replaced already is not replaced by half.
         is_replaced = found.string.startswith(self._replacement, found.start() + len(kept))
         return found[0] if is_replaced else kept + self._replacement
 
     def redact_event(self, event: AuditEvent) -> AuditEvent:
-        """An event without what is sensitive."""
+        """Return an event without sensitive values."""
         changes: dict[str, Any] = {}
-        for name in ("actor", "correlation_id"):
+        for name in ("actor", "correlation_id", "item", "error_message"):
             value = getattr(event, name)
-            if value is not None and (told := self._known.get(value) or self._learn(value)) != value:
-                changes[name] = told
-        for name in ("item", "error_message"):
-            value = getattr(event, name)
-            if value is not None and (told := self.redact_text(value)) != value:
-                changes[name] = told
+            if value is not None:
+                changes[name] = self.redact_text(value)
         if event.items:
-            changes["items"] = tuple(self.redact_text(item) for item in event.items)
+            changes["items"] = tuple(map(self.redact_text, event.items))
         if event.metadata:
             changes["metadata"] = self.redact(event.metadata)
-        return msgspec.structs.replace(event, **changes) if changes else event
-
-    def _learn(self, text: str) -> str:
-        if len(self._known) >= KNOWN:
-            self._known.clear()
-        return self._known.setdefault(text, self.redact_text(text))
+        return msgspec.structs.replace(event, **changes)
 
 
 def _built_in(needs: str, pattern: str, template: str) -> _Pattern:
@@ -218,8 +194,40 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         raise StoreConfigError(f"not a regular expression: {error.pattern!r}: {error}") from error
 
 
-def redactor_of(config: AuditConfig) -> DataRedactor | None:
-    """The redactor that a configuration wants, if any."""
-    if not config.redact_sensitive:
-        return None
-    return config.redactor or DataRedactor(fields_to_redact=config.sensitive_fields)
+def opened(value: Any) -> Any:
+    """Return the contents of an object under their names, one level deep; anything else as it is.
+
+    Dataclasses, named tuples, classes of msgspec and attrs become dicts, enumerations their values, sets lists.
+    """
+    if isinstance(value, type):
+        return value
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, set | frozenset):
+        return list(value)
+    if isinstance(value, msgspec.Struct):
+        pairs = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
+        return {key: found for key, name in pairs if (found := getattr(value, name)) is not msgspec.UNSET}
+    names: Sequence[str] | None
+    if dataclasses.is_dataclass(value):
+        names = [field.name for field in dataclasses.fields(value)]
+    elif isinstance(value, tuple):
+        names = getattr(value, "_fields", None)  # of a named tuple
+    else:
+        names = [field.name for field in getattr(value, "__attrs_attrs__", ())] or None
+    # An attribute that was never set is left out, as msgspec does.
+    return value if names is None else {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+
+def to_builtins(value: Any) -> Any:
+    """Return a value with all objects in it opened, however deep."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return {opened(key): to_builtins(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [to_builtins(one) for one in value]
+    if type(value) is tuple:
+        return tuple(to_builtins(one) for one in value)
+    contents = opened(value)
+    return value if contents is value else to_builtins(contents)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection as Several, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,9 +15,9 @@ from truthstore.errors import StoreCorruptError, StoreNotFoundError
 from truthstore.model.collection import Collection
 from truthstore.model.fields import to_microseconds
 from truthstore.model.query import StoreQuery
-from truthstore.model.record import FieldValue, Meta, Record
-from truthstore.observability.audit.event import AuditEvent, damaged, encode_event
-from truthstore.observability.audit.sink import AuditBackend
+from truthstore.model.record import FieldValue, Meta, Record, Revision
+from truthstore.observability.audit.event import AuditEvent, Stored, encode_event
+from truthstore.observability.audit.sinks import AuditBackend
 
 if TYPE_CHECKING:
     from truthstore.store.store import BaseStore
@@ -30,14 +31,11 @@ AUDIT: Final = Collection.of_records(
     lookups=[["chain"]],
 )
 NEWEST: Final = 50
-"""Who opens a chain looks at the heads of so many records for chains that others write."""
+"""The search for heads looks at so many records,"""
 BEGUN: Final = 16
-"""And at so many chains that began last."""
-AT_ONCE: Final = 500
-"""A query names at most so many chains."""
+"""and at so many chains that began last."""
 
-_time: Final = attrgetter("timestamp")
-_decode: Final = msgspec.json.Decoder(list[AuditEvent]).decode
+_decode: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class StoreAuditBackend(AuditBackend):
@@ -60,87 +58,76 @@ class StoreAuditBackend(AuditBackend):
         return self._name
 
     def write(self, events: Sequence[AuditEvent]) -> None:
-        """Saves events of one chain as one record."""
-        first, last = events[0], events[-1]
-        body = b"[" + b",".join(map(encode_event, events)) + b"]"
-        end = to_microseconds(max(map(_time, events)))
-        fields: dict[str, FieldValue] = {
-            "chain": last.chain,
-            "first": first.sequence,
-            "last": last.sequence,
-            "hash": last.hash,
-            "start": to_microseconds(min(map(_time, events))),
-            "end": end,
-        }
-        meta = Meta(
-            f"{last.chain}-{first.sequence:012d}", fields=fields, tags={}, text="", size=len(body), stored_at=end
-        )
-        self._store.put_record(Record(meta, body), collection=AUDIT)
+        """Save events, those of one chain as one record; the same record again changes nothing."""
+        for chain, group in groupby(events, key=attrgetter("chain")):
+            batch = list(group)
+            times = [to_microseconds(event.timestamp) for event in batch]
+            first, last, end = batch[0], batch[-1], max(times)
+            body = b"[" + b",".join(map(encode_event, batch)) + b"]"
+            fields: dict[str, FieldValue] = {
+                "chain": chain,
+                "first": first.sequence,
+                "last": last.sequence,
+                "hash": last.hash,
+                "start": min(times),
+                "end": end,
+            }
+            id = f"{chain}-{first.sequence:012d}"
+            meta = Meta(id, fields=fields, tags={}, text="", size=len(body), stored_at=end)
+            self._store.put_record(Record(meta, body, Revision(last.digest()[:24])), collection=AUDIT)
 
     def read(self) -> Iterator[AuditEvent]:
-        """Every event."""
+        """Read every event, in the order of their chains."""
         return self.recent()
 
     def recent(self, since: datetime | None = None) -> Iterator[AuditEvent]:
-        """Events since a time, in the order of their chains; for a damaged record an event that says so."""
-        return self._found(StoreQuery(start_time=since, order_by="id", ascending=True))
+        """Read events since a time, in the order of their chains."""
+        return (stored.decode_anyhow() for stored in self._found(since))
 
-    def of_chains(self, chains: Several[str]) -> Iterator[AuditEvent]:
-        """The events of some chains."""
-        names = sorted(chains)
-        for first in range(0, len(names), AT_ONCE):
-            some = names[first : first + AT_ONCE]
-            yield from self._found(StoreQuery(where={"chain": ("in", some)}, order_by="id", ascending=True))
+    def stored(self) -> Iterator[Stored]:
+        """Read the bytes of every event."""
+        return self._found()
 
-    def _found(self, query: StoreQuery) -> Iterator[AuditEvent]:
+    def _found(self, since: datetime | None = None) -> Iterator[Stored]:
+        query = StoreQuery(start_time=since, order_by="id", ascending=True)
         last = ""
         try:
             for record in self._store.scan(query, collection=AUDIT, bodies=True):
                 last = record.id
-                yield from _events(record.id, record.body)
+                yield from _split(record.id, record.body or b"")
         except StoreCorruptError:
             # One by one: a damaged record must not hide the others.
             for id in self._store.scan_ids(query, collection=AUDIT):
                 if id > last:
                     yield from self._one(id)
 
-    def _one(self, id: str) -> list[AuditEvent]:
+    def _one(self, id: str) -> Iterator[Stored]:
         try:
-            return _events(id, self._store.get_record(id, collection=AUDIT).body)
+            return _split(id, self._store.get_record(id, collection=AUDIT).body or b"")
         except (StoreCorruptError, StoreNotFoundError) as error:
-            return [damaged(id, error)]
-
-    def _newest(self, limit: int, **where: str | int) -> Iterator[Record]:
-        return self._store.scan(StoreQuery(where=where, limit=limit), collection=AUDIT)
-
-    def last(self, chain: str) -> int:
-        """The place of the newest event of a chain, from the index."""
-        query = StoreQuery(where={"chain": chain}, order_by="id", limit=1)
-        return max(
-            (int(head.meta.fields["last"] or 0) for head in self._store.scan(query, collection=AUDIT)), default=-1
-        )
+            return iter([Stored(id, b"", error)])
 
     def heads(self) -> dict[str, str]:
-        """The newest hashes of the chains that wrote or began last, from the index."""
-        newest: dict[str, tuple[int, str]] = {}
-        for head in self._newest(NEWEST):
-            _keep_newest(newest, head)
-        # Those that write much must not hide those that wrote little.
-        began = [str(head.meta.fields["chain"]) for head in self._newest(BEGUN, first=0)]
-        for chain in [chain for chain in began if chain not in newest]:
-            for head in self._newest(1, chain=chain):
-                _keep_newest(newest, head)
-        return {chain: hash for chain, (_, hash) in newest.items()}
+        """Read the newest hashes of the chains that wrote or began last, from the index."""
+        found = [head.meta.fields for head in self._heads(NEWEST)]
+        known = {fields["chain"] for fields in found}
+        # Chains that write much must not hide those that wrote little.
+        began = {str(head.meta.fields["chain"]) for head in self._heads(BEGUN, first=0)}
+        found += [head.meta.fields for chain in began - known for head in self._heads(1, chain=chain)]
+        found.sort(key=lambda fields: int(fields["last"] or 0))
+        return {str(fields["chain"]): str(fields["hash"]) for fields in found}
+
+    def _heads(self, limit: int, **where: str | int) -> Iterator[Record]:
+        return self._store.scan(StoreQuery(where=where, limit=limit), collection=AUDIT)
 
 
-def _keep_newest(newest: dict[str, tuple[int, str]], head: Record) -> None:
-    fields = head.meta.fields
-    chain, last, hash = str(fields["chain"]), int(fields["last"] or 0), str(fields["hash"])
-    newest[chain] = max(newest.get(chain, (-1, "")), (last, hash))
-
-
-def _events(id: str, body: bytes | None) -> list[AuditEvent]:
+def _split(id: str, body: bytes) -> Iterator[Stored]:
     try:
-        return _decode(body or b"")
+        events = list(map(bytes, _decode(body)))
     except (ValueError, RecursionError) as error:
-        return [damaged(id, error)]
+        yield Stored(id, b"", error)
+        return
+    for event in events:
+        yield Stored(id, event)
+    if body != b"[" + b",".join(events) + b"]":
+        yield Stored(id, b"", StoreCorruptError("it holds more than its events"))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
 from truthstore import (
@@ -25,6 +24,7 @@ from truthstore import (
     StoreQueryError,
     StoreWriteError,
 )
+from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryBlobs, MemoryStore
 from truthstore.caching import CachedStore
 from truthstore.observability import (
@@ -38,20 +38,12 @@ from truthstore.observability import (
     acting_as,
     correlation,
 )
-from truthstore.observability.audit import AuditLogger, InMemoryAuditBackend
+from truthstore.observability.audit import AuditEvent, InMemoryAuditBackend, StoreAuditBackend
+from truthstore.retention import CountBasedPolicy, RetentionStore
 from truthstore.testing import SAMPLES, FaultyBlobs, Sample, WrapperSuite, make_samples, store_machine
+from truthstore.versioning import VersionedStore
 
 VERBOSE = AuditConfig(level="verbose", backend="memory")
-
-
-@pytest.fixture
-def spans():
-    exporter: Any = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    exporter.config = TracingConfig(tracer_provider=provider)
-    yield exporter
-    provider.shutdown()
 
 
 def everything_on() -> ObservabilityConfig:
@@ -343,34 +335,22 @@ def test_what_a_query_does_at_once_is_within_its_span_and_its_time(spans):
 
 
 class Down(InMemoryAuditBackend):
-    """Fails to close when told to."""
+    """Fails so many times, and counts how often it is closed."""
 
-    is_down = False
+    fails = 0
     closed = 0
 
+    def write(self, events: Sequence[AuditEvent]) -> None:
+        if self.fails:
+            self.fails -= 1
+            raise StoreWriteError("no space left")
+        super().write(events)
+
     def close(self) -> None:
-        if self.is_down:
-            raise OSError("no space left")
         self.closed += 1
 
 
-@pytest.fixture
-def failing(monkeypatch):
-    """Whether audit trails fail when they are closed, time by time."""
-    calls: list[bool] = [True]
-    close = AuditLogger.close
-
-    def close_trail(trail: AuditLogger) -> None:
-        calls.append(calls[0])
-        if calls[0]:
-            raise StoreWriteError("no space left")
-        close(trail)
-
-    monkeypatch.setattr(AuditLogger, "close", close_trail)
-    return calls
-
-
-def test_what_failed_when_it_was_closed_is_tried_when_it_is_closed_again(failing, monkeypatch):
+def test_a_stack_whose_audit_trail_could_not_be_ended_stays_open_and_can_be_closed_again(monkeypatch):
     registry = CollectorRegistry()
     base = MemoryStore(collection=SAMPLES)
     sink = Down()
@@ -381,40 +361,89 @@ def test_what_failed_when_it_was_closed_is_tried_when_it_is_closed_again(failing
         metrics=MetricsConfig(registry=registry, store_name="main"),
     )
     store.save(Sample("a"))
-    sink.is_down = True
+    sink.fails = 2
     for _ in range(2):
-        with pytest.raises(StoreWriteError):
+        with pytest.raises(StoreWriteError, match="no space left"):
             store.close()
-        with pytest.raises(StoreError, match="closed"):
-            store.save(Sample("b"))
-        with pytest.raises(StoreError, match="closed"):
-            base.count()
-    failing[0] = False
-    with pytest.raises(OSError, match="no space"):
-        store.close()
-    assert sink.closed == 0
-    sink.is_down = False
+        assert store.count() == 1
+        assert sink.closed == 0
     for view in (store.collection(SAMPLES), store, store):
         view.close()
-    assert (failing[1:], sink.closed) == ([True, True, False], 1)
+    with pytest.raises(StoreError, match="closed"):
+        base.count()
+    assert sink.closed == 1
     assert [event.item for event in sink.events if event.item] == ["a"]
     assert sink.verify_chain().ok
     assert registry.get_sample_value("store_connections_active", {"store": "main"}) == 0
 
 
-def test_a_store_stays_open_for_what_its_own_audit_trail_lacks(failing):
-    base = MemoryStore(collection=SAMPLES)
-    store = observed(base, audit=AuditConfig(on_error="raise", flush_interval_seconds=60))
-    store.save(Sample("a"))
-    with pytest.raises(StoreWriteError):
-        store.close()
-    with pytest.raises(StoreError, match="closed"):
-        store.count()
-    assert base.count() == 1
-    failing[0] = False
+@pytest.mark.parametrize("redact", [True, False])
+@pytest.mark.parametrize("enabled", [True, False])
+def test_spans_are_redacted_as_events_are(spans, redact, enabled):
+    config = AuditConfig(enabled=enabled, backend="memory", redact_sensitive=redact)
+    store = observed(audit=config, tracing=spans.config)
+    with store.correlate({"x-correlation-id": "token=hunter2"}), pytest.raises(StoreNotFoundError):
+        store.get("token=hunter2 4111-1111-1111-1111")
+    (span,) = spans.get_finished_spans()
+    assert span.status.description.startswith("StoreNotFoundError: ")
+    assert span.events[0].attributes["exception.type"] == "truthstore.errors.StoreNotFoundError"
+    assert "in get" in span.events[0].attributes["exception.stacktrace"]
+    texts = f"{dict(span.attributes)} {span.status.description} {dict(span.events[0].attributes)}"
+    assert ("hunter2" in texts) is not redact
+    assert ("4111" in texts) is not redact
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_operation_is_observed(spans, error, traced):
+    base: Any = MemoryStore(collection=SAMPLES)
+    store = observed(base, audit=VERBOSE, tracing=spans.config if traced else TracingConfig(enabled=False))
+
+    def interrupted(method: Any) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
+            method(*args, **options)
+            raise error
+
+        return call
+
+    for name in ("put_record", "get_record", "delete_record"):
+        setattr(base, name, interrupted(getattr(base, name)))
+    for call in (lambda: store.save(Sample("a")), lambda: store.get("a"), lambda: store.delete("a")):
+        with pytest.raises(error):
+            call()
+    found = [(e.operation, e.item, e.error_type) for e in store.audit.query(ascending=True) if e.item]
+    assert found == [(name, "a", error.__name__) for name in ("save", "get", "delete")]
+    if traced:
+        assert {span.status.is_ok for span in spans.get_finished_spans()} == {False}
     store.close()
-    with pytest.raises(StoreError, match="closed"):
-        base.count()
+
+
+def test_the_trail_lies_in_the_store_by_default(tmp_path):
+    with ObservableStore(FileSystemStore(base_path=tmp_path / "s", collection=SAMPLES, durability="os")) as store:
+        store.save(Sample("a"))
+        assert store.stats()["audit"]["failed"] == 0
+        assert store.maintain()["audit_events_recovered"] == 0
+        assert len(store.audit.query(item="a")) == 1
+    with FileSystemStore(base_path=tmp_path / "s", collection=SAMPLES, durability="os") as base:
+        assert base.count() == 1
+        sink = StoreAuditBackend(base)
+        assert [e.operation for e in sink.query(ascending=True)] == ["open", "save", "close"]
+
+
+def test_a_layer_above_the_backend_sees_the_work_of_the_layers_above_it():
+    """The outer layer does not see a rollback through `layer`, nor a removal by retention: this one does."""
+    sink = InMemoryAuditBackend()
+    lower = observed(audit=AuditConfig(backend=sink, mode="sync"))
+    store = ObservableStore(RetentionStore(VersionedStore(lower), CountBasedPolicy(1), preserve_latest=False))
+    store.save_many([Sample("a", count=1), Sample("b")])
+    store.save(Sample("a", count=2))
+    store.layer(VersionedStore).rollback("a", 1)
+    store.layer(RetentionStore).run_cleanup()
+    (kept,) = store.list_ids()
+    (removed,) = {"a", "b"} - {kept}
+    events = [(event.event_type, event.item) for event in sink.query() if event.status == "success"]
+    assert events.count((AuditEventType.UPDATE, "a")) >= 2, "a save, and a rollback"
+    assert (AuditEventType.DELETE, removed) in events
 
 
 def test_the_presets():
