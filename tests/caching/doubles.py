@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from truthstore import BaseStore, WrapperStore
-from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.backends.memory import MemoryStore
 from truthstore.caching import CachedStore, RedisCache
 from truthstore.testing import SAMPLES, Sample
+from truthstore.testing.memory_blobs import MemoryBlobs
 
 __all__ = ["Below", "Scene", "Silent", "outage"]
 

@@ -8,10 +8,11 @@ import pytest
 
 from truthstore import RESULTS
 from truthstore.backends.filesystem import FileSystemStore
-from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.backends.memory import MemoryStore
 from truthstore.batching import BatchedStore
 from truthstore.caching import CachedStore, CacheMode, DiskCache, LRUCache, RedisCache
 from truthstore.testing import SAMPLES, FaultyBlobs, Sample, WrapperSuite, store_machine
+from truthstore.testing.memory_blobs import MemoryBlobs
 
 NOWHERE = "redis://127.0.0.1:1/0"
 

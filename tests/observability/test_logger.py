@@ -15,7 +15,7 @@ import pytest
 
 from tests.observability.doubles import Flaky, Gated, event, make_sink, observed, saved
 from truthstore import StoreConflictError, StoreWriteError
-from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.backends.memory import MemoryStore
 from truthstore.batching import BatchConfig, BatchedStore
 from truthstore.observability import AuditConfig, ObservabilityConfig, ObservableStore, acting_as
 from truthstore.observability.audit import (
@@ -32,6 +32,7 @@ from truthstore.observability.audit import (
 )
 from truthstore.runtime import exits
 from truthstore.testing import SAMPLES, FaultyBlobs, Sample
+from truthstore.testing.memory_blobs import MemoryBlobs
 
 
 def wait_for(condition: Any) -> None:

@@ -25,7 +25,7 @@ from truthstore import (
     StoreWriteError,
 )
 from truthstore.backends.filesystem import FileSystemStore
-from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.backends.memory import MemoryStore
 from truthstore.caching import CachedStore
 from truthstore.observability import (
     AuditConfig,
@@ -41,6 +41,7 @@ from truthstore.observability import (
 from truthstore.observability.audit import AuditEvent, InMemoryAuditBackend, StoreAuditBackend
 from truthstore.retention import CountBasedPolicy, RetentionStore
 from truthstore.testing import SAMPLES, FaultyBlobs, Sample, WrapperSuite, make_samples, store_machine
+from truthstore.testing.memory_blobs import MemoryBlobs
 from truthstore.versioning import VersionedStore
 
 VERBOSE = AuditConfig(level="verbose", backend="memory")

@@ -22,7 +22,7 @@ from truthstore import (
     StoreQuery,
     StoreReadError,
 )
-from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.backends.memory import MemoryStore
 from truthstore.expectations import ExpectationSuite
 from truthstore.retention import (
     CompositePolicy,
@@ -40,6 +40,7 @@ from truthstore.retention import (
     TimeBasedPolicy,
 )
 from truthstore.testing import SAMPLES, FaultyBlobs, Sample, SimulatedCrashError
+from truthstore.testing.memory_blobs import MemoryBlobs
 from truthstore.testing.suite.concurrency import at_once
 from truthstore.versioning import VersionedStore
 from truthstore.versioning.meta import history_of

@@ -9,9 +9,10 @@ import pytest
 
 from truthstore import RESULTS
 from truthstore.backends.filesystem import FileSystemStore
-from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.backends.memory import MemoryStore
 from truthstore.retention import CompositePolicy, CountBasedPolicy, RetentionStore, TimeBasedPolicy
 from truthstore.testing import SAMPLES, FaultyBlobs, WrapperSuite, store_machine
+from truthstore.testing.memory_blobs import MemoryBlobs
 from truthstore.versioning import VersionedStore
 
 LENIENT = CompositePolicy([TimeBasedPolicy(max_age=timedelta(days=36_500)), CountBasedPolicy(1_000_000)])

@@ -11,7 +11,7 @@ from tests.retention.doubles import NOW, result
 from truthstore import (
     StoreReadError,
 )
-from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.backends.memory import MemoryStore
 from truthstore.retention import (
     CompositePolicy,
     CountBasedPolicy,
@@ -23,6 +23,7 @@ from truthstore.retention import (
 )
 from truthstore.retention.schedule import is_due
 from truthstore.testing import ManualClock
+from truthstore.testing.memory_blobs import MemoryBlobs
 
 
 def test_it_cleans_up_by_itself_by_the_time_that_the_store_keeps():

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from truthstore.backends.filesystem import FileSystemStore
-from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.backends.memory import MemoryStore
 from truthstore.testing import SAMPLES
+from truthstore.testing.memory_blobs import MemoryBlobs
 from truthstore.versioning import (
     VersionedStore,
 )

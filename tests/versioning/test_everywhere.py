@@ -11,8 +11,9 @@ from tests.crash.processes import at_once as processes_at_once
 from tests.doubles import LateAnswer
 from tests.stacks.backends import Backend, backend, parameters
 from truthstore import StoreQuery
-from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.backends.memory import MemoryStore
 from truthstore.testing import SAMPLES, Sample
+from truthstore.testing.memory_blobs import MemoryBlobs
 from truthstore.testing.suite.concurrency import at_once
 from truthstore.versioning import VersionedStore, VersionInfo, VersionNotFoundError
 from truthstore.versioning.meta import history_of

@@ -12,8 +12,9 @@ from truthstore import (
     StoreNotFoundError,
     StoreQuery,
 )
-from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.backends.memory import MemoryStore
 from truthstore.testing import SAMPLES, FaultyBlobs, Sample, SimulatedCrashError
+from truthstore.testing.memory_blobs import MemoryBlobs
 from truthstore.testing.suite.concurrency import at_once
 from truthstore.versioning import (
     VersionedStore,

@@ -8,11 +8,12 @@ import pytest
 
 from truthstore import RESULTS
 from truthstore.backends.filesystem import FileSystemStore
-from truthstore.backends.memory import MemoryBlobs, MemoryStore
+from truthstore.backends.memory import MemoryStore
 from truthstore.caching import CachedStore
 from truthstore.observability import ObservableStore
 from truthstore.retention import RetentionStore
 from truthstore.testing import SAMPLES, FaultyBlobs, Sample, WrapperSuite, store_machine
+from truthstore.testing.memory_blobs import MemoryBlobs
 from truthstore.versioning import VersionedStore, VersioningConfig, VersioningMode
 
 

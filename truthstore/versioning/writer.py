@@ -136,7 +136,7 @@ class VersionWriter:
         """Save a new version and return its head. The same revision, given once more, is saved already."""
         id = record.meta.id
         expected = None if said.expected is None else self._reader.number(id, said.expected, collection)
-        if not isinstance(expect, str) and not expected and self._base.surely_lacks(id, collection=collection):
+        if not isinstance(expect, str) and not expected and self._base.definitely_absent(id, collection=collection):
             first = with_version(record, self._next_version(record, said))
             with suppress(StoreConflictError):  # there is one after all
                 return self._base.put_record(first, collection=collection, expect=ABSENT, options=options)

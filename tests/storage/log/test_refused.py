@@ -13,8 +13,8 @@ from truthstore.model.record import ABSENT, ANY
 from truthstore.storage.log import writer as writer_module
 from truthstore.storage.log.objects import HISTORY
 from truthstore.storage.log.store import LogStore
-from truthstore.testing.memory_blobs import MemoryBlobs
 from truthstore.testing import Sample
+from truthstore.testing.memory_blobs import MemoryBlobs
 
 
 def content(store: LogStore[Sample]) -> dict[str, int | None]:
