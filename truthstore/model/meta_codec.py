@@ -11,23 +11,25 @@ from truthstore.model.record import FieldValue, Meta, Record
 
 __all__ = ["pack", "unpack"]
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 class _Packed(msgspec.Struct, array_like=True):
     version: int
-    id: str
     revision: str
     body: bytes | None
-    fields: dict[str, FieldValue]
-    tags: dict[str, str]
-    text: str
-    size: int
-    encoding: str
-    encodings: tuple[str, ...]
-    stored_at: int
-    deleted: bool
-    annotations: dict[str, Any]
+    meta: tuple[
+        str,
+        dict[str, FieldValue],
+        dict[str, str],
+        str,
+        int,
+        str,
+        tuple[str, ...],
+        int,
+        dict[str, Any],
+        bool,
+    ]
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -40,24 +42,7 @@ def pack(record: Record) -> bytes:
     Raises:
         StoreCorruptError: its fields cannot be derived from its body.
     """
-    meta = record.meta
-    return _encode(
-        _Packed(
-            VERSION,
-            meta.id,
-            record.revision,
-            record.body,
-            dict(meta.fields),
-            dict(meta.tags),
-            meta.text,
-            meta.size,
-            meta.encoding,
-            meta.encodings,
-            meta.stored_at,
-            meta.deleted,
-            dict(meta.annotations),
-        )
-    )
+    return _encode((VERSION, record.revision, record.body, record.meta.parts()))
 
 
 def unpack(data: bytes) -> Record:
@@ -72,16 +57,4 @@ def unpack(data: bytes) -> Record:
         raise StoreCorruptError(f"not a packed record: {error}") from error
     if packed.version != VERSION:
         raise StoreCorruptError(f"a packed record of version {packed.version}: this library reads {VERSION}")
-    meta = Meta(
-        packed.id,
-        fields=packed.fields,
-        tags=packed.tags,
-        text=packed.text,
-        size=packed.size,
-        encoding=packed.encoding,
-        encodings=packed.encodings,
-        stored_at=packed.stored_at,
-        deleted=packed.deleted,
-        annotations=packed.annotations,
-    )
-    return Record(meta, packed.body, packed.revision)
+    return Record(Meta.of(packed.meta), packed.body, packed.revision)

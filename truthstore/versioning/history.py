@@ -152,7 +152,7 @@ def first_stamp(record: Record, number: int) -> Stamp:
 def stamped(record: Record, stamp: Stamp) -> Record:
     """The record with a stamp."""
     annotations = {**record.meta.annotations, KEY: msgspec.to_builtins(stamp)}
-    return Record(record.meta.annotated(annotations), record.body, record.revision)
+    return Record(record.meta.replace(annotations=annotations), record.body, record.revision)
 
 
 def tombstone(collection: Collection[Any], item_id: str, stamp: Stamp) -> Record:
