@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from truthstore.model.record import Record
+
 if TYPE_CHECKING:
     from truthstore.model.collection import Collection  # noqa: TC004  # a circle; the annotation is never evaluated
     from truthstore.model.record import FieldValue
 
-__all__ = ["Derivation"]
+__all__ = ["Derivation", "as_declared"]
 
 
 class Derivation(msgspec.Struct, frozen=True, gc=False):
@@ -42,3 +44,12 @@ class Derivation(msgspec.Struct, frozen=True, gc=False):
         """Return the words for full-text queries."""
         collection = self.collection
         return collection.text_of(collection.read(self.body, self.encoding)) if collection.text else ""
+
+
+def as_declared(record: Record, collection: Collection[Any]) -> Record:
+    """Return a record with the fields that a collection declares, which may not be those with which it was written."""
+    meta = record.meta
+    if record.body is None or meta.deleted or meta.encodings:
+        return record
+    fields, tags, text = collection.derive(record.body, meta.encoding)
+    return Record(meta.replace(fields=fields, tags=tags, text=text, derive=None), record.body, record.revision)
