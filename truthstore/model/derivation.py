@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
-from truthstore.model.record import Record
-
-if TYPE_CHECKING:
-    from truthstore.model.collection import Collection  # noqa: TC004  # a circle; the annotation is never evaluated
-    from truthstore.model.record import FieldValue
+from truthstore.model.record import FieldValue, Record
 
 __all__ = ["Derivation", "as_declared"]
+
+
+class Reading(Protocol):
+    """The part of a collection that reads bodies."""
+
+    text: tuple[str, ...]
+
+    def read(self, body: bytes, encoding: str) -> Any:
+        """Return a serialised item."""
+        ...
+
+    def index(
+        self, item: Any, times: Mapping[str, int | None] | None
+    ) -> tuple[Mapping[str, FieldValue], Mapping[str, str]]:
+        """Return the fields and tags of an item that was read."""
+        ...
+
+    def text_of(self, item: Any) -> str:
+        """Return the words for full-text queries."""
+        ...
 
 
 class Derivation(msgspec.Struct, frozen=True, gc=False):
@@ -28,7 +44,7 @@ class Derivation(msgspec.Struct, frozen=True, gc=False):
         checksum: of the body that they belong to, by `zlib.crc32`: one that was edited since may hold other times.
     """
 
-    collection: Collection[Any]
+    collection: Reading
     body: bytes
     encoding: str
     times: Mapping[str, int | None] | None = None
@@ -46,10 +62,12 @@ class Derivation(msgspec.Struct, frozen=True, gc=False):
         return collection.text_of(collection.read(self.body, self.encoding)) if collection.text else ""
 
 
-def as_declared(record: Record, collection: Collection[Any]) -> Record:
+def as_declared(record: Record, collection: Reading) -> Record:
     """Return a record with the fields that a collection declares, which may not be those with which it was written."""
     meta = record.meta
     if record.body is None or meta.deleted or meta.encodings:
         return record
-    fields, tags, text = collection.derive(record.body, meta.encoding)
-    return Record(meta.replace(fields=fields, tags=tags, text=text, derive=None), record.body, record.revision)
+    item = collection.read(record.body, meta.encoding)
+    fields, tags = collection.index(item, None)
+    meta = meta.replace(fields=fields, tags=tags, text=collection.text_of(item), derive=None)
+    return Record(meta, record.body, record.revision)
