@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -129,6 +129,9 @@ class Connections:
 
     @property
     def _connection(self) -> sqlite3.Connection:
+        return self._writable()
+
+    def _writable(self) -> sqlite3.Connection:
         if self._pid != os.getpid():
             self._leave_parent()
         if self._writer is None:
@@ -155,7 +158,7 @@ class Connections:
         return rows
 
     def _transaction(self) -> Transaction:
-        return Transaction(self)
+        return Transaction(self._lock, self._writable)
 
     def close(self) -> None:
         """Close all connections."""
@@ -188,16 +191,16 @@ class _Lock:
 class Transaction:
     """BEGIN IMMEDIATE … COMMIT, or ROLLBACK if anything is raised."""
 
-    __slots__ = ("_connection", "_connections", "_lock")
+    __slots__ = ("_connect", "_connection", "_lock")
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-        self._lock = connections._lock  # noqa: SLF001  # the lock of its own owner
+    def __init__(self, lock: _Lock, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._lock = lock
+        self._connect = connect
 
     def __enter__(self) -> sqlite3.Connection:
         self._lock.__enter__()
         try:
-            self._connection = self._connections._connection  # noqa: SLF001  # as above
+            self._connection = self._connect()
             self._connection.execute("BEGIN IMMEDIATE")
         except BaseException:
             self._lock.__exit__()
