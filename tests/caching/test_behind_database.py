@@ -116,10 +116,10 @@ def test_what_meets_a_full_or_read_only_database_waits(base, store, pragma, othe
 def test_a_write_that_is_in_doubt_waits(base, store, monkeypatch, others):
     store.save_many([Sample("a"), *(Sample(f"b{n}") for n in range(others))])
 
-    def lost(*_):
+    def lost(*_, **__):
         raise AmbiguousError
 
-    for name in ("write", "run_alone"):
+    for name in ("write",):
         monkeypatch.setattr(base._database, name, lost)
     with pytest.raises(StoreWriteError, match="may or may not"):
         store.flush()

@@ -40,15 +40,6 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/store.db"
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """A place in each kind of database."""
-    if request.param == "sqlite":
-        return new_place(f"sqlite:///{tmp_path}/store.db")
-    server = request.getfixturevalue("postgresql_18" if request.param == "postgresql" else "mariadb_server")
-    return new_place(server.url)
-
-
 def quick(**options: Any) -> PoolingConfig:
     return PoolingConfig(retry_base_delay=0.01, **options)
 
