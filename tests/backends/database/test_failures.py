@@ -181,7 +181,7 @@ def test_a_save_whose_connection_is_dropped_is_there_once(
 def test_a_commit_in_doubt_is_never_answered_wrongly(
     store: DatabaseStore[Any], proxy: DroppingProxy, place_of: Place, monkeypatch: pytest.MonkeyPatch
 ):
-    """The answer is lost, and before the repetition somebody else changes the item."""
+    """The answer is lost, and before the repetition another writer changes the item."""
     store.save(Sample("a", count=0))
     before = store.head("a").revision
     with place_of.open(SAMPLES) as other:
@@ -427,7 +427,7 @@ def test_a_circuit_breaker():
     now[0] = 20
     assert circuit.allow()
     now[0] = 31
-    assert circuit.allow()  # whoever was let through never came back
+    assert circuit.allow()  # the call that was let through never came back
     circuit.succeeded()
     assert circuit.state.name == "HALF_OPEN"
     assert circuit.allow()
