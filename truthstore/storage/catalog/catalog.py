@@ -1,6 +1,6 @@
 """The SQLite index that answers queries for file-like backends.
 
-It is derived: everything in it can be made anew from the bodies. A table per collection has a row per item with a column
+It is derived: everything in it can be rebuilt from the bodies. A table per collection has a row per item with a column
 per declared field. Inserts are kept cheap: tags lie in the row as JSON and words in the body; both are copied into
 postings, for the rows past a watermark, by the first query that needs them. Row numbers are never used twice below the
 watermarks, so that postings of replaced rows match nothing.
@@ -70,7 +70,7 @@ class Catalog(Connections):
             load: all items there are, for a collection that this catalog has never seen.
 
         Raises:
-            StoreConfigError: fields were declared anew and there are too many items to read them all now.
+            StoreConfigError: fields were declared differently before, and there are too many items to read them all now.
         """
         key = (collection.name, collection.fingerprint)
         if key in self._prepared:
@@ -246,7 +246,7 @@ class Catalog(Connections):
         name = table.collection.name
         if waiting > BACKFILL_LIMIT:
             raise StoreConfigError(
-                f"the fields of {name} were declared anew and {waiting} items must be read once: call rebuild_index()",
+                f"the fields of {name} were declared differently before, and {waiting} items must be read once: call rebuild_index()",
                 collection=name,
             )
         rows = self._read(f"SELECT id, revision, deleted, name {where}", (mark, *lacking))
