@@ -22,7 +22,7 @@ from truthstore import (
     StoreQuery,
     StoreReadError,
 )
-from truthstore.backends.memory import MemoryStore
+from truthstore.backends.memory import MemoryData, MemoryStore
 from truthstore.expectations import ExpectationSuite
 from truthstore.retention import (
     CompositePolicy,
@@ -39,8 +39,7 @@ from truthstore.retention import (
     StatusBasedPolicy,
     TimeBasedPolicy,
 )
-from truthstore.testing import SAMPLES, FaultyBlobs, Sample, SimulatedCrashError
-from truthstore.testing.memory_blobs import MemoryBlobs
+from truthstore.testing import SAMPLES, FaultyStore, Sample, SimulatedCrashError
 from truthstore.testing.suite.concurrency import at_once
 from truthstore.versioning import VersionedStore
 from truthstore.versioning.meta import history_of
@@ -185,26 +184,26 @@ def test_what_cannot_be_archived_stays():
 @pytest.mark.parametrize("kind", ["crash-before", "crash-after", "before", "after"])
 def test_a_fault_while_archiving_leaves_every_item_somewhere(kind):
     for fail_at in range(1, 60):
-        blobs, archive_blobs = MemoryBlobs(), MemoryBlobs()
-        with MemoryStore(blobs=blobs) as first:
+        data, archived_data = MemoryData(), MemoryData()
+        with MemoryStore(data=data) as first:
             first.save_many([result("old", 400), result("older", 500), result("new", 1)])
-        faulty = FaultyBlobs(blobs)
-        base, archive = MemoryStore(blobs=faulty), MemoryStore(blobs=archive_blobs)
+        faulty = FaultyStore(MemoryStore(data=data))
+        base, archive = faulty, MemoryStore(data=archived_data)
         store = RetentionStore(base, TimeBasedPolicy(3), default_action="archive", archive_store=archive)
         store.initialize()
-        faulty.arm(fail_at, kind)
+        faulty.plan.arm(fail_at, kind)
         with suppress(SimulatedCrashError, StoreError):
             store.run_cleanup()
-        fired = not faulty.disarm()
-        survivors = set(MemoryStore(blobs=blobs).list_ids())
+        fired = not faulty.plan.disarm()
+        survivors = set(MemoryStore(data=data).list_ids())
         archive.close()
-        archived = set(MemoryStore(blobs=archive_blobs).list_ids())
+        archived = set(MemoryStore(data=archived_data).list_ids())
         assert survivors | archived == {"old", "older", "new"}
         again = RetentionStore(
-            MemoryStore(blobs=blobs),
+            MemoryStore(data=data),
             TimeBasedPolicy(3),
             default_action="archive",
-            archive_store=MemoryStore(blobs=archive_blobs),
+            archive_store=MemoryStore(data=archived_data),
         )
         again.run_cleanup()
         assert again.list_ids() == ["new"]

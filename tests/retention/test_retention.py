@@ -9,10 +9,9 @@ import pytest
 
 from truthstore import RESULTS
 from truthstore.backends.filesystem import FileSystemStore
-from truthstore.backends.memory import MemoryStore
+from truthstore.backends.memory import MemoryData, MemoryStore
 from truthstore.retention import CompositePolicy, CountBasedPolicy, RetentionStore, TimeBasedPolicy
-from truthstore.testing import SAMPLES, FaultyBlobs, WrapperSuite, store_machine
-from truthstore.testing.memory_blobs import MemoryBlobs
+from truthstore.testing import SAMPLES, FaultPlan, FaultyStore, WrapperSuite, store_machine
 from truthstore.versioning import VersionedStore
 
 LENIENT = CompositePolicy([TimeBasedPolicy(max_age=timedelta(days=36_500)), CountBasedPolicy(1_000_000)])
@@ -39,13 +38,13 @@ class TestRetentionOfVersionedFiles(WrapperSuite):
         return FileSystemStore(base_path=location, durability="os", collection=collection, **options)
 
 
-def make_stack(location: MemoryBlobs) -> RetentionStore[Any]:
-    return RetentionStore(VersionedStore(MemoryStore(collection=SAMPLES, blobs=location)), LENIENT)
+def make_stack(location: MemoryData) -> RetentionStore[Any]:
+    return RetentionStore(VersionedStore(MemoryStore(collection=SAMPLES, data=location)), LENIENT)
 
 
-def make_faulty_stack(location: MemoryBlobs) -> tuple[RetentionStore[Any], FaultyBlobs]:
-    faulty = FaultyBlobs(location)
-    return RetentionStore(VersionedStore(MemoryStore(collection=SAMPLES, blobs=faulty)), LENIENT), faulty
+def make_faulty_stack(location: MemoryData) -> tuple[RetentionStore[Any], FaultPlan]:
+    faulty = FaultyStore(MemoryStore(collection=SAMPLES, data=location))
+    return RetentionStore(VersionedStore(faulty), LENIENT), faulty.plan
 
 
 def make_files(location) -> RetentionStore[Any]:
@@ -53,5 +52,5 @@ def make_files(location) -> RetentionStore[Any]:
     return RetentionStore(base, LENIENT, cleanup_interval_hours=0.000001)
 
 
-TestRetentionMachine = store_machine(make_stack, make_location=MemoryBlobs, make_faulty=make_faulty_stack, effort=0.1)
+TestRetentionMachine = store_machine(make_stack, make_location=MemoryData, make_faulty=make_faulty_stack, effort=0.1)
 TestRetentionFilesMachine = store_machine(make_files, effort=0.1)

@@ -11,7 +11,7 @@ from tests.retention.doubles import NOW, result
 from truthstore import (
     StoreReadError,
 )
-from truthstore.backends.memory import MemoryStore
+from truthstore.backends.memory import MemoryData, MemoryStore
 from truthstore.retention import (
     CompositePolicy,
     CountBasedPolicy,
@@ -23,22 +23,19 @@ from truthstore.retention import (
 )
 from truthstore.retention.schedule import is_due
 from truthstore.testing import ManualClock
-from truthstore.testing.memory_blobs import MemoryBlobs
 
 
 def test_it_cleans_up_by_itself_by_the_time_that_the_store_keeps():
-    blobs = MemoryBlobs()
+    data = MemoryData()
     clock = ManualClock(NOW)
 
     def job() -> RetentionStore[Any]:
         """One run of a short pipeline."""
-        store = RetentionStore(
-            MemoryStore(blobs=blobs), TimeBasedPolicy(90), cleanup_interval_hours=24, clock=clock.now
-        )
+        store = RetentionStore(MemoryStore(data=data), TimeBasedPolicy(90), cleanup_interval_hours=24, clock=clock.now)
         store.save(result(f"run {clock.now()}"))
         return store
 
-    with MemoryStore(blobs=blobs) as first:
+    with MemoryStore(data=data) as first:
         first.save(result("old", 100))
     with job() as store:
         assert not store.exists("old"), "it was never cleaned up before"

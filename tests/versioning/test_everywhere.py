@@ -11,9 +11,8 @@ from tests.crash.processes import at_once as processes_at_once
 from tests.doubles import LateAnswer
 from tests.stacks.backends import Backend, backend, parameters
 from truthstore import StoreQuery
-from truthstore.backends.memory import MemoryStore
+from truthstore.backends.memory import MemoryData, MemoryStore
 from truthstore.testing import SAMPLES, Sample
-from truthstore.testing.memory_blobs import MemoryBlobs
 from truthstore.testing.suite.concurrency import at_once
 from truthstore.versioning import VersionedStore, VersionInfo, VersionNotFoundError
 from truthstore.versioning.meta import history_of
@@ -102,13 +101,13 @@ def test_all_versions_go_when_asked_and_only_then(places: Backend):
 
 
 def test_a_first_version_that_was_replaced_at_once_knows_its_number():
-    blobs = MemoryBlobs()
-    other = VersionedStore[Any](MemoryStore(collection=SAMPLES, blobs=blobs))
+    data = MemoryData()
+    other = VersionedStore[Any](MemoryStore(collection=SAMPLES, data=data))
 
     def save_thrice() -> None:
         other.save_many([Sample("a", count=2), Sample("a", count=3), Sample("a", count=4)])
 
-    slow = VersionedStore[Any](LateAnswer(MemoryStore(collection=SAMPLES, blobs=blobs), save_thrice))
+    slow = VersionedStore[Any](LateAnswer(MemoryStore(collection=SAMPLES, data=data), save_thrice))
     assert slow.save_version(Sample("a", count=1)).version == 1
     assert slow.get("a", version=1).count == 1
     assert slow.list_versions("a") == [4, 3, 2, 1]

@@ -12,9 +12,8 @@ from truthstore import (
     StoreNotFoundError,
     StoreQuery,
 )
-from truthstore.backends.memory import MemoryStore
-from truthstore.testing import SAMPLES, FaultyBlobs, Sample, SimulatedCrashError
-from truthstore.testing.memory_blobs import MemoryBlobs
+from truthstore.backends.memory import MemoryData, MemoryStore
+from truthstore.testing import SAMPLES, FaultyStore, Sample, SimulatedCrashError
 from truthstore.testing.suite.concurrency import at_once
 from truthstore.versioning import (
     VersionedStore,
@@ -27,11 +26,11 @@ from truthstore.versioning.meta import history_of
 def test_a_fault_at_every_step_loses_no_version_and_no_number(operation, kind):
     """Whatever was acknowledged is there, in the same order; the next save goes on."""
     for fail_at in range(1, 30):
-        blobs = MemoryBlobs()
-        with VersionedStore(MemoryStore(collection=SAMPLES, blobs=blobs)) as store:
+        data = MemoryData()
+        with VersionedStore(MemoryStore(collection=SAMPLES, data=data)) as store:
             store.save_many(Sample("a", count=n) for n in (1, 2, 3))
-        faulty = FaultyBlobs(blobs)
-        store = VersionedStore(MemoryStore(collection=SAMPLES, blobs=faulty))
+        faulty = FaultyStore(MemoryStore(collection=SAMPLES, data=data))
+        store = VersionedStore(faulty)
         store.initialize()
         steps = {
             "save": lambda store=store: store.save(Sample("a", count=4)),
@@ -41,7 +40,7 @@ def test_a_fault_at_every_step_loses_no_version_and_no_number(operation, kind):
             "delete head": lambda store=store: store.delete("a", version=3),
             "rollback": lambda store=store: store.rollback("a", 1),
         }
-        faulty.arm(fail_at, kind)
+        faulty.plan.arm(fail_at, kind)
         acknowledged = False
         try:
             steps[operation]()
@@ -50,8 +49,8 @@ def test_a_fault_at_every_step_loses_no_version_and_no_number(operation, kind):
             raise  # a storage that fails is neither
         except (StoreError, SimulatedCrashError):
             pass
-        finished = faulty.disarm()
-        store = VersionedStore(MemoryStore(collection=SAMPLES, blobs=blobs))
+        finished = faulty.plan.disarm()
+        store = VersionedStore(MemoryStore(collection=SAMPLES, data=data))
         versions = {n: store.get("a", version=n).count for n in store.list_versions("a")}
         head = store.get("a").count if store.exists("a") else None
         old, new = {
@@ -78,17 +77,17 @@ def test_a_fault_at_every_step_loses_no_version_and_no_number(operation, kind):
 
 
 def test_a_removal_that_was_cut_short_is_finished_by_maintenance():
-    blobs = MemoryBlobs()
-    store = VersionedStore(MemoryStore(collection=SAMPLES, blobs=blobs))
+    data = MemoryData()
+    store = VersionedStore(MemoryStore(collection=SAMPLES, data=data))
     store.save_many(Sample("a", count=n) for n in range(5))
     for fail_at in range(1, 40):
-        faulty = FaultyBlobs(blobs)
-        dying = VersionedStore(MemoryStore(collection=SAMPLES, blobs=faulty))
+        faulty = FaultyStore(MemoryStore(collection=SAMPLES, data=data))
+        dying = VersionedStore(faulty)
         dying.list_versions("a")
-        faulty.arm(fail_at, "crash-before")
+        faulty.plan.arm(fail_at, "crash-before")
         with pytest.raises(SimulatedCrashError):
             dying.delete("a", delete_all_versions=True)
-        store = VersionedStore(MemoryStore(collection=SAMPLES, blobs=blobs))
+        store = VersionedStore(MemoryStore(collection=SAMPLES, data=data))
         if not store.exists("a"):
             break
     assert known(store) == []

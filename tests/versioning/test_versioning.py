@@ -8,12 +8,11 @@ import pytest
 
 from truthstore import RESULTS
 from truthstore.backends.filesystem import FileSystemStore
-from truthstore.backends.memory import MemoryStore
+from truthstore.backends.memory import MemoryData, MemoryStore
 from truthstore.caching import CachedStore
 from truthstore.observability import ObservableStore
 from truthstore.retention import RetentionStore
-from truthstore.testing import SAMPLES, FaultyBlobs, Sample, WrapperSuite, store_machine
-from truthstore.testing.memory_blobs import MemoryBlobs
+from truthstore.testing import SAMPLES, FaultPlan, FaultyStore, Sample, WrapperSuite, store_machine
 from truthstore.versioning import VersionedStore, VersioningConfig, VersioningMode
 
 
@@ -40,13 +39,13 @@ class TestVersionedFiles(WrapperSuite):
         return FileSystemStore(base_path=location, durability="os", collection=collection, **options)
 
 
-def make_versioned(location: MemoryBlobs) -> VersionedStore[Any]:
-    return VersionedStore(MemoryStore(collection=SAMPLES, blobs=location), max_versions=2)
+def make_versioned(location: MemoryData) -> VersionedStore[Any]:
+    return VersionedStore(MemoryStore(collection=SAMPLES, data=location), max_versions=2)
 
 
-def make_faulty_versioned(location: MemoryBlobs) -> tuple[VersionedStore[Any], FaultyBlobs]:
-    faulty = FaultyBlobs(location)
-    return VersionedStore(MemoryStore(collection=SAMPLES, blobs=faulty)), faulty
+def make_faulty_versioned(location: MemoryData) -> tuple[VersionedStore[Any], FaultPlan]:
+    faulty = FaultyStore(MemoryStore(collection=SAMPLES, data=location))
+    return VersionedStore(faulty), faulty.plan
 
 
 def make_versioned_files(location) -> VersionedStore[Any]:
@@ -55,7 +54,7 @@ def make_versioned_files(location) -> VersionedStore[Any]:
 
 
 TestVersionedMachine = store_machine(
-    make_versioned, make_location=MemoryBlobs, make_faulty=make_faulty_versioned, effort=0.2
+    make_versioned, make_location=MemoryData, make_faulty=make_faulty_versioned, effort=0.2
 )
 TestVersionedFilesMachine = store_machine(make_versioned_files, writers=2, effort=0.1)
 
