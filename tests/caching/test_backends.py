@@ -189,7 +189,7 @@ def test_a_cache_of_this_process_starts_empty_in_a_child():
     cache = LRUCache[bytes]()
     cache.set("a", b"1")
     with cache._lock:  # as if another thread were in the middle of a change
-        child = Child(lambda _: (cache.get("a"), cache.set("a", b"2"), cache.get("a")))
+        child = Child(lambda _: (cache.get("a"), cache.set_many({"a": b"2"}), cache.get("a")))
         assert child.hear_within(15), "the child hangs"
     assert child.wait() == 0
     assert child.returned == (None, None, b"2")

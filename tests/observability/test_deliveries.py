@@ -16,7 +16,7 @@ import pytest
 from truthstore import StoreWriteError
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryStore
-from truthstore.caching import CachedStore, CacheMode
+from truthstore.batching import BatchedStore
 from truthstore.observability import AuditConfig, ObservabilityConfig, ObservableStore
 from truthstore.observability.audit import (
     AsyncAuditBackend,
@@ -353,7 +353,7 @@ def test_a_chain_that_begins_after_a_close_that_failed_is_kept_apart(kind):
     assert (found.ok, found.chains, found.unclosed) == (True, 2, ())
 
 
-def test_a_trail_and_the_writes_that_it_tells_of_may_share_a_queue():
+def test_a_trail_below_batches_is_delivered_when_they_are():
     """What write-behind delivers makes the logger below it deliver: neither waits for the other."""
 
     class Down(InMemoryAuditBackend):
@@ -369,7 +369,7 @@ def test_a_trail_and_the_writes_that_it_tells_of_may_share_a_queue():
         MemoryStore(collection=SAMPLES),
         ObservabilityConfig(audit=AuditConfig(mode="sync", backend=sink, spool_path="queue.db")),
     )
-    store = CachedStore(observed, mode=CacheMode.WRITE_BEHIND, spool_path="queue.db", flush_interval_seconds=None)
+    store = BatchedStore(observed, durable=True, path="batches.db", flush_interval_seconds=None)
     store.save(Sample("a"))
     store.flush()
     sink.is_down = False

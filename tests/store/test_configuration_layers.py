@@ -72,7 +72,10 @@ layers:
 @pytest.mark.parametrize(
     ("layer", "why"),
     [
-        ("versoning", "there is no layer 'versoning': use one of batching, caching, observability, retention, versioning"),
+        (
+            "versoning",
+            "there is no layer 'versoning': use one of batching, caching, observability, retention, versioning",
+        ),
         ('{layer: retention, policy: {type: "truthstore.retention:NoPolicy"}}', "NoPolicy' cannot be loaded"),
         ('{layer: retention, policy: {type: "truthstore.retention:CountBasedPolicy", most: 1}}', "most"),
         ('{layer: caching, cache: {type: "truthstore.caching:LRUCache", max_size: 0}}', "max_size must be positive"),
