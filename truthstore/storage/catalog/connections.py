@@ -13,7 +13,7 @@ from truthstore.runtime.forks import Rank, watch_forks
 
 __all__ = ["VERSION", "Connections"]
 
-VERSION: Final = 1
+VERSION: Final = 2
 PAGE_SIZE: Final = 2_048
 CHECKPOINT_PAGES: Final = 4_000
 BUSY_SECONDS: Final = 60.0
@@ -78,7 +78,7 @@ class Connections:
 
         Raises:
             sqlite3.Error: it cannot be opened, or is damaged.
-            StoreConfigError: a newer version of this library made it.
+            StoreConfigError: another version of this library made it.
         """
         self._path = path
         writer = self._connect("rwc")
@@ -87,6 +87,12 @@ class Connections:
             writer.close()
             raise StoreConfigError(
                 f"the index has format {version}, this library reads up to {VERSION}: upgrade truthstore"
+            )
+        if 0 < version < VERSION:
+            writer.close()
+            raise StoreConfigError(
+                f"the index {path} has format {version}, of an earlier version of this library: remove it while no "
+                "store is open, and it is made again from the items"
             )
         if version == 0:
             if path is not None:
@@ -141,6 +147,10 @@ class Connections:
             rows = connection.execute(sql, parameters).fetchall()
             readers.idle.append(connection)
         return rows
+
+    def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
+        return self._read(sql, parameters)
 
     def _transaction(self) -> Transaction:
         return Transaction(self._lock, lambda: self._connection)
