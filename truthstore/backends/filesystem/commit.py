@@ -37,8 +37,9 @@ __all__ = ["BACKEND", "Commits", "Write"]
 log: Final = logging.getLogger("truthstore")
 BACKEND: Final = "filesystem"
 RELEASE_FILES: Final = 500
+RELEASE_UNSYNCED: Final = 64
 RELEASE_BYTES: Final = 16 << 20
-"""So many files or bytes wait in the journal before they are synced together."""
+"""So many files or bytes wait in the journal before they are released together; fewer where nothing has to be synced."""
 
 
 class Write:
@@ -230,7 +231,8 @@ class Commits:
 
     def _release(self, entries: dict[str, Entry]) -> None:
         """Sync what must not wait any longer."""
-        if self._files >= RELEASE_FILES or self._bytes >= RELEASE_BYTES:
+        limit = RELEASE_FILES if self._sync else RELEASE_UNSYNCED
+        if self._files >= limit or self._bytes >= RELEASE_BYTES:
             self.settle()
             return
         # A file that is put back by hand must not be removed again: what removes files does not wait at all.

@@ -318,6 +318,10 @@ class FileSystemStore(ObjectStore[T]):
         return None if data is None else self._folder.parse(data, collection, location.id)
 
     def _find(self, collection: Collection[Any], id: str) -> Record | None:
+        if self._commits.mark.get() == CLEAR:
+            record = self._folder.read(collection, Location(id))
+            if record is not None:
+                return record
         return self._guard(lambda: self._find_now(collection, id))
 
     def _find_now(self, collection: Collection[Any], id: str) -> Record | None:

@@ -146,7 +146,7 @@ class Catalog(Connections):
             with self._transaction() as connection:
                 yield connection
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
                 self._bury()
             raise
 
