@@ -9,8 +9,8 @@ watermarks, so that postings of replaced rows match nothing.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -118,15 +118,26 @@ class Catalog(Connections):
         expect: Expect,
         backend: str,
     ) -> Committed:
-        """Writes and removes rows in one transaction; puts for which `expect` does not hold are left out.
+        """Write and remove rows in one transaction; those for which `expect` does not hold are left out.
+
+        Raises:
+            sqlite3.Error: nothing was written, or the commit is in doubt.
+        """
+        with self.committing() as connection:
+            return self.write(connection, collection, puts, deletes, expect=expect, backend=backend)
+
+    @contextmanager
+    def committing(self) -> Generator[sqlite3.Connection]:
+        """Begin a transaction; after an error of the disk nothing of it comes back to life.
 
         Raises:
             sqlite3.Error: nothing was written, or the commit is in doubt.
         """
         try:
-            return self._commit(self._table(collection), puts, deletes, expect=expect, backend=backend)
+            with self._transaction() as connection:
+                yield connection
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
                 self._bury()
             raise
 
@@ -139,38 +150,44 @@ class Catalog(Connections):
         with suppress(sqlite3.Error), self._transaction() as connection:
             connection.execute(f"PRAGMA user_version = {VERSION}")  # writes the first page, changed or not
 
-    def _commit(
-        self, table: Table, puts: Sequence[Put], deletes: Sequence[str], *, expect: Expect, backend: str
+    def write(
+        self,
+        connection: sqlite3.Connection,
+        collection: Collection[Any],
+        puts: Sequence[Put] = (),
+        deletes: Sequence[str] = (),
+        *,
+        expect: Expect,
+        backend: str,
     ) -> Committed:
-        if len(puts) == 1 and not deletes and isinstance(expect, Condition):
-            # A new id, the usual case, is one statement that is its own transaction.
-            with self._lock:
-                if self._connection.execute(table.insert, table.row(puts[0])).rowcount == 1:
-                    return Committed({}, {})
+        """Write and remove rows in a transaction that has begun; those for which `expect` does not hold are left out."""
+        table = self._table(collection)
         before: dict[str, Location] = {}
         refused: dict[str, StoreConflictError] = {}
-        with self._transaction() as connection:
-            for put in puts:
-                row = table.row(put)
-                id = row[0]
-                if isinstance(expect, Condition) and connection.execute(table.insert, row).rowcount == 1:
-                    continue
-                known = _location(connection, table, id)
-                if known is not None and known.revision == put.record.revision:
-                    continue  # the same write, once more
-                if not _holds(expect, known):
-                    actual = known.revision if known is not None else None
-                    refused[id] = conflict(id, expect, actual, backend=backend, collection=table.collection.name)
-                    continue
-                if known is not None:
-                    before[id] = known
-                    connection.execute(f"DELETE FROM {table.name} WHERE id = ?", (id,))
-                connection.execute(table.insert, row)
-            for id in deletes:
-                known = _location(connection, table, id)
-                if known is not None:
-                    before[id] = known
-                    connection.execute(f"DELETE FROM {table.name} WHERE id = ?", (id,))
+        for put in puts:
+            row = table.row(put)
+            id = row[0]
+            if isinstance(expect, Condition) and connection.execute(table.insert, row).rowcount == 1:
+                continue
+            known = _location(connection, table, id)
+            if known is not None and known.revision == put.record.revision:
+                continue  # the same write, once more
+            if not _holds(expect, known):
+                actual = known.revision if known is not None else None
+                refused[id] = conflict(id, expect, actual, backend=backend, collection=collection.name)
+                continue
+            if known is not None:
+                before[id] = known
+                connection.execute(f"DELETE FROM {table.name} WHERE id = ?", (id,))
+            connection.execute(table.insert, row)
+        for id in deletes:
+            known = _location(connection, table, id)
+            if isinstance(expect, str) and not _holds(expect, known):
+                actual = known.revision if known is not None else None
+                refused[id] = conflict(id, expect, actual, backend=backend, collection=collection.name)
+            elif known is not None:
+                before[id] = known
+                connection.execute(f"DELETE FROM {table.name} WHERE id = ?", (id,))
         return Committed(before, refused)
 
     def find(self, collection: Collection[Any], id: str) -> Location | None:

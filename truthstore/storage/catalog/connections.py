@@ -14,7 +14,7 @@ from truthstore.runtime.forks import before_fork, fork_gate
 
 __all__ = ["VERSION", "Connections"]
 
-VERSION: Final = 1
+VERSION: Final = 2
 PAGE_SIZE: Final = 2_048
 CHECKPOINT_PAGES: Final = 4_000
 BUSY_SECONDS: Final = 60.0
@@ -82,7 +82,7 @@ class Connections:
 
         Raises:
             sqlite3.Error: it cannot be opened, or is damaged.
-            StoreConfigError: a newer version of this library made it.
+            StoreConfigError: another version of this library made it.
         """
         with self._lock:
             self._open(path)
@@ -95,6 +95,12 @@ class Connections:
             writer.close()
             raise StoreConfigError(
                 f"the index has format {version}, this library reads up to {VERSION}: upgrade truthstore"
+            )
+        if 0 < version < VERSION:
+            writer.close()
+            raise StoreConfigError(
+                f"the index {path} has format {version}, of an earlier version of this library: remove it while no "
+                "store is open, and it is made again from the items"
             )
         if version == 0:
             if path is not None:
@@ -125,6 +131,8 @@ class Connections:
         )
         connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        # Some systems build SQLite so that it overwrites with zeros what is deleted: that doubles the cost of a journal.
+        connection.execute("PRAGMA secure_delete = OFF")
         return connection
 
     @property
@@ -156,6 +164,10 @@ class Connections:
             rows = connection.execute(sql, parameters).fetchall()
             idle.append(connection)
         return rows
+
+    def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
+        return self._read(sql, parameters)
 
     def _transaction(self) -> Transaction:
         return Transaction(self._lock, self._writable)

@@ -31,6 +31,7 @@ __all__ = [
     "derive_now",
     "parse_document",
     "read_document",
+    "revision_of",
     "unpacked",
     "write_document",
 ]
@@ -244,6 +245,15 @@ def is_changed(data: bytes, record: Record) -> bool:
     except msgspec.DecodeError:
         return True
     return tail.checksum != zlib.crc32(record.body)
+
+
+def revision_of(data: bytes) -> str | None:
+    """Return the revision that a plain JSON document bears, empty if another program wrote it; None of anything else."""
+    try:
+        tail = _parsed(data, _decode_members).get("_truthstore")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return str(tail.get("revision", "")) if isinstance(tail, dict) else ""
 
 
 def _read_envelope(data: bytes, collection: Collection[Any], id: str | None, file: str | None) -> Document:
