@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from typing import Any
 
 import pytest
 
@@ -177,7 +178,7 @@ def test_a_batch_in_memory_that_is_full_takes_nothing_more(base):
     assert sorted(base._base._lifecycle.closed and base.calls[-1]) == ["c"]
 
 
-@pytest.mark.parametrize("error", [ValueError("unforeseen"), StoreConflictError("somebody was faster")])
+@pytest.mark.parametrize("error", [ValueError("unforeseen"), StoreConflictError("another writer was faster")])
 def test_what_does_not_judge_an_item_keeps_it_waiting_and_holds_up_no_other(make, base, error):
     store = make()
     base.never["b"] = error
@@ -433,7 +434,7 @@ def test_two_stores_do_not_share_a_queue_by_accident(tmp_path, monkeypatch):
 
 
 def test_stores_that_share_a_file_take_only_their_own(tmp_path):
-    options = {"durable": True, "path": tmp_path / "queue.db", "flush_interval_seconds": None}
+    options: dict[str, Any] = {"durable": True, "path": tmp_path / "queue.db", "flush_interval_seconds": None}
     one, other = (
         BatchedStore(FileSystemStore(base_path=tmp_path / name, collection=SAMPLES), **options) for name in "ab"
     )
