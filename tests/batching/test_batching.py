@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -318,6 +319,24 @@ def test_a_thread_stores_what_waits(base):
     store.subscribe(watch)
     store.save(Sample("a"))
     assert stored.wait(10)
+    store.close()
+
+
+def test_threads_save_while_a_thread_stores(base):
+    store = BatchedStore(base, flush_interval_seconds=0.001, max_batch_size=7)
+
+    def work(thread: int) -> None:
+        for count in range(30):
+            store.save(Sample(f"{thread} {count % 5}", count=count))
+            assert store.get(f"{thread} {count % 5}").count == count
+            if count % 10 == 9:
+                assert store.count(StoreQuery(ids=[f"{thread} {count % 5}"])) == 1
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+    counts = {sample.id: sample.count for sample in store.query()}
+    assert counts == {f"{thread} {n}": 25 + n for thread in range(6) for n in range(5)}
+    assert sum(len(call) for call in base.calls) == 180
     store.close()
 
 
