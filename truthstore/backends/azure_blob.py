@@ -275,14 +275,7 @@ class AzureBlobs(CloudBlobs):
 class AzureBlobStore(CloudStore[T]):
     """Keeps items in a container of Azure Blob Storage. Any number of writers at once.
 
-    Args:
-        config: the options, or
-        options: the same as keywords.
-        collection: the collection that the public operations act on.
-
-    Raises:
-        StoreConfigError: options that make no sense.
-        TypeError: unknown options.
+    The options are those of `AzureBlobConfig`, which may be handed over whole as `config`.
     """
 
     name: ClassVar[str] = "azure"

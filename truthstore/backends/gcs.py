@@ -209,14 +209,7 @@ class GCSBlobs(CloudBlobs):
 class GCSStore(CloudStore[T]):
     """Keeps items in a bucket of Google Cloud Storage. Any number of writers at once.
 
-    Args:
-        config: the options, or
-        options: the same as keywords.
-        collection: the collection that the public operations act on.
-
-    Raises:
-        StoreConfigError: options that make no sense.
-        TypeError: unknown options.
+    The options are those of `GCSConfig`, which may be handed over whole as `config`.
     """
 
     name: ClassVar[str] = "gcs"

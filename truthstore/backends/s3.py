@@ -280,14 +280,7 @@ class S3Blobs(CloudBlobs):
 class S3Store(CloudStore[T]):
     """Keeps items in a bucket of S3, or of another service that speaks its protocol. Any number of writers at once.
 
-    Args:
-        config: the options, or
-        options: the same as keywords.
-        collection: the collection that the public operations act on.
-
-    Raises:
-        StoreConfigError: options that make no sense.
-        TypeError: unknown options.
+    The options are those of `S3Config`, which may be handed over whole as `config`.
     """
 
     name: ClassVar[str] = "s3"

@@ -17,7 +17,8 @@ from truthstore.testing.memory_blobs import MemoryBlobs
 
 def make_store(blobs: Any, cache: Path, **options: Any) -> tuple[LogStore[Sample], FaultyBlobs]:
     counted = FaultyBlobs(blobs)
-    store = log_store(counted, url="memory://counted", cache_dir=str(cache), **{"concurrency": 16, **options})
+    given: dict[str, Any] = {"concurrency": 16, **options}
+    store = log_store(counted, url="memory://counted", cache_dir=str(cache), **given)
     store.initialize()
     counted.calls.clear()
     return store, counted
