@@ -1,4 +1,4 @@
-"""What the driver of every object storage service must do when requests fail."""
+"""The duties of every object storage driver when requests fail."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class DriverCases:
         expired: how it answers when credentials have expired.
         denied: how it answers without permission.
         delete_requests: how many requests a delete makes at most.
-        secret: what must never be shown.
+        secret: must never be shown.
     """
 
     put: ClassVar[str] = "PUT"
@@ -53,7 +53,7 @@ class DriverCases:
         raise NotImplementedError
 
     def read_by_vendor(self, location: Any, key: str) -> tuple[bytes, str | None]:
-        """What the vendor's own client reads, and the content encoding that it sees."""
+        """Read by the vendor's own client; with the content encoding that it sees."""
         raise NotImplementedError
 
     @pytest.fixture

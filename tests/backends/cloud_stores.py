@@ -1,4 +1,4 @@
-"""What every store in an object storage service must do: counted requests, many processes, faults, and plain objects."""
+"""The duties of every store in an object storage service: counted requests, many processes, faults, and plain objects."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -26,14 +27,20 @@ def mariadb_server() -> Iterator[MariaDB]:
     yield from started(mariadb())
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave to the nightly profile those tests of a suite that are not in `smoke` of its class, if that is given.
 
     Stores that differ in their driver alone need the whole suite once: the log store has it (tests/storage/log).
     """
-    for item in items:
-        if isinstance(item, pytest.Function):
-            smoke: frozenset[str] | None = getattr(item.cls, "smoke", None)
-            if smoke is not None and item.originalname not in smoke:
-                item.add_marker("nightly")
+    if os.environ.get("HYPOTHESIS_PROFILE") == "nightly":
+        return
+    left = [item for item in items if isinstance(item, pytest.Function) and not _is_smoke(item)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        gone = set(left)
+        items[:] = [item for item in items if item not in gone]
+
+
+def _is_smoke(item: pytest.Function) -> bool:
+    smoke: frozenset[str] | None = getattr(item.cls, "smoke", None)
+    return smoke is None or item.originalname in smoke

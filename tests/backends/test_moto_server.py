@@ -9,7 +9,7 @@ import pytest
 
 from tests.services import s3
 from tests.services.process import free_port, running
-from truthstore.testing.suite.concurrency import at_once
+from truthstore.testing.suite.case import at_once
 
 pytest.importorskip("moto.server")
 

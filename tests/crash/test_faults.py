@@ -57,6 +57,7 @@ OPERATIONS = {
     "delete_many": Operation(lambda store: store.delete_many(["a", "b", "nothing"]), keep("c", "d")),
     "open": Operation(lambda store: store.initialize(), OLD, opened=False),
     "open new": Operation(lambda store: store.save(NEW["x"]), {"x": NEW["x"]}, before={}, opened=False),
+    "release": Operation(lambda store: (store.save(NEW["x"]), store.maintain())[0], {**OLD, "x": NEW["x"]}),
     "rebuild_index": Operation(lambda store: store.rebuild_index(), OLD),
 }
 HOWS = ("KILL", "ENOSPC", "EIO", "ENOSPC+")

@@ -64,7 +64,7 @@ def test_a_folder_that_could_only_be_read(
     store: FileSystemStore[Sample], folder: Path, open_store: OpenFolder, monkeypatch: pytest.MonkeyPatch
 ):
     store.save(Sample("a"))
-    monkeypatch.setattr("truthstore.backends.filesystem.is_writable", lambda path: False)
+    monkeypatch.setattr("truthstore.backends.filesystem.store.is_writable", lambda path: False)
     reader = open_store()
     assert reader.list_ids() == ["a"]
     shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""What must not leave does not: in texts, in objects, and whoever wrote the text."""
+"""Redaction: sensitive values in texts and in objects, also in texts that an attacker wrote."""
 
 from __future__ import annotations
 

@@ -419,6 +419,16 @@ def test_an_interrupted_operation_is_observed(spans, error, traced):
     store.close()
 
 
+@pytest.mark.parametrize("mode", ["sync", "batch"])
+def test_a_subscriber_that_reads_does_not_make_events_without_end(mode):
+    base = MemoryStore(collection=SAMPLES)
+    store = observed(base, audit=AuditConfig(level="verbose", mode=mode, flush_interval_seconds=60))
+    base.subscribe(lambda changes: [store.exists(change.id) for change in changes])
+    store.save(Sample("a"))
+    store.close()
+    assert store.audit.stats["written"] < 20
+
+
 def test_the_trail_lies_in_the_store_by_default(tmp_path):
     with ObservableStore(FileSystemStore(base_path=tmp_path / "s", collection=SAMPLES, durability="os")) as store:
         store.save(Sample("a"))

@@ -40,7 +40,7 @@ from truthstore.retention import (
     TimeBasedPolicy,
 )
 from truthstore.testing import SAMPLES, FaultyStore, Sample, SimulatedCrashError
-from truthstore.testing.suite.concurrency import at_once
+from truthstore.testing.suite.case import at_once
 from truthstore.versioning import VersionedStore
 from truthstore.versioning.meta import history_of
 

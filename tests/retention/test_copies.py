@@ -12,7 +12,7 @@ from truthstore import RESULTS
 from truthstore.backends.memory import MemoryStore
 from truthstore.results import ResultStatus, ValidationResult
 from truthstore.retention import CustomPolicy, RetentionAction, RetentionStore
-from truthstore.testing.suite.concurrency import at_once
+from truthstore.testing.suite.case import at_once
 from truthstore.versioning import VersionedStore
 
 NOTHING_STAYS = CustomPolicy(lambda _: False, "nothing stays")

@@ -54,7 +54,7 @@ LAYERS: dict[str, Layer] = {
     "read write": lambda base: CachedStore(base, TTLCache(ttl_seconds=60), mode=CacheMode.READ_WRITE),
     "cache aside": lambda base: CachedStore(base, mode=CacheMode.CACHE_ASIDE),
     "write behind": lambda base: CachedStore(
-        base, mode=CacheMode.WRITE_BEHIND, spool_durability="os", flush_interval_seconds=None
+        BatchedStore(base, durable=True, durability="os", flush_interval_seconds=None), mode=CacheMode.WRITE_BEHIND
     ),
     "observable": observable,
     "measured": lambda base: ObservableStore(

@@ -272,5 +272,5 @@ def test_a_head_with_changes_has_just_these():
         "words",
         5,
     )
-    with pytest.raises(TypeError, match="sise"):
+    with pytest.raises(AttributeError, match="sise"):
         meta.replace(sise=4)

@@ -13,7 +13,7 @@ from tests.stacks.backends import Backend, backend, parameters
 from truthstore import StoreQuery
 from truthstore.backends.memory import MemoryData, MemoryStore
 from truthstore.testing import SAMPLES, Sample
-from truthstore.testing.suite.concurrency import at_once
+from truthstore.testing.suite.case import at_once
 from truthstore.versioning import VersionedStore, VersionInfo, VersionNotFoundError
 from truthstore.versioning.meta import history_of
 

@@ -14,7 +14,7 @@ from truthstore import (
 )
 from truthstore.backends.memory import MemoryData, MemoryStore
 from truthstore.testing import SAMPLES, FaultyStore, Sample, SimulatedCrashError
-from truthstore.testing.suite.concurrency import at_once
+from truthstore.testing.suite.case import at_once
 from truthstore.versioning import (
     VersionedStore,
 )

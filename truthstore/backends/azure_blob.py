@@ -81,7 +81,7 @@ class AzureBlobConfig(CloudConfig):
 
     @property
     def url(self) -> str:
-        """The account's address, as far as the options tell."""
+        """The account's address, as far as the options give it."""
         if self.account_url:
             return self.account_url.rstrip("/")
         if self.account_name:
@@ -115,7 +115,7 @@ def connect(config: AzureBlobConfig) -> Any:
     from azure.storage.blob import ContainerClient, ExponentialRetry
     from requests.adapters import HTTPAdapter
 
-    # The pool holds ten connections unless told otherwise.
+    # The pool holds ten connections by default.
     session = requests.Session()
     for scheme in ("https://", "http://"):
         session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=config.concurrency))

@@ -70,14 +70,14 @@ def connect(config: GCSConfig) -> Any:
         else:
             client = storage.Client(project=config.project)
     except (OSError, ValueError) as error:
-        # ValueError: what is in the file is no key. Its text may hold a part of it.
+        # ValueError: the content of the file is no key. Its text may hold a part of it.
         problem = error.strerror if isinstance(error, OSError) else "it is not the key file of a service account"
         raise StoreConfigError(f"cannot use credentials_path: {problem}", backend="gcs") from None
     except GoogleAuthError as error:
         meaning = gcs_meaning(error)
         assert isinstance(meaning, Failure)
         raise error_of("gcs", "reach", f"gs://{config.bucket}", meaning) from cause(error)
-    # As Google's own guide does it: the pool holds ten connections unless told otherwise.
+    # As Google's own guide does it: the pool holds ten connections by default.
     for scheme in ("https://", "http://"):
         client._http.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=config.concurrency))  # noqa: SLF001
     # Newer clients ask for the bucket's region in a thread of their own, to name it in traces; one that may only use

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 from truthstore.errors import StoreConfigError, StoreNotFoundError
 from truthstore.items.expectations import SUITES, ExpectationSuite
 from truthstore.items.results import RESULTS
+from truthstore.model.derivation import as_declared
 from truthstore.model.record import ANY, NONE, Change, Condition, Expect, Options, Record
 from truthstore.runtime.forks import in_child
 from truthstore.store.config import StoreConfig, configure
@@ -38,7 +39,7 @@ class MemoryConfig(StoreConfig):
         deep_copy: saved and read items are copies; always so, kept for users of the first system.
 
     Raises:
-        StoreConfigError: a compression: nothing is written that could be compressed.
+        StoreConfigError: a compression.
         ValueError: a negative limit.
     """
 
@@ -81,15 +82,7 @@ class _Records(dict[str, Record]):
         found = list(self.values() if ids is None else filter(None, map(self.get, ids)))
         if self.declarations <= {collection.fingerprint} or collection.opaque:
             return found
-        return [_as_declared(record, collection) for record in found]
-
-
-def _as_declared(record: Record, collection: Collection[Any]) -> Record:
-    meta = record.meta
-    if record.body is None or meta.deleted or meta.encodings:
-        return record
-    fields, tags, text = collection.derive(record.body, meta.encoding)
-    return Record(meta.replace(fields=fields, tags=tags, text=text, derive=None), record.body, record.revision)
+        return [as_declared(record, collection) for record in found]
 
 
 class MemoryStore(BaseStore[T]):

@@ -43,7 +43,7 @@ def check_path(collection: str, path: str, known: frozenset[str], cls: type) -> 
         raise StoreConfigError(f"{collection}: {cls.__name__} has no attribute {first!r}: {nearest(first, known)}")
 
 
-def is_surely_no_time(cls: type, path: str) -> bool:
+def cannot_be_time(cls: type, path: str) -> bool:
     """Return whether an attribute is annotated with nothing but built-in types, such as ``int | None``."""
     try:
         hint: Any = get_type_hints(cls).get(path, Any)

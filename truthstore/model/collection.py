@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import re
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
@@ -15,7 +14,8 @@ from typing import Any, Final, Generic, NoReturn, Self, TypeVar, cast
 import msgspec
 
 from truthstore.errors import StoreConfigError, StoreCorruptError, StoreWriteError, shown
-from truthstore.model.attribute_paths import attributes, check_path, follow, is_surely_no_time, strings
+from truthstore.model.attribute_paths import attributes, cannot_be_time, check_path, follow, strings
+from truthstore.model.derivation import Derivation
 from truthstore.model.encoding import Codec, Encoding, pretty
 from truthstore.model.extraction import Extract, extractor
 from truthstore.model.fields import FIELD_TYPES, Field, check_id, check_tags, index_value
@@ -83,27 +83,10 @@ class Collection(Generic[T]):
         opaque: bool = False,
         is_canonical: Callable[[T], bool] | None = None,
     ) -> None:
-        if not isinstance(index, Mapping):
-            raise TypeError(f"index is a dict of fields and their types, not {builtins.type(index).__name__}")
+        declared = _declared_fields(type, name, index, time)
         known = attributes(type)
-        declared: dict[str, Field] = {}
-        for field_name, given in index.items():
-            field = given if isinstance(given, Field) else Field(given)
-            if field.type not in FIELD_TYPES:
-                raise StoreConfigError(
-                    f"{name}.{field_name}: a field is str, int, float, bool or datetime, not {field.type!r}"
-                )
-            declared[field_name] = field if field.path else Field(field.type, field_name, field.indexed)
-        if time is not None and time not in declared:
-            declared[time] = Field(datetime, time)
-        if time is not None and (declared[time].type is not datetime or is_surely_no_time(type, declared[time].path)):
-            raise StoreConfigError(f"{name}.{time}: the time field must be a datetime")
-        for field_name, field in declared.items():
-            if field_name in RESERVED or not _USER_NAME.fullmatch(field_name):
-                raise StoreConfigError(f"{name}: {field_name!r} cannot name a field")
-            if not opaque:
-                check_path(name, field.path, known, type)
-        for path in (id, *([tags] if tags else []), *text):
+        paths = [] if opaque else [field.path for field in declared.values()]
+        for path in (*paths, id, *([tags] if tags else []), *text):
             check_path(name, path, known, type)
         self.name = name
         self.opaque = opaque
@@ -405,36 +388,30 @@ class Collection(Generic[T]):
         return f"Collection({self.name!r}, {self.type.__name__})"
 
 
+def _declared_fields(
+    type: builtins.type, name: str, index: Mapping[str, builtins.type | Field], time: str | None
+) -> dict[str, Field]:
+    if not isinstance(index, Mapping):
+        raise TypeError(f"index is a dict of fields and their types, not {builtins.type(index).__name__}")
+    declared: dict[str, Field] = {}
+    for field_name, given in index.items():
+        field = given if isinstance(given, Field) else Field(given)
+        if field.type not in FIELD_TYPES:
+            raise StoreConfigError(
+                f"{name}.{field_name}: a field is str, int, float, bool or datetime, not {field.type!r}"
+            )
+        declared[field_name] = field if field.path else Field(field.type, field_name, field.indexed)
+    if time is not None:
+        field = declared.setdefault(time, Field(datetime, time))
+        if field.type is not datetime or cannot_be_time(type, field.path):
+            raise StoreConfigError(f"{name}.{time}: the time field must be a datetime")
+    for field_name in declared:
+        if field_name in RESERVED or not _USER_NAME.fullmatch(field_name):
+            raise StoreConfigError(f"{name}: {field_name!r} cannot name a field")
+    return declared
+
+
 class _OpaqueItem(msgspec.Struct):
     """Stand-in for the items of a collection that has none, only records."""
 
     id: str
-
-
-class Derivation(msgspec.Struct, frozen=True, gc=False):
-    """Derive the fields, tags and text of a body when they are first asked for.
-
-    Attributes:
-        collection: the collection that the body belongs to.
-        body: the serialised item.
-        encoding: how it is serialised.
-        times: the UTC microseconds of time fields that were kept with it.
-        checksum: of the body that they belong to, by `zlib.crc32`: one that was edited since may hold other times.
-    """
-
-    collection: Collection[Any]
-    body: bytes
-    encoding: str
-    times: Mapping[str, int | None] | None = None
-    checksum: int | None = None
-
-    def fields_and_tags(self) -> tuple[Mapping[str, FieldValue], Mapping[str, str]]:
-        """Return the fields and the tags."""
-        edited = self.checksum is not None and self.checksum != zlib.crc32(self.body)
-        item = self.collection.read(self.body, self.encoding)
-        return self.collection.index(item, None if edited else self.times)
-
-    def text(self) -> str:
-        """Return the words for full-text queries."""
-        collection = self.collection
-        return collection.text_of(collection.read(self.body, self.encoding)) if collection.text else ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -198,25 +198,8 @@ class Meta:
 
     def replace(self, **changes: Any) -> Meta:
         """Return a copy with some attributes changed."""
-        values: dict[str, Any] = {
-            "derive": self._derive,  # before what it gives: another thread may be deriving
-            "fields": self._fields,
-            "tags": self._tags,
-            "text": self._text,
-            "size": self.size,
-            "encoding": self.encoding,
-            "encodings": self.encodings,
-            "stored_at": self.stored_at,
-            "deleted": self.deleted,
-            "annotations": self.annotations,
-        }
-        values.update(changes)
-        return Meta(values.pop("id", self.id), **values)
-
-    def annotated(self, annotations: Annotations) -> Meta:
-        """Return a copy with these annotations instead."""
-        derive = self._derive  # before what it gives: another thread may be deriving
-        return Meta(
+        derive = self._derive  # before the parts that another thread may be deriving with it
+        copied = Meta(
             self.id,
             self._fields,
             self._tags,
@@ -225,44 +208,53 @@ class Meta:
             self.encoding,
             self.encodings,
             self.stored_at,
-            annotations,
+            self.annotations,
             derive,
             deleted=self.deleted,
         )
+        for name, value in changes.items():
+            setattr(copied, _SLOTS.get(name, name), value)
+        return copied
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Meta):
-            return NotImplemented
-        return self._key() == other._key()
-
-    __hash__ = None  # type: ignore[assignment]  # holds mappings
-
-    def __getstate__(self) -> dict[str, Any]:
-        # What is still to be derived is derived now: a collection, which would be needed for it, stays in its process.
-        fields, tags, text = dict(self.fields), dict(self.tags), self.text
-        kept = {name: getattr(self, name) for name in ("id", "size", "encoding", "encodings", "stored_at", "deleted")}
-        return {**kept, "_fields": fields, "_tags": tags, "_text": text, "annotations": dict(self.annotations)}
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self._derive = None
-        for name, value in state.items():
-            setattr(self, name, value)
-
-    def _key(self) -> tuple[object, ...]:
+    def parts(self) -> tuple[Any, ...]:
+        """Return everything that a head says, for comparing and packing; `Meta.of` makes the head again."""
         return (
             self.id,
             dict(self.fields),
             dict(self.tags),
+            self.text,
             self.size,
             self.encoding,
             self.encodings,
             self.stored_at,
-            self.deleted,
             dict(self.annotations),
+            self.deleted,
         )
+
+    @staticmethod
+    def of(parts: Sequence[Any]) -> Meta:
+        """Make the head with these parts."""
+        *others, deleted = parts
+        return Meta(*others, deleted=deleted)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Meta):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in _COMPARED)
+
+    __hash__ = None  # type: ignore[assignment]  # holds mappings
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The rest is derived now: a collection, which would be needed for it, stays in its process.
+        return Meta.of, (self.parts(),)
 
     def __repr__(self) -> str:
         return f"Meta({self.id!r}, size={self.size}, deleted={self.deleted}, fields={dict(self._fields or {})!r})"
+
+
+_SLOTS: Final = {name: f"_{name}" for name in ("derive", "fields", "tags", "text")}
+_COMPARED: Final = ("id", "fields", "tags", "size", "encoding", "encodings", "stored_at", "deleted", "annotations")
+"""Not the text, which belongs to the body."""
 
 
 class _Revisions:

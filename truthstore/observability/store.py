@@ -36,7 +36,7 @@ def _observing(name: str, kind: AuditEventType, forward: F) -> F:
     """Build the observed form of an operation that takes an id, ids or a query."""
 
     @functools.wraps(forward)
-    def observed(self: ObservableStore[Any], subject: Any, *more: Any, collection: Collection[Any], **rest: Any) -> Any:
+    def observed(self: Any, subject: Any, *more: Any, collection: Collection[Any], **rest: Any) -> Any:
         operation = self._observe(name, collection, kind)
         if isinstance(subject, str):
             operation.item = subject

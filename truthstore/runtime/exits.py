@@ -21,7 +21,7 @@ log: Final = logging.getLogger("truthstore")
 FIRST: Final = 100
 """A higher priority than that of the finalizers of multiprocessing itself."""
 
-_methods: Final[dict[int, weakref.WeakMethod[Callable[[], object]]]] = {}
+_methods: Final[dict[int, tuple[weakref.ref[object], Callable[[Any], object]]]] = {}
 _numbers: Final = itertools.count()
 
 
@@ -32,23 +32,25 @@ def at_exit(method: Callable[[], object]) -> None:
     """
     number = next(_numbers)
 
-    def forget(_: object) -> None:
-        _methods.pop(number, None)
+    # Bound here, for the interpreter may have taken the module apart. For that reason there is no `WeakMethod` either.
+    def forget(_: object, pop: Callable[..., object] = _methods.pop) -> None:
+        pop(number, None)
 
-    _methods[number] = weakref.WeakMethod(method, forget)
+    bound: Any = method
+    _methods[number] = (weakref.ref(bound.__self__, forget), bound.__func__)
     _watch()
 
 
 def _run() -> None:
     for number in sorted(list(_methods), reverse=True):  # noqa: C414  # a copy: other threads may add to it
-        reference = _methods.get(number)
-        method = None if reference is None else reference()
-        if method is None:
+        reference, function = _methods.get(number, (None, None))
+        owner = None if reference is None else reference()
+        if owner is None or function is None:
             continue
         try:
-            method()
+            function(owner)
         except Exception as error:  # noqa: BLE001  # the others have their turn
-            log.warning("%s failed at exit: %s", method.__qualname__, error)
+            log.warning("%s failed at exit: %s", function.__qualname__, error)
 
 
 class _Watch:

@@ -207,7 +207,7 @@ def version_meta(record: Record) -> VersionMeta | None:
 def with_version(record: Record, version: VersionMeta) -> Record:
     """Annotate a record with its version."""
     annotations = {**record.meta.annotations, KEY: msgspec.to_builtins(version)}
-    return Record(record.meta.annotated(annotations), record.body, record.revision)
+    return Record(record.meta.replace(annotations=annotations), record.body, record.revision)
 
 
 def tombstone(collection: Collection[Any], item_id: str, version: VersionMeta) -> Record:

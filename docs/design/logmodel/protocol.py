@@ -39,7 +39,7 @@ class Cfg:
     purge_age = 2  # tombstones older than this are purged in a full merge
     gc = "cond"  # cond | 'uncond' | None : removal of tombstones
     grace = 8  # G: tombstones younger than this stay
-    elapsed = 3  # a create that took longer is stamped anew
+    elapsed = 3  # a create that took longer gets a new stamp
     outname = "above"  # output sorts after its inputs | 'below'
     upjoin = "self"  # 'elsewhere': merge leaves out rows known to be superseded elsewhere
     compact_intents = "carry"  # carry | 'drop' intents whose body has not moved
@@ -242,9 +242,9 @@ class Proc:
                             t = yield NOW
                             if (
                                 not cur[3] and t - cur[1] > cfg.elapsed and cfg.restamp
-                            ):  # created from nothing, and slow: stamp anew
+                            ):  # created from nothing, and slow: give it a new stamp
                                 st = max(cur[1] + 1, t)
-                                yield ("note", "stat", "create stamped anew")
+                                yield ("note", "stat", "create got a new stamp")
                                 r = yield ("put", ("b", id), ("L", st, wid, cur[3]), self.etag(cur))
                                 if r != "ok":
                                     maybe = True

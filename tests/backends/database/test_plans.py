@@ -129,3 +129,10 @@ def test_the_newest_of_all_come_from_an_index(filled: DatabaseStore[Any]):
     plan = explained(filled, newest)
     assert "ix_plans_validations_run_time" in plan
     assert "Seq Scan" not in plan
+
+
+@pytest.mark.parametrize("number", [3, 300])
+def test_items_are_looked_up_by_their_ids(number: int, filled: DatabaseStore[Any]):
+    plan = explained(filled, StoreQuery(ids=[f"i{i}" for i in range(number)], order_by="stored_at"))
+    assert "ux_plans_validations_id" in plan
+    assert "Seq Scan" not in plan

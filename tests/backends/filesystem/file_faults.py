@@ -6,12 +6,15 @@ import errno
 import os
 import sqlite3
 import sys
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import truthstore.backends
 from truthstore.testing import SimulatedCrashError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from truthstore.backends.filesystem import FileSystemStore
     from truthstore.testing.faults import FaultKind
 
@@ -48,7 +51,7 @@ class FileFaults:
 
     def __init__(self, store: FileSystemStore[Any]) -> None:
         self._catalog = store._catalog
-        self._commit = store._catalog.commit
+        self._committing = store._catalog.committing
         self._left = 0
         self._kind: FaultKind = "before"
         self._only = ""
@@ -60,17 +63,21 @@ class FileFaults:
     def arm(self, fail_at: int, kind: FaultKind = "before", only: str = "", *, times: int = 1) -> None:
         self._left, self._kind, self._only, self._armed, self._times = fail_at, kind, only, True, times
         _patch(_FaultyOs(self))
-        self._catalog.commit = self._faulty_commit  # type: ignore[method-assign]
+        self._catalog.committing = self._faulty_committing  # type: ignore[method-assign]
 
     def disarm(self) -> bool:
         waiting, self._armed = self._armed, False
         _patch(os)
         if not self.crashed:
-            self._catalog.commit = self._commit  # type: ignore[method-assign]
+            self._catalog.committing = self._committing  # type: ignore[method-assign]
         return waiting
 
-    def _faulty_commit(self, *args: Any, **options: Any) -> Any:
-        return self.call("commit", lambda: self._commit(*args, **options))
+    @contextmanager
+    def _faulty_committing(self) -> Iterator[sqlite3.Connection]:
+        with ExitStack() as transaction:
+            connection = transaction.enter_context(self._committing())
+            yield connection
+            self.call("commit", transaction.close)
 
     def call(self, name: str, real: Any) -> Any:
         if self.crashed:
@@ -91,5 +98,7 @@ class FileFaults:
             self.crashed = True
             raise SimulatedCrashError(f"{kind} {name}")
         if name == "commit":
-            raise sqlite3.OperationalError("disk I/O error")
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+            raise error
         raise OSError(errno.EIO, "Input/output error")

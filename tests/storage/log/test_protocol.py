@@ -1,4 +1,4 @@
-"""What the protocol promises, one case at a time: dying compactors and writers, damage, services that cannot do it."""
+"""The promises of the protocol, one case at a time: dying compactors and writers, damage, services that cannot do it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LOG = "_truthstore/log/samples/"
 
 
 def content(store: LogStore[Sample]) -> dict[str, int | None]:
-    """What the store holds, which every view must agree on."""
+    """Return the content of the store, which every view must agree on."""
     found = {sample.id: sample.count for sample in store.query()}
     assert sorted(store.list_ids()) == sorted(found)
     assert {id: store.get(id).count for id in found} == found
@@ -249,7 +249,7 @@ def test_an_index_is_rebuilt_from_the_bodies(blobs: MemoryBlobs):
     assert content(log_store(blobs)) == content(store) == wanted
 
 
-def test_bodies_that_somebody_removed_or_damaged_are_named(blobs: MemoryBlobs):
+def test_bodies_that_were_removed_or_damaged_are_named(blobs: MemoryBlobs):
     store = log_store(blobs)
     store.save_many(Sample(f"{i}", count=i) for i in range(6))
     blobs.delete("_samples/1.json")

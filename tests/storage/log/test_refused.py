@@ -1,4 +1,4 @@
-"""What a writer says of a write that was refused, or that others overtook: never that it is in doubt if it is not."""
+"""Errors of a write that was refused, or that others overtook: never that it is in doubt if it is not."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Overtaken(MemoryBlobs):
 
     Attributes:
         overtake: their writes.
-        lost: whether the answer to the put that came too late is lost.
+        lost: the answer to the late put is lost.
     """
 
     overtake: Callable[[], object] | None = None

@@ -1,4 +1,4 @@
-"""What an operation costs, counted in requests at the storage: the same however much is stored."""
+"""The cost of an operation, counted in requests at the storage: the same however much is stored."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ from truthstore.storage.log.entry import LogObject, is_segment, segment_name, wr
 from truthstore.storage.log.log import Log, Timing
 from truthstore.storage.log.store import LogStore
 from truthstore.storage.log.writer import LogWriter, Write
-from truthstore.storage.objects.document import lineage_of, read_document
+from truthstore.storage.objects.document import parse_document, read_document
 from truthstore.testing import Sample, SimulatedCrashError
 
 ITEMS = Collection.of(Sample, name="items", index={"count": int})
@@ -247,15 +247,15 @@ class World:
         if key not in self.objects:
             return False
         self.holds(key, expect)
-        if key.startswith("_items/") and not lineage_of(self.objects[key][0]).removed:
+        if key.startswith("_items/") and not parse_document(self.objects[key][0], ITEMS).lineage.removed:
             raise ViolationError(f"{key} was removed while it was live")
         del self.objects[key]
         return True
 
     def body_lands(self, key: str, data: bytes) -> None:
-        record, lineage = read_document(data, ITEMS), lineage_of(data)
+        record, lineage = parse_document(data, ITEMS)
         old = self.objects.get(key)
-        old_lineage = lineage_of(old[0]) if old else None
+        old_lineage = parse_document(old[0], ITEMS).lineage if old else None
         old_revision = read_document(old[0], ITEMS).revision if old else None
         if old_revision == record.revision:
             return  # a fence, or a new stamp

@@ -1,1 +1,1 @@
-"""What the object storage backends share."""
+"""The parts that the object storage backends share."""

@@ -157,10 +157,12 @@ def read_url(text: str) -> URL:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        # Its message, and the chained error's, would show the whole URL.
+        # Its text, its message and the chained error's may hold a password anywhere.
         raise StoreConfigError(
-            f"{without_password(text)!r} is not a database URL: write dialect://user:password@host/database"
+            "connection_url is no database URL: write dialect://user:password@host/database"
         ) from None
+    if not url.drivername.startswith("sqlite") and "@" in f"{url.host}{url.database}":
+        raise StoreConfigError("the user or password in connection_url holds an @: write %40 for it")
     kind, plus, driver = url.drivername.partition("+")
     if kind == "postgres":
         kind = "postgresql"

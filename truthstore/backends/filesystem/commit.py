@@ -1,437 +1,305 @@
-"""How a write to a folder is wholly done or wholly undone, whenever the process dies or the disk refuses.
+"""How writes to a folder are committed: row and document in one transaction of the index, then the file.
 
-The document is written to a pending file; then, under the folder's lock, the expectation is checked and the index row is
-committed with the document's write id, which is the commit point; then the pending file is renamed over the old one.
-Whoever finds a row whose write id is not the document's takes the lock and rolls the pending file forward. A delete
-moves the file aside, commits, and unlinks it. So a full disk can strike only before anything changed.
+The commit of the transaction is the moment at which a write is done, wholly. The file is written behind it, without waiting
+for the disk, and the journal keeps the document until the file is synced; so whoever dies in between, and whenever the power
+fails, the file can be written again. Threads that write at the same time share one transaction: the first that gets the
+lock of the folder commits for all that wait ("group commit", DeWitt et al., "Implementation techniques for main memory
+database systems", 1984).
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections import deque
 from contextlib import suppress
-from time import time
 from typing import TYPE_CHECKING, Any, Final
 
-from truthstore.backends.filesystem.files import explained, read_file, sync_folder, write_error
-from truthstore.backends.filesystem.pending import PendingWrites, Staged, Target
-from truthstore.errors import (
-    StoreClosedError,
-    StoreConfigError,
-    StoreConflictError,
-    StoreConnectionError,
-    StoreCorruptError,
-    StoreError,
-    StoreReadError,
-    StoreWriteError,
-    shown,
-)
-from truthstore.model.record import ABSENT, ANY, Expect, Record, new_revision
+from truthstore.backends.filesystem.files import read_file, replace_file, sync_files
+from truthstore.backends.filesystem.mark import CLEAR, DOUBTFUL, UNSYNCED, Mark
+from truthstore.errors import StoreConfigError, StoreConflictError, StoreCorruptError, shown
+from truthstore.model.record import ABSENT
 from truthstore.storage.catalog.catalog import Committed, Location, Put
-from truthstore.storage.objects.object_store import is_damage
-from truthstore.store.records import conflict
+from truthstore.storage.catalog.journal import Entry, Journal, salvage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Sequence
 
     from truthstore.backends.filesystem.files import FileBlobs
     from truthstore.backends.filesystem.folder import Folder
-    from truthstore.backends.filesystem.index import IndexFile
     from truthstore.model.collection import Collection
+    from truthstore.model.record import Expect, Record
     from truthstore.storage.catalog.catalog import Catalog
 
-__all__ = ["Commits", "NothingWrittenError"]
+__all__ = ["BACKEND", "Commits", "Write"]
 
-PAUSE_SECONDS: Final = 60.0
+log: Final = logging.getLogger("truthstore")
 BACKEND: Final = "filesystem"
+RELEASE_FILES: Final = 500
+RELEASE_UNSYNCED: Final = 64
+RELEASE_BYTES: Final = 16 << 20
+"""So many files or bytes wait in the journal before they are released together; fewer where nothing has to be synced."""
 
 
-class NothingWrittenError(StoreWriteError):
-    """A write failed before its commit point."""
+class Write:
+    """What one caller writes or removes, all in one transaction.
 
-
-class Commits:
-    """The writes and deletes of one folder.
-
-    Args:
-        blobs: the folder, its lock, and whether to wait for the disk.
-        folder: the files in it.
-        index: the index file.
-        catalog: what is in the index.
-        follow_index: opens the index that is in the folder now, if another one is open; under the lock.
-        prepare_again: prepares all collections, after the index was opened anew; under the lock.
-        collections: what was prepared, by name.
-        check: raises if the store was closed.
+    Attributes:
+        committed: what came of it; None until it is committed.
+        live: ids that were removed, without tombstones.
     """
+
+    __slots__ = ("collection", "committed", "deletes", "documents", "expect", "live", "puts")
 
     def __init__(
         self,
-        blobs: FileBlobs,
-        folder: Folder,
-        index: IndexFile,
-        catalog: Catalog,
-        follow_index: Callable[[], None],
-        prepare_again: Callable[[], None],
-        collections: Mapping[str, Collection[Any]],
-        check: Callable[[], None],
-    ) -> None:
-        self.pending = PendingWrites(blobs.pending, sync=blobs.sync, target=self._target)
-        self._root = blobs.root
-        self._lock = blobs.lock
-        self._sync = blobs.sync
-        self._folder = folder
-        self._index = index
-        self._catalog = catalog
-        self._follow_index = follow_index
-        self._prepare_again = prepare_again
-        self._collections = collections
-        self._check = check
-
-    def _target(self, path: str, collection_name: str, revision: str) -> Target | None:
-        """Where a pending file belongs."""
-        collection = self._collections.get(collection_name)
-        if collection is None:
-            return None  # whoever declares that collection sees to it
-        try:
-            record = self._folder.parse(read_file(path), collection)
-        except (StoreCorruptError, StoreConfigError):
-            return None  # still being written, or cut off
-        location = self._catalog.find(collection, record.id)
-        if location is None or location.revision != revision:
-            return Target(self._folder.path(collection, record.id), committed=False)
-        return Target(self._folder.path_of(collection, location), committed=True)
-
-    def put(
-        self, records: Sequence[Record], collection: Collection[Any], expect: Expect
-    ) -> tuple[list[Record], dict[str, StoreConflictError]]:
-        """Stores records in one commit: the heads of those that were stored, and what speaks against the others.
-
-        Raises:
-            StoreError: nothing was stored, or the message says what is in doubt.
-        """
-        repeated: dict[str, StoreConflictError] = {}
-        wanted = records if len(records) == 1 else _distinct(records, collection, expect, repeated)
-        name = collection.name
-        writes: list[Staged] = []
-        for record in wanted:
-            path = self.pending.path(record.revision, name)
-            final = self._folder.path(collection, record.meta.id)
-            writes.append(Staged(record, path, final, self._folder.write(record, collection)))
-        try:
-            refused = self._put(writes, collection, expect)
-        except StoreError as error:
-            _named(error, writes, collection)
-            raise
-        except OSError as error:
-            what = f"cannot write {_what(collection, _ids(writes))} to {self._root}"
-            raise _named(write_error(error, what), writes, collection) from error
-        except sqlite3.Error as error:
-            failure = StoreReadError(f"the index could not be read: {error}", backend=BACKEND)
-            raise _named(failure, writes, collection) from error
-        if not refused and not repeated and len(writes) == len(records):
-            return [one.record.head() for one in writes], refused
-        heads = {one.record.meta.id: one.record.head() for one in writes}
-        return [heads[r.meta.id] for r in records if r.meta.id not in refused], {**refused, **repeated}
-
-    def _put(
-        self, writes: Sequence[Staged], collection: Collection[Any], expect: Expect
-    ) -> dict[str, StoreConflictError]:
-        staged_at = time()
-        self.pending.write(writes)
-        with self._lock:
-            self._follow_index()
-            try:
-                if abs(time() - staged_at) > PAUSE_SECONDS:
-                    _check_pending(writes)
-                damaged = self._take_in_strangers(writes, collection) if expect is ABSENT else {}
-                puts = [Put(one.record) for one in writes if one.record.meta.id not in damaged]
-                before, refused = self._commit_rows(collection, puts, (), expect)
-                if refused:
-                    refused = self._commit_again(before, refused, puts, collection, expect)
-                refused = {**refused, **damaged} if damaged else refused
-            except (NothingWrittenError, StoreClosedError):
-                self.pending.remove(writes)
-                raise
-            if refused:
-                self.pending.remove([one for one in writes if one.record.id in refused])
-                writes = [one for one in writes if one.record.id not in refused]
-            # The commit point is passed. From here on pending files stay until they are in their places.
-            stuck: OSError | None = None
-            for one in writes:
-                try:
-                    os.rename(one.pending, one.final)
-                except OSError as error:
-                    stuck = error
-            if stuck is not None:
-                self._finish(collection, writes, stuck)
-            for location in before.values():
-                if location.name is not None:
-                    with suppress(FileNotFoundError):
-                        os.unlink(self._folder.path_of(collection, location))
-            if self._sync and writes:
-                sync_folder(self._folder.of(collection))
-        return refused
-
-    def _commit_again(
-        self,
-        before: dict[str, Location],
-        refused: dict[str, StoreConflictError],
-        puts: Sequence[Put],
         collection: Collection[Any],
         expect: Expect,
-    ) -> dict[str, StoreConflictError]:
-        """Commits what was refused because the index did not agree with the files; what is refused still.
+        records: Sequence[Record] = (),
+        documents: Sequence[bytes] = (),
+        deletes: Sequence[str] = (),
+    ) -> None:
+        self.collection = collection
+        self.expect = expect
+        self.puts = [Put(record) for record in records]
+        self.documents = documents
+        self.deletes = deletes
+        self.committed: Committed | None = None
+        self.live: list[str] = []
 
-        Where other rows are committed already, what cannot be written now stays refused.
-        """
-        try:
-            if isinstance(expect, str):
-                agreed = self._take_in_expected(refused, collection, expect)
-            else:
-                agreed = self._forget_lost(refused, collection)
-            if not agreed:
-                return refused
-            again = [put for put in puts if put.record.meta.id in refused]
-            more, still = self._commit_rows(collection, again, (), expect)
-        except (NothingWrittenError, StoreClosedError) as error:
-            if len(refused) == len(puts):
-                raise
-            for refusal in refused.values():
-                refusal.__cause__ = error
-            return refused
-        before.update(more)
-        return still
+    def __str__(self) -> str:
+        number = len(self.puts) + len(self.deletes)
+        items = shown(self.id) if self.id is not None else str(number)
+        action, place = ("remove", "from") if self.deletes else ("write", "to")
+        return f"{action} {self.collection.name} {items} {place}"
 
-    def _take_in_strangers(
-        self, writes: Sequence[Staged], collection: Collection[Any]
-    ) -> dict[str, StoreConflictError]:
-        """Indexes files that lie where new items are to be, and that the index does not know.
+    @property
+    def id(self) -> str | None:
+        """The only id that it concerns, if there is but one."""
+        ids = [*(put.record.meta.id for put in self.puts), *self.deletes]
+        return ids[0] if len(ids) == 1 else None
 
-        Returns:
-            What speaks against those items whose file is damaged: it may be worth more than what would take its place.
-        """
-        damaged: dict[str, StoreConflictError] = {}
-        for one in writes:
-            id = one.record.meta.id
-            if not os.access(one.final, os.F_OK):
-                continue  # as usual
-            if not os.path.isfile(one.final) or self._catalog.find(collection, id) is not None:
-                continue
-            try:
-                self._take_in(collection, id)
-            except StoreCorruptError as error:
-                damaged[id] = StoreConflictError(
-                    f"{_what(collection, [id])} exists already, though its file is damaged: restore it from a backup, "
-                    "or use expect=ANY to overwrite it",
-                    backend=BACKEND,
-                    collection=collection.name,
-                    identifier=id,
-                )
-                damaged[id].__cause__ = error
-        return damaged
+    @property
+    def refused(self) -> dict[str, StoreConflictError]:
+        """What speaks against items that were left out, by id."""
+        return {} if self.committed is None else self.committed.refused
 
-    def _take_in_expected(self, ids: Iterable[str], collection: Collection[Any], expect: str) -> bool:
-        """Indexes files that were put there or edited by hand and have the revision that a caller expects; if any."""
-        found = False
-        for id in ids:
-            with suppress(StoreCorruptError):
-                there = self._take_in(collection, id)
-                found = found or (there is not None and there.revision == expect)
-        return found
 
-    def _forget_lost(self, ids: Iterable[str], collection: Collection[Any]) -> bool:
-        """Removes rows of items whose files somebody removed; if any. Files are the truth, and nothing is in the way."""
-        lost: list[str] = []
-        for id in ids:
-            location = self._catalog.find(collection, id)
-            if location is None:
-                continue
-            self._finish_others(location, collection)
-            if not self._folder.exists(collection, location):
-                lost.append(id)
-        if lost:
-            self._catalog.commit(collection, (), lost, expect=ANY, backend=BACKEND)
-        return bool(lost)
+class Commits:
+    """The writes of one folder. All but `enter` and `forget` is done under the folder's lock.
 
-    def _finish_others(self, location: Location, collection: Collection[Any]) -> None:
-        """Puts a file in its place whose writer, or whose remover, was cut short."""
-        waiting = self.pending.path(location.revision, collection.name)
-        if os.path.exists(waiting) or os.path.exists(self.pending.aside(location.revision, collection.name)):
-            self.pending.roll_forward()
+    Args:
+        blobs: the folder, and whether to wait for the disk.
+        folder: the files in it.
+        catalog: the index.
+        journal: the journal in it.
+    """
 
-    def _take_in(self, collection: Collection[Any], id: str) -> Record | None:
-        """Lets the index follow the file of an item; its record."""
-        location = self._catalog.find(collection, id)
-        if location is not None:
-            self._finish_others(location, collection)
-        there = self._folder.read(collection, location or Location(id))
-        if there is not None and (location is None or location.revision != there.revision):
-            name = location.name if location is not None else None
-            self._catalog.commit(collection, [Put(there, name)], expect=ANY, backend=BACKEND)
-        return there
+    def __init__(self, blobs: FileBlobs, folder: Folder, catalog: Catalog, journal: Journal) -> None:
+        self._root = blobs.root
+        self._sync = blobs.sync
+        self._temporary = os.path.join(blobs.temporary, "commit")
+        self._folder = folder
+        self._catalog = catalog
+        self._journal = journal
+        self.mark = Mark(blobs.path(".truthstore/mark"))
+        self.forget()
 
-    def _finish(self, collection: Collection[Any], writes: Sequence[Staged], cause: OSError) -> None:
-        """After a rename that failed: tries once more, or else says what became of the write.
+    def forget(self) -> None:
+        """Forget the writes of other threads, which a fork did not copy, and what this process wrote."""
+        self._waiting: deque[Write] = deque()
+        self._files = 0
+        self._bytes = 0
 
-        A file that still waits is committed and will be moved by whoever reads it next. Where that can never be, because
-        its place is taken or the file is gone, the index follows the files again.
-        """
-        self.pending.roll_forward()
-        waiting: list[str] = []
-        lost: list[str] = []
-        for one in writes:
-            id = one.record.id
-            there = self._reread(collection, id)
-            if there is not None and there.revision == one.record.revision:
-                continue
-            if os.path.exists(one.pending) and not os.path.isdir(one.final):
-                waiting.append(id)
-            else:
-                lost.append(id)
-                with suppress(FileNotFoundError):
-                    os.unlink(one.pending)
-                puts = [] if there is None else [Put(there)]
-                gone = [id] if there is None else []
-                self._catalog.commit(collection, puts, gone, expect=ANY, backend=BACKEND)
-        what = _what(collection, _ids(writes))
-        if waiting:
-            raise StoreWriteError(
-                f"{what}: committed, but {shown(waiting[0])} could not be moved to its place: {explained(cause)}; "
-                "it will be when it is read next",
-                backend=BACKEND,
-                retryable=True,
-            ) from cause
-        if lost:
-            raise StoreWriteError(
-                f"{what}: {len(lost)} not stored, first {shown(lost[0])}: {explained(cause)}", backend=BACKEND
-            ) from cause
+    def enter(self, write: Write) -> None:
+        """Let a write be committed with those of other threads; its thread calls `run`."""
+        self._waiting.append(write)
 
-    def _reread(self, collection: Collection[Any], id: str) -> Record | None:
-        if os.path.isdir(self._folder.path(collection, id)):
-            return None  # its place is taken
-        return self._folder.read(collection, Location(id))
-
-    def _commit_rows(
-        self, collection: Collection[Any], puts: Sequence[Put], deletes: Sequence[str], expect: Expect
-    ) -> Committed:
-        """Commits to the index. After an error that leaves the commit in doubt, looks whether it happened."""
-        try:
-            return self._catalog.commit(collection, puts, deletes, expect=expect, backend=BACKEND)
-        except sqlite3.Error as error:
-            self._check()
-            ids = [*(put.record.id for put in puts), *deletes]
-            try:
-                if is_damage(error):
-                    self._index.replace()
-                    self._prepare_again()
-                    return self._catalog.commit(collection, puts, deletes, expect=expect, backend=BACKEND)
-                self._index.reopen()
-                self._prepare_again()
-                location = self._catalog.find(collection, ids[0])
-            except (sqlite3.Error, StoreReadError, StoreConnectionError, OSError) as second:
-                raise StoreWriteError(
-                    f"{_what(collection, ids)} may or may not have been written: read to find out "
-                    f"({error}; then {second})",
-                    backend=BACKEND,
-                ) from error
-            revision = location.revision if location is not None else None
-            if revision == (puts[0].record.revision if puts else None):
-                return Committed({}, {})
-            raise NothingWrittenError(
-                f"{_what(collection, ids)}: nothing was changed, for the index could not be written ({error})",
-                backend=BACKEND,
-                retryable=True,
-            ) from error
-
-    def delete(self, ids: Sequence[str], collection: Collection[Any], expect: Expect) -> list[str]:
-        """Removes items in one commit, under the lock; the ids of those that were live.
+    def run(self, write: Write) -> None:
+        """Commit a write and all that wait, unless another thread has done so.
 
         Raises:
-            StoreConflictError: `expect` did not hold.
-            OSError: nothing was removed.
+            sqlite3.Error: it was not committed, or may not have been; the same write can be run again.
         """
-        live: list[str] = []
-        rows: list[str] = []
-        aside: list[tuple[str, str, str]] = []
-        for id in ids:
-            location = self._catalog.find(collection, id)
-            if location is not None:
-                self._finish_others(location, collection)
-            actual = location.revision if location is not None else None
-            if isinstance(expect, str) and actual != expect and self._take_in_expected([id], collection, expect):
-                location = self._catalog.find(collection, id)
-                actual = location.revision if location is not None else None
-            if isinstance(expect, str) and actual != expect:
-                raise conflict(id, expect, actual, backend=BACKEND, collection=collection.name)
-            final = self._folder.path_of(collection, location or Location(id))
-            if location is not None:
-                rows.append(id)
-            if self._folder.exists(collection, location or Location(id)):
-                aside.append((id, final, self.pending.aside(actual or new_revision(), collection.name)))
-                if location is None or not location.deleted:
-                    live.append(id)
+        if write.committed is not None:
+            return
+        batch: list[Write] = []
+        with suppress(IndexError):
+            while True:
+                batch.append(self._waiting.popleft())
+        if write not in batch:
+            batch.append(write)  # its group failed
         try:
-            for _, final, path in aside:
-                os.rename(final, path)
-            if rows:
-                self._commit_rows(collection, (), rows, ANY)
-        except (OSError, sqlite3.Error, StoreError):
-            self._put_back(collection, aside)
-            raise
-        for _, _, path in aside:
-            with suppress(OSError):
-                os.unlink(path)  # what is left is cleared by the next roll-forward
-        if self._sync and aside:
-            sync_folder(self._folder.of(collection))
-        return live
+            self._commit(batch)
+        except Exception:
+            if len(batch) == 1:
+                raise
+            self._commit([write])  # the others do the same, so that none suffers by another
 
-    def _put_back(self, collection: Collection[Any], aside: Sequence[tuple[str, str, str]]) -> None:
-        """After a delete that failed: files of items that the index still has go back to their places.
-
-        What cannot be asked or moved now is seen to by the next roll-forward.
-        """
-        for id, final, path in aside:
+    def _commit(self, batch: Sequence[Write]) -> None:
+        if self.mark.get() != CLEAR:
             with suppress(OSError, sqlite3.Error):
-                if self._catalog.find(collection, id) is not None:
-                    os.rename(path, final)
+                self.settle()  # of a writer that was cut short
+        complete = self.mark.get() == CLEAR
+        entries: dict[str, Entry] = {}
+        done: list[Committed] = []
+        if complete:
+            self.mark.set(DOUBTFUL)
+        with self._catalog.committing() as connection:
+            for write in batch:
+                strangers = self._strangers(write, entries) if write.expect is ABSENT else {}
+                puts = [put for put in write.puts if put.record.meta.id not in strangers] if strangers else write.puts
+                before, refused = self._catalog.write(
+                    connection, write.collection, puts, write.deletes, expect=write.expect, backend=BACKEND
+                )
+                done.append(Committed(before, {**refused, **strangers}))
+                self._add_entries(write, done[-1], entries)
+            self._journal.append(connection, entries.values())
+        for write, committed in zip(batch, done, strict=True):
+            write.committed = committed
+        complete = self._write_files(entries) and complete
+        try:
+            if complete:
+                self.mark.set(CLEAR)
+            self._release(entries)
+        except (OSError, sqlite3.Error) as error:
+            log.warning("what was written waits in the index, for it could not be brought to the disk: %s", error)
 
+    def _strangers(self, write: Write, entries: dict[str, Entry]) -> dict[str, StoreConflictError]:
+        """Return what speaks against new items in whose places there are files that the index does not know."""
+        found: dict[str, StoreConflictError] = {}
+        for put in write.puts:
+            id = put.record.meta.id
+            file = self._folder.file(write.collection, Location(id))
+            if (
+                os.access(f"{self._root}/{file}", os.F_OK)
+                and file not in entries
+                and self._catalog.find(write.collection, id) is None
+            ):
+                found[id] = StoreConflictError(
+                    f"{write.collection.name} {shown(id)} exists already, as a file that the index does not know: "
+                    "call rebuild_index(), or use expect=ANY to overwrite it",
+                    backend=BACKEND,
+                    collection=write.collection.name,
+                    identifier=id,
+                )
+        return found
 
-def _distinct(
-    records: Sequence[Record], collection: Collection[Any], expect: Expect, repeated: dict[str, StoreConflictError]
-) -> list[Record]:
-    """Of several records with one id the last; where the id must be new, the first, and the others are refused."""
-    named: dict[str, Record] = {}
-    for record in records:
-        if expect is ABSENT and record.id in named:
-            repeated[record.id] = conflict(record.id, expect, None, backend=BACKEND, collection=collection.name)
-            continue
-        named[record.id] = record
-    return list(named.values())
+    def _add_entries(self, write: Write, committed: Committed, entries: dict[str, Entry]) -> None:
+        """Say what the files must hold after a write."""
+        folder, collection = self._folder, write.collection
+        before, refused = committed
+        for put, data in zip(write.puts, write.documents, strict=True):
+            id, revision = put.record.meta.id, put.record.revision
+            if id not in refused:
+                file = folder.file(collection, Location(id))
+                entries[file] = Entry(file, revision, data)
+                if id in before and before[id].name is not None:
+                    file = folder.file(collection, before[id])
+                    entries[file] = Entry(file, revision, None)
+        write.live.clear()
+        for id in write.deletes:
+            location = before.get(id, Location(id))
+            file = folder.file(collection, location)
+            exists = entries[file].data is not None if file in entries else folder.exists(collection, location)
+            if id not in refused and (id in before or exists):
+                entries[file] = Entry(file, location.revision, None)
+                if not location.deleted:
+                    write.live.append(id)
 
+    def _write_files(self, entries: dict[str, Entry]) -> bool:
+        """Write what was committed to the files. What fails here waits in the journal and is read from there."""
+        complete = True
+        for entry in entries.values():
+            try:
+                self._apply(entry)
+            except OSError as error:
+                log.warning("%s waits in the index, for its file could not be written: %s", entry.file, error)
+                complete = False
+            self._files += 1
+            self._bytes += len(entry.data or b"")
+        return complete
 
-def _check_pending(writes: Sequence[Staged]) -> None:
-    """Of a writer that was paused for long others may have taken the pending files for orphans."""
-    for one in writes:
-        if not os.path.exists(one.pending):
-            raise NothingWrittenError(
-                f"{shown(one.record.id)}: nothing was stored, for a pending file was removed; repeat", retryable=True
-            )
+    def _apply(self, entry: Entry) -> None:
+        path = f"{self._root}/{entry.file}"
+        if entry.data is None:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+        else:
+            replace_file(path, entry.data, self._temporary)
 
+    def _release(self, entries: dict[str, Entry]) -> None:
+        """Sync what must not wait any longer."""
+        limit = RELEASE_FILES if self._sync else RELEASE_UNSYNCED
+        if self._files >= limit or self._bytes >= RELEASE_BYTES:
+            self.settle()
+            return
+        # A file that is put back by hand must not be removed again: what removes files does not wait at all.
+        removed = [entry.file for entry in entries.values() if entry.data is None]
+        if removed and self.mark.get() == CLEAR:
+            self._sync_files(removed)
+            self._journal.remove(removed)
 
-def _named(error: StoreError, writes: Sequence[Staged], collection: Collection[Any]) -> StoreError:
-    """The error, which tells whom it concerns."""
-    error.collection = collection.name
-    if len(writes) == 1:
-        error.identifier = writes[0].record.id
-    return error
+    def settle(self) -> int:
+        """Bring the files to the disk and empty the journal; how many files had to be written.
 
+        Raises:
+            OSError: a file could not be written; it is tried again by the next call.
+            sqlite3.Error: the journal could not be read or emptied.
+        """
+        self._files = self._bytes = changed = 0
+        mark = self.mark.get()
+        waiting = self._journal.files()
+        failed: dict[str, OSError] = {}
+        for file in waiting if mark != CLEAR else ():
+            entry = self._journal.read(file)
+            try:
+                if entry is not None and (mark == UNSYNCED or self.standing(entry) is None):
+                    self._apply(entry)
+                    changed += 1
+            except OSError as error:
+                failed[file] = error
+        if waiting:
+            self._sync_files([file for file in waiting if file not in failed])
+            self._journal.empty(list(failed))
+        for failure in failed.values():
+            raise failure
+        if mark != CLEAR:
+            self.mark.set(CLEAR)
+        return changed
 
-def _ids(writes: Sequence[Staged]) -> list[str]:
-    return [one.record.id for one in writes]
+    def _sync_files(self, files: Sequence[str]) -> None:
+        if not self._sync or not files:
+            return
+        try:
+            sync_files([f"{self._root}/{file}" for file in files])
+        except OSError:
+            # The system may take what it could not write for written (lwn.net/Articles/752063).
+            self.mark.set(UNSYNCED)
+            raise
 
+    def standing(self, entry: Entry) -> bytes | None:
+        """Return the bytes of a file if it is as its entry says or was edited by hand since; None if it must be written."""
+        try:
+            data = read_file(f"{self._root}/{entry.file}")
+        except OSError:
+            return None
+        return data if data == entry.data or (entry.data and self._folder.is_edited(data, entry)) else None
 
-def _what(collection: Collection[Any], ids: Sequence[str]) -> str:
-    """Names an item for a message, or says how many there are."""
-    return f"{collection.name} {shown(ids[0])}" if len(ids) == 1 else f"{len(ids)} {collection.name}"
+    def rescue(self, connection: sqlite3.Connection) -> int:
+        """Write the files that the journal of a database holds that is given up; how many that were.
+
+        A database that is damaged may be older than the files: those that bear a later time stay.
+        """
+        written: list[str] = []
+        for entry in salvage(connection):
+            try:
+                if self._folder.is_newer(entry):
+                    self._apply(entry)
+                written.append(f"{self._root}/{entry.file}")
+            except (OSError, StoreCorruptError, StoreConfigError) as error:
+                log.warning("%s in the index that is given up could not be saved: %s", entry.file, error)
+        if self._sync and written:
+            sync_files(written)
+        return len(written)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
+import sys
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -22,14 +24,25 @@ from truthstore.runtime.forks import in_child
 from truthstore.store.records import conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from truthstore.storage.objects.blobs import BlobExpect, Tag
 
-__all__ = ["FileBlobs", "FolderLock", "read_file", "sync_folder", "write_new"]
+__all__ = [
+    "FileBlobs",
+    "FolderLock",
+    "modified",
+    "read_file",
+    "replace_file",
+    "sync_files",
+    "sync_folder",
+    "write_new",
+]
 
-PENDING: Final = ".truthstore/pending"
+TEMPORARY: Final = ".truthstore/new"
 FILE_MODE: Final = 0o666
+SYNC_TOGETHER: Final = 8
+"""From so many files on the whole disk is synced at once."""
 _READ: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 
@@ -118,8 +131,87 @@ def write_new(path: str, data: bytes, *, sync: bool) -> None:
         raise
 
 
+def replace_file(path: str, data: bytes, temporary: str) -> None:
+    """Write a file whole: a new one, which is renamed over the old one. Nothing waits for the disk.
+
+    Args:
+        path: where.
+        data: its bytes.
+        temporary: where it is written first; nobody else may use that at the same time.
+
+    Raises:
+        OSError: it could not be written; the old file is as it was.
+    """
+    try:
+        write_new(temporary, data, sync=False)
+    except FileExistsError:
+        os.unlink(temporary)  # of a process that died
+        write_new(temporary, data, sync=False)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(temporary), exist_ok=True)
+        write_new(temporary, data, sync=False)
+    try:
+        try:
+            os.rename(temporary, path)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.rename(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
+
+
+def sync_files(paths: Sequence[str]) -> None:
+    """Wait until files and their folders are on the disk. Files that are not there any more are left out.
+
+    Raises:
+        OSError: not all could be brought there.
+    """
+    if len(paths) >= SYNC_TOGETHER and _sync_disk(paths[0]):
+        return
+    for path in paths:
+        with suppress(FileNotFoundError):
+            sync_folder(path)
+    for folder in {os.path.dirname(path) for path in paths}:
+        with suppress(FileNotFoundError):
+            sync_folder(folder)
+
+
+def _sync_disk(path: str) -> bool:
+    """Sync the whole disk of a file by syncfs(2), which costs less than many files; False where that is lacking.
+
+    Before Linux 5.8 it did not tell of errors.
+    """
+    if not sys.platform.startswith("linux") or not _is_since(5, 8):
+        return False
+    import ctypes  # of no use to most processes
+
+    library = ctypes.CDLL(None, use_errno=True)
+    descriptor = os.open(os.path.dirname(path), _READ)
+    try:
+        if library.syncfs(descriptor):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _is_since(major: int, minor: int) -> bool:
+    found = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return found is not None and (int(found[1]), int(found[2])) >= (major, minor)
+
+
+def modified(path: str) -> int:
+    """Return when a file or folder was last changed, in nanoseconds; -1 if it is not there."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except FileNotFoundError:
+        return -1
+
+
 def sync_folder(path: str) -> None:
-    """Waits until the names in a folder are on the disk."""
+    """Wait until the names in a folder, or the bytes of a file, are on the disk."""
     descriptor = os.open(path, _READ)
     try:
         os.fsync(descriptor)
@@ -239,7 +331,7 @@ class FileBlobs:
         self.root = os.path.abspath(os.path.expanduser(os.fspath(root)))
         self.sync = durability == "fsync"
         self.lock = FolderLock(self.root)
-        self.pending = os.path.join(self.root, PENDING)
+        self.temporary = os.path.join(self.root, TEMPORARY)
 
     def path(self, key: str) -> str:
         """The file of a key."""
@@ -248,7 +340,7 @@ class FileBlobs:
     def make_folders(self) -> None:
         """Makes the folder and what writing needs in it."""
         try:
-            os.makedirs(self.pending, exist_ok=True)
+            os.makedirs(self.temporary, exist_ok=True)
         except OSError as error:
             raise StoreConnectionError(
                 "filesystem", f"cannot use the folder {self.root}: {explained(error)}", retryable=False
@@ -268,7 +360,7 @@ class FileBlobs:
         """Stores bytes: a new file, moved over the old one."""
         final = self.path(key)
         self.make_folders()
-        temporary = os.path.join(self.pending, f"{new_revision()}.blob")
+        temporary = os.path.join(self.temporary, new_revision())
         try:
             write_new(temporary, data, sync=self.sync)
             try:

@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from truthstore.backends.filesystem.files import read_error, read_file
 from truthstore.errors import StoreConfigError, StoreCorruptError, shown
+from truthstore.items.results import RESULTS
 from truthstore.storage.catalog.catalog import Location, Put
 from truthstore.storage.objects.compression import compressor
-from truthstore.storage.objects.document import derive_now, is_changed, read_document, unpacked, write_document
+from truthstore.storage.objects.document import (
+    derive_now,
+    is_changed,
+    read_document,
+    revision_of,
+    unpacked,
+    write_document,
+)
 from truthstore.storage.objects.names import object_name
 from truthstore.storage.objects.object_store import folder_of
 
@@ -19,6 +27,7 @@ if TYPE_CHECKING:
 
     from truthstore.model.collection import Collection
     from truthstore.model.record import Record
+    from truthstore.storage.catalog.journal import Entry
     from truthstore.storage.objects.object_store import Format
 
 __all__ = ["FileEntry", "Folder"]
@@ -56,30 +65,26 @@ class Folder:
         ending, self._compress, self._decompress = compressor(form.compression)
         self._plain_extension = form.extension
         self._extension = form.extension + ending
-        self._prefixes: dict[str, str] = {}
 
     def of(self, collection: Collection[Any]) -> str:
         """The folder of a collection."""
         folder = folder_of(collection.name)
         return f"{self.root}/{folder[:-1]}" if folder else self.root
 
-    def path(self, collection: Collection[Any], id: str) -> str:
-        """The file of an id."""
-        prefix = self._prefixes.get(collection.name)
-        if prefix is None:
-            prefix = self._prefixes[collection.name] = f"{self.root}/{folder_of(collection.name)}"
-        return f"{prefix}{object_name(id)}{self._extension}"
-
-    def path_of(self, collection: Collection[Any], location: Location) -> str:
-        """The file that an index row points to."""
+    def file(self, collection: Collection[Any], location: Location) -> str:
+        """Return the path below the folder of the file that an index row points to."""
         if location.name is None:
-            return self.path(collection, location.id)
-        return f"{self.of(collection)}/{location.name}"
+            return f"{folder_of(collection.name)}{object_name(location.id)}{self._extension}"
+        return f"{folder_of(collection.name)}{location.name}"
+
+    def path(self, collection: Collection[Any], location: Location) -> str:
+        """Return the file that an index row points to."""
+        return f"{self.root}/{self.file(collection, location)}"
 
     def exists(self, collection: Collection[Any], location: Location) -> bool:
         """Whether there is a file where an index row points to."""
         try:
-            os.stat(self.path_of(collection, location))
+            os.stat(self.path(collection, location))
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -102,7 +107,7 @@ class Folder:
             StoreCorruptError: it is damaged.
         """
         try:
-            data = read_file(self.path_of(collection, location))
+            data = read_file(self.path(collection, location))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -111,6 +116,31 @@ class Folder:
             data = unpacked(data, _decompressor(location.name), collection, location.id)
             return read_document(data, collection, location.id)
         return self.parse(data, collection, location.id)
+
+    def is_edited(self, data: bytes, entry: Entry) -> bool:
+        """Whether the bytes of a file are what a person or another program made of what an entry of the journal says."""
+        try:
+            return revision_of(self._decompress(data)) in {entry.revision, ""}
+        except StoreCorruptError:
+            return False
+
+    def is_newer(self, entry: Entry) -> bool:
+        """Whether an entry of a journal that may be out of date is newer than the file.
+
+        Raises:
+            StoreCorruptError: the entry is damaged.
+        """
+        record = None if entry.data is None else self.parse(entry.data, RESULTS)
+        if record is not None and is_changed(self._decompress(entry.data or b""), record):
+            raise StoreCorruptError("its checksum is wrong")
+        try:
+            data = read_file(f"{self.root}/{entry.file}")
+            there = self.parse(data, RESULTS)
+        except (FileNotFoundError, StoreCorruptError):
+            return record is not None
+        if record is None:
+            return there.revision == entry.revision
+        return there.meta.stored_at < record.meta.stored_at and not self.is_edited(data, entry)
 
     def names(self, collection: Collection[Any]) -> list[str]:
         """Names of the files that are documents by their name, sorted."""
@@ -140,7 +170,7 @@ class Folder:
         data = unpacked(read_file(path), _decompressor(name), collection, file=name)
         record = read_document(data, collection, file=name)
         derive_now(record, collection, file=name)
-        usual = self.path(collection, record.id) == path
+        usual = self.path(collection, Location(record.id)) == path
         return FileEntry(record, None if usual else name, is_changed(data, record))
 
     def unreadable(self, collection: Collection[Any], names: list[str]) -> list[str]:
@@ -167,7 +197,7 @@ class Folder:
                 log.warning("%s/%s: %s", self.of(collection), name, error)
                 continue
             id = entry.record.id
-            usual = self.path(collection, id)
+            usual = self.path(collection, Location(id))
             if entry.name is None or (id not in found and not os.path.exists(usual)):
                 found[id] = entry
         return list(found.values())

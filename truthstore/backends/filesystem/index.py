@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from time import time
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from truthstore.errors import StoreConnectionError
 from truthstore.model.record import new_revision
+from truthstore.storage.catalog.journal import salvage
 from truthstore.storage.objects.object_store import is_damage
 
 if TYPE_CHECKING:
+    from truthstore.backends.filesystem.commit import Commits
     from truthstore.storage.catalog.catalog import Catalog
+    from truthstore.storage.catalog.journal import Entry, Journal
 
 __all__ = ["IndexFile"]
 
@@ -33,49 +37,87 @@ class IndexFile:
     Args:
         folder: where the file lies.
         catalog: what is connected to it.
+        commits: takes in the journal of an index that is given up.
     """
 
-    def __init__(self, folder: str, catalog: Catalog) -> None:
+    def __init__(self, folder: str, catalog: Catalog, journal: Journal, commits: Commits) -> None:
         self._folder = folder
         self._catalog = catalog
+        self._journal = journal
+        self._commits = commits
         self._path = ""
         self._inode = 0
+        self._root = 0
 
     def open(self) -> None:
-        """Opens the index there is, or starts a new one; under the store's lock.
+        """Open the index there is, or start a new one, and do what its journal says; under the store's lock.
 
         Raises:
             StoreConnectionError: it cannot be opened.
         """
-        names = (name for name in os.listdir(self._folder) if name.startswith("index-") and name.endswith(".db"))
-        name = min(names, default=None)
-        path = os.path.join(self._folder, name or f"index-{new_revision()}.db")
+        path = self._find() or self._new()
         try:
-            self._catalog.open(path)
+            self._connect(path)
         except sqlite3.Error as error:
             if not is_damage(error):
                 raise StoreConnectionError("filesystem", f"cannot open the index {path}: {error}") from error
             self._set_aside(path)
-            path = os.path.join(self._folder, f"index-{new_revision()}.db")
-            self._catalog.open(path)
+            path = self._new()
+            self._connect(path)
         self._path = path
         self._inode = _inode(path)
+        self._root = _inode(os.path.dirname(self._folder))
+
+    def _find(self) -> str | None:
+        names = (name for name in os.listdir(self._folder) if name.startswith("index-") and name.endswith(".db"))
+        name = min(names, default=None)
+        return None if name is None else os.path.join(self._folder, name)
+
+    def _new(self) -> str:
+        return os.path.join(self._folder, f"index-{new_revision()}.db")
+
+    def _connect(self, path: str) -> None:
+        self._catalog.open(path)
+        self._journal.make()
+        self._commits.forget()
+        self._commits.mark.open()
+        try:
+            self._commits.settle()
+        except OSError as error:
+            log.warning("what was written waits in the index, for it could not be written to its file: %s", error)
 
     def is_current(self) -> bool:
         """Whether the file that is open is still the one in the folder."""
         return _inode(self._path) == self._inode
 
     def replace(self) -> None:
-        """Moves a damaged index away, unless another process has done so, and opens its successor; under the lock."""
+        """Move a damaged index away, unless another process has done so, and open its successor; under the lock."""
         if self.is_current():
             self._set_aside(self._path)
         self._catalog.abandon()
         self.open()
 
     def reopen(self) -> None:
-        """Opens the index anew, after its file was removed or a connection became doubtful; under the lock."""
+        """Open the index that is in the folder after the one that was open was removed; under the lock.
+
+        What waits in the one that was removed is saved, unless the whole folder is another one.
+        """
+        if _inode(os.path.dirname(self._folder)) == self._root:
+            with suppress(sqlite3.Error), self._catalog.committing() as connection:
+                self._commits.rescue(connection)
         self._catalog.abandon()
         self.open()
+
+    def waiting(self) -> list[Entry]:
+        """Return what waits in the journal of a folder that can only be read."""
+        path = self._find() if os.path.isdir(self._folder) else None
+        if path is None:
+            return []
+        for mode in ("mode=ro", "immutable=1"):  # the second where there can be no shared memory beside it
+            with suppress(sqlite3.Error), closing(sqlite3.connect(_uri(path, mode), uri=True)) as connection:
+                connection.execute("SELECT 1 FROM journal")
+                return list(salvage(connection))
+        return []
 
     def clear_damaged(self) -> int:
         """Removes indexes that were set aside long ago, and returns how many files that were; under the lock."""
@@ -92,16 +134,23 @@ class IndexFile:
 
     def _set_aside(self, path: str) -> None:
         log.warning(
-            "the index %s was damaged: it is kept as damaged-*.db for a week and made anew from the files", path
+            "the index %s was damaged: it is kept as damaged-*.db for a week and made again from the files", path
         )
         self._catalog.abandon()
+        with closing(sqlite3.connect(_uri(path, "mode=ro"), uri=True)) as connection:
+            self._commits.rescue(connection)
         folder, name = os.path.split(path)
         for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 os.rename(path + suffix, os.path.join(folder, name.replace("index-", "damaged-", 1)) + suffix)
 
 
+def _uri(path: str, mode: str) -> str:
+    return f"file:{quote(path)}?{mode}"
+
+
 def _inode(path: str) -> int:
+    """Return the number of a file; 0 if it cannot be found."""
     try:
         return os.stat(path).st_ino
     except OSError:

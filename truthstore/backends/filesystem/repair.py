@@ -69,7 +69,7 @@ def verify_files(
     missing: list[str] = []
     for page in catalog.locations(EVERYTHING.replace(include_deleted=True).bind(collection)):
         for found in page:
-            file = unread.get(folder.path_of(collection, found))
+            file = unread.get(folder.path(collection, found))
             if file is not None:
                 corrupt[found.id] = corrupt.pop(file)
             if file is not None or found.id in seen:
@@ -116,9 +116,7 @@ def index_files(
         with locked():
             rows = [row for row in (catalog.find(collection, found.id) for found in page) if row is not None]
             gone = [
-                row.id
-                for row in rows
-                if folder.path_of(collection, row) in damaged or not folder.exists(collection, row)
+                row.id for row in rows if folder.path(collection, row) in damaged or not folder.exists(collection, row)
             ]
             if gone:
                 catalog.commit(collection, (), gone, expect=ANY, backend="filesystem")

@@ -5,19 +5,20 @@ How writes and deletes are committed is in `committing`; this is the rest: openi
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 
-from truthstore.backends.filesystem.commit import Commits
+from truthstore.backends.filesystem.commit import BACKEND, Commits, Write
 from truthstore.backends.filesystem.config import FileSystemConfig
 from truthstore.backends.filesystem.files import (
     FileBlobs,
     explained,
     is_writable,
+    modified,
     open_error,
     read_error,
     read_file,
@@ -25,7 +26,7 @@ from truthstore.backends.filesystem.files import (
 )
 from truthstore.backends.filesystem.folder import Folder
 from truthstore.backends.filesystem.index import IndexFile
-from truthstore.backends.filesystem.pending import modified
+from truthstore.backends.filesystem.mark import CLEAR
 from truthstore.backends.filesystem.repair import index_files, verify_files
 from truthstore.errors import (
     StoreBulkError,
@@ -43,9 +44,11 @@ from truthstore.items.results import RESULTS
 from truthstore.model.query import EVERYTHING
 from truthstore.model.record import ABSENT, ANY, NONE, Change, Expect, Options, Record
 from truthstore.storage.catalog.catalog import Location, Put
+from truthstore.storage.catalog.journal import Journal
 from truthstore.storage.objects.names import path_of
-from truthstore.storage.objects.object_store import FORMAT_KEY, Format, ObjectStore, is_damage
+from truthstore.storage.objects.object_store import FORMAT_KEY, Format, ObjectStore
 from truthstore.store.config import configure
+from truthstore.store.records import conflict
 
 if TYPE_CHECKING:
     from truthstore.items.results import ValidationResult
@@ -58,19 +61,19 @@ __all__ = ["FileSystemConfig", "FileSystemExpectationStore", "FileSystemStore", 
 T = TypeVar("T")
 U = TypeVar("U")
 
+log: Final = logging.getLogger("truthstore")
 CHUNK: Final = 500
-PAUSE_SECONDS: Final = 60.0
+OWN: Final = ".truthstore"
+"""The folder of the index, and of what is being written."""
 
 
 class _Access:
     """How this process may use the folder: shared by all views of one store."""
 
-    __slots__ = ("collections", "readonly", "seen")
+    __slots__ = ("readonly", "seen")
 
     def __init__(self) -> None:
         self.readonly = False
-        self.collections: dict[str, Collection[Any]] = {}
-        """What was prepared, by name."""
         self.seen: dict[str, int] = {}
         """Of a folder that can only be read: when each collection's folder was changed before it was indexed."""
 
@@ -125,19 +128,10 @@ class FileSystemStore(ObjectStore[T]):
         self._lock = self._blobs.lock
         self._root = self._blobs.root
         self._folder = Folder(self._root, form)
-        self._index = IndexFile(self._blobs.path(".truthstore"), self._catalog)
+        self._journal = Journal(self._catalog)
+        self._commits = Commits(self._blobs, self._folder, self._catalog, self._journal)
+        self._index = IndexFile(self._blobs.path(OWN), self._catalog, self._journal, self._commits)
         self._access = _Access()
-        self._commits = Commits(
-            self._blobs,
-            self._folder,
-            self._index,
-            self._catalog,
-            self._follow_index,
-            self._prepare_again,
-            self._access.collections,
-            self._check,
-        )
-        self._pending = self._commits.pending
 
     @property
     def root(self) -> str:
@@ -164,9 +158,9 @@ class FileSystemStore(ObjectStore[T]):
                 self.name, f"there is no folder {self._root}, and create_dirs is off", retryable=False
             )
         self._access.readonly = exists and not is_writable(self._root)
+        self._check_pending()
         if self._access.readonly:
-            self._check_format()
-            self._catalog.open(None)
+            self._open_in_memory()
             return
         self._blobs.make_folders()
         try:
@@ -175,6 +169,21 @@ class FileSystemStore(ObjectStore[T]):
                 self._index.open()
         except OSError as error:
             raise StoreConnectionError(self.name, f"cannot open {self._root}: {explained(error)}") from error
+
+    def _open_in_memory(self) -> None:
+        self._check_format()
+        self._catalog.open(None)
+        self._journal.make()
+        with self._catalog.committing() as connection:
+            self._journal.append(connection, self._index.waiting())
+
+    def _check_pending(self) -> None:
+        pending = self._blobs.path(f"{OWN}/pending")
+        if os.path.isdir(pending) and os.listdir(pending):
+            raise StoreConfigError(
+                f"an earlier version of this library left writes in {pending}: finish them with that version "
+                "(open the store and close it), or remove that folder and lose them"
+            )
 
     def _check_format(self) -> None:
         from msgspec import json
@@ -194,26 +203,39 @@ class FileSystemStore(ObjectStore[T]):
         if self._access.readonly:
             self._access.seen[collection.name] = modified(folder)
             super()._prepare(collection)
+            self._index_waiting(collection)
             return
         with self._locked("open", open_error):
             os.makedirs(folder, exist_ok=True)
             super()._prepare(collection)
-            self._access.collections[collection.name] = collection
-            self._pending.roll_forward()
+
+    def _index_waiting(self, collection: Collection[Any]) -> None:
+        """Index what waits in the journal of a folder that can only be read."""
+        puts: list[Put] = []
+        gone: list[str] = []
+        for file in self._journal.files():
+            folder, name = os.path.split(f"{self._root}/{file}")
+            entry = self._journal.read(file) if folder == self._folder.of(collection) else None
+            if entry is not None and entry.data is not None:
+                puts.append(Put(self._folder.parse(entry.data, collection)))
+            elif entry is not None:
+                with suppress(FileNotFoundError):
+                    gone.append(self._folder.entry(collection, name).record.id)
+        self._catalog.commit(collection, puts, gone, expect=ANY, backend=self.name)
 
     def _load(self, collection: Collection[Any]) -> Iterable[Put]:
         return (entry.put for entry in self._folder.entries(collection, self._folder.names(collection)))
 
     def _forked(self) -> None:
         self._lock.anew()
-        self._pending.forget()
+        self._commits.forget()
 
     @contextmanager
-    def _locked(self, what: str, failed: Callable[[OSError, str], StoreError] = read_error) -> Generator[None]:
-        """Keeps every other writer out; errors of the operating system become errors of the store.
+    def _locked(self, what: object, failed: Callable[[OSError, str], StoreError] = read_error) -> Generator[None]:
+        """Keep every other writer out; errors of the operating system become errors of the store.
 
         Args:
-            what: what is done under the lock.
+            what: what is done under the lock, for messages.
             failed: makes the error of the store.
         """
         try:
@@ -227,14 +249,10 @@ class FileSystemStore(ObjectStore[T]):
             if isinstance(error, FileNotFoundError) and not os.path.isdir(self._root):
                 raise StoreConnectionError(
                     self.name,
-                    f"cannot {what} {self._root}: the folder was removed: restore it, or save to make it anew",
+                    f"cannot {what} {self._root}: the folder was removed: restore it, or save to make it again",
                     retryable=False,
                 ) from error
             raise failed(error, f"cannot {what} {self._root}") from error
-        except sqlite3.Error as error:
-            if is_damage(error):
-                raise  # to whoever can have the index made anew
-            raise self._read_error(error) from error
 
     def _follow_index(self) -> None:
         """Opens the index that is in the folder now, if this process has another one open; under the lock."""
@@ -256,11 +274,10 @@ class FileSystemStore(ObjectStore[T]):
 
     def _reopen(self) -> None:
         """Follows an index that was removed or replaced; under the lock."""
-        self._pending.forget()
         if self._access.readonly:
             os.stat(self._root)  # one that was removed is not an empty one
             self._catalog.abandon()
-            self._catalog.open(None)
+            self._open_in_memory()
         else:
             self._blobs.make_folders()
             self._check_format()
@@ -285,63 +302,64 @@ class FileSystemStore(ObjectStore[T]):
             self._prepare_again()
 
     def _read(self, collection: Collection[Any], location: Location) -> Record | None:
-        return self._folder.read(collection, location)
+        try:
+            return self._folder.read(collection, location)
+        except (StoreReadError, StoreCorruptError):
+            if self._commits.mark.get() == CLEAR:
+                raise
+            return None  # it may wait in the journal
+
+    def _record_at(self, collection: Collection[Any], location: Location) -> Record | None:
+        """Return what the journal says of a file, or else what is in it; None if it must not be there, or is not.
+
+        The mark is asked first, and then the journal: what leaves it meanwhile is in the file.
+        """
+        entry = (
+            self._journal.read(self._folder.file(collection, location)) if self._commits.mark.get() != CLEAR else None
+        )
+        if entry is None:
+            return self._folder.read(collection, location)
+        data = self._commits.standing(entry) or entry.data
+        return None if data is None else self._folder.parse(data, collection, location.id)
 
     def _find(self, collection: Collection[Any], id: str) -> Record | None:
-        """One file read; the index is asked only where a write may have been cut short."""
-        record = self._folder.read(collection, Location(id))
-        if record is not None and (self._access.readonly or self._pending.is_clean()):
-            return record
-        location = self._guard(lambda: self._catalog.find(collection, id))
-        if location is not None and location.name is not None:
-            record = self._folder.read(collection, location)
-        if location is not None and (record is None or record.revision != location.revision):
-            try:
-                record = self._settle(collection, id)
-            except StoreCorruptError as error:
-                if not isinstance(error, _FileGoneError):
-                    raise
-                return None
+        if self._commits.mark.get() == CLEAR:
+            record = self._folder.read(collection, Location(id))
+            if record is not None:
+                return record
+        return self._guard(lambda: self._find_now(collection, id))
+
+    def _find_now(self, collection: Collection[Any], id: str) -> Record | None:
+        record = self._record_at(collection, Location(id))
+        if record is None and self._catalog.find(collection, id) is not None:
+            return self._settle_locked(collection, id)
         return record
 
     def _settle(self, collection: Collection[Any], id: str) -> Record | None:
         return self._guard(lambda: self._settle_locked(collection, id))
 
     def _settle_locked(self, collection: Collection[Any], id: str) -> Record | None:
-        with self._locked("settle a write in"):
-            if not self._access.readonly:
-                self._pending.roll_forward()
+        with self._locked("read"):
             location = self._catalog.find(collection, id)
-            record = self._folder.read(collection, location or Location(id))
-            if location is None or self._access.readonly:
-                return record
-            waits = os.path.exists(self._pending.path(location.revision, collection.name))
-            if waits and (record is None or record.revision != location.revision):
-                raise StoreReadError(
-                    f"{collection.name} {shown(id)} was written, but its file cannot be moved to its place: "
-                    f"see whether {self._root} can be written",
-                    backend=self.name,
-                    collection=collection.name,
-                    identifier=id,
-                    retryable=True,
-                )
+            if location is None:
+                return None
+            record = self._record_at(collection, location)
             if record is None:
-                raise _FileGoneError(
+                raise StoreCorruptError(
                     f"the index lists {collection.name} {shown(id)} but its file is gone: "
                     "restore the file, or call rebuild_index()",
                     backend=self.name,
                     collection=collection.name,
                     identifier=id,
                 )
-            if record.revision != location.revision:
-                # Somebody else wrote the file: the file is the truth.
-                self._catalog.commit(collection, [Put(record, location.name)], expect=ANY, backend=self.name)
             return record
 
     def definitely_absent(self, id: str, *, collection: Collection[Any]) -> bool:
-        """Whether there is no file under the name that the id gets. One of another name may hold it: it is no tombstone."""
+        """Return True if there is neither a file nor a row of an id."""
         self._ready(collection)
-        return not os.access(self._folder.path(collection, id), os.F_OK)
+        if os.access(self._folder.path(collection, Location(id)), os.F_OK):
+            return False
+        return self._guard(lambda: self._catalog.find(collection, id)) is None
 
     def _check_writable(self) -> None:
         if self._access.readonly:
@@ -371,9 +389,14 @@ class FileSystemStore(ObjectStore[T]):
         self, records: Sequence[Record], collection: Collection[Any], expect: Expect
     ) -> tuple[list[Record], dict[str, StoreConflictError]]:
         self._ready(collection)
-        if self._access.readonly:
-            self._check_writable()
-        heads, refused = self._commits.put(records, collection, expect)
+        self._check_writable()
+        repeated: dict[str, StoreConflictError] = {}
+        wanted = records if len(records) == 1 else _distinct(records, collection, expect, repeated)
+        documents = [self._folder.write(record, collection) for record in wanted]
+        write = Write(collection, expect, wanted, documents)
+        self._commit(write)
+        refused = {**write.refused, **repeated}
+        heads = [record.head() for record in records if record.meta.id not in write.refused]
         if self._lifecycle.subscribers and heads:
             self._announce([Change.of(collection.name, head) for head in {head.id: head for head in heads}.values()])
         return heads, refused
@@ -384,17 +407,53 @@ class FileSystemStore(ObjectStore[T]):
         deleted: list[str] = []
         try:
             for start in range(0, len(ids), CHUNK):
-                chunk = ids[start : start + CHUNK]
-                deleted.extend(self._guard(partial(self._delete_locked, collection, chunk, expect)))
+                write = Write(collection, expect, deletes=ids[start : start + CHUNK])
+                self._commit(write)
+                deleted.extend(write.live)
+                for refusal in write.refused.values():
+                    raise refusal
         finally:
             if deleted and self._lifecycle.subscribers:
                 self._announce([Change(collection.name, id, None) for id in deleted])
         return deleted
 
-    def _delete_locked(self, collection: Collection[Any], ids: Sequence[str], expect: Expect) -> list[str]:
-        what = f"{collection.name} {shown(ids[0])}" if len(ids) == 1 else f"{len(ids)} {collection.name}"
-        with self._locked(f"remove {what} from", write_error):
-            return self._commits.delete(ids, collection, expect)
+    def _commit(self, write: Write) -> None:
+        """Commit a write, with those of other threads; once more after the index was replaced, which does no harm.
+
+        Raises:
+            StoreWriteError: it was not committed, or the message says that this is not known.
+        """
+        self._commits.enter(write)
+        try:
+            try:
+                super()._guard(lambda: self._run(write))
+            except StoreConnectionError:
+                if not write.puts or os.path.isdir(self._root):
+                    raise
+                self._blobs.make_folders()
+                super()._guard(lambda: self._run(write))
+        except StoreReadError as error:
+            if not isinstance(error.__cause__, sqlite3.Error):
+                raise
+            raise self._not_committed(write, error.__cause__) from error.__cause__
+
+    def _run(self, write: Write) -> None:
+        with self._locked(write, write_error):
+            self._check()
+            self._commits.run(write)
+
+    def _not_committed(self, write: Write, error: sqlite3.Error) -> StoreWriteError:
+        full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+        return StoreWriteError(
+            f"cannot {write} {self._root}: nothing was changed, for the disk is full: make room and repeat"
+            if full
+            else f"it is not known whether {write} {self._root} succeeded: read to find out, or repeat ({error})",
+            backend=self.name,
+            collection=write.collection.name,
+            identifier=write.id,
+            retryable=full,
+            store_trouble=True,
+        )
 
     def verify_records(self, collection: Collection[Any]) -> Verification:
         """Reads every file and compares it with the index."""
@@ -402,25 +461,26 @@ class FileSystemStore(ObjectStore[T]):
         return self._guard(lambda: self._verify(collection))
 
     def _verify(self, collection: Collection[Any]) -> Verification:
-        with self._locked("read"):
-            if not self._access.readonly:
-                self._pending.roll_forward()
+        self._roll_forward("read", read_error)
         return verify_files(self._folder, self._catalog, collection, lambda: self._locked("read"))
 
+    def _roll_forward(self, what: str, failed: Callable[[OSError, str], StoreError]) -> int:
+        if self._access.readonly:
+            return 0
+        with self._locked(what, failed):
+            return self._commits.settle()
+
     def maintain(self, budget: float | None = None) -> dict[str, int]:
-        """Finishes or clears what crashed writers left, and removes damaged indexes that were set aside a week ago."""
+        """Bring what waits in the journal to the disk, and remove damaged indexes that were set aside a week ago."""
         done = super().maintain(budget)
         if self._access.readonly:
             return done
+        settled = self._guard(lambda: self._roll_forward("look after", write_error))
         with self._locked("look after", write_error):
-            return {
-                **done,
-                "writes_settled": self._pending.roll_forward(),
-                "damaged_removed": self._index.clear_damaged(),
-            }
+            return {**done, "writes_settled": settled, "damaged_removed": self._index.clear_damaged()}
 
     def rebuild_index(self) -> int:
-        """Indexes every file anew and returns how many items there are. Works while others write.
+        """Index every file again and return how many items there are. Works while others write.
 
         Files that cannot be read keep out of the index and are logged; `verify` names them. Files that were edited by
         hand are accepted as they are, and written once more with a checksum and a revision of their own.
@@ -430,18 +490,23 @@ class FileSystemStore(ObjectStore[T]):
         self._check_writable()
         self._guard(self._catalog.check)
         for edited in self._guard(lambda: self._index_files(collection)):
-            with suppress(StoreConflictError):  # somebody has replaced it meanwhile
-                self.put_record(edited, collection=collection, expect=edited.revision)
+            with suppress(StoreConflictError):  # it was replaced meanwhile
+                self.put_record(Record(edited.meta, edited.body), collection=collection, expect=edited.revision)
         return self.count_records(EVERYTHING, collection=collection)
 
     def _index_files(self, collection: Collection[Any]) -> list[Record]:
-        with self._locked("index", write_error):
-            self._pending.roll_forward()
+        self._roll_forward("index", write_error)
         return index_files(self._folder, self._catalog, collection, lambda: self._locked("index", write_error))
 
     def close(self) -> None:
-        """Closes the index and the folder."""
+        """Bring what waits in the journal to the disk, and close the index and the folder."""
+        if not self._lifecycle.closed and self._opening.ready and self._opening.pid == os.getpid():
+            try:
+                self._roll_forward("close", write_error)
+            except (StoreError, sqlite3.Error) as error:
+                log.warning("what was written waits in the index until the store is opened again: %s", error)
         super().close()
+        self._commits.mark.close()
         self._blobs.close()
 
 
@@ -464,5 +529,14 @@ def open_folder(
     return FileSystemStore(settings, collection=collection)
 
 
-class _FileGoneError(StoreCorruptError):
-    """The index lists an item whose file somebody removed."""
+def _distinct(
+    records: Sequence[Record], collection: Collection[Any], expect: Expect, repeated: dict[str, StoreConflictError]
+) -> list[Record]:
+    """Return of several records with one id the last; where the id must be new, the first, and the others are refused."""
+    named: dict[str, Record] = {}
+    for record in records:
+        if expect is ABSENT and record.id in named:
+            repeated[record.id] = conflict(record.id, expect, None, backend=BACKEND, collection=collection.name)
+            continue
+        named[record.id] = record
+    return list(named.values())

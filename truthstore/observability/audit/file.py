@@ -10,12 +10,11 @@ import sys
 from collections.abc import Generator, Iterator, Sequence
 from typing import IO, Any, Final
 
-from truthstore.errors import StoreConnectionError, StoreCorruptError, StoreWriteError
+from truthstore.errors import StoreConfigError, StoreConnectionError, StoreCorruptError, StoreWriteError
 from truthstore.observability.audit.chain import newest_heads
 from truthstore.observability.audit.event import AuditEvent, Stored, encode_event
 from truthstore.observability.audit.sinks import AuditBackend
 
-# Where it is missing, on Windows, there is no sink of this kind.
 fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
 
 __all__ = ["FileAuditBackend", "JsonAuditBackend"]
@@ -31,11 +30,19 @@ class FileAuditBackend(AuditBackend):
         path: the file. A full one is renamed to ``<path>.1``, ``<path>.2``, … in the order of time, and kept.
         max_bytes: a file is full at this size.
         durability: ``fsync``: a written event survives a power cut; ``os``: the death of the process.
+
+    Raises:
+        ValueError: `max_bytes` is not positive, or an unknown durability.
+        StoreConfigError: the system has no flock(2).
     """
 
     in_order = True
 
     def __init__(self, path: str | os.PathLike[str], *, max_bytes: int = 100_000_000, durability: str = "os") -> None:
+        if fcntl is None:
+            raise StoreConfigError(
+                f"{type(self).__name__} needs flock(2), which this system lacks: use StoreAuditBackend"
+            )
         if max_bytes < 1:
             raise ValueError("max_bytes must be positive")
         if durability not in {"fsync", "os"}:

@@ -151,8 +151,8 @@ class AuditLogger:
             try:
                 self._link(here, closing=closing)
                 self._send(here)
-                while here.waiting:
-                    self._link(here)
+                if here.waiting:  # once: a subscriber that reads makes an event of every write, without end
+                    self._link(here, closing=closing)
                     self._send(here)
             finally:
                 here.is_writing = False

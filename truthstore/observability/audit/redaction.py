@@ -59,7 +59,7 @@ VALUES: Final = (
     # In quotes: up to the quote that closes it, or to the end.
     r"(?P<double>[bru]{0,2}\")[^\"\\]*+(?:\\.?[^\"\\]*+)*+",
     r"(?P<single>[bru]{0,2}')[^'\\]*+(?:\\.?[^'\\]*+)*+",
-    # JSON in JSON: what closes it has as many backslashes as what opens it.
+    # JSON in JSON: the closing quote has as many backslashes as the opening one.
     r"(?P<escaped>(?P<slashes>\\{1,8})(?P<quote>[\"']))[^\\\"]*+(?:(?!(?P=slashes)(?P=quote))\\++[\"']?[^\\\"]*+)*+",
     # A list or the like, or one word, in which there may be quotes.
     r"(?:\[[^\]]*+\]?|\{[^}]*+\}?|[^\s\"',;&])(?:[^\s\"',;&]|[\"'](?=\w))*+",

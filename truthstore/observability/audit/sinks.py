@@ -32,7 +32,7 @@ class AuditBackend(ABC):
     """
 
     in_order = False
-    """Whether `read` gives events in the order in which they were written."""
+    """True if `read` gives events in the order in which they were written."""
 
     @property
     def identity(self) -> str:
@@ -266,6 +266,7 @@ class _Thread:
 
     def __init__(self, room: int) -> None:
         self.executor = ThreadPoolExecutor(1, "truthstore-audit")
+        self.turn = threading.Lock()
         self.room = threading.BoundedSemaphore(room)
         self.waiting: deque[Sequence[AuditEvent]] = deque()
         self.error: StoreError | None = None
@@ -322,10 +323,11 @@ class AsyncAuditBackend(_Delegate):
 
     def _drain(self, here: _Thread) -> None:
         try:
-            while here.waiting:
-                self._backend.write(here.waiting[0])
-                here.waiting.popleft()
-                here.room.release()
+            with here.turn:
+                while here.waiting:
+                    self._backend.write(here.waiting[0])
+                    here.waiting.popleft()
+                    here.room.release()
         except BaseException as raised:
             error = as_store_error(raised)
             log.warning("audit events were not written yet: %s", error)

@@ -1,6 +1,6 @@
 """The SQLite index that answers queries for file-like backends.
 
-It is derived: everything in it can be made anew from the bodies. A table per collection has a row per item with a column
+It is derived: everything in it can be rebuilt from the bodies. A table per collection has a row per item with a column
 per declared field. Inserts are kept cheap: tags lie in the row as JSON and words in the body; both are copied into
 postings, for the rows past a watermark, by the first query that needs them. Row numbers are never used twice below the
 watermarks, so that postings of replaced rows match nothing.
@@ -9,8 +9,8 @@ watermarks, so that postings of replaced rows match nothing.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -70,7 +70,7 @@ class Catalog(Connections):
             load: all items there are, for a collection that this catalog has never seen.
 
         Raises:
-            StoreConfigError: fields were declared anew and there are too many items to read them all now.
+            StoreConfigError: fields were declared differently before, and there are too many items to read them all now.
         """
         key = (collection.name, collection.fingerprint)
         if key in self._prepared:
@@ -118,15 +118,26 @@ class Catalog(Connections):
         expect: Expect,
         backend: str,
     ) -> Committed:
-        """Writes and removes rows in one transaction; puts for which `expect` does not hold are left out.
+        """Write and remove rows in one transaction; those for which `expect` does not hold are left out.
+
+        Raises:
+            sqlite3.Error: nothing was written, or the commit is in doubt.
+        """
+        with self.committing() as connection:
+            return self.write(connection, collection, puts, deletes, expect=expect, backend=backend)
+
+    @contextmanager
+    def committing(self) -> Generator[sqlite3.Connection]:
+        """Begin a transaction; after an error of the disk nothing of it comes back to life.
 
         Raises:
             sqlite3.Error: nothing was written, or the commit is in doubt.
         """
         try:
-            return self._commit(self._table(collection), puts, deletes, expect=expect, backend=backend)
+            with self._transaction() as connection:
+                yield connection
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
                 self._bury()
             raise
 
@@ -139,38 +150,44 @@ class Catalog(Connections):
         with suppress(sqlite3.Error), self._transaction() as connection:
             connection.execute(f"PRAGMA user_version = {VERSION}")  # writes the first page, changed or not
 
-    def _commit(
-        self, table: Table, puts: Sequence[Put], deletes: Sequence[str], *, expect: Expect, backend: str
+    def write(
+        self,
+        connection: sqlite3.Connection,
+        collection: Collection[Any],
+        puts: Sequence[Put] = (),
+        deletes: Sequence[str] = (),
+        *,
+        expect: Expect,
+        backend: str,
     ) -> Committed:
-        if len(puts) == 1 and not deletes and isinstance(expect, Condition):
-            # A new id, the usual case, is one statement that is its own transaction.
-            with self._lock:
-                if self._connection.execute(table.insert, table.row(puts[0])).rowcount == 1:
-                    return Committed({}, {})
+        """Write and remove rows in a transaction that has begun; those for which `expect` does not hold are left out."""
+        table = self._table(collection)
         before: dict[str, Location] = {}
         refused: dict[str, StoreConflictError] = {}
-        with self._transaction() as connection:
-            for put in puts:
-                row = table.row(put)
-                id = row[0]
-                if isinstance(expect, Condition) and connection.execute(table.insert, row).rowcount == 1:
-                    continue
-                known = _location(connection, table, id)
-                if known is not None and known.revision == put.record.revision:
-                    continue  # the same write, once more
-                if not _holds(expect, known):
-                    actual = known.revision if known is not None else None
-                    refused[id] = conflict(id, expect, actual, backend=backend, collection=table.collection.name)
-                    continue
-                if known is not None:
-                    before[id] = known
-                    connection.execute(f"DELETE FROM {table.name} WHERE id = ?", (id,))
-                connection.execute(table.insert, row)
-            for id in deletes:
-                known = _location(connection, table, id)
-                if known is not None:
-                    before[id] = known
-                    connection.execute(f"DELETE FROM {table.name} WHERE id = ?", (id,))
+        for put in puts:
+            row = table.row(put)
+            id = row[0]
+            if isinstance(expect, Condition) and connection.execute(table.insert, row).rowcount == 1:
+                continue
+            known = _location(connection, table, id)
+            if known is not None and known.revision == put.record.revision:
+                continue  # the same write, once more
+            if not _holds(expect, known):
+                actual = known.revision if known is not None else None
+                refused[id] = conflict(id, expect, actual, backend=backend, collection=collection.name)
+                continue
+            if known is not None:
+                before[id] = known
+                connection.execute(f"DELETE FROM {table.name} WHERE id = ?", (id,))
+            connection.execute(table.insert, row)
+        for id in deletes:
+            known = _location(connection, table, id)
+            if isinstance(expect, str) and not _holds(expect, known):
+                actual = known.revision if known is not None else None
+                refused[id] = conflict(id, expect, actual, backend=backend, collection=collection.name)
+            elif known is not None:
+                before[id] = known
+                connection.execute(f"DELETE FROM {table.name} WHERE id = ?", (id,))
         return Committed(before, refused)
 
     def find(self, collection: Collection[Any], id: str) -> Location | None:
@@ -246,7 +263,7 @@ class Catalog(Connections):
         name = table.collection.name
         if waiting > BACKFILL_LIMIT:
             raise StoreConfigError(
-                f"the fields of {name} were declared anew and {waiting} items must be read once: call rebuild_index()",
+                f"the fields of {name} were declared differently before, and {waiting} items must be read once: call rebuild_index()",
                 collection=name,
             )
         rows = self._read(f"SELECT id, revision, deleted, name {where}", (mark, *lacking))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -14,7 +14,7 @@ from truthstore.runtime.forks import before_fork, fork_gate
 
 __all__ = ["VERSION", "Connections"]
 
-VERSION: Final = 1
+VERSION: Final = 2
 PAGE_SIZE: Final = 2_048
 CHECKPOINT_PAGES: Final = 4_000
 BUSY_SECONDS: Final = 60.0
@@ -82,7 +82,7 @@ class Connections:
 
         Raises:
             sqlite3.Error: it cannot be opened, or is damaged.
-            StoreConfigError: a newer version of this library made it.
+            StoreConfigError: another version of this library made it.
         """
         with self._lock:
             self._open(path)
@@ -95,6 +95,12 @@ class Connections:
             writer.close()
             raise StoreConfigError(
                 f"the index has format {version}, this library reads up to {VERSION}: upgrade truthstore"
+            )
+        if 0 < version < VERSION:
+            writer.close()
+            raise StoreConfigError(
+                f"the index {path} has format {version}, of an earlier version of this library: remove it while no "
+                "store is open, and it is made again from the items"
             )
         if version == 0:
             if path is not None:
@@ -125,10 +131,15 @@ class Connections:
         )
         connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        # Some systems build SQLite so that it overwrites with zeros what is deleted: that doubles the cost of a journal.
+        connection.execute("PRAGMA secure_delete = OFF")
         return connection
 
     @property
     def _connection(self) -> sqlite3.Connection:
+        return self._writable()
+
+    def _writable(self) -> sqlite3.Connection:
         if self._pid != os.getpid():
             self._leave_parent()
         if self._writer is None:
@@ -154,8 +165,12 @@ class Connections:
             idle.append(connection)
         return rows
 
+    def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
+        return self._read(sql, parameters)
+
     def _transaction(self) -> Transaction:
-        return Transaction(self)
+        return Transaction(self._lock, self._writable)
 
     def close(self) -> None:
         """Close all connections."""
@@ -188,16 +203,16 @@ class _Lock:
 class Transaction:
     """BEGIN IMMEDIATE … COMMIT, or ROLLBACK if anything is raised."""
 
-    __slots__ = ("_connection", "_connections", "_lock")
+    __slots__ = ("_connect", "_connection", "_lock")
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-        self._lock = connections._lock  # noqa: SLF001  # the lock of its own owner
+    def __init__(self, lock: _Lock, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._lock = lock
+        self._connect = connect
 
     def __enter__(self) -> sqlite3.Connection:
         self._lock.__enter__()
         try:
-            self._connection = self._connections._connection  # noqa: SLF001  # as above
+            self._connection = self._connect()
             self._connection.execute("BEGIN IMMEDIATE")
         except BaseException:
             self._lock.__exit__()

@@ -9,7 +9,7 @@ import msgspec
 from truthstore.errors import StoreNotFoundError
 from truthstore.model.record import Meta, Record
 from truthstore.storage.log.entry import Confirmed, confirmed_of
-from truthstore.storage.objects.document import Lineage, lineage_of, read_document, write_document
+from truthstore.storage.objects.document import Lineage, parse_document, write_document
 from truthstore.storage.objects.object_store import folder_of, object_key
 
 if TYPE_CHECKING:
@@ -106,8 +106,7 @@ class BodyObjects:
             data, tag = self._blobs.get(key)
         except StoreNotFoundError:
             return None
-        plain = self._decompress(data)
-        return BodyObject(read_document(plain, self.collection, id), lineage_of(plain), tag)
+        return BodyObject(*parse_document(self._decompress(data), self.collection, id), tag)
 
     def stand_in(self, id: str, stamp: int) -> BodyObject | None:
         """Return a stand-in for an unreadable object that an unconditional write may replace; None if it is gone."""

@@ -58,7 +58,7 @@ class Replica(Catalog):
 
     Args:
         bodies: reads bodies, for fields that were declared later.
-        folder: where the file lies; None means memory.
+        folder: the folder of the file; None means memory.
     """
 
     def __init__(self, bodies: Bodies, folder: str | None) -> None:
@@ -220,7 +220,7 @@ class Replica(Catalog):
         """Apply index objects.
 
         Args:
-            collection: whose log it is.
+            collection: the collection of the log.
             sources: the objects.
             gone: names that have left the log.
             created: bodies that an entry confirms by now.

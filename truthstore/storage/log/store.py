@@ -45,7 +45,6 @@ from truthstore.store.records import conflict
 
 if TYPE_CHECKING:
     from truthstore.model.collection import Collection
-    from truthstore.model.query import BoundQuery
     from truthstore.storage.catalog.catalog import Catalog
     from truthstore.storage.objects.blobs import Blobs
     from truthstore.store.config import StoreConfig
@@ -54,9 +53,11 @@ if TYPE_CHECKING:
 __all__ = ["LogStore"]
 
 T = TypeVar("T")
+U = TypeVar("U")
+V = TypeVar("V")
 
 COMPACT_AT: Final = 200
-BODIES: Final = 100
+AT_ONCE: Final = 100
 logger: Final = logging.getLogger("truthstore")
 
 
@@ -83,7 +84,7 @@ class LogStore(ObjectStore[T]):
     """Keeps items as objects, any number of writers at once; queries go to this machine's replica of the log.
 
     Args:
-        collection: what the public operations act on.
+        collection: the collection that the public operations act on.
         config: the options that every backend has.
         form: how objects are named and encoded.
         blobs: the driver; its keys are relative to this store.
@@ -213,30 +214,10 @@ class LogStore(ObjectStore[T]):
         body = self._index(collection).objects.get(location.id)
         return None if body is None or body.removed else body.record
 
-    def get_records(
-        self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
-    ) -> dict[str, Record]:
-        """Return the records that exist among these ids, read in parallel."""
-        self._ready(collection)
-        wanted = list(dict.fromkeys(ids))
-        found = self._parallel(lambda id: self._read(collection, Location(id)), wanted)
-        return {id: record for id, record in zip(wanted, found, strict=True) if record is not None}
-
-    def _scan_bodies(self, bound: BoundQuery) -> Iterator[Record]:
-        collection = bound.collection
-        for page in self._catalog_pages(lambda: self._current(collection).locations(bound)):
-            rest = iter(page)
-            while some := list(islice(rest, BODIES)):
-                for record, is_located in self._parallel(lambda one: self._read_located(collection, one), some):
-                    if record is not None and (is_located or bound.matches(record.meta)):
-                        yield record
-
-    def _read_located(self, collection: Collection[Any], location: Location) -> tuple[Record | None, bool]:
-        """Return the body of a row, and True if it has the revision in the row."""
-        record = self._read(collection, location)
-        if record is not None and record.revision == location.revision:
-            return record, True
-        return self._settle(collection, location.id), False
+    def _each(self, work: Callable[[V], U], arguments: Iterable[V]) -> Iterator[U]:
+        rest = iter(arguments)
+        while some := list(islice(rest, AT_ONCE)):
+            yield from self._parallel(work, some)
 
     def _settle(self, collection: Collection[Any], id: str) -> Record | None:
         """Look again at a body that is not the one in the index."""
@@ -256,10 +237,6 @@ class LogStore(ObjectStore[T]):
                 identifier=id,
             )
         return self._read(collection, Location(id))
-
-    def _bodies(self, collection: Collection[Any], locations: Sequence[Location]) -> Iterator[Record]:
-        found = self._parallel(lambda one: self._read_located(collection, one)[0], locations)
-        return (record for record in found if record is not None)
 
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
@@ -348,10 +325,10 @@ class LogStore(ObjectStore[T]):
         return self._guard(lambda: verify(index, lambda: self._follow(collection)))
 
     def rebuild_index(self) -> int:
-        """Tells the log of every body that it does not know, and writes this machine's replica anew.
+        """Confirm every body that the log does not know, rewrite this machine's replica, and return how many items there are.
 
-        Items whose objects somebody removed leave the index. Works while others write. BodyObjects that cannot be read keep
-        out of the index and are logged; `verify` names them.
+        Items whose objects another program removed leave the index. Works while others write. Bodies that cannot be read
+        keep out of the index and are logged; `verify` names them.
         """
         self._check()
         collection = self._collection

@@ -1,6 +1,6 @@
 """Records to the bytes of one object and back.
 
-A plain JSON body stays plain JSON: what cannot be derived from it is added as one last member, ``_truthstore``. Any
+A plain JSON body stays plain JSON: the parts that cannot be derived from it are added as one last member, ``_truthstore``. Any
 other body gets an envelope: magic, format version, length of the head, the head as JSON, the body. Either way the object
 describes itself, so that every index can be rebuilt from the objects alone.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMAT",
+    "Document",
     "Lineage",
     "derive_now",
-    "lineage_of",
+    "parse_document",
     "read_document",
+    "revision_of",
     "unpacked",
     "write_document",
 ]
@@ -58,6 +60,13 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     removed: bool = False
 
 
+class Document(NamedTuple):
+    """A record as an object holds it, and its lineage."""
+
+    record: Record
+    lineage: Lineage
+
+
 class _Tail(msgspec.Struct, omit_defaults=True):
     """The reserved member of a plain document."""
 
@@ -70,7 +79,7 @@ class _Tail(msgspec.Struct, omit_defaults=True):
     times: dict[str, int | None] = {}
     annotations: dict[str, Any] = {}
     revision: str = ""
-    # Of opaque collections only: what cannot be derived from the body.
+    # Of opaque collections only: the parts that cannot be derived from the body.
     fields: dict[str, FieldValue] | None = None
     tags: dict[str, str] = {}
     lineage: Lineage | None = None
@@ -88,23 +97,9 @@ class _Head(MetaParts, frozen=True, kw_only=True, omit_defaults=True):
     lineage: Lineage | None = None
 
 
-class _Versioned(msgspec.Struct):
-    """A tail or a head reduced to the lineage."""
-
-    lineage: Lineage | None = None
-
-
-class _Edited(msgspec.Struct):
-    """A document that another program rewrote, reduced to the lineage."""
-
-    tail: _Versioned | None = msgspec.field(name="_truthstore", default=None)
-
-
 _encode: Final = msgspec.json.Encoder(enc_hook=plain).encode
 _decode_tail: Final = msgspec.json.Decoder(_Tail).decode
 _decode_head: Final = msgspec.json.Decoder(_Head).decode
-_decode_versioned: Final = msgspec.json.Decoder(_Versioned).decode
-_decode_edited: Final = msgspec.json.Decoder(_Edited).decode
 _decode_members: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -156,7 +151,14 @@ def _plain_fields(meta: Meta) -> dict[str, FieldValue]:
 def read_document(
     data: bytes, collection: Collection[Any], id: str | None = None, *, file: str | None = None
 ) -> Record:
-    """Return the record in the bytes of one object.
+    """Return the record in the bytes of one object; arguments and errors are those of `parse_document`."""
+    return parse_document(data, collection, id, file=file).record
+
+
+def parse_document(
+    data: bytes, collection: Collection[Any], id: str | None = None, *, file: str | None = None
+) -> Document:
+    """Return the record in the bytes of one object, and its lineage.
 
     Args:
         data: the object's bytes.
@@ -168,14 +170,14 @@ def read_document(
         StoreCorruptError: the bytes are damaged, or hold another item.
         StoreConfigError: a newer version of this library wrote them.
     """
-    record = _read(data, collection, id, file)
-    if id is not None and record.meta.id != id:
+    document = _read(data, collection, id, file)
+    if id is not None and document.record.id != id:
         raise StoreCorruptError(
-            f"where {collection.name} {shown(id)} should be, {shown(record.meta.id)} was put: remove the copy",
+            f"where {collection.name} {shown(id)} should be, {shown(document.record.id)} was put: remove the copy",
             collection=collection.name,
             identifier=id,
         )
-    return record
+    return document
 
 
 def derive_now(record: Record, collection: Collection[Any], *, file: str) -> None:
@@ -190,7 +192,7 @@ def derive_now(record: Record, collection: Collection[Any], *, file: str) -> Non
         raise _corrupt(collection, record.id, str(error), file) from error
 
 
-def _read(data: bytes, collection: Collection[Any], id: str | None, file: str | None) -> Record:
+def _read(data: bytes, collection: Collection[Any], id: str | None, file: str | None) -> Document:
     if data[:4] == MAGIC:
         return _read_envelope(data, collection, id, file)
     if data[-3:] == b"\n}\n":
@@ -218,30 +220,14 @@ def _tail(data: bytes) -> _Tail | None:
         return None
 
 
-def _from_tail(tail: _Tail, body: bytes, collection: Collection[Any]) -> Record:
+def _from_tail(tail: _Tail, body: bytes, collection: Collection[Any]) -> Document:
     parts: dict[str, Any] = {"size": len(body), "stored_at": tail.stored_at, "annotations": tail.annotations}
     if tail.fields is None:
         parts["derive"] = Derivation(collection, body, "json", tail.times, tail.checksum)
     else:
         parts["fields"] = {name: _field_value(collection, name, value) for name, value in tail.fields.items()}
         parts |= {"tags": tail.tags, "text": ""}
-    return Record(Meta(tail.id, **parts), body, tail.revision)
-
-
-def lineage_of(data: bytes) -> Lineage:
-    """Return the lineage in a document that can be read; an empty one if there is none."""
-    if data[:4] == MAGIC:
-        length = _PREFIX.unpack_from(data)[2]
-        found = _decode_versioned(data[_PREFIX.size : _PREFIX.size + length]).lineage
-        return found or Lineage()
-    position = data.rfind(_MEMBER)
-    if position < 0:
-        return Lineage()
-    try:
-        tail: _Versioned | None = _decode_versioned(data[position + 14 :].rstrip()[:-1].rstrip())
-    except msgspec.DecodeError:
-        tail = _parsed(data, _decode_edited).tail
-    return (tail.lineage if tail is not None else None) or Lineage()
+    return Document(Record(Meta(tail.id, **parts), body, tail.revision), tail.lineage or Lineage())
 
 
 def is_changed(data: bytes, record: Record) -> bool:
@@ -261,7 +247,16 @@ def is_changed(data: bytes, record: Record) -> bool:
     return tail.checksum != zlib.crc32(record.body)
 
 
-def _read_envelope(data: bytes, collection: Collection[Any], id: str | None, file: str | None) -> Record:
+def revision_of(data: bytes) -> str | None:
+    """Return the revision that a plain JSON document bears, empty if another program wrote it; None of anything else."""
+    try:
+        tail = _parsed(data, _decode_members).get("_truthstore")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return str(tail.get("revision", "")) if isinstance(tail, dict) else ""
+
+
+def _read_envelope(data: bytes, collection: Collection[Any], id: str | None, file: str | None) -> Document:
     try:
         _, version, length = _PREFIX.unpack_from(data)
         if version > FORMAT:
@@ -284,7 +279,7 @@ def _read_envelope(data: bytes, collection: Collection[Any], id: str | None, fil
     if later:
         derived = {"text": None, "derive": Derivation(collection, body, head.encoding, times)}
     meta = meta_of(head.id, head, fields=None if later else fields, **derived)
-    return Record(meta, body, head.revision)
+    return Document(Record(meta, body, head.revision), head.lineage or Lineage())
 
 
 def _field_value(collection: Collection[Any], name: str, value: FieldValue) -> FieldValue:
@@ -293,7 +288,7 @@ def _field_value(collection: Collection[Any], name: str, value: FieldValue) -> F
     return float(value) if isinstance(value, str) and field is not None and field.type is float else value
 
 
-def _read_edited(data: bytes, collection: Collection[Any], id: str | None, file: str | None) -> Record:
+def _read_edited(data: bytes, collection: Collection[Any], id: str | None, file: str | None) -> Document:
     """Read a document that another program wrote, or rewrote: parse it whole, and put it together again."""
     try:
         members = _parsed(data, _decode_members)
@@ -315,7 +310,7 @@ def _read_edited(data: bytes, collection: Collection[Any], id: str | None, file:
     revision = "content-" + hashlib.sha256(body).hexdigest()[:24]
     stored_at = (times.get(collection.time) if collection.time else None) or 0
     meta = Meta(own_id, size=len(body), stored_at=stored_at, derive=Derivation(collection, body, "json"))
-    return Record(meta, body, revision)
+    return Document(Record(meta, body, revision), Lineage())
 
 
 def _parsed(data: bytes, decode: Callable[[bytes], T]) -> T:

@@ -36,6 +36,7 @@ __all__ = ["Format", "ObjectStore", "folder_of", "object_key"]
 
 T = TypeVar("T")
 U = TypeVar("U")
+V = TypeVar("V")
 
 FORMAT_KEY: Final = "_truthstore/format.json"
 ROOT_COLLECTION: Final = "results"
@@ -48,7 +49,7 @@ class Format(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         format: version of the layout.
-        extension: what object names end with, before the compression's own ending.
+        extension: the end of object names, before the compression's own ending.
         compression: ``gzip``, ``zstd`` or None.
         serialization: ``json``, ``msgpack`` or ``yaml``.
         index: ``sqlite`` or ``log``.
@@ -124,7 +125,7 @@ class ObjectStore(BaseStore[T]):
     """A store of named objects with a catalog beside them.
 
     Args:
-        collection: what the public operations act on.
+        collection: the collection that the public operations act on.
         config: the options.
         form: how objects are named and encoded.
         synchronous: how safely the catalog commits: ``NORMAL`` or ``FULL``.
@@ -239,8 +240,13 @@ class ObjectStore(BaseStore[T]):
     ) -> dict[str, Record]:
         """Return the records that exist among these ids: one object read each, no catalog."""
         self._ready(collection)
-        found = ((id, self._find(collection, id)) for id in ids)
-        return {id: record for id, record in found if record is not None}
+        wanted = list(dict.fromkeys(ids))
+        found = self._each(lambda id: self._find(collection, id), wanted)
+        return {id: record for id, record in zip(wanted, found, strict=True) if record is not None}
+
+    def _each(self, work: Callable[[V], U], arguments: Iterable[V]) -> Iterator[U]:
+        """Call a function for many arguments; stores whose objects are far away override this with parallel calls."""
+        return map(work, arguments)
 
     def _find(self, collection: Collection[Any], id: str) -> Record | None:
         """Return the record of an id; None if there is none."""
@@ -275,13 +281,16 @@ class ObjectStore(BaseStore[T]):
     def _scan_bodies(self, bound: BoundQuery) -> Iterator[Record]:
         collection = bound.collection
         for page in self._catalog_pages(lambda: self._current(collection).locations(bound)):
-            for location in page:
-                record = self._read(collection, location)
-                if record is None or record.revision != location.revision:
-                    record = self._settle(collection, location.id)
-                    if record is None or not bound.matches(record.meta):
-                        continue
-                yield record
+            for record, is_located in self._each(lambda location: self._read_located(collection, location), page):
+                if record is not None and (is_located or bound.matches(record.meta)):
+                    yield record
+
+    def _read_located(self, collection: Collection[Any], location: Location) -> tuple[Record | None, bool]:
+        """Return the record of a row, and True if it has the revision in the row."""
+        record = self._read(collection, location)
+        if record is not None and record.revision == location.revision:
+            return record, True
+        return self._settle(collection, location.id), False
 
     def _current(self, collection: Collection[Any]) -> Catalog:
         """Return the catalog, when it knows all writes; stores whose catalog follows a log override this."""
@@ -329,12 +338,8 @@ class ObjectStore(BaseStore[T]):
         return super().aggregate_records(query, aggregation, collection=collection, options=options)
 
     def _bodies(self, collection: Collection[Any], locations: Sequence[Location]) -> Iterator[Record]:
-        for location in locations:
-            record = self._read(collection, location)
-            if record is None or record.revision != location.revision:
-                record = self._settle(collection, location.id)
-            if record is not None:
-                yield record
+        found = self._each(lambda location: self._read_located(collection, location)[0], locations)
+        return (record for record in found if record is not None)
 
     def _parse(self, data: bytes, collection: Collection[Any], id: str | None) -> Record:
         return read_document(unpacked(data, self._decompress, collection, id), collection, id)

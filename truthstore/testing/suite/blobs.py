@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -15,14 +14,13 @@ from truthstore.model.record import ABSENT, ANY
 from truthstore.storage.objects.blobs import Blobs
 from truthstore.storage.objects.names import object_name
 from truthstore.testing.strategies import NASTY_IDS
+from truthstore.testing.suite.case import THREADS, at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["BlobsSuite"]
-
-THREADS = 8
 
 
 class OpenBlobs(Protocol):
@@ -316,15 +314,3 @@ def won(blobs: Blobs, key: str, data: bytes, expect: Any) -> bool:
 def race(blobs: Blobs, key: str, expect: Any) -> list[bool]:
     """Let several threads put their numbers with the same expectation, and return those that succeeded."""
     return at_once(lambda number: won(blobs, key, b"thread %d" % number, expect))
-
-
-def at_once(work: Callable[[int], bool]) -> list[bool]:
-    """Run some work in several threads that start together."""
-    barrier = threading.Barrier(THREADS)
-
-    def start(number: int) -> bool:
-        barrier.wait()
-        return work(number)
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(start, range(THREADS)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import pytest
 
@@ -19,7 +21,11 @@ if TYPE_CHECKING:
     from truthstore.model.record import Record
     from truthstore.store.store import BaseStore
 
-__all__ = ["OpenStore", "StoreCase", "oracle_of", "same_items"]
+__all__ = ["THREADS", "OpenStore", "StoreCase", "at_once", "oracle_of", "same_items"]
+
+W = TypeVar("W")
+
+THREADS = 8
 
 
 class OpenStore(Protocol):
@@ -123,3 +129,15 @@ class StoreCase:
             return [record.id for record in query.bind(SAMPLES).select(records)]
 
         return answer
+
+
+def at_once(work: Callable[[int], W], threads: int = THREADS) -> list[W]:
+    """Run some work in several threads that start together, and return its results; an error of one is raised."""
+    barrier = threading.Barrier(threads)
+
+    def start(number: int) -> W:
+        barrier.wait()
+        return work(number)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(start, range(threads)))

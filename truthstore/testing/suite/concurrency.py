@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 import traceback
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,7 +14,7 @@ from truthstore.errors import StoreConflictError, StoreNotFoundError
 from truthstore.model.query import StoreQuery
 from truthstore.model.record import ABSENT
 from truthstore.testing.sample import SAMPLES, Sample, make_samples
-from truthstore.testing.suite.case import StoreCase
+from truthstore.testing.suite.case import THREADS, StoreCase, at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,20 +23,6 @@ if TYPE_CHECKING:
     from truthstore.testing.suite.case import OpenStore
 
 __all__ = ["ConcurrencyTests", "start_child", "wait_for_child"]
-
-THREADS = 8
-
-
-def at_once(work: Callable[[int], object], threads: int = THREADS) -> list[object]:
-    """Run some work in several threads that start together, and return its results; an error of one is raised."""
-    barrier = threading.Barrier(threads)
-
-    def start(number: int) -> object:
-        barrier.wait()
-        return work(number)
-
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(start, range(threads)))
 
 
 def start_child(work: Callable[[], object]) -> int:
