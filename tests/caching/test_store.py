@@ -62,6 +62,15 @@ def test_a_write_is_read_at_once_and_cached_as_the_mode_says(below, mode, many):
     assert below.loads == ([] if mode in FILLING else ["a", "a"])
 
 
+def test_the_answer_to_many_ids_is_in_their_order(below):
+    """Whichever of them are cached."""
+    below.save_many([Sample(id) for id in "abcd"])
+    store = CachedStore(below)
+    for cached in ("b", "d"):
+        store.get(cached)
+    assert list(store.get_many(["d", "a", "b", "c"])) == ["d", "a", "b", "c"]
+
+
 def test_one_id_twice_in_a_bulk_write(below):
     store = CachedStore(below)
     store.save_many([Sample("a", note="one"), Sample("a", note="two")])

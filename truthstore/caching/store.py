@@ -140,7 +140,9 @@ class CachedStore(WrapperStore[T], Generic[T]):
         kept = {} if self._revalidates else self._records.get_many(list(keys))
         found = {keys[key]: record for key, record in kept.items() if record is not MISSING}
         unknown = [id for key, id in keys.items() if key not in kept]
-        return found | self._load_many(unknown, collection, keep=self._fills_on_read) if unknown else found
+        if unknown:
+            found |= self._load_many(unknown, collection, keep=self._fills_on_read)
+        return {id: found[id] for id in ids if id in found}
 
     def _load_many(self, ids: Sequence[str], collection: Collection[Any], *, keep: bool) -> dict[str, Record]:
         keys = {self._records.key(collection.name, id): id for id in ids}

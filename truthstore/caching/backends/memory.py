@@ -55,7 +55,9 @@ class InMemoryCache(BaseCache[V], Generic[V]):
     def __init__(self, config: CacheConfig | None = None) -> None:
         self.config = configure(CacheConfig, config, {}, type(self).__name__)
         self._ttl = self.config.ttl_seconds or math.inf
-        self._counts = dict.fromkeys(("hits", "misses", "sets", "deletes", "expirations", "evictions"), 0)
+        self._counts: dict[str, int] = dict.fromkeys(
+            ("hits", "misses", "sets", "deletes", "expirations", "evictions"), 0
+        )
         self._reset()
         in_child(self._reset)
 

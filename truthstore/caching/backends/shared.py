@@ -46,7 +46,7 @@ class SharedCache(BaseCache[bytes]):
         self._ttl = ttl_seconds or NO_END
         self._failures = failures
         self._breaker = CircuitBreaker(CircuitConfig(failure_threshold=1, recovery_timeout=retry_seconds))
-        self._counts = dict.fromkeys(("hits", "misses", "sets", "deletes", "errors"), 0)
+        self._counts: dict[str, int] = dict.fromkeys(("hits", "misses", "sets", "deletes", "errors"), 0)
         self._outdated: set[str] = set()
         self._reset()
         in_child(self._reset)
@@ -119,7 +119,7 @@ class SharedCache(BaseCache[bytes]):
 
     def _find(self, names: list[str]) -> dict[str, bytes]:
         found = (self._attempt(partial(self._get, names), None) if names else None) or ()
-        return {name: value for name, value in zip(names, found, strict=False) if value not in {None, BLOCKED}}
+        return {n: value for n, value in zip(names, found, strict=False) if value is not None and value != BLOCKED}
 
     def exists(self, key: Hashable) -> bool:
         """Say if `get` would find a value."""
