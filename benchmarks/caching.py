@@ -55,7 +55,7 @@ def _stack(places: Places) -> Iterator[Figure]:
         "save without them (memory store)",
         saved.difference * 1e6,
         "at most",
-        60,
+        100,
         "µs more",
         saved.detail,
     )

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import (
+    batching,
     bulk,
     caching,
     database,
@@ -39,6 +40,7 @@ GROUPS: dict[str, Callable[[Places], Iterator[Figure]]] = {
     "memory": memory.figures,
     "wrapper": wrapper.figures,
     "caching": caching.figures,
+    "batching": batching.figures,
     "versioning": versioning.figures,
     "observability": observability.figures,
     "bulk": bulk.figures,

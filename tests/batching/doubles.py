@@ -35,7 +35,7 @@ class Base(WrapperStore[Sample]):
 
     def _fail(self) -> None:
         if self.down is not None:
-            raise self.down
+            raise self.down.with_traceback(None)
 
     def initialize(self) -> None:
         self._fail()

@@ -10,7 +10,7 @@ import pytest
 from truthstore import RESULTS, BaseStore
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.batching import BatchedStore
-from truthstore.testing import SAMPLES, Sample, StoreMachine, WrapperSuite
+from truthstore.testing import SAMPLES, FaultPlan, FaultyStore, Sample, WrapperSuite, store_machine
 
 _numbers = itertools.count()
 
@@ -70,16 +70,20 @@ class TestDurableOnFiles(BatchingSuite):
         pytest.skip("the thread decides when")
 
 
-class Batches(StoreMachine):
-    """Two stores over one durable queue, before one folder."""
+def batched(base: BaseStore[Sample]) -> BatchedStore[Sample]:
+    return BatchedStore(base, durable=True, durability="os", flush_interval_seconds=None, max_batch_size=3)
 
-    writers = 2
 
-    def make_location(self) -> Any:
-        import tempfile
+def make_store(location: Any) -> BatchedStore[Sample]:
+    return batched(FileSystemStore(base_path=location, collection=SAMPLES, durability="os"))
 
-        return tempfile.mkdtemp()
 
-    def make_store(self, location: Any) -> BaseStore[Sample]:
-        base = FileSystemStore(base_path=location, collection=SAMPLES, durability="os")
-        return BatchedStore(base, durable=True, durability="os", flush_interval_seconds=None, max_batch_size=3)
+TestTwoStoresOverOneQueue = store_machine(make_store, writers=2, steps=20, effort=0.3)
+
+
+def make_faulty(location: Any) -> tuple[BatchedStore[Sample], FaultPlan]:
+    faulty = FaultyStore(FileSystemStore(base_path=location, collection=SAMPLES, durability="os"))
+    return batched(faulty), faulty.plan
+
+
+TestFaultsBelowADurableQueue = store_machine(make_store, make_faulty=make_faulty, steps=20, effort=0.3)

@@ -186,10 +186,10 @@ def test_a_forked_child_goes_on(cache):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_cache_of_this_process_starts_empty_in_a_child():
-    cache = LRUCache[bytes]()
+    cache: Any = LRUCache[bytes]()
     cache.set("a", b"1")
     with cache._lock:  # as if another thread were in the middle of a change
-        child = Child(lambda _: (cache.get("a"), cache.set("a", b"2"), cache.get("a")))
+        child = Child(lambda _: (cache.get("a"), cache.set_many({"a": b"2"}), cache.get("a")))
         assert child.hear_within(15), "the child hangs"
     assert child.wait() == 0
     assert child.returned == (None, None, b"2")
@@ -323,7 +323,7 @@ def test_a_server_that_is_down_holds_nothing_and_is_asked_rarely():
     "change", [lambda c: c.set("a", b"new"), lambda c: c.delete("a"), lambda c: c.block_many(["a"])]
 )
 def test_an_entry_that_could_not_be_changed_does_not_come_back(change, url, tmp_path):
-    cache = RedisCache(url, prefix=f"{tmp_path.name}:", retry_seconds=0)
+    cache: Any = RedisCache(url, prefix=f"{tmp_path.name}:", retry_seconds=0)
     cache.set_many({"a": b"old", "b": b"kept"})
     with outage(cache):
         change(cache)

@@ -170,7 +170,7 @@ def test_when_a_load_is_interrupted_one_that_waits_loads(below, pool, joined):
     store = CachedStore(below)
     usual, interrupts = below.base.get_record, [KeyboardInterrupt()]
 
-    def get_record(id: str, **options: Any) -> Record:
+    def get_record(id: str, **options: Any) -> Any:
         if interrupts:
             raise interrupts.pop()
         return usual(id, **options)
@@ -417,7 +417,7 @@ def test_a_failing_write_of_many_empties_the_cache_of_them(below):
         below.base.save(Sample("a", note="new"))
         raise StoreWriteError("half of it")
 
-    below.put_records = put_records  # type: ignore[method-assign]
+    below.put_records = put_records
     with pytest.raises(StoreWriteError):
         store.save_many([Sample("a", note="new"), Sample("b")])
     assert store.get("a").note == "new"

@@ -18,6 +18,7 @@ from tests.stacks.backends import Place, backend, parameters
 from truthstore import BaseStore, StoreQuery, ValidationStore, WrapperStore
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryStore
+from truthstore.batching import BatchedStore
 from truthstore.caching import CachedStore, CacheMode, DiskCache, LRUCache
 from truthstore.caching.backends import TTLCache
 from truthstore.observability import AuditConfig, MetricsConfig, ObservabilityConfig, ObservableStore
@@ -47,11 +48,13 @@ LAYERS: dict[str, Layer] = {
     "passing": PassingStore,
     "versioned": VersionedStore,
     "retention": retaining,
+    "batched": lambda base: BatchedStore(base, max_batch_size=3, flush_interval_seconds=None),
+    "batched durably": lambda base: BatchedStore(base, durable=True, durability="os", flush_interval_seconds=None),
     "read through": lambda base: CachedStore(base, LRUCache(max_size=3), mode=CacheMode.READ_THROUGH),
     "read write": lambda base: CachedStore(base, TTLCache(ttl_seconds=60), mode=CacheMode.READ_WRITE),
     "cache aside": lambda base: CachedStore(base, mode=CacheMode.CACHE_ASIDE),
     "write behind": lambda base: CachedStore(
-        base, mode=CacheMode.WRITE_BEHIND, spool_durability="os", flush_interval_seconds=None
+        BatchedStore(base, durable=True, durability="os", flush_interval_seconds=None), mode=CacheMode.WRITE_BEHIND
     ),
     "observable": observable,
     "measured": lambda base: ObservableStore(

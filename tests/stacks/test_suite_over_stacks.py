@@ -21,7 +21,8 @@ from truthstore.testing.suite.items import ItemTests
 from truthstore.testing.suite.records import RecordTests
 
 AT_ONCE = frozenset({"test_what_put_returns_is_what_is_stored", "test_changes_are_announced"})
-"""What write-behind does later: give a record its revision, and announce it (tests/wrappers says how)."""
+"""What layers that let saves wait do later: annotate a record, and announce it (tests/batching says how)."""
+WAITING = frozenset({"batched", "batched durably", "write behind"})
 
 
 @pytest.fixture(scope="class")
@@ -52,7 +53,7 @@ class OverStacks:
     ) -> tuple[Place, list[str]]:
         monkeypatch.chdir(tmp_path)  # where write-behind keeps its spool
         drawn = random.Random(request.node.nodeid)
-        layers = [name for name in LAYERS if name != "write behind" or request.node.name not in AT_ONCE]
+        layers = [name for name in LAYERS if name not in WAITING or request.node.name not in AT_ONCE]
         names = drawn.sample(layers, drawn.randint(2, 4))
         return places(), sorted(names, key=list(LAYERS).index)
 

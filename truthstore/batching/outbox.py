@@ -43,6 +43,7 @@ class Outbox:
 
     Args:
         base: the store.
+        collection: the first collection; others are known when they are used.
         config: when, and where they wait until then.
         announce: is called with the items whose saves were rejected: reads find again what is below.
 
@@ -50,19 +51,25 @@ class Outbox:
         StoreConfigError: nothing names the file of a durable queue.
     """
 
-    def __init__(self, base: BaseStore[Any], config: BatchConfig, announce: Callable[[Sequence[Change]], None]) -> None:
+    def __init__(
+        self,
+        base: BaseStore[Any],
+        collection: Collection[Any],
+        config: BatchConfig,
+        announce: Callable[[Sequence[Change]], None],
+    ) -> None:
         self._base = base
         self._announce = announce
         self._config = config
         *_, backend = base.layers()
         self._place = base.identity or type(backend).__name__
         self.queue = DurableQueue(_path(base, backend, config), durability=config.durability)
-        self._collections: dict[str, Collection[Any]] = {}
+        self._collections = {collection.name: collection}
         self._load = (0, 0)
         """Entries and bytes that were queued since the last delivery, or remained after it in memory."""
         self._new_rejections: list[tuple[str, Exception]] = []
         self._delivered = 0
-        self._closed = False
+        self.closed = False
         self.loop = DeliveryLoop(
             self._flush_in_thread, interval=config.flush_interval_seconds, name="truthstore-batching"
         )
@@ -121,7 +128,7 @@ class Outbox:
             StoreCorruptError: the file of the queue was damaged.
         """
         saved: list[tuple[Collection[Any], Record]] = self.block.records or []
-        for kind, record in reversed(saved):
+        for kind, record in saved[::-1]:
             if record.id == id and kind.name == collection.name:
                 return record
         waiting = self.queue.pending(self.topic(collection), key=id)
@@ -269,7 +276,7 @@ class Outbox:
             raise next(iter(failed.values()))
 
     def _flush_at_exit(self) -> None:
-        if not self._closed:
+        if not self.closed:
             self._settle(self._deliver_all())
 
     def numbers(self, collection: Collection[Any], ids: Several[str] | None) -> list[int] | None:
@@ -281,7 +288,7 @@ class Outbox:
 
     def figures(self) -> dict[str, int]:
         """Return counts, of all collections that were used."""
-        topics = [self.topic(collection) for collection in list(self._collections.values())]
+        topics = [f"{self._place}/{name}" for name in list(self._collections)]
         return {
             "pending": sum(self.queue.count(topic) for topic in topics),
             "pending_bytes": sum(self.queue.size(topic) for topic in topics),
@@ -296,11 +303,11 @@ class Outbox:
             StoreWriteError: something was rejected since the last flush; or it waits in memory only: then nothing is
                 closed, and closing again tries again.
         """
-        if self._closed:
+        if self.closed:
             return
         if not self._config.durable:
             self.flush()
-        self._closed = True
+        self.closed = True
         self.loop.close()
         try:
             if self._config.durable:

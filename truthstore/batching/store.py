@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from truthstore.batching.base import BatchConfig, RejectedItem
 from truthstore.batching.outbox import Outbox
-from truthstore.errors import StoreConnectionError, StoreError, StoreNotSupportedError, StoreOverloadedError
+from truthstore.errors import StoreError, StoreNotSupportedError
 from truthstore.model.meta_codec import unpack
 from truthstore.model.record import ANY, NONE, Change, Expect, Options, Record
 from truthstore.store.config import configure
@@ -48,7 +48,7 @@ class BatchedStore(WrapperStore[T], Generic[T]):
     def __init__(self, base: BaseStore[T], config: BatchConfig | None = None, **options: Any) -> None:
         super().__init__(base)
         self._config = configure(BatchConfig, config, options, "BatchedStore")
-        self._outbox = Outbox(base, self._config, self._announce)
+        self._outbox = Outbox(base, self._collection, self._config, self._announce)
 
     def subscribe(self, callback: Callable[[Sequence[Change]], object]) -> None:
         """Subscribe to what is stored below, and to the items that show it again because their saves were rejected."""
@@ -201,18 +201,15 @@ class BatchedStore(WrapperStore[T], Generic[T]):
         return super().maintain(budget)
 
     def initialize(self) -> None:
-        """Open the store below, and begin to deliver what an earlier process left in a durable queue.
+        """Open the store below; or else a durable queue, and begin to deliver what an earlier process left in it.
 
-        A store below that cannot be reached is no error where a durable queue stands before it.
+        The store below a durable queue is opened when something is delivered: it may be down, and is not waited for.
         """
         self._check()
-        self._outbox.topic(self._collection)
-        try:
-            self._base.initialize()
-        except (StoreConnectionError, StoreOverloadedError) as error:
-            if not self._config.durable:
-                raise
-            self._outbox.loop.note(error)
+        if self._config.durable:
+            self._outbox.put((), self._collection)
+        else:
+            super().initialize()
 
     @contextlib.contextmanager
     def batch(self) -> Generator[None]:
@@ -327,8 +324,11 @@ class BatchedStore(WrapperStore[T], Generic[T]):
             StoreWriteError: something was rejected; or waits in memory only: then nothing is closed, and closing again
                 tries again. What waits in a durable queue waits for the next process, and raises nothing.
         """
-        self._outbox.close()
-        super().close()
+        try:
+            self._outbox.close()
+        finally:
+            if self._outbox.closed:
+                super().close()
 
 
 def _load(collection: Collection[Any], payload: bytes) -> Any:

@@ -36,11 +36,11 @@ class Coherence:
     """Keep records in a cache, unless they are older than a change.
 
     Args:
-        cache: the cache.
+        records: the cache.
     """
 
-    def __init__(self, cache: RecordCache) -> None:
-        self._cache = cache
+    def __init__(self, records: RecordCache) -> None:
+        self._records = records
         self._epochs = [0] * STRIPES
         self._latest: list[tuple[Hashable, Revision | None] | None] = [None] * STRIPES
         self._reset()
@@ -73,13 +73,13 @@ class Coherence:
             ]
             for key, revision in news:
                 self._advance(key, revision)
-            self._cache.remove([key for key, _ in news])
+            self._records.cache.block_many([key for key, _ in news])
 
     def forget(self, key: Hashable) -> None:
         """Remove a key, and do not keep what loads on their way bring of it."""
         with self._lock:
             self._advance(key, None)
-            self._cache.forget(key)
+            self._records.cache.delete(key)
 
     def cleared(self) -> None:
         """Do not keep anything that loads on their way bring."""
@@ -120,7 +120,7 @@ class Coherence:
         """Keep what was read, of keys that have not been changed since they had these epochs."""
         with self._lock:
             known = zip(records.items(), epochs, strict=True)
-            self._cache.keep(
+            self._records.keep(
                 {key: record for (key, record), epoch in known if self._epochs[hash(key) % STRIPES] == epoch},
                 replace=False,
             )
@@ -146,5 +146,5 @@ class Coherence:
                     kept.pop(key, None)
                 if keep and self._epochs[stripe] == epoch + 1 and self._latest[stripe] == (key, record.revision):
                     kept[key] = record
-            self._cache.remove(removed)
-            self._cache.keep(kept, replace=True)
+            self._records.cache.block_many(removed)
+            self._records.keep(kept, replace=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from truthstore.caching.backends.shared import SharedCache
@@ -38,7 +37,7 @@ class RecordCache:
     """
 
     def __init__(self, cache: BaseCache[Any], store: BaseStore[Any], negative_ttl: float) -> None:
-        self._cache = cache
+        self.cache = cache
         self._is_shared = isinstance(cache, SharedCache)
         self._negative_ttl = negative_ttl
         self._number = next(_numbers)
@@ -51,42 +50,30 @@ class RecordCache:
 
     def get(self, key: Hashable) -> Record | None:
         """Return the record, `MISSING`, or None if the cache does not have it."""
-        found = self._cache.get(key)
+        found = self.cache.get(key)
         return self._decode(key, found) if self._is_shared and found is not None else found
 
     def get_many(self, keys: Sequence[Hashable]) -> dict[Hashable, Record]:
         """Return the records, or `MISSING`, of those keys that the cache has."""
-        found = self._cache.get_many(keys)
-        if not self._is_shared:
-            return found
-        decoded = {key: self._decode(key, data) for key, data in found.items()}
-        return {key: record for key, record in decoded.items() if record is not None}
+        found = self.cache.get_many(keys)
+        if self._is_shared:
+            decoded = {key: self._decode(key, data) for key, data in found.items()}
+            return {key: record for key, record in decoded.items() if record is not None}
+        return found
 
     def keep(self, records: Mapping[Hashable, Record], *, replace: bool) -> None:
         """Keep records, where keys hold something only with `replace`."""
-        put = self._cache.set_many if replace else self._cache.add_many
-        present: dict[Hashable, Any] = {}
-        missing: dict[Hashable, Any] = {}
-        for key, record in records.items():
-            if record is MISSING:
-                missing[key] = b"" if self._is_shared else MISSING
-            elif self._is_shared:
-                with suppress(StoreCorruptError):  # to be read, not to be kept
-                    present[key] = pack(record)
-            else:
-                present[key] = record
+        put = self.cache.set_many if replace else self.cache.add_many
+        present: dict[Hashable, Any] = {key: record for key, record in records.items() if record is not MISSING}
+        missing: dict[Hashable, Any] = {key: MISSING for key in records if key not in present}
+        if self._is_shared:
+            packed = {key: _packed(record) for key, record in present.items()}
+            present = {key: data for key, data in packed.items() if data is not None}
+            missing = dict.fromkeys(missing, b"")
         if present:
             put(present)
         if missing and self._negative_ttl > 0:
             put(missing, self._negative_ttl)
-
-    def remove(self, keys: Iterable[Hashable]) -> None:
-        """Remove records that were changed: other processes do not add what they loaded before, for a while."""
-        self._cache.block_many(keys)
-
-    def forget(self, key: Hashable) -> None:
-        """Remove a record that is to be loaded again."""
-        self._cache.delete(key)
 
     def _decode(self, key: Hashable, data: bytes) -> Record | None:
         if not data:
@@ -94,6 +81,13 @@ class RecordCache:
         try:
             return unpack(data)
         except StoreCorruptError as error:
-            log.warning("a damaged entry of the %s cache is removed: %s", self._cache.name, error)
-            self._cache.delete(key)
+            log.warning("a damaged entry of the %s cache is removed: %s", self.cache.name, error)
+            self.cache.delete(key)
             return None
+
+
+def _packed(record: Record) -> bytes | None:
+    try:
+        return pack(record)
+    except StoreCorruptError:  # which decoding it says, not caching it
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -197,6 +198,19 @@ def test_a_full_disk_is_reported_and_loses_nothing(small_disk):
     assert receiver.took == kept
     queue.append("t", [("a", b"1")])
     queue.close()
+
+
+def test_a_queue_whose_folder_is_removed_keeps_what_comes_then(queue, path):
+    queue.append("t", [("a", b"1")])
+    shutil.rmtree(path.parent)
+    queue.append("t", [("a", b"2")])
+    other = DurableQueue(path)
+    assert [entry.payload for entry in other.pending("t")] == [b"2"]
+    other.append("t", [("a", b"3")])
+    assert [entry.payload for entry in queue.pending("t")] == [b"2", b"3"]
+    queue.close()
+    assert other.deliver("t", Receiver()).delivered == 2
+    other.close()
 
 
 def test_a_queue_that_cannot_be_seen_is_not_an_empty_one(tmp_path):

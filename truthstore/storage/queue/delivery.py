@@ -10,6 +10,8 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Final
 
+from truthstore.errors import StoreError
+
 __all__ = ["DeliveryLoop"]
 
 log: Final = logging.getLogger("truthstore")
@@ -89,7 +91,8 @@ class DeliveryLoop:
     def note(self, error: Exception) -> None:
         """Keep an error, and log it if it is another one than the last."""
         if self.error is None or (type(error), str(error)) != (type(self.error), str(self.error)):
-            log.error("%s: %s: %s", self._name, type(error).__name__, error, exc_info=error)
+            unforeseen = None if isinstance(error, StoreError) else error
+            log.error("%s: %s: %s", self._name, type(error).__name__, error, exc_info=unforeseen)
         self.error = error
 
     def close(self) -> None:

@@ -25,15 +25,18 @@ __all__ = ["QueueFile"]
 
 VERSION: Final = 1
 BUSY_SECONDS: Final = 30.0
+CHECKPOINT_PAGES: Final = 4_000
 SCHEMA: Final = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS entries (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, key TEXT NOT NULL, payload BLOB NOT NULL,
-    error TEXT, outdated INTEGER NOT NULL DEFAULT 0
+    number INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, key TEXT NOT NULL, payload BLOB NOT NULL
 );
-CREATE INDEX IF NOT EXISTS waiting ON entries (topic) WHERE error IS NULL;
-CREATE INDEX IF NOT EXISTS keys ON entries (topic, key);
-CREATE INDEX IF NOT EXISTS rejected ON entries (topic) WHERE error IS NOT NULL;
+CREATE INDEX IF NOT EXISTS entries_key ON entries (topic, key);
+CREATE TABLE IF NOT EXISTS rejected (
+    number INTEGER PRIMARY KEY, topic TEXT NOT NULL, key TEXT NOT NULL, payload BLOB NOT NULL,
+    error TEXT NOT NULL, outdated INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS rejected_key ON rejected (topic, key);
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
@@ -53,6 +56,8 @@ class QueueFile:
         self._sync = sync
         self._lock = threading.RLock()  # only inside the gate, so that no fork finds it taken
         self._connection: sqlite3.Connection | None = None
+        self._inode = 0
+        self._abandoned: list[sqlite3.Connection] = []
         self._closed = False
         self.turns = Turns(path)
         (in_child if path is None else before_fork)(self._disconnect)
@@ -61,6 +66,10 @@ class QueueFile:
     def _open(self) -> sqlite3.Connection:
         if self._closed:
             raise StoreClosedError(f"{self} was closed")
+        if self._connection is not None and self.path is not None and _inode(self.path) != self._inode:
+            # The file was removed: what is put in now must not go with it. Closing would remove the log of a successor.
+            self._abandoned.append(self._connection)
+            self._connection = None
         if self._connection is None:
             connection: sqlite3.Connection | None = None
             try:
@@ -77,6 +86,7 @@ class QueueFile:
                     raise
                 raise StoreConnectionError("queue", self._broken("be opened", error)) from error
             self._connection = connection
+            self._inode = 0 if self.path is None else _inode(self.path)
         return self._connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
@@ -86,6 +96,7 @@ class QueueFile:
                 f"{self} has format {version}, this library reads up to {VERSION}: upgrade truthstore"
             )
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._sync else 'NORMAL'}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")  # each waits for the disk
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != ("memory" if self.path is None else "wal"):
             raise sqlite3.OperationalError("there can be no write-ahead log here")
@@ -104,7 +115,7 @@ class QueueFile:
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return rows; none, and make nothing, where there is no file yet."""
         with fork_gate, self._lock:
-            if self._connection is None and not self._closed and (self.path is None or _is_missing(self.path)):
+            if self._connection is None and not self._closed and (self.path is None or not _inode(self.path)):
                 return []
             connection = self._open()
             try:
@@ -146,15 +157,14 @@ class QueueFile:
             self._disconnect()
 
 
-def _is_missing(path: str) -> bool:
-    """Return True if there is surely no such file; not if it just cannot be seen."""
+def _inode(path: str) -> int:
+    """Return the number of a file; 0 if there is surely none, -1 if it cannot be seen."""
     try:
-        os.stat(path)
+        return os.stat(path).st_ino
     except (FileNotFoundError, NotADirectoryError):
-        return True
+        return 0
     except OSError:
-        return False
-    return False
+        return -1
 
 
 def _make_folder(folder: str, *, sync: bool) -> None:

@@ -93,8 +93,10 @@ class DurableQueue:
             StoreReadError: the file cannot be read.
         """
         rows = self._file.read(
-            "SELECT number, topic, key, payload FROM entries WHERE topic = ? AND error IS NULL AND number > ?"
-            f"{'' if key is None else ' AND key = ?'} ORDER BY number LIMIT ?",
+            # Without a key by number: an index would have to be sorted.
+            f"SELECT number, topic, key, payload FROM entries {'NOT INDEXED' if key is None else ''}"
+            f" WHERE topic = ? AND number > ?{'' if key is None else ' AND key = ?'}"
+            " ORDER BY number LIMIT ?",
             (topic, after, *(() if key is None else (key,)), -1 if limit is None else limit),
         )
         return [Entry(*row) for row in rows]
@@ -108,9 +110,9 @@ class DurableQueue:
         return self._sum("coalesce(sum(length(payload)), 0)", topic)
 
     def _sum(self, figure: str, topic: str | None) -> int:
-        where = "" if topic is None else " AND topic = ?"
+        where = "" if topic is None else " WHERE topic = ?"
         rows = self._file.read(
-            f"SELECT {figure} FROM entries WHERE error IS NULL{where}",  # constants
+            f"SELECT {figure} FROM entries{where}",  # constants
             () if topic is None else (topic,),
         )
         return int(rows[0][0]) if rows else 0
@@ -179,18 +181,17 @@ class DurableQueue:
         if not done and not moved:
             return
         with self._file.writing("remove what was delivered") as connection:
-            connection.executemany("DELETE FROM entries WHERE number = ?", [(entry.number,) for entry in done])
             connection.executemany(
-                "UPDATE entries SET error = ? WHERE number = ?",
-                [(f"{type(error).__name__}: {error}", entry.number) for entry, error in moved],
+                "INSERT INTO rejected (number, topic, key, payload, error) VALUES (?, ?, ?, ?, ?)",
+                [(*entry, f"{type(error).__name__}: {error}") for entry, error in moved],
             )
+            gone = [*done, *(entry for entry, _ in moved)]
+            connection.executemany("DELETE FROM entries WHERE number = ?", [(entry.number,) for entry in gone])
             self._outdate(connection, [(entry.topic, entry.key, entry.number) for entry in done])
 
     @staticmethod
     def _outdate(connection: sqlite3.Connection, before: Sequence[tuple[str, str, int]]) -> None:
-        connection.executemany(
-            "UPDATE entries SET outdated = 1 WHERE topic = ? AND key = ? AND number < ? AND error IS NOT NULL", before
-        )
+        connection.executemany("UPDATE rejected SET outdated = 1 WHERE topic = ? AND key = ? AND number < ?", before)
 
     def supersede(self, topic: str, keys: Sequence[str]) -> None:
         """Never retry what was rejected of these keys: its receiver is given something newer by another way.
@@ -198,14 +199,14 @@ class DurableQueue:
         Raises:
             StoreWriteError: that could not be noted.
         """
-        if self._file.read("SELECT 1 FROM entries WHERE topic = ? AND error IS NOT NULL LIMIT 1", (topic,)):
+        if self._file.read("SELECT 1 FROM rejected WHERE topic = ? LIMIT 1", (topic,)):
             with self._file.writing("mark what was rejected") as connection:
                 self._outdate(connection, [(topic, key, 1 << 62) for key in keys])
 
     def rejected(self, topic: str) -> list[Rejected]:
         """Return the entries that their receiver rejected, in order."""
         rows = self._file.read(
-            "SELECT number, topic, key, payload, error FROM entries WHERE topic = ? AND error IS NOT NULL ORDER BY number",
+            "SELECT number, topic, key, payload, error FROM rejected WHERE topic = ? ORDER BY number",
             (topic,),
         )
         return [Rejected(Entry(*row[:4]), row[4]) for row in rows]
@@ -225,12 +226,10 @@ class DurableQueue:
             return 0
         with self._file.writing("put back what was rejected") as connection:
             queued = dict(
-                connection.execute(
-                    "SELECT key, max(number) FROM entries WHERE topic = ? AND error IS NULL GROUP BY key", (topic,)
-                )
+                connection.execute("SELECT key, max(number) FROM entries WHERE topic = ? GROUP BY key", (topic,))
             )
             rows = connection.execute(
-                "SELECT number, key, outdated FROM entries WHERE topic = ? AND error IS NOT NULL ORDER BY number DESC",
+                "SELECT number, key, outdated FROM rejected WHERE topic = ? ORDER BY number DESC",
                 (topic,),
             ).fetchall()
             back: list[int] = []
@@ -242,10 +241,10 @@ class DurableQueue:
                     back.append(number)
             for number in reversed(back):
                 connection.execute(
-                    "INSERT INTO entries (topic, key, payload) SELECT topic, key, payload FROM entries WHERE number = ?",
+                    "INSERT INTO entries (topic, key, payload) SELECT topic, key, payload FROM rejected WHERE number = ?",
                     (number,),
                 )
-                connection.execute("DELETE FROM entries WHERE number = ?", (number,))
+                connection.execute("DELETE FROM rejected WHERE number = ?", (number,))
         return len(back)
 
     def discard_rejected(self, topic: str, numbers: Sequence[int] | None = None) -> int:
@@ -260,15 +259,13 @@ class DurableQueue:
             return 0
         with self._file.writing("discard what was rejected") as connection:
             return connection.executemany(
-                "DELETE FROM entries WHERE number = ? AND error IS NOT NULL", [(number,) for number in chosen]
+                "DELETE FROM rejected WHERE number = ?", [(number,) for number in chosen]
             ).rowcount
 
     def _chosen(self, topic: str, numbers: Sequence[int] | None) -> list[int]:
         """Return the numbers of rejected entries of a topic, in order."""
         wanted = None if numbers is None else set(numbers)
-        rows = self._file.read(
-            "SELECT number FROM entries WHERE topic = ? AND error IS NOT NULL ORDER BY number", (topic,)
-        )
+        rows = self._file.read("SELECT number FROM rejected WHERE topic = ? ORDER BY number", (topic,))
         return [number for (number,) in rows if wanted is None or number in wanted]
 
     def close(self) -> None:
