@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Sequence
@@ -176,6 +177,25 @@ def test_prometheus_has_the_figures():
     store.close()
     store.close()
     assert value("store_connections_active") == 1
+
+
+def test_hits_of_a_cache_that_is_gone_stay_counted():
+    registry = CollectorRegistry()
+
+    def hits() -> float | None:
+        return registry.get_sample_value("store_cache_hits_total", {"store": "main"})
+
+    for expected in (1, 2):
+        store = observed(
+            CachedStore(MemoryStore(collection=SAMPLES)), metrics=MetricsConfig(registry=registry, store_name="main")
+        )
+        store.save(Sample("a"))
+        store.get("a")
+        assert hits() == expected
+        store.close()
+        del store
+        gc.collect()
+        assert hits() == expected
 
 
 def test_opentelemetry_has_the_figures():
