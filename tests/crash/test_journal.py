@@ -20,6 +20,7 @@ from tests.crash.conftest import OpenFolder
 from tests.crash.processes import Child
 from truthstore.backends.filesystem import FileSystemStore, commit
 from truthstore.backends.filesystem.commit import Commits
+from truthstore.backends.filesystem.files import sync_files
 from truthstore.errors import (
     StoreConfigError,
     StoreConflictError,
@@ -99,18 +100,18 @@ def test_closing_releases_what_waits(folder: Path, open_store: OpenFolder):
 
 def test_nothing_is_released_before_file_and_folder_are_synced(store: Store, monkeypatch: pytest.MonkeyPatch):
     steps: list[str] = []
-    sync, empty = commit.sync_files, Journal.empty
+    empty = Journal.empty
 
-    def sync_files(paths: Any) -> None:
+    def sync(paths: Any) -> None:
         assert [Path(path).stem for path in paths] == ["a"]
-        sync(paths)
+        sync_files(paths)
         steps.append("sync")
 
     def empty_journal(journal: Journal, keep: Any = ()) -> None:
         steps.append("empty")
         empty(journal, keep)
 
-    monkeypatch.setattr(commit, "sync_files", sync_files)
+    monkeypatch.setattr(commit, "sync_files", sync)
     monkeypatch.setattr(Journal, "empty", empty_journal)
     store.save(Sample("a"))
     assert steps == []
@@ -122,7 +123,12 @@ def test_nothing_is_released_before_file_and_folder_are_synced(store: Store, mon
 def test_files_and_folders_are_synced(number: int, store: Store, monkeypatch: pytest.MonkeyPatch):
     synced: list[int] = []
     fsync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.fstat(file).st_ino), fsync(file)))
+
+    def remember(file: int) -> None:
+        synced.append(os.fstat(file).st_ino)
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", remember)
     monkeypatch.setattr("truthstore.backends.filesystem.files._is_since", lambda *_: number > 1 and None)
     store.save_many(Sample(str(n)) for n in range(number))
     store.maintain()
@@ -247,7 +253,7 @@ MOMENTS: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("name", STEPS)
-def test_whoever_dies_behind_the_commit_has_done_it(
+def test_a_writer_that_dies_behind_the_commit_has_done_it(
     name: str, moment: str, folder: Path, store: Store, open_store: OpenFolder
 ):
     step, expected = STEPS[name]
@@ -348,7 +354,7 @@ def test_an_index_that_is_given_up_gives_its_journal_first(store: Store):
     assert contents(store) == {"a": Sample("a", count=1), "newer": Sample("newer", count=1)}
 
 
-def test_an_index_that_is_removed_gives_its_journal_to_whoever_has_it_open(store: Store):
+def test_an_index_that_is_removed_gives_its_journal_to_a_store_that_has_it_open(store: Store):
     store.save(Sample("a", count=1))
     tear(file_of(store, "a"))
     shutil.rmtree(Path(store.root) / ".truthstore")
@@ -373,7 +379,7 @@ def test_a_folder_that_can_only_be_read_shows_what_waits(
     store.save_many(Sample(id, count=1) for id in "abc")
 
     def work(other: Store) -> None:
-        other._commits._write_files = lambda _: False  # type: ignore[method-assign]
+        other._commits._write_files = lambda entries: False  # type: ignore[method-assign]
         other.save(Sample("a", count=2))
         other.save(Sample("d", count=2))
         other.delete("b")
@@ -410,7 +416,12 @@ def test_threads_that_write_at_once_share_one_transaction(store: Store, monkeypa
     store.save(Sample("old"))
     begun: list[int] = []
     committing = Catalog.committing
-    monkeypatch.setattr(Catalog, "committing", lambda catalog: (begun.append(1), committing(catalog))[1])
+
+    def begin(catalog: Catalog) -> Any:
+        begun.append(1)
+        return committing(catalog)
+
+    monkeypatch.setattr(Catalog, "committing", begin)
     works: list[Callable[[], object]] = [lambda n=n: store.save(Sample(str(n), count=n)) for n in range(8)]  # type: ignore[misc]
     errors = held(store, [*works, lambda: store.save(Sample("old", count=1), expect=ABSENT)])
     assert len(begun) == 1

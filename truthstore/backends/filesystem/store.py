@@ -495,7 +495,8 @@ class FileSystemStore(ObjectStore[T]):
 
     def close(self) -> None:
         """Bring what waits in the journal to the disk, and close the index and the folder."""
-        if not self._lifecycle.closed and self._opening.ready and self._opening.pid == os.getpid():
+        is_open = not self._lifecycle.closed and self._opening.ready and self._opening.pid == os.getpid()
+        if is_open and os.path.isdir(self._root):
             try:
                 self._roll_forward("close", write_error)
             except (StoreError, sqlite3.Error) as error:
