@@ -18,9 +18,8 @@ import pytest
 from tests.crash.agreement import contents
 from tests.crash.conftest import OpenFolder
 from tests.crash.processes import Child
-from truthstore.backends.filesystem import FileSystemStore, commit
+from truthstore.backends.filesystem import FileSystemStore, commit, files
 from truthstore.backends.filesystem.commit import Commits
-from truthstore.backends.filesystem.files import sync_files
 from truthstore.errors import (
     StoreConfigError,
     StoreConflictError,
@@ -104,7 +103,7 @@ def test_nothing_is_released_before_file_and_folder_are_synced(store: Store, mon
 
     def sync(paths: Any) -> None:
         assert [Path(path).stem for path in paths] == ["a"]
-        sync_files(paths)
+        files.sync_files(paths)
         steps.append("sync")
 
     def empty_journal(journal: Journal, keep: Any = ()) -> None:
@@ -119,7 +118,7 @@ def test_nothing_is_released_before_file_and_folder_are_synced(store: Store, mon
     assert steps == ["sync", "empty"]
 
 
-@pytest.mark.parametrize("number", [1, 9], ids=["file by file", "the whole disk"])
+@pytest.mark.parametrize("number", [1, 9])
 def test_files_and_folders_are_synced(number: int, store: Store, monkeypatch: pytest.MonkeyPatch):
     synced: list[int] = []
     fsync = os.fsync
@@ -129,11 +128,19 @@ def test_files_and_folders_are_synced(number: int, store: Store, monkeypatch: py
         fsync(file)
 
     monkeypatch.setattr(os, "fsync", remember)
-    monkeypatch.setattr("truthstore.backends.filesystem.files._is_since", lambda *_: number > 1 and None)
+    monkeypatch.setattr(files, "_sync_disk", lambda _: False)
     store.save_many(Sample(str(n)) for n in range(number))
     store.maintain()
-    files = [file_of(store, str(n)) for n in range(number)]
-    assert {path.stat().st_ino for path in [*files, files[0].parent]} <= set(synced)
+    written = [file_of(store, str(n)) for n in range(number)]
+    assert {path.stat().st_ino for path in [*written, written[0].parent]} <= set(synced)
+
+
+@pytest.mark.skipif(not files.is_linux_since(5, 8), reason="syncfs(2) tells of errors since Linux 5.8")
+def test_many_files_are_synced_together(store: Store, monkeypatch: pytest.MonkeyPatch):
+    store.save_many(Sample(str(n)) for n in range(9))
+    monkeypatch.setattr(os, "fsync", lambda _: pytest.fail("a file was synced by itself"))
+    store.maintain()
+    assert waiting(store) == []
 
 
 def test_a_file_that_could_not_be_synced_is_written_again(store: Store, monkeypatch: pytest.MonkeyPatch):

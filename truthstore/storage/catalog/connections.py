@@ -43,7 +43,7 @@ class Connections:
         self._readers = _Readers()
 
     def abandon(self) -> None:
-        """Forgets all connections without closing them.
+        """Forget all connections without closing them.
 
         After a fork, closing would touch the parent's locks; after the file was replaced, closing would remove the
         write-ahead log of its successor by name (sqlite.org/howtocorrupt.html).
@@ -54,7 +54,7 @@ class Connections:
         self._begin_anew()
 
     def before_fork(self) -> None:
-        """Waits until no thread is inside SQLite, keeps them out, and closes the connections to a file."""
+        """Wait until no thread is inside SQLite, keep them out, and close the connections to a file."""
         self._lock.acquire()
         self._readers.stop()
         if self._path is None or self._writer is None or self._writer.in_transaction:
@@ -66,7 +66,7 @@ class Connections:
         self._resting = True
 
     def after_fork(self, *, child: bool) -> None:
-        """Lets threads in again; connections are made anew when they are needed."""
+        """Let threads in again; connections are made again when they are needed."""
         lock, readers = self._lock, self._readers
         if child:
             self.abandon()
@@ -74,7 +74,7 @@ class Connections:
         lock.release()
 
     def open(self, path: str | None) -> None:
-        """Connects to a file, or to memory, and makes the catalog's own tables if they are not there.
+        """Connect to a file, or to memory, and make the tables of the catalog itself if they are not there.
 
         Raises:
             sqlite3.Error: it cannot be opened, or is damaged.
@@ -158,7 +158,7 @@ class Connections:
         return Transaction(self._lock, lambda: self._connection)
 
     def close(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         with self._lock:
             connections = [*self._readers.idle, *([self._writer] if self._writer is not None else [])]
             self._begin_anew()
@@ -167,7 +167,7 @@ class Connections:
 
 
 class _Readers:
-    """The connections that nobody reads with just now, and how many threads are reading with others."""
+    """The connections that no thread reads with just now, and the number of threads that read with others."""
 
     __slots__ = ("_changed", "_number", "idle")
 
@@ -186,13 +186,13 @@ class _Readers:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Waits until nobody reads, and lets nobody begin before `go_on`."""
+        """Wait until no thread reads, and let none begin before `go_on`."""
         self._changed.acquire()
         while self._number:
             self._changed.wait()
 
     def go_on(self) -> None:
-        """Lets readers begin."""
+        """Let readers begin."""
         self._changed.release()
 
 

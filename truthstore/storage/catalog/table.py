@@ -23,7 +23,7 @@ _from_json: Final = msgspec.json.decode
 
 
 class Location(NamedTuple):
-    """Where an item's body lies: its revision, whether it is a tombstone, and its object if not under its usual name."""
+    """The place of the body of an item: its revision, whether it is a tombstone, and its object if not under its usual name."""
 
     id: str
     revision: str = ""
@@ -39,7 +39,7 @@ class Put(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """What a commit did: where overwritten and removed items lay, and the puts that it refused, by id."""
+    """The outcome of a commit: the places of overwritten and removed items, and the conflicts of those that it refused, by id."""
 
     before: dict[str, Location]
     refused: dict[str, StoreConflictError]
@@ -84,7 +84,7 @@ class Table:
         self.heads = ", ".join(["id, revision, stored_at, size, deleted, tags, extra", *self.columns])
 
     def make(self, connection: sqlite3.Connection) -> None:
-        """Makes the table, its postings, and what is lacking of columns and indexes."""
+        """Make the table, its postings, and what is lacking of columns and indexes."""
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS {self.name} (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,"
             " revision TEXT NOT NULL, stored_at INTEGER NOT NULL, size INTEGER NOT NULL, deleted INTEGER NOT NULL,"
@@ -114,7 +114,7 @@ class Table:
             connection.execute(f"CREATE INDEX IF NOT EXISTS {index} ON {self.name} ({', '.join(columns)})")
 
     def row(self, put: Put, number: int = 0) -> tuple[Any, ...]:
-        """The parameters of an insert; `number` is that of the definition that the fields follow, if another one."""
+        """Return the parameters of an insert; `number` is that of the definition that the fields follow, if another one."""
         record, name = put
         meta = record.meta
         fields = meta.fields
@@ -139,7 +139,7 @@ class Table:
         )
 
     def head(self, row: tuple[Any, ...]) -> Record:
-        """A head from the columns of `heads`."""
+        """Return a head from the columns of `heads`."""
         id, revision, stored_at, size, deleted, tags, extra, *values = row
         encoding: str = "json"
         encodings: tuple[str, ...] = ()
@@ -167,5 +167,5 @@ class Table:
 
 
 def as_location(row: Sequence[Any]) -> Location:
-    """A location from the columns id, revision, deleted, name."""
+    """Return a location from the columns id, revision, deleted, name."""
     return Location(row[0], row[1], bool(row[2]), row[3])
