@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from benchmarks.by_hand import Folder, decode, read
+from benchmarks.by_hand import Folder, decode, encode, read
 from benchmarks.measure import Figure, progress, race
 from benchmarks.places import Durability, Places
 from benchmarks.workload import peer_folder, result, results
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from truthstore import ValidationResult
+
+THREADS = 8
 TURN = 700
 """Saves in a row. SQLite writes its log back every 1,000 pages, about 170 saves by hand, and every 4,000 smaller pages, about
 600 saves of ours: in shorter turns the median would drop that."""
@@ -20,6 +29,8 @@ def figures(places: Places) -> Iterator[Figure]:
     yield _save_beside_hand(places, "os", 1.4, pretty_print=False)
     yield _save_beside_hand(places, "os", 1.4, pretty_print=True)
     yield _save_beside_hand(places, "fsync", 1.3, pretty_print=True)
+    yield _save_beside_table(places)
+    yield _save_from_threads(places)
     yield _growth(places)
     yield _get(places)
 
@@ -63,6 +74,71 @@ def _save_beside_hand(places: Places, durability: Durability, wanted: float, *, 
         "at most",
         wanted,
         detail=found.detail,
+    )
+
+
+class Table:
+    """Results in a table of SQLite, each in a commit of its own that waits for the disk.
+
+    Args:
+        path: the database.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._database = sqlite3.connect(path, isolation_level=None)
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute("PRAGMA synchronous = FULL")
+        self._database.execute(
+            "CREATE TABLE results (id TEXT PRIMARY KEY, asset TEXT, status TEXT, time TEXT, body BLOB)"
+        )
+        self._database.execute("CREATE INDEX lookup ON results (asset, status, time)")
+
+    def save(self, result: ValidationResult) -> None:
+        """Insert or replace a row."""
+        time = result.run_time.isoformat()
+        row = (result.run_id, result.data_asset, result.status.value, time, encode(result))
+        self._database.execute("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)", row)
+
+
+def _save_beside_table(places: Places) -> Figure:
+    table = Table(places.path("table.db"))
+    with places.store(0, "fsync") as store:
+        found = race(store.save, table.save, rounds=places.rounds(9), calls=TURN, inputs=places.new_results)
+    return Figure(
+        'save, `durability="fsync"`',
+        "the same into a table of SQLite, without files",
+        found.ratio,
+        "at most",
+        1.5,
+        detail=found.detail,
+    )
+
+
+def _save_from_threads(places: Places) -> Figure:
+    def from_threads(lot: Sequence[ValidationResult]) -> None:
+        parts = [lot[number::THREADS] for number in range(THREADS)]
+        threads = [threading.Thread(target=one_by_one, args=(part,)) for part in parts]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def one_by_one(lot: Sequence[ValidationResult]) -> None:
+        for one in lot:
+            store.save(one)
+
+    with places.store(places.middle, "fsync") as store:
+        found = race(
+            from_threads, one_by_one, rounds=places.rounds(9), inputs=lambda _: [places.new_results(THREADS * 50)]
+        )
+    return Figure(
+        f'save from {THREADS} threads, `durability="fsync"`',
+        "save from one",
+        1 / found.ratio,
+        "at least",
+        1.5,
+        "× faster",
+        found.detail,
     )
 
 

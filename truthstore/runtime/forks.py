@@ -11,18 +11,17 @@ Everything else looks at `os.getpid()` where it makes a connection or a client.
 
 from __future__ import annotations
 
-import enum
 import itertools
 import logging  # imported first: its own hooks must run outside those below, for a thread that is waited for may log
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Gate", "Rank", "before_fork", "fork_gate", "in_child", "watch_forks"]
+__all__ = ["Gate", "before_fork", "fork_gate", "in_child"]
 
 log: Final = logging.getLogger("truthstore")
 
@@ -122,14 +121,12 @@ def _call(callbacks: _Callbacks) -> None:
 
 def _prepare() -> None:
     _turn.acquire()
-    _before()
     fork_gate.close()
     _call(_before_fork)
 
 
 def _go_on() -> None:
     fork_gate.open()
-    _after(child=False)
     _turn.release()
 
 
@@ -137,94 +134,7 @@ def _begin_child() -> None:
     fork_gate.anew()
     _turn.release()
     _call(_in_child)
-    _after(child=True)
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_prepare, after_in_parent=_go_on, after_in_child=_begin_child)
-
-
-# Until all rooms are ported, from here to the end: things that come to rest before a fork, in the order of `Rank`.
-
-
-class Rank(enum.IntEnum):
-    """The order in which objects come to rest: a holder of the lock of one may wait for a later one, never the reverse.
-
-    Within one rank the youngest is first, for a layer is made after what it stands on.
-    """
-
-    AUDIT_LOG = 10
-    """Loggers of the audit trail: they write to sinks while they hold their lock."""
-    AUDIT_SINK = 20
-    """Sinks with a thread of their own: they write to stores, files and queues."""
-    WRITE_BEHIND = 30
-    """Delivers what waits in its queue."""
-    SPOOL = 40
-    """Queues: they are delivered to stores, which announce what was stored."""
-    COHERENCE = 50
-    """Accounts of loads and writes: their lock is held while a record is put into a cache."""
-    CACHE = 60
-    """Caches, also shared ones, whose operations end first."""
-    STORE = 70
-    """Locks of folders: held while files are written and the catalog is told."""
-    CONNECTION = 80
-    """Connections of catalogs and databases."""
-    FIGURES = 90
-    """Counters and circuit breakers: nobody waits for anything while holding their locks."""
-
-
-class Forkable(Protocol):
-    """An object that comes to rest before a fork."""
-
-    def before_fork(self) -> None:
-        """Come to rest: until `after_fork` no other thread may use it. That is called even if this raised."""
-        ...
-
-    def after_fork(self, *, child: bool) -> None:
-        """Come back into use."""
-        ...
-
-
-_watching: Final[dict[int, tuple[Rank, weakref.ref[Forkable]]]] = {}
-_resting: Final[list[Forkable]] = []
-
-
-def watch_forks(thing: Forkable, rank: Rank = Rank.CONNECTION) -> None:
-    """Tell an object of every fork for as long as it lives.
-
-    Args:
-        thing: the object.
-        rank: before and after whom it comes to rest.
-    """
-    number = next(_numbers)
-
-    def forget(_: object) -> None:
-        _watching.pop(number, None)
-
-    # Without a lock: whoever makes an object may hold one for which a thread that forks is waiting.
-    _watching[number] = (rank, weakref.ref(thing, forget))
-
-
-def _in_order() -> list[Forkable]:
-    """Return all objects that are alive, outer locks before inner ones."""
-    watching = _watching.copy()
-    numbers = sorted(watching, key=lambda number: (watching[number][0], -number))
-    return [thing for number in numbers if (thing := watching[number][1]()) is not None]
-
-
-def _before() -> None:
-    for thing in _in_order():
-        try:
-            thing.before_fork()
-        except Exception:  # the fork takes place all the same: the others must be at rest
-            log.exception("a %s did not come to rest before a fork", type(thing).__name__)
-        _resting.append(thing)
-
-
-def _after(*, child: bool) -> None:
-    while _resting:
-        thing = _resting.pop()
-        try:
-            thing.after_fork(child=child)
-        except Exception:  # the others must not stay locked
-            log.exception("a %s cannot be used any more after a fork", type(thing).__name__)

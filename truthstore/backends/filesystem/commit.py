@@ -1,7 +1,7 @@
-"""How writes to a folder are committed: row and document in one transaction of the index, then the file.
+"""Commits of writes to a folder: row and document in one transaction of the index, then the file.
 
 The commit of the transaction is the moment at which a write is done, wholly. The file is written behind it, without waiting
-for the disk, and the journal keeps the document until the file is synced; so whoever dies in between, and whenever the power
+for the disk, and the journal keeps the document until the file is synced; so if the process dies in between, or the power
 fails, the file can be written again. Threads that write at the same time share one transaction: the first that gets the
 lock of the folder commits for all that wait ("group commit", DeWitt et al., "Implementation techniques for main memory
 database systems", 1984).
@@ -43,7 +43,7 @@ RELEASE_BYTES: Final = 16 << 20
 
 
 class Write:
-    """What one caller writes or removes, all in one transaction.
+    """The changes of one caller, all in one transaction.
 
     Attributes:
         committed: what came of it; None until it is committed.
@@ -76,13 +76,13 @@ class Write:
 
     @property
     def id(self) -> str | None:
-        """The only id that it concerns, if there is but one."""
+        """Return the id that it concerns, if there is but one."""
         ids = [*(put.record.meta.id for put in self.puts), *self.deletes]
         return ids[0] if len(ids) == 1 else None
 
     @property
     def refused(self) -> dict[str, StoreConflictError]:
-        """What speaks against items that were left out, by id."""
+        """Return the conflicts of items that were left out, by id."""
         return {} if self.committed is None else self.committed.refused
 
 

@@ -1,4 +1,4 @@
-"""Files as named bytes: reading and writing whole files, locking a folder, and `FileBlobs` over both."""
+"""Files as named bytes: reading, writing and syncing whole files, and `FileBlobs` over that."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ import hashlib
 import os
 import re
 import sys
-import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from truthstore.backends.filesystem.lock import FolderLock
 from truthstore.errors import (
     StoreConnectionError,
     StoreError,
     StoreNotFoundError,
-    StoreNotSupportedError,
     StoreReadError,
     StoreWriteError,
 )
 from truthstore.model.record import ABSENT, ANY, new_revision
-from truthstore.runtime.forks import in_child
 from truthstore.store.records import conflict
 
 if TYPE_CHECKING:
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FileBlobs",
-    "FolderLock",
     "modified",
     "read_file",
     "replace_file",
@@ -59,12 +56,12 @@ _RETRYABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.E
 
 
 def explained(error: OSError) -> str:
-    """What an operating system error means and what to do."""
+    """Explain an error of the operating system and say what to do."""
     return _ADVICE.get(error.errno or 0) or error.strerror or str(error)
 
 
 def write_error(error: OSError, what: str) -> StoreError:
-    """The error for a write that the operating system refused."""
+    """Return the error for a write that the operating system refused."""
     return StoreWriteError(
         f"{what}: {explained(error)}",
         backend="filesystem",
@@ -74,17 +71,17 @@ def write_error(error: OSError, what: str) -> StoreError:
 
 
 def open_error(error: OSError, what: str) -> StoreError:
-    """The error for a folder that the operating system would not open."""
+    """Return the error for a folder that the operating system would not open."""
     return StoreConnectionError("filesystem", f"{what}: {explained(error)}", retryable=error.errno in _RETRYABLE)
 
 
 def read_error(error: OSError, what: str) -> StoreError:
-    """The error for a read that the operating system refused."""
+    """Return the error for a read that the operating system refused."""
     return StoreReadError(f"{what}: {explained(error)}", backend="filesystem", retryable=error.errno in _RETRYABLE)
 
 
 def read_file(path: str) -> bytes:
-    """A file's bytes.
+    """Return the bytes of a file.
 
     Raises:
         OSError: it cannot be read.
@@ -105,7 +102,7 @@ def read_file(path: str) -> bytes:
 
 
 def write_new(path: str, data: bytes, *, sync: bool) -> None:
-    """Writes a file that must not exist yet.
+    """Write a file that must not exist yet.
 
     Args:
         path: where.
@@ -182,7 +179,7 @@ def _sync_disk(path: str) -> bool:
 
     Before Linux 5.8 it did not tell of errors.
     """
-    if not sys.platform.startswith("linux") or not _is_since(5, 8):
+    if not is_linux_since(5, 8):
         return False
     import ctypes  # of no use to most processes
 
@@ -197,8 +194,9 @@ def _sync_disk(path: str) -> bool:
     return True
 
 
-def _is_since(major: int, minor: int) -> bool:
-    found = re.match(r"(\d+)\.(\d+)", os.uname().release)
+def is_linux_since(major: int, minor: int) -> bool:
+    """Return whether this system is Linux, of at least this version."""
+    found = re.match(r"(\d+)\.(\d+)", os.uname().release) if sys.platform.startswith("linux") else None
     return found is not None and (int(found[1]), int(found[2])) >= (major, minor)
 
 
@@ -220,7 +218,7 @@ def sync_folder(path: str) -> None:
 
 
 def is_writable(path: str) -> bool:
-    """Whether this process may make files in a folder: found out by doing it, for root and read-only disks alike."""
+    """Return whether this process may make files in a folder: found out by doing it, for root and read-only disks alike."""
     probe = os.path.join(path, f".probe-{new_revision()}")
     try:
         os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -230,91 +228,6 @@ def is_writable(path: str) -> bool:
     with suppress(OSError):
         os.unlink(probe)
     return True
-
-
-class FolderLock:
-    """Excludes other threads, other processes and other stores from a folder: a `with` block, reentrant.
-
-    It is flock(2) on the folder itself, so there is no lock file to lose, and the kernel lets go when a process dies.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self.anew()
-        in_child(self._leave_parent)
-
-    def anew(self) -> None:
-        """Forgets a lock that a parent process may hold."""
-        self._thread = threading.RLock()
-        self._depth = 0
-        self._descriptor: int | None = None
-        self._held = (0, 0)
-
-    def _open(self, path: str) -> int:
-        return os.open(path, _READ)
-
-    def _leave_parent(self) -> None:
-        """Close the folder in a forked child: the lock that a parent holds would outlive its death there."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-        self.anew()
-
-    def __enter__(self) -> None:
-        self._thread.acquire()
-        try:
-            if self._depth == 0:
-                self._lock_folder()
-            self._depth += 1
-        except BaseException:
-            self._thread.release()
-            raise
-
-    def _lock_folder(self) -> None:
-        while True:
-            if self._descriptor is None:
-                self._descriptor = self._open(self._path)
-                held = os.fstat(self._descriptor)
-                self._held = (held.st_ino, held.st_dev)
-            _flock(self._descriptor, exclusive=True)
-            try:
-                there = os.stat(self._path)
-            except FileNotFoundError:
-                there = None
-            if there is not None and (there.st_ino, there.st_dev) == self._held:
-                return
-            # The folder was removed, and perhaps made anew: what is locked is not what others lock.
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self._depth -= 1
-            if self._depth == 0 and self._descriptor is not None:
-                _flock(self._descriptor, exclusive=False)
-        finally:
-            self._thread.release()
-
-    def close(self) -> None:
-        """Gives up the folder's descriptor."""
-        with self._thread:
-            if self._descriptor is not None:
-                os.close(self._descriptor)
-                self._descriptor = None
-
-
-try:
-    import fcntl
-
-    def _flock(descriptor: int, *, exclusive: bool) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_UN)
-
-except ImportError:  # pragma: no cover  # Windows
-
-    def _flock(descriptor: int, *, exclusive: bool) -> None:  # noqa: ARG001  # the form of the other one
-        raise StoreNotSupportedError(
-            "the filesystem store needs flock(2), which Windows lacks: use the database store with SQLite",
-            backend="filesystem",
-        )
 
 
 class FileBlobs:
@@ -334,11 +247,11 @@ class FileBlobs:
         self.temporary = os.path.join(self.root, TEMPORARY)
 
     def path(self, key: str) -> str:
-        """The file of a key."""
+        """Return the file of a key."""
         return f"{self.root}/{key}"
 
     def make_folders(self) -> None:
-        """Makes the folder and what writing needs in it."""
+        """Make the folder and what writing needs in it."""
         try:
             os.makedirs(self.temporary, exist_ok=True)
         except OSError as error:
@@ -347,7 +260,7 @@ class FileBlobs:
             ) from error
 
     def get(self, key: str) -> tuple[bytes, Tag]:
-        """The bytes and their digest."""
+        """Return the bytes and their digest."""
         try:
             data = read_file(self.path(key))
         except (FileNotFoundError, IsADirectoryError):
@@ -357,7 +270,7 @@ class FileBlobs:
         return data, _digest(data)
 
     def put(self, key: str, data: bytes, *, expect: BlobExpect = ANY) -> Tag:
-        """Stores bytes: a new file, moved over the old one."""
+        """Store bytes: a new file, moved over the old one."""
         final = self.path(key)
         self.make_folders()
         temporary = os.path.join(self.temporary, new_revision())
@@ -379,7 +292,7 @@ class FileBlobs:
         return _digest(data)
 
     def delete(self, key: str, *, expect: BlobExpect = ANY) -> bool:
-        """Removes a file."""
+        """Remove a file."""
         try:
             with self.lock:
                 if expect is not ANY:
@@ -406,7 +319,7 @@ class FileBlobs:
             raise conflict(key, expect, actual, backend="filesystem", collection="file")
 
     def list(self, prefix: str, *, after: str | None = None) -> Iterator[str]:
-        """Keys in ascending order, from every folder."""
+        """Return keys in ascending order, from every folder."""
         folder = prefix.rpartition("/")[0]
         for key in self._walk(f"{folder}/" if folder else ""):
             if key.startswith(prefix) and (after is None or key > after):
@@ -427,7 +340,7 @@ class FileBlobs:
                 yield folder + name
 
     def close(self) -> None:
-        """Gives up the lock's descriptor."""
+        """Give up the descriptor of the lock."""
         self.lock.close()
 
 

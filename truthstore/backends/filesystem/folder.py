@@ -1,4 +1,4 @@
-"""Which file holds which item, and what is in it."""
+"""Files and the items in them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class FileEntry(NamedTuple):
 
     @property
     def put(self) -> Put:
-        """The index row of the file."""
+        """Return the index row of the file."""
         return Put(self.record, self.name)
 
 
@@ -67,7 +67,7 @@ class Folder:
         self._extension = form.extension + ending
 
     def of(self, collection: Collection[Any]) -> str:
-        """The folder of a collection."""
+        """Return the folder of a collection."""
         folder = folder_of(collection.name)
         return f"{self.root}/{folder[:-1]}" if folder else self.root
 
@@ -82,7 +82,7 @@ class Folder:
         return f"{self.root}/{self.file(collection, location)}"
 
     def exists(self, collection: Collection[Any], location: Location) -> bool:
-        """Whether there is a file where an index row points to."""
+        """Return whether there is a file where an index row points to."""
         try:
             os.stat(self.path(collection, location))
         except FileNotFoundError:
@@ -92,15 +92,15 @@ class Folder:
         return True
 
     def write(self, record: Record, collection: Collection[Any]) -> bytes:
-        """The bytes of a record's file."""
+        """Return the bytes of the file of a record."""
         return self._compress(write_document(record, collection))
 
     def parse(self, data: bytes, collection: Collection[Any], id: str | None = None) -> Record:
-        """The record in the bytes of a file."""
+        """Return the record in the bytes of a file."""
         return read_document(unpacked(data, self._decompress, collection, id), collection, id)
 
     def read(self, collection: Collection[Any], location: Location) -> Record | None:
-        """The record in the file that an index row points to; None if there is no such file.
+        """Return the record in the file that an index row points to; None if there is no such file.
 
         Raises:
             StoreReadError: the file cannot be read.
@@ -118,14 +118,14 @@ class Folder:
         return self.parse(data, collection, location.id)
 
     def is_edited(self, data: bytes, entry: Entry) -> bool:
-        """Whether the bytes of a file are what a person or another program made of what an entry of the journal says."""
+        """Return whether the bytes of a file are what a person or another program made of what an entry of the journal says."""
         try:
             return revision_of(self._decompress(data)) in {entry.revision, ""}
         except StoreCorruptError:
             return False
 
     def is_newer(self, entry: Entry) -> bool:
-        """Whether an entry of a journal that may be out of date is newer than the file.
+        """Return whether an entry of a journal that may be out of date is newer than the file.
 
         Raises:
             StoreCorruptError: the entry is damaged.
@@ -143,7 +143,7 @@ class Folder:
         return there.meta.stored_at < record.meta.stored_at and not self.is_edited(data, entry)
 
     def names(self, collection: Collection[Any]) -> list[str]:
-        """Names of the files that are documents by their name, sorted."""
+        """Return the names of the files that are documents by their name, sorted."""
         endings = (self._extension, *(self._plain_extension + end for end in ("", *_ALGORITHMS)))
         try:
             with os.scandir(self.of(collection)) as entries:
@@ -160,7 +160,7 @@ class Folder:
         return sorted(name for name in names if not (name.startswith("._") and name[2:] in names))
 
     def entry(self, collection: Collection[Any], name: str) -> FileEntry:
-        """What is in a file.
+        """Return the contents of a file.
 
         Raises:
             OSError: it cannot be read.
@@ -174,7 +174,7 @@ class Folder:
         return FileEntry(record, None if usual else name, is_changed(data, record))
 
     def unreadable(self, collection: Collection[Any], names: list[str]) -> list[str]:
-        """Those of some files that are damaged."""
+        """Return those of some files that are damaged."""
         damaged: list[str] = []
         for name in names:
             try:
@@ -186,7 +186,7 @@ class Folder:
         return damaged
 
     def entries(self, collection: Collection[Any], names: list[str]) -> list[FileEntry]:
-        """What is in some files, one for each id; a file under its usual name wins. Damaged files are logged."""
+        """Return the contents of files, one for each id; a file under its usual name wins. Damaged files are logged."""
         found: dict[str, FileEntry] = {}
         for name in names:
             try:

@@ -24,7 +24,7 @@ __all__ = ["IndexFile"]
 
 log: Final = logging.getLogger("truthstore")
 KEEP_SECONDS: Final = 7 * 86_400.0
-"""For so long an index that was found damaged is kept, for whoever wants to know why."""
+"""For so long an index that was found damaged is kept, so that a person may find out why."""
 
 
 class IndexFile:
@@ -87,7 +87,7 @@ class IndexFile:
             log.warning("what was written waits in the index, for it could not be written to its file: %s", error)
 
     def is_current(self) -> bool:
-        """Whether the file that is open is still the one in the folder."""
+        """Return whether the file that is open is still the one in the folder."""
         return _inode(self._path) == self._inode
 
     def replace(self) -> None:
@@ -120,7 +120,7 @@ class IndexFile:
         return []
 
     def clear_damaged(self) -> int:
-        """Removes indexes that were set aside long ago, and returns how many files that were; under the lock."""
+        """Remove indexes that were set aside long ago, and return the number of files; under the lock."""
         removed = 0
         with os.scandir(self._folder) as entries:
             old = [

@@ -9,7 +9,8 @@ import os
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from truthstore.backends.filesystem.config import FileSystemConfig
-from truthstore.backends.filesystem.files import FileBlobs, FolderLock
+from truthstore.backends.filesystem.files import FileBlobs
+from truthstore.backends.filesystem.lock import FolderLock
 from truthstore.errors import StoreConfigError, StoreConnectionError
 from truthstore.items.results import RESULTS
 from truthstore.storage.log.store import LogStore
@@ -36,7 +37,7 @@ class LockFile(FolderLock):
 
 
 class FileLogStore(LogStore[T]):
-    """Keeps items as files in a folder, for any number of processes on any number of machines.
+    """Keep items as files in a folder, for any number of processes on any number of machines.
 
     Writes are conditional by way of flock(2) on ``.truthstore/lock``, which NFS and SMB pass on to the server. A machine
     sees what others wrote as soon as its file system shows it: NFS caches the names in a folder for some seconds unless it
@@ -69,12 +70,12 @@ class FileLogStore(LogStore[T]):
 
     @property
     def root(self) -> str:
-        """The folder in which the files of validation results lie."""
+        """Return the folder in which the files of validation results lie."""
         return self._root
 
     @property
     def indent(self) -> bool:
-        """Whether files have line breaks."""
+        """Return whether files have line breaks."""
         return self._settings.pretty_print
 
     def __repr__(self) -> str:

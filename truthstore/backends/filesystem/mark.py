@@ -38,16 +38,23 @@ class Mark:
         Raises:
             OSError: it cannot be opened.
         """
-        self.close()
-        self._descriptor = os.open(self._path, _FLAGS, 0o666)
+        descriptor = os.open(self._path, _FLAGS, 0o666)
+        if self._descriptor is None:
+            self._descriptor = descriptor
+        else:
+            os.dup2(descriptor, self._descriptor, inheritable=False)  # other threads may be reading
+            os.close(descriptor)
         boot = _boot()
         if not boot or os.pread(self._descriptor, 100, 1) != boot:
             self.set(DOUBTFUL)
             os.pwrite(self._descriptor, boot, 1)
 
     def get(self) -> bytes:
-        """Return its value."""
-        return DOUBTFUL if self._descriptor is None else os.pread(self._descriptor, 1, 0)
+        """Return its value; it counts as set if it cannot be read."""
+        try:
+            return DOUBTFUL if self._descriptor is None else os.pread(self._descriptor, 1, 0)
+        except OSError:
+            return DOUBTFUL
 
     def set(self, value: bytes) -> None:
         """Set or clear it."""
@@ -56,9 +63,9 @@ class Mark:
 
     def close(self) -> None:
         """Close the file. It then counts as set."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _boot() -> bytes:

@@ -1,4 +1,4 @@
-"""Comparing a folder's files with its index, and making the index anew from the files, while others write."""
+"""Comparison of the files of a folder with its index, and its reconstruction from them, while others write."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHUNK: Final = 500
 def verify_files(
     folder: Folder, catalog: Catalog, collection: Collection[Any], locked: Callable[[], AbstractContextManager[None]]
 ) -> Verification:
-    """Reads every file of a collection and compares it with the index. Changes nothing.
+    """Read every file of a collection and compare it with the index. Change nothing.
 
     Args:
         folder: the files.
@@ -94,7 +94,7 @@ def _agree(entry: FileEntry, location: Location | None) -> bool:
 def index_files(
     folder: Folder, catalog: Catalog, collection: Collection[Any], locked: Callable[[], AbstractContextManager[None]]
 ) -> list[Record]:
-    """Writes an index row for every file that can be read, and removes the rows that have none.
+    """Write an index row for every file that can be read, and remove the rows that have none.
 
     The lock is taken for some hundred files at a time, so that writers wait for milliseconds.
 

@@ -1,6 +1,6 @@
 """A store in a folder: a readable JSON file per item, and a SQLite index beside them.
 
-How writes and deletes are committed is in `committing`; this is the rest: opening, reading, and looking after the index.
+Writes and deletes are committed in `commit`; this is the rest: opening, reading, and looking after the index.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ OWN: Final = ".truthstore"
 
 
 class _Access:
-    """How this process may use the folder: shared by all views of one store."""
+    """The use that this process may make of the folder: shared by all views of one store."""
 
     __slots__ = ("readonly", "seen")
 
@@ -79,7 +79,7 @@ class _Access:
 
 
 class FileSystemStore(ObjectStore[T]):
-    """Keeps items as files in a folder on a local disk. Any number of threads and processes may use it at once.
+    """Keep items as files in a folder on a local disk. Any number of threads and processes may use it at once.
 
     Args:
         config: the options, or
@@ -135,12 +135,12 @@ class FileSystemStore(ObjectStore[T]):
 
     @property
     def root(self) -> str:
-        """The folder in which the files of validation results lie."""
+        """Return the folder in which the files of validation results lie."""
         return self._root
 
     @property
     def indent(self) -> bool:
-        """Whether files have line breaks."""
+        """Return whether files have line breaks."""
         return self._settings.pretty_print
 
     def __repr__(self) -> str:
@@ -255,7 +255,7 @@ class FileSystemStore(ObjectStore[T]):
             raise failed(error, f"cannot {what} {self._root}") from error
 
     def _follow_index(self) -> None:
-        """Opens the index that is in the folder now, if this process has another one open; under the lock."""
+        """Open the index that is in the folder now, if this process has another one open; under the lock."""
         if not self._index.is_current() and self._opening.ready:
             self._reopen()
 
@@ -267,13 +267,13 @@ class FileSystemStore(ObjectStore[T]):
         return super()._guard(operation)
 
     def _is_stale(self) -> bool:
-        """Whether the index was replaced, or a folder that can only be read has changed."""
+        """Return whether the index was replaced, or a folder that can only be read has changed."""
         if not self._access.readonly:
             return not self._index.is_current()
         return any(modified(self._folder.of(c)) != self._access.seen.get(c.name) for c in self._opening.ready)
 
     def _reopen(self) -> None:
-        """Follows an index that was removed or replaced; under the lock."""
+        """Follow an index that was removed or replaced; under the lock."""
         if self._access.readonly:
             os.stat(self._root)  # one that was removed is not an empty one
             self._catalog.abandon()
@@ -285,14 +285,14 @@ class FileSystemStore(ObjectStore[T]):
         self._prepare_again()
 
     def _prepare_again(self) -> None:
-        """Prepares all collections in an index that was opened anew; under the lock."""
+        """Prepare all collections in an index that was opened again; under the lock."""
         for collection in self._opening.ready:
             self._prepare(collection)
 
     def _recover_catalog(self, error: sqlite3.Error) -> None:
         super()._recover_catalog(error)
         with self._locked("open", open_error):
-            return  # whoever was replacing the index has done so now
+            return  # another thread or process was replacing the index, and has done so now
 
     def _replace_catalog(self, error: sqlite3.Error) -> None:
         if self._access.readonly:
@@ -368,7 +368,7 @@ class FileSystemStore(ObjectStore[T]):
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> Record:
-        """Stores a record."""
+        """Store a record."""
         heads, refused = self._put((record,), collection, expect)
         if refused:
             raise refused[record.meta.id]
@@ -377,7 +377,7 @@ class FileSystemStore(ObjectStore[T]):
     def put_records(
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> list[Record]:
-        """Stores records in one commit."""
+        """Store records in one commit."""
         if not records:
             return []
         heads, refused = self._put(records, collection, expect)
@@ -456,7 +456,7 @@ class FileSystemStore(ObjectStore[T]):
         )
 
     def verify_records(self, collection: Collection[Any]) -> Verification:
-        """Reads every file and compares it with the index."""
+        """Read every file and compare it with the index."""
         self._ready(collection)
         return self._guard(lambda: self._verify(collection))
 
@@ -500,7 +500,8 @@ class FileSystemStore(ObjectStore[T]):
 
     def close(self) -> None:
         """Bring what waits in the journal to the disk, and close the index and the folder."""
-        if not self._lifecycle.closed and self._opening.ready and self._opening.pid == os.getpid():
+        is_open = not self._lifecycle.closed and self._opening.ready and self._opening.pid == os.getpid()
+        if is_open and os.path.isdir(self._root):
             try:
                 self._roll_forward("close", write_error)
             except (StoreError, sqlite3.Error) as error:
@@ -520,7 +521,7 @@ class FileSystemExpectationStore(FileSystemStore[ExpectationSuite]):
 def open_folder(
     config: FileSystemConfig | None = None, *, collection: Collection[Any] = RESULTS, **options: Any
 ) -> BaseStore[Any]:
-    """The store over a folder that the option `index` asks for: a `FileSystemStore` or a `FileLogStore`."""
+    """Return the store over a folder that the option `index` asks for: a `FileSystemStore` or a `FileLogStore`."""
     settings = configure(FileSystemConfig, config, options, "FileSystemStore")
     if settings.index == "log":
         from truthstore.backends.filesystem.log import FileLogStore

@@ -142,7 +142,7 @@ class Catalog(Connections):
             raise
 
     def _bury(self) -> None:
-        """Overwrites what a failed commit left in the write-ahead log.
+        """Overwrite what a failed commit left in the write-ahead log.
 
         What was written whole and could only not be synced would come back to life with the next recovery, when nobody
         expects it any more.

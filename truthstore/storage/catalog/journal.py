@@ -26,7 +26,7 @@ _LAST: Final = "SELECT file, revision, data FROM journal WHERE file = ? ORDER BY
 
 
 class Entry(NamedTuple):
-    """How a file must be.
+    """The state that a file must have.
 
     Attributes:
         file: its path below the folder of the store.

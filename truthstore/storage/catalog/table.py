@@ -29,7 +29,7 @@ _from_json: Final = msgspec.json.decode
 
 
 class Location(NamedTuple):
-    """Where an item's body lies: its revision, whether it is a tombstone, and its object if not under its usual name."""
+    """The place of the body of an item: its revision, whether it is a tombstone, and its object if not under its usual name."""
 
     id: str
     revision: str = ""
@@ -45,7 +45,7 @@ class Put(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """What a commit did: where overwritten and removed items lay, and the puts that it refused, by id."""
+    """The outcome of a commit: the places of overwritten and removed items, and the conflicts of those that it refused, by id."""
 
     before: dict[str, Location]
     refused: dict[str, StoreConflictError]
