@@ -94,7 +94,7 @@ def _client(url: str) -> Any:
 def _store(places: Places, url: str, count: int) -> S3Store[Any]:
     """A store with so many results in it."""
     progress(f"filling an S3 store with {count:,} results")
-    store = S3Store(
+    store: S3Store[Any] = S3Store(
         bucket=BUCKET,
         prefix=f"ours-{count}",
         endpoint_url=url,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from truthstore.errors import StoreConnectionError, StoreError, StoreWriteError
 from truthstore.observability.audit.chain import ChainVerification, Tip, begin, link, mark
+from truthstore.observability.audit.config import AuditConfig, AuditLogLevel
 from truthstore.observability.audit.event import (
     AuditEvent,
     AuditEventType,
@@ -22,7 +23,6 @@ from truthstore.observability.audit.event import (
     without_texts,
 )
 from truthstore.observability.audit.sinks import as_store_error
-from truthstore.observability.config import AuditConfig, AuditLogLevel
 from truthstore.runtime.exits import at_exit
 from truthstore.storage.queue.queue import DurableQueue, Entry
 
