@@ -349,6 +349,33 @@ def test_a_release_that_fails_fails_no_save(store: Store, monkeypatch: pytest.Mo
     assert waiting(store) == []
 
 
+def test_a_store_that_does_not_wait_for_the_disk_does_so_for_one_that_does(
+    store: Store, open_store: OpenFolder, monkeypatch: pytest.MonkeyPatch
+):
+    synced: list[str] = []
+    monkeypatch.setattr(commit, "sync_files", lambda paths: synced.extend(Path(path).stem for path in paths))
+    hasty = open_store(durability="os")
+    store.save(Sample("safe"))
+    hasty.save(Sample("hasty"))
+    hasty.maintain()
+    assert synced == ["safe"]
+    assert waiting(store) == []
+
+
+def test_a_write_that_its_thread_gave_up_is_not_committed_by_another(store: Store, monkeypatch: pytest.MonkeyPatch):
+    store.save(Sample("a", count=0))
+
+    def fail() -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "_follow_index", fail)
+        with pytest.raises(StoreWriteError):
+            store.save(Sample("a", count=1))
+    store.save(Sample("b"))
+    assert store.get("a").count == 0
+
+
 def test_an_index_that_is_given_up_gives_its_journal_first(store: Store):
     store.save(Sample("a", count=1))
     store.save(Sample("newer", count=1))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections import deque
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -87,7 +87,7 @@ class Write:
 
 
 class Commits:
-    """The writes of one folder. All but `enter` and `forget` is done under the folder's lock.
+    """The writes of one folder. All but `enter`, `leave` and `forget` is done under the folder's lock.
 
     Args:
         blobs: the folder, and whether to wait for the disk.
@@ -108,13 +108,21 @@ class Commits:
 
     def forget(self) -> None:
         """Forget the writes of other threads, which a fork did not copy, and what this process wrote."""
-        self._waiting: deque[Write] = deque()
+        self._turn = threading.Lock()
+        self._waiting: list[Write] = []
         self._files = 0
         self._bytes = 0
 
     def enter(self, write: Write) -> None:
         """Let a write be committed with those of other threads; its thread calls `run`."""
-        self._waiting.append(write)
+        with self._turn:
+            self._waiting.append(write)
+
+    def leave(self, write: Write) -> None:
+        """Let a write not be committed by other threads, for its own has given up."""
+        with self._turn:
+            if write in self._waiting:
+                self._waiting.remove(write)
 
     def run(self, write: Write) -> None:
         """Commit a write and all that wait, unless another thread has done so.
@@ -124,10 +132,8 @@ class Commits:
         """
         if write.committed is not None:
             return
-        batch: list[Write] = []
-        with suppress(IndexError):
-            while True:
-                batch.append(self._waiting.popleft())
+        with self._turn:
+            batch, self._waiting = self._waiting, []
         if write not in batch:
             batch.append(write)  # its group failed
         try:
@@ -155,7 +161,7 @@ class Commits:
                 )
                 done.append(Committed(before, {**refused, **strangers}))
                 self._add_entries(write, done[-1], entries)
-            self._journal.append(connection, entries.values())
+            self._journal.append(connection, entries.values(), sync=self._sync)
         for write, committed in zip(batch, done, strict=True):
             write.committed = committed
         complete = self._write_files(entries) and complete
@@ -238,7 +244,7 @@ class Commits:
         # A file that is put back by hand must not be removed again: what removes files does not wait at all.
         removed = [entry.file for entry in entries.values() if entry.data is None]
         if removed and self.mark.get() == CLEAR:
-            self._sync_files(removed)
+            self._sync_files(removed if self._sync else ())
             self._journal.remove(removed)
 
     def settle(self) -> int:
@@ -261,7 +267,7 @@ class Commits:
             except OSError as error:
                 failed[file] = error
         if waiting:
-            self._sync_files([file for file in waiting if file not in failed])
+            self._sync_files([file for file, sync in waiting.items() if sync and file not in failed])
             self._journal.empty(list(failed))
         for failure in failed.values():
             raise failure
@@ -270,7 +276,7 @@ class Commits:
         return changed
 
     def _sync_files(self, files: Sequence[str]) -> None:
-        if not self._sync or not files:
+        if not files:
             return
         try:
             sync_files([f"{self._root}/{file}" for file in files])
@@ -300,6 +306,6 @@ class Commits:
                 written.append(f"{self._root}/{entry.file}")
             except (OSError, StoreCorruptError, StoreConfigError) as error:
                 log.warning("%s in the index that is given up could not be saved: %s", entry.file, error)
-        if self._sync and written:
+        if written:
             sync_files(written)
         return len(written)

@@ -175,7 +175,7 @@ class FileSystemStore(ObjectStore[T]):
         self._catalog.open(None)
         self._journal.make()
         with self._catalog.committing() as connection:
-            self._journal.append(connection, self._index.waiting())
+            self._journal.append(connection, self._index.waiting(), sync=False)
 
     def _check_pending(self) -> None:
         pending = self._blobs.path(f"{OWN}/pending")
@@ -436,6 +436,9 @@ class FileSystemStore(ObjectStore[T]):
             if not isinstance(error.__cause__, sqlite3.Error):
                 raise
             raise self._not_committed(write, error.__cause__) from error.__cause__
+        finally:
+            if write.committed is None:
+                self._commits.leave(write)
 
     def _run(self, write: Write) -> None:
         with self._locked(write, write_error):

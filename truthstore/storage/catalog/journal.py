@@ -20,7 +20,7 @@ __all__ = ["Entry", "Journal", "salvage"]
 # Without an index on the files: entries are appended, are few, and are looked for only after a write was cut short.
 _TABLE: Final = (
     "CREATE TABLE IF NOT EXISTS journal"
-    " (number INTEGER PRIMARY KEY, file TEXT NOT NULL, revision TEXT NOT NULL, data BLOB)"
+    " (number INTEGER PRIMARY KEY, file TEXT NOT NULL, revision TEXT NOT NULL, data BLOB, sync INTEGER NOT NULL)"
 )
 _LAST: Final = "SELECT file, revision, data FROM journal WHERE file = ? ORDER BY number DESC LIMIT 1"
 
@@ -54,18 +54,26 @@ class Journal:
         with self._catalog.committing() as connection:
             connection.execute(_TABLE)
 
-    def append(self, connection: sqlite3.Connection, entries: Iterable[Entry]) -> None:
-        """Add entries in a transaction that has begun."""
-        connection.executemany("INSERT INTO journal (file, revision, data) VALUES (?, ?, ?)", entries)
+    def append(self, connection: sqlite3.Connection, entries: Iterable[Entry], *, sync: bool) -> None:
+        """Add entries in a transaction that has begun.
+
+        Args:
+            connection: the transaction.
+            entries: what is added.
+            sync: the files must be on the disk before the entries are removed.
+        """
+        rows = [(*entry, sync) for entry in entries]
+        connection.executemany("INSERT INTO journal (file, revision, data, sync) VALUES (?, ?, ?, ?)", rows)
 
     def read(self, file: str) -> Entry | None:
         """Return the entry of a file; None if the file is as it must be."""
         rows = self._catalog.read(_LAST, (file,))
         return Entry(*rows[0]) if rows else None
 
-    def files(self) -> list[str]:
-        """Return the files that have entries."""
-        return [file for (file,) in self._catalog.read("SELECT DISTINCT file FROM journal")]
+    def files(self) -> dict[str, bool]:
+        """Return for each file that has entries whether it must be synced before they are removed."""
+        rows = self._catalog.read("SELECT file, max(sync) FROM journal GROUP BY file")
+        return {file: bool(sync) for file, sync in rows}
 
     def empty(self, keep: Sequence[str] = ()) -> None:
         """Remove all entries but those of some files."""
