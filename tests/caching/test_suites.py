@@ -102,7 +102,7 @@ class TestRedisDown(WrapperSuite):
         return CachedStore(base, RedisCache(NOWHERE, retry_seconds=60), mode=CacheMode.READ_WRITE)
 
 
-def machine(mode: CacheMode, cache: Any = None, **options: Any) -> Any:
+def machine(mode: CacheMode, cache: Any = None, *, effort: float = 0.2, **options: Any) -> Any:
     """The state machine over a faulty store, whose announcements and answers get lost."""
 
     def make_cache() -> Any:
@@ -115,7 +115,7 @@ def machine(mode: CacheMode, cache: Any = None, **options: Any) -> Any:
         faulty = FaultyBlobs(location)
         return CachedStore(MemoryStore(collection=SAMPLES, blobs=faulty), make_cache(), mode=mode, **options), faulty
 
-    return store_machine(make_store, make_location=MemoryBlobs, make_faulty=make_faulty, effort=0.3)
+    return store_machine(make_store, make_location=MemoryBlobs, make_faulty=make_faulty, effort=effort)
 
 
 TestReadThroughMachine = machine(CacheMode.READ_THROUGH, max_size=3)
@@ -135,7 +135,7 @@ TestWriteBehindMachine = store_machine(
     ),
     effort=0.15,
 )
-TestRedisDownMachine = machine(CacheMode.READ_WRITE, lambda: RedisCache(NOWHERE, retry_seconds=0))
+TestRedisDownMachine = machine(CacheMode.READ_WRITE, lambda: RedisCache(NOWHERE, retry_seconds=0), effort=0.05)
 TestRevalidatedMachine = store_machine(
     lambda location: CachedStore(
         FileSystemStore(base_path=location, durability="os", collection=SAMPLES), revalidate=True
