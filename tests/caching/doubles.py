@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from truthstore import BaseStore, WrapperStore
-from truthstore.backends.memory import MemoryStore
+from truthstore.backends.memory import MemoryData, MemoryStore
 from truthstore.caching import CachedStore, RedisCache
 from truthstore.testing import SAMPLES, Sample
-from truthstore.testing.memory_blobs import MemoryBlobs
 
 __all__ = ["Below", "Scene", "Silent", "outage"]
 
@@ -67,9 +66,9 @@ class Scene:
     """A cached store, and another one that writes to the same place without its knowledge, as another process does."""
 
     def __init__(self, cache: Any = None, **options: Any) -> None:
-        blobs = MemoryBlobs()
-        self.other = MemoryStore(collection=SAMPLES, blobs=blobs)
-        self.below = Below(MemoryStore(collection=SAMPLES, blobs=blobs))
+        data = MemoryData()
+        self.other = MemoryStore(collection=SAMPLES, data=data)
+        self.below = Below(MemoryStore(collection=SAMPLES, data=data))
         self.store: CachedStore[Any] = CachedStore(self.below, cache, **options)
         self.other.save(Sample("a", count=1))
 

@@ -8,11 +8,10 @@ import pytest
 
 from truthstore import RESULTS
 from truthstore.backends.filesystem import FileSystemStore
-from truthstore.backends.memory import MemoryStore
+from truthstore.backends.memory import MemoryData, MemoryStore
 from truthstore.batching import BatchedStore
 from truthstore.caching import CachedStore, CacheMode, DiskCache, LRUCache, RedisCache
-from truthstore.testing import SAMPLES, FaultyBlobs, Sample, WrapperSuite, store_machine
-from truthstore.testing.memory_blobs import MemoryBlobs
+from truthstore.testing import SAMPLES, FaultyStore, Sample, WrapperSuite, store_machine
 
 NOWHERE = "redis://127.0.0.1:1/0"
 
@@ -108,14 +107,14 @@ def machine(mode: CacheMode, cache: Any = None, *, effort: float = 0.2, **option
     def make_cache() -> Any:
         return None if cache is None else cache()
 
-    def make_store(location: MemoryBlobs):
-        return CachedStore(MemoryStore(collection=SAMPLES, blobs=location), make_cache(), mode=mode, **options)
+    def make_store(location: MemoryData):
+        return CachedStore(MemoryStore(collection=SAMPLES, data=location), make_cache(), mode=mode, **options)
 
-    def make_faulty(location: MemoryBlobs):
-        faulty = FaultyBlobs(location)
-        return CachedStore(MemoryStore(collection=SAMPLES, blobs=faulty), make_cache(), mode=mode, **options), faulty
+    def make_faulty(location: MemoryData):
+        faulty = FaultyStore(MemoryStore(collection=SAMPLES, data=location))
+        return CachedStore(faulty, make_cache(), mode=mode, **options), faulty.plan
 
-    return store_machine(make_store, make_location=MemoryBlobs, make_faulty=make_faulty, effort=effort)
+    return store_machine(make_store, make_location=MemoryData, make_faulty=make_faulty, effort=effort)
 
 
 TestReadThroughMachine = machine(CacheMode.READ_THROUGH, max_size=3)

@@ -31,8 +31,7 @@ from truthstore.observability.audit import (
     StoreAuditBackend,
 )
 from truthstore.runtime import exits
-from truthstore.testing import SAMPLES, FaultyBlobs, Sample
-from truthstore.testing.memory_blobs import MemoryBlobs
+from truthstore.testing import SAMPLES, FaultyStore, Sample
 
 
 def wait_for(condition: Any) -> None:
@@ -274,10 +273,10 @@ def test_dropped_events_leave_no_gap():
 
 
 def test_an_operation_that_fails_keeps_its_own_error():
-    blobs = FaultyBlobs(MemoryBlobs())
-    store = observed(StoreAuditBackend(MemoryStore(blobs=blobs)), on_error="raise", mode="sync")
+    faulty = FaultyStore(MemoryStore[Any]())
+    store = observed(StoreAuditBackend(faulty), on_error="raise", mode="sync")
     store.save(Sample("a"))
-    blobs.arm(1, "before")
+    faulty.plan.arm(1, "before")
     with pytest.raises(StoreConflictError) as caught:
         store.save(Sample("a"), expect="nothing")
     assert "audit" in caught.value.__notes__[0]

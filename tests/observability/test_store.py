@@ -26,7 +26,7 @@ from truthstore import (
     StoreWriteError,
 )
 from truthstore.backends.filesystem import FileSystemStore
-from truthstore.backends.memory import MemoryStore
+from truthstore.backends.memory import MemoryData, MemoryStore
 from truthstore.caching import CachedStore
 from truthstore.observability import (
     AuditConfig,
@@ -41,8 +41,7 @@ from truthstore.observability import (
 )
 from truthstore.observability.audit import AuditEvent, InMemoryAuditBackend, StoreAuditBackend
 from truthstore.retention import CountBasedPolicy, RetentionStore
-from truthstore.testing import SAMPLES, FaultyBlobs, Sample, WrapperSuite, make_samples, store_machine
-from truthstore.testing.memory_blobs import MemoryBlobs
+from truthstore.testing import SAMPLES, FaultyStore, Sample, WrapperSuite, make_samples, store_machine
 from truthstore.versioning import VersionedStore
 
 VERBOSE = AuditConfig(level="verbose", backend="memory")
@@ -66,15 +65,15 @@ class TestDisabled(WrapperSuite):
         return ObservableStore(base, ObservabilityConfig.disabled())
 
 
-def make_faulty(location: MemoryBlobs):
-    faulty = FaultyBlobs(location)
+def make_faulty(location: MemoryData):
+    faulty = FaultyStore(MemoryStore(collection=SAMPLES, data=location))
     config = ObservabilityConfig(audit=AuditConfig(backend="memory", level="verbose"))
-    return ObservableStore(MemoryStore(collection=SAMPLES, blobs=faulty), config), faulty
+    return ObservableStore(faulty, config), faulty.plan
 
 
 TestMachine = store_machine(
-    lambda location: ObservableStore(MemoryStore(collection=SAMPLES, blobs=location)),
-    make_location=MemoryBlobs,
+    lambda location: ObservableStore(MemoryStore(collection=SAMPLES, data=location)),
+    make_location=MemoryData,
     make_faulty=make_faulty,
     effort=0.2,
 )
@@ -144,10 +143,10 @@ def test_each_level_has_its_events(level):
 
 
 def test_a_partial_failure_says_so():
-    blobs = FaultyBlobs(MemoryBlobs())
-    store = observed(MemoryStore(collection=SAMPLES, blobs=blobs), audit=AuditConfig(backend="memory"))
+    faulty = FaultyStore(MemoryStore(collection=SAMPLES))
+    store = observed(faulty, audit=AuditConfig(backend="memory"))
     store.save(Sample("z"))
-    blobs.arm(2, "before")
+    faulty.plan.arm(2, "before")
     with pytest.raises(StoreBulkError):
         store.save_many([Sample("a"), Sample("b"), Sample("c")])
     (event,) = store.audit.query(status="partial")
@@ -290,13 +289,13 @@ def test_spans_follow_the_conventions(spans):
 
 
 def test_a_query_that_fails_or_is_left_is_told(spans):
-    blobs = FaultyBlobs(MemoryBlobs())
-    store = observed(MemoryStore(collection=SAMPLES, blobs=blobs), tracing=spans.config, audit=VERBOSE)
+    faulty = FaultyStore(MemoryStore(collection=SAMPLES))
+    store = observed(faulty, tracing=spans.config, audit=VERBOSE)
     store.save_many(make_samples(5))
     rest = store.scan(StoreQuery(), collection=SAMPLES, bodies=True)
     next(rest)
     del rest
-    blobs.arm(3, "before")
+    faulty.plan.arm(1, "before")
     with pytest.raises(Exception, match="on purpose"):
         store.query()
     _, left, failed = spans.get_finished_spans()
