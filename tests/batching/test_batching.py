@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -177,7 +179,7 @@ def test_a_batch_in_memory_that_is_full_takes_nothing_more(base):
     assert sorted(base._base._lifecycle.closed and base.calls[-1]) == ["c"]
 
 
-@pytest.mark.parametrize("error", [ValueError("unforeseen"), StoreConflictError("somebody was faster")])
+@pytest.mark.parametrize("error", [ValueError("unforeseen"), StoreConflictError("another writer was faster")])
 def test_what_does_not_judge_an_item_keeps_it_waiting_and_holds_up_no_other(make, base, error):
     store = make()
     base.never["b"] = error
@@ -320,6 +322,24 @@ def test_a_thread_stores_what_waits(base):
     store.close()
 
 
+def test_threads_save_while_a_thread_stores(base):
+    store = BatchedStore(base, flush_interval_seconds=0.001, max_batch_size=7)
+
+    def work(thread: int) -> None:
+        for count in range(30):
+            store.save(Sample(f"{thread} {count % 5}", count=count))
+            assert store.get(f"{thread} {count % 5}").count == count
+            if count % 10 == 9:
+                assert store.count(StoreQuery(ids=[f"{thread} {count % 5}"])) == 1
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+    counts = {sample.id: sample.count for sample in store.query()}
+    assert counts == {f"{thread} {n}": 25 + n for thread in range(6) for n in range(5)}
+    assert sum(len(call) for call in base.calls) == 180
+    store.close()
+
+
 def test_collections_wait_side_by_side(make, base):
     store = make()
     results = store.collection(RESULTS)
@@ -433,7 +453,7 @@ def test_two_stores_do_not_share_a_queue_by_accident(tmp_path, monkeypatch):
 
 
 def test_stores_that_share_a_file_take_only_their_own(tmp_path):
-    options = {"durable": True, "path": tmp_path / "queue.db", "flush_interval_seconds": None}
+    options: dict[str, Any] = {"durable": True, "path": tmp_path / "queue.db", "flush_interval_seconds": None}
     one, other = (
         BatchedStore(FileSystemStore(base_path=tmp_path / name, collection=SAMPLES), **options) for name in "ab"
     )

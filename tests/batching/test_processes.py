@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,8 @@ def files(**options):
 
 
 def durable(base, **options):
-    return BatchedStore(base, **{"durable": True, "durability": "os", "flush_interval_seconds": None, **options})
+    settings: dict[str, Any] = {"durable": True, "durability": "os", "flush_interval_seconds": None, **options}
+    return BatchedStore(base, **settings)
 
 
 def test_what_was_acknowledged_survives_a_kill_and_is_stored_by_the_next_process():

@@ -22,9 +22,9 @@ class BatchConfig:
     Attributes:
         max_batch_size: at most so many items at once.
         max_memory_mb: a batch that has so many megabytes is stored at once, however few its items.
-        flush_interval_seconds: how often a thread stores what waits; None for no thread: then only `flush()`,
+        flush_interval_seconds: how often a thread stores pending saves; None for no thread: then only `flush()`,
             `maintain()`, `close()`, a query, the end of the process, and a full batch in memory do.
-        durable: keep what waits in a file, so that each save survives a crash and no store that is down fails it.
+        durable: keep pending saves in a file, so that each save survives a crash and no store that is down fails it.
         path: the file; by default one named after the store, in ``.truthstore/queue`` below the folder in which the
             program was when it made the store.
         durability: of that file: ``fsync``: a save survives a power cut; ``os``: the death of the process.

@@ -139,7 +139,7 @@ class Outbox:
         return not self.block.records and not self.queue.pending(self.topic(collection), limit=1)
 
     def drain(self, collection: Collection[Any], ids: Several[str] | None = None) -> None:
-        """Deliver what waits in a collection.
+        """Deliver the pending saves of a collection.
 
         Args:
             collection: the collection.
@@ -156,7 +156,7 @@ class Outbox:
             raise self._waiting(failed)
 
     def flush(self) -> None:
-        """Deliver what waits in every collection that was used.
+        """Deliver the pending saves of every collection that was used.
 
         Raises:
             StoreWriteError: something could not be delivered and still waits, or was rejected since the last flush.
@@ -171,7 +171,7 @@ class Outbox:
             raise rejection
 
     def _rejection(self) -> StoreWriteError | None:
-        """Return the error for what was rejected since the last time."""
+        """Return the error for saves that were rejected since the last time."""
         new, self._new_rejections = self._new_rejections, []
         if not new:
             return None
@@ -201,7 +201,7 @@ class Outbox:
         return failed
 
     def _deliver(self, collection: Collection[Any], wait: float | None) -> Errors:
-        """Deliver a collection, and return the errors of what still waits."""
+        """Deliver a collection, and return the errors of the saves that still wait."""
         ids: dict[int, str] = {}
 
         def send(entries: Sequence[Entry]) -> Mapping[int, Exception]:
@@ -297,7 +297,7 @@ class Outbox:
         }
 
     def close(self) -> None:
-        """Deliver what waits, and close the queue. What cannot be stored now waits in the file of a durable queue.
+        """Deliver pending saves, and close the queue. Those that cannot be stored now wait in the file of a durable queue.
 
         Raises:
             StoreWriteError: something was rejected since the last flush; or it waits in memory only: then nothing is
@@ -326,7 +326,7 @@ class Outbox:
 
 
 class _Block(threading.local):
-    """What a thread saves within `batch()`; None outside."""
+    """The records that a thread saves within `batch()`; None outside."""
 
     records: list[tuple[Collection[Any], Record]] | None = None
 

@@ -28,10 +28,10 @@ T = TypeVar("T")
 
 
 class BatchedStore(WrapperStore[T], Generic[T]):
-    """Takes saves at once, and stores them together soon after, those of one id in order.
+    """A store that acknowledges saves at once, and stores them together soon after, those of one id in order.
 
-    Every read of this store sees what waits: `get` and `head` find it in the queue, and queries store it first. The last
-    save that is stored wins. Conditional saves, those with options, and deletes do not wait: they store what waits for
+    Every read of this store sees pending saves: `get` and `head` find them in the queue, and queries store them first. The last
+    save that is stored wins. Conditional saves, those with options, and deletes do not wait: they store the pending saves of
     their ids, and then go through.
 
     Args:
@@ -86,7 +86,7 @@ class BatchedStore(WrapperStore[T], Generic[T]):
         return False
 
     def _go_directly(self, ids: Sequence[str], collection: Collection[Any]) -> None:
-        """Store what waits for ids, before something else is done to them below."""
+        """Store the pending saves of ids, before something else is done to them below."""
         if not collection.is_users:
             return
         if self._outbox.block.records is not None:
@@ -101,12 +101,12 @@ class BatchedStore(WrapperStore[T], Generic[T]):
     def delete_record(
         self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> bool:
-        """Store what waits for an id, and remove it below."""
+        """Store the pending saves of an id, and remove it below."""
         self._go_directly((id,), collection)
         return self._base.delete_record(id, collection=collection, expect=expect, options=options)
 
     def delete_records(self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """Store what waits for ids, and remove them below."""
+        """Store the pending saves of ids, and remove them below."""
         self._go_directly(ids, collection)
         return self._base.delete_records(ids, collection=collection, options=options)
 
@@ -143,7 +143,7 @@ class BatchedStore(WrapperStore[T], Generic[T]):
         return {**found, **self._base.get_records(rest, collection=collection)} if rest else found
 
     def _drain(self, collection: Collection[Any], ids: Sequence[str] | None = None) -> None:
-        """Store what waits, before the store below is asked."""
+        """Store pending saves, before the store below is asked."""
         if not collection.is_users:
             return
         if self._outbox.block.records:
@@ -156,52 +156,52 @@ class BatchedStore(WrapperStore[T], Generic[T]):
     def scan(
         self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
     ) -> Iterator[Record]:
-        """Store what waits, and ask below."""
+        """Store pending saves, and ask below."""
         self._drain(collection)
         return self._base.scan(query, collection=collection, bodies=bodies, options=options)
 
     def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """Store what waits, and ask below."""
+        """Store pending saves, and ask below."""
         self._drain(collection)
         return self._base.scan_ids(query, collection=collection, options=options)
 
     def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
-        """Store what waits, and ask below."""
+        """Store pending saves, and ask below."""
         self._drain(collection)
         return self._base.count_records(query, collection=collection, options=options)
 
     def aggregate_records(
         self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
     ) -> list[Row]:
-        """Store what waits, and ask below."""
+        """Store pending saves, and ask below."""
         self._drain(collection)
         return self._base.aggregate_records(query, aggregation, collection=collection, options=options)
 
     def get_history(self, data_asset: str, limit: int = 10) -> list[Any]:
-        """Store what waits, and ask below."""
+        """Store pending saves, and ask below."""
         self._check()
         self._drain(self._collection)
         return super().get_history(data_asset, limit)
 
     def verify_records(self, collection: Collection[Any]) -> Verification:
-        """Store what waits, and check what is below."""
+        """Store pending saves, and check the store below."""
         self._drain(collection)
         return self._base.verify_records(collection)
 
     def rebuild_index(self) -> int:
-        """Store what waits, and rebuild the index below."""
+        """Store pending saves, and rebuild the index below."""
         self._check()
         self._drain(self._collection)
         return super().rebuild_index()
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
-        """Store what waits, and maintain the store below."""
+        """Store pending saves, and maintain the store below."""
         self._check()
         self._outbox.flush()
         return super().maintain(budget)
 
     def initialize(self) -> None:
-        """Open the store below; or else a durable queue, and begin to deliver what an earlier process left in it.
+        """Open the store below; or else a durable queue, and begin to deliver the saves that an earlier process left in it.
 
         The store below a durable queue is opened when something is delivered: it may be down, and is not waited for.
         """
@@ -257,7 +257,7 @@ class BatchedStore(WrapperStore[T], Generic[T]):
         return self._outbox.figures()["pending"]
 
     def rejected(self) -> list[RejectedItem[T]]:
-        """Return what the store below will never take as it is, in the order in which it was saved."""
+        """Return the items that the store below will never take as they are, in the order in which it was saved."""
         self._check()
         collection = self._collection
         return [
@@ -266,9 +266,9 @@ class BatchedStore(WrapperStore[T], Generic[T]):
         ]
 
     def retry_rejected(self, ids: Iterable[str] | None = None) -> int:
-        """Let what was rejected wait again, and return how many saves do.
+        """Queue rejected saves again, and return how many saves do.
 
-        What was removed or saved again since stays rejected: it would undo that.
+        A save of an item that was removed or saved again since stays rejected: it would undo that.
 
         Args:
             ids: of these items; None: of all.
@@ -284,7 +284,7 @@ class BatchedStore(WrapperStore[T], Generic[T]):
         return again
 
     def discard_rejected(self, ids: Iterable[str] | None = None) -> int:
-        """Give up what was rejected, and return how many saves that were.
+        """Discard rejected saves, and return how many saves that were.
 
         Args:
             ids: of these items; None: of all.
@@ -318,11 +318,11 @@ class BatchedStore(WrapperStore[T], Generic[T]):
         return {**below, "batching": {**self.figures(), "last_error": shown}}
 
     def close(self) -> None:
-        """Store what waits, and close the whole stack.
+        """Store pending saves, and close the whole stack.
 
         Raises:
             StoreWriteError: something was rejected; or waits in memory only: then nothing is closed, and closing again
-                tries again. What waits in a durable queue waits for the next process, and raises nothing.
+                tries again. Saves in a durable queue wait for the next process, and raise nothing.
         """
         try:
             self._outbox.close()

@@ -157,7 +157,7 @@ class WrapperStore(BaseStore[T], Generic[T]):
 
     @property
     def identity(self) -> str:
-        """That of the store below."""
+        """The identity of the store below."""
         return self._base.identity
 
     def initialize(self) -> None:

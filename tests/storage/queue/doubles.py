@@ -1,4 +1,4 @@
-"""A receiver that keeps what it is sent, and fails as it is told."""
+"""A receiver that keeps payloads, and fails those that a test names."""
 
 from __future__ import annotations
 

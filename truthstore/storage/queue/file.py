@@ -130,7 +130,7 @@ class QueueFile:
         """Run one transaction; nothing of it remains if it raises.
 
         Args:
-            step: what cannot be done then, for the message.
+            step: the failed action, for the message.
         """
         with fork_gate, self._lock:
             connection = self._open()

@@ -118,7 +118,7 @@ class DurableQueue:
         return int(rows[0][0]) if rows else 0
 
     def deliver(self, topic: str, send: Send, *, batch: int = 100, wait: float | None = 0) -> Delivery:
-        """Send what is queued now, in order, and remove what was delivered.
+        """Send the entries that are queued now, in order, and remove those that were delivered.
 
         An entry that failed holds up those behind it with the same key and nothing else. It stays queued, unless
         its receiver judged the item itself: then it is rejected. A call that finds another thread or process
@@ -133,7 +133,7 @@ class DurableQueue:
 
         Raises:
             StoreReadError: the file cannot be read.
-            StoreWriteError: what was delivered could not be removed, and will be sent again.
+            StoreWriteError: delivered entries could not be removed, and will be sent again.
         """
         delivered, rejected = 0, 0
         errors: dict[int, Exception] = {}
@@ -194,7 +194,7 @@ class DurableQueue:
         connection.executemany("UPDATE rejected SET outdated = 1 WHERE topic = ? AND key = ? AND number < ?", before)
 
     def supersede(self, topic: str, keys: Sequence[str]) -> None:
-        """Never retry what was rejected of these keys: its receiver is given something newer by another way.
+        """Never retry rejected entries of these keys: their receiver is given something newer by another way.
 
         Raises:
             StoreWriteError: that could not be noted.
@@ -269,7 +269,7 @@ class DurableQueue:
         return [number for (number,) in rows if wanted is None or number in wanted]
 
     def close(self) -> None:
-        """Close the file; what is queued stays in it."""
+        """Close the file; queued entries stay in it."""
         self._file.close()
 
 
