@@ -71,7 +71,8 @@ def test_a_child_of_multiprocessing_does_its_work_at_its_end(tmp_path, method, k
 
 PROGRAM = """
 from test_exits import Bad, Note
-import os, sys
+import logging, os, sys
+logging.basicConfig()
 path = sys.argv[1]
 notes = [Note(path, "first"), Bad(path, "bad"), Note(path, "second")]
 if sys.argv[2] == "fork" and not os.fork():
@@ -97,6 +98,7 @@ def test_the_youngest_is_first_and_one_that_fails_does_not_hold_up_the_others(tm
 
 
 def test_an_object_is_not_kept_alive(tmp_path):
+    gc.collect()
     before = len(exits._methods)
     note = Note(str(tmp_path / "notes"), "gone")
     assert len(exits._methods) == before + 1
