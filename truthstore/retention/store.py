@@ -23,6 +23,7 @@ from truthstore.retention.base import (
 from truthstore.retention.plan import make_plan
 from truthstore.retention.schedule import Schedule
 from truthstore.store.config import configure
+from truthstore.store.opening import get_store
 from truthstore.store.wrapper import WrapperStore
 
 if TYPE_CHECKING:
@@ -230,8 +231,6 @@ def _archive_of(config: RetentionConfig, base: BaseStore[Any], collection: Colle
         raise StoreConfigError("give either archive_store or archive_store_name, not both")
     archive = config.archive_store
     if archive is None and config.archive_store_name is not None:
-        from truthstore.factory import get_store  # above this floor: a name is resolved for the user
-
         archive = get_store(config.archive_store_name, collection=collection)
     if archive is None and RetentionAction.ARCHIVE in asked:
         raise StoreConfigError("ARCHIVE needs a place: give archive_store=, or archive_store_name=")

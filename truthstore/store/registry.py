@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from truthstore.errors import StoreConfigError, nearest
 from truthstore.store.store import BaseStore
+from truthstore.store.urls import split_url
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -20,6 +21,7 @@ __all__ = [
     "is_planned",
     "known_names",
     "list_available_backends",
+    "options_of_url",
     "register_store",
 ]
 
@@ -31,22 +33,37 @@ ENTRY_POINTS: Final = "truthstore.stores"
 
 
 class _Backend(NamedTuple):
-    """Place and needs of a backend of this library."""
+    """Place and needs of a backend of this library, and the reader of its URLs (``module:function``)."""
 
     module: str
     store: str
     needs: str | None = None
     extra: str | None = None
+    url: str = ""
 
 
+_BUCKET_URL: Final = "truthstore.backends.cloud.config:options_of_url"
 _BACKENDS: Final[Mapping[str, _Backend]] = {
-    "azure": _Backend("truthstore.backends.azure_blob", "AzureBlobStore", "azure.storage.blob", "azure"),
-    "database": _Backend("truthstore.backends.database", "DatabaseStore", "sqlalchemy", "db"),
-    "filesystem": _Backend("truthstore.backends.filesystem", "open_folder"),
-    "gcs": _Backend("truthstore.backends.gcs", "GCSStore", "google.cloud.storage", "gcs"),
+    "azure": _Backend("truthstore.backends.azure_blob", "AzureBlobStore", "azure.storage.blob", "azure", _BUCKET_URL),
+    "database": _Backend(
+        "truthstore.backends.database",
+        "DatabaseStore",
+        "sqlalchemy",
+        "db",
+        "truthstore.backends.database.config:options_of_url",
+    ),
+    "filesystem": _Backend(
+        "truthstore.backends.filesystem", "open_folder", url="truthstore.backends.filesystem.config:options_of_url"
+    ),
+    "gcs": _Backend("truthstore.backends.gcs", "GCSStore", "google.cloud.storage", "gcs", _BUCKET_URL),
     "memory": _Backend("truthstore.backends.memory", "MemoryStore"),
-    "s3": _Backend("truthstore.backends.s3", "S3Store", "boto3", "s3"),
+    "s3": _Backend("truthstore.backends.s3", "S3Store", "boto3", "s3", _BUCKET_URL),
 }
+_SCHEMES: Final = {"az": "azure", "file": "filesystem", "gs": "gcs", "memory": "memory", "s3": "s3"}
+_DATABASES: Final = frozenset(
+    {"cockroachdb", "duckdb", "mariadb", "mssql", "mysql", "oracle", "postgres", "postgresql", "sqlite"}
+)
+"""Schemes that are SQLAlchemy's; so is every one that is not registered and names a driver (``dialect+driver``)."""
 _ALIASES: Final = {"azure_blob": "azure", "db": "database", "file": "filesystem", "sql": "database"}
 
 _PLANNED: Final = {"git": "git", "mongodb": "mongodb", "redis": "redis", "rediss": "redis"}
@@ -154,3 +171,22 @@ def factory_of(name: str) -> Factory:
         raise StoreConfigError(f"this version has no {planned} backend yet: there are {there}", backend=planned)
     known = known_names() | set(_ALIASES)
     raise StoreConfigError(f"there is no store {name!r}: {nearest(name, known).replace('it takes', 'there are')}")
+
+
+def options_of_url(url: str) -> tuple[str, dict[str, Any]]:
+    """Return the backend's name and the options in a URL; registered stores read their own URLs.
+
+    Raises:
+        StoreConfigError: the URL says something that its backend cannot mean.
+    """
+    scheme = url.partition("://")[0]
+    name = _SCHEMES.get(scheme)
+    if name is None and scheme not in known_names() and not is_planned(scheme):
+        name = "database" if scheme in _DATABASES or "+" in scheme else None
+    reader = _BACKENDS[name].url if name is not None else ""
+    if name is not None and reader:
+        module, _, function = reader.partition(":")
+        options: dict[str, Any] = getattr(importlib.import_module(module), function)(url)
+        return name, options
+    _, options = split_url(url)
+    return (name, options) if name is not None else (scheme, {**options, "url": url.partition("?")[0]})

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from truthstore.errors import StoreConfigError
 from truthstore.storage.objects.names import object_name
 from truthstore.store.config import StoreConfig
+from truthstore.store.urls import shown_url, split_url
 
-__all__ = ["CONNECT_SECONDS", "CloudConfig", "place_of"]
+__all__ = ["CONNECT_SECONDS", "CloudConfig", "options_of_url", "place_of"]
 
 CONNECT_SECONDS = 10.0
 """At most so many seconds are waited for a connection."""
@@ -66,3 +68,21 @@ def place_of(config: StoreConfig) -> str:
     if not all(parts):
         raise StoreConfigError(f"namespace {config.namespace!r} and prefix {config.prefix!r}: no part may be empty")
     return "".join(f"{object_name(part)}/" for part in parts)
+
+
+def options_of_url(url: str) -> dict[str, Any]:
+    """Return the options in ``s3://bucket/prefix``, ``gs://bucket/prefix`` or ``az://container/prefix``.
+
+    Raises:
+        StoreConfigError: the URL says more than a name where the bucket or container is named.
+    """
+    from urllib.parse import unquote
+
+    parts, options = split_url(url)
+    option = "container" if parts.scheme == "az" else "bucket"
+    if "@" in parts.netloc or ":" in parts.netloc:
+        raise StoreConfigError(f"{shown_url(url)!r}: after {parts.scheme}:// comes the name of the {option} alone")
+    options.setdefault(option, unquote(parts.netloc))
+    if parts.path.strip("/"):
+        options.setdefault("prefix", unquote(parts.path).strip("/"))
+    return options

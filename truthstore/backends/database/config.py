@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final
 
 from truthstore.errors import StoreConfigError
-from truthstore.store.config import StoreConfig
+from truthstore.store.config import StoreConfig, Text
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-__all__ = ["DatabaseConfig", "PoolingConfig"]
+__all__ = ["DatabaseConfig", "PoolingConfig", "options_of_url"]
 
 MAX_NAMESPACE: Final = 128
 MAX_PREFIX: Final = 20
@@ -178,3 +178,15 @@ def read_url(text: str) -> URL:
         else:
             raise StoreConfigError(f"no driver for {kind} is installed: pip install 'truthstore[db]'")
     return url.set(drivername=f"{kind}+{driver}")
+
+
+def options_of_url(url: str) -> dict[str, Any]:
+    """Return the options of the store in a URL; the rest of its query is for the driver."""
+    from urllib.parse import parse_qsl, urlencode
+
+    known = {option.name for option in fields(DatabaseConfig)}
+    address, _, query = url.partition("?")
+    given = parse_qsl(query, keep_blank_values=True)
+    options = {name: Text(value) for name, value in given if name in known}
+    rest = urlencode([(name, value) for name, value in given if name not in known])
+    return {"connection_url": f"{address}?{rest}" if rest else address, **options}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from truthstore.errors import StoreConfigError
 from truthstore.store.config import StoreConfig
+from truthstore.store.urls import shown_url, split_url
 
-__all__ = ["FileSystemConfig"]
+__all__ = ["FileSystemConfig", "options_of_url"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,3 +56,18 @@ class FileSystemConfig(StoreConfig):
             )
         if not self.file_extension.startswith(".") or not self.file_extension[1:].isalnum():
             raise StoreConfigError(f"file_extension is a dot and letters, not {self.file_extension!r}")
+
+
+def options_of_url(url: str) -> dict[str, Any]:
+    """Return the options in ``file:///path?option=value``.
+
+    Raises:
+        StoreConfigError: the URL names a host.
+    """
+    from urllib.parse import unquote
+
+    parts, options = split_url(url)
+    if parts.netloc not in {"", "localhost"}:
+        raise StoreConfigError(f"{shown_url(url)!r} names a host: a local path has three slashes, file:///path")
+    options.setdefault("base_path", unquote(parts.path))
+    return options
