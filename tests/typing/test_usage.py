@@ -30,6 +30,7 @@ from truthstore import (
     stack,
 )
 from truthstore.backends.filesystem import FileSystemConfig, FileSystemExpectationStore, FileSystemStore
+from truthstore.backends.gcs import GCSConfig, GCSStore
 from truthstore.backends.memory import MemoryConfig, MemoryExpectationStore, MemoryStore
 
 
@@ -59,6 +60,8 @@ def stores(folder: str) -> None:
     assert_type(MemoryStore(MemoryConfig(max_items=3)), MemoryStore[ValidationResult])
     assert_type(MemoryStore(collection=MEASUREMENTS), MemoryStore[Measurement])
     assert_type(FileSystemStore(base_path=folder), FileSystemStore[ValidationResult])
+    assert_type(GCSStore(bucket="b"), GCSStore[ValidationResult])
+    assert_type(GCSStore(GCSConfig(bucket="b"), collection=MEASUREMENTS), GCSStore[Measurement])
     assert_type(FileSystemStore(FileSystemConfig(base_path=folder)), FileSystemStore[ValidationResult])
     suites: BaseStore[ExpectationSuite] = MemoryExpectationStore()
     assert_type(suites.query(), list[ExpectationSuite])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 from urllib.parse import quote
 
 from truthstore.backends.cloud.config import CloudConfig
@@ -17,10 +17,13 @@ from truthstore.backends.cloud.driver import CloudBlobs, content_type, is_index
 from truthstore.backends.cloud.failures import Action, azure_meaning, cause
 from truthstore.backends.cloud.store import CloudStore
 from truthstore.errors import StoreConfigError, StoreConflictError, StoreNotFoundError
+from truthstore.items.results import RESULTS
 from truthstore.model.fields import check_id
 from truthstore.model.record import ABSENT, ANY
 
 if TYPE_CHECKING:
+    from truthstore.items.results import ValidationResult
+    from truthstore.model.collection import Collection
     from truthstore.storage.objects.blobs import BlobExpect, Tag
 
 __all__ = ["AzureBlobConfig", "AzureBlobStore", "AzureBlobs"]
@@ -281,6 +284,21 @@ class AzureBlobStore(CloudStore[T]):
     name: ClassVar[str] = "azure"
     config_type = AzureBlobConfig
     driver_type = AzureBlobs
+
+    @overload
+    def __init__(
+        self: AzureBlobStore[ValidationResult],
+        config: AzureBlobConfig | None = ...,
+        *,
+        collection: Collection[ValidationResult] = ...,
+        **options: Any,
+    ) -> None: ...
+    @overload
+    def __init__(self, config: AzureBlobConfig | None = ..., *, collection: Collection[T], **options: Any) -> None: ...
+    def __init__(
+        self, config: AzureBlobConfig | None = None, *, collection: Collection[Any] = RESULTS, **options: Any
+    ) -> None:
+        super().__init__(config, collection=collection, **options)
 
     def set_access_tier(self, id: str, tier: str) -> None:
         """Move one item to another tier. An item in the archive tier cannot be read until it is moved back.

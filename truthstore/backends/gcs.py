@@ -9,17 +9,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 
 from truthstore.backends.cloud.config import CloudConfig
 from truthstore.backends.cloud.driver import CloudBlobs, content_type
 from truthstore.backends.cloud.failures import Action, Failure, cause, error_of, gcs_meaning
 from truthstore.backends.cloud.store import CloudStore
 from truthstore.errors import StoreConfigError, StoreNotFoundError
+from truthstore.items.results import RESULTS
 from truthstore.model.record import ABSENT, ANY
 from truthstore.store.records import conflict
 
 if TYPE_CHECKING:
+    from truthstore.items.results import ValidationResult
+    from truthstore.model.collection import Collection
     from truthstore.storage.objects.blobs import BlobExpect, Tag
 
 __all__ = ["GCSBlobs", "GCSConfig", "GCSStore"]
@@ -215,3 +218,18 @@ class GCSStore(CloudStore[T]):
     name: ClassVar[str] = "gcs"
     config_type = GCSConfig
     driver_type = GCSBlobs
+
+    @overload
+    def __init__(
+        self: GCSStore[ValidationResult],
+        config: GCSConfig | None = ...,
+        *,
+        collection: Collection[ValidationResult] = ...,
+        **options: Any,
+    ) -> None: ...
+    @overload
+    def __init__(self, config: GCSConfig | None = ..., *, collection: Collection[T], **options: Any) -> None: ...
+    def __init__(
+        self, config: GCSConfig | None = None, *, collection: Collection[Any] = RESULTS, **options: Any
+    ) -> None:
+        super().__init__(config, collection=collection, **options)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 from urllib.parse import urlencode
 
 import tenacity
@@ -22,10 +22,13 @@ from truthstore.backends.cloud.driver import CloudBlobs, content_type, is_index
 from truthstore.backends.cloud.failures import Action, cause, error_of, is_s3_collision, s3_failure, s3_meaning
 from truthstore.backends.cloud.store import CloudStore
 from truthstore.errors import StoreConfigError, StoreConflictError, StoreNotFoundError, StoreNotSupportedError
+from truthstore.items.results import RESULTS
 from truthstore.model.record import ABSENT, ANY, new_revision
 from truthstore.store.records import conflict
 
 if TYPE_CHECKING:
+    from truthstore.items.results import ValidationResult
+    from truthstore.model.collection import Collection
     from truthstore.storage.objects.blobs import BlobExpect, Tag
 
 __all__ = ["S3Blobs", "S3Config", "S3Store"]
@@ -286,3 +289,18 @@ class S3Store(CloudStore[T]):
     name: ClassVar[str] = "s3"
     config_type = S3Config
     driver_type = S3Blobs
+
+    @overload
+    def __init__(
+        self: S3Store[ValidationResult],
+        config: S3Config | None = ...,
+        *,
+        collection: Collection[ValidationResult] = ...,
+        **options: Any,
+    ) -> None: ...
+    @overload
+    def __init__(self, config: S3Config | None = ..., *, collection: Collection[T], **options: Any) -> None: ...
+    def __init__(
+        self, config: S3Config | None = None, *, collection: Collection[Any] = RESULTS, **options: Any
+    ) -> None:
+        super().__init__(config, collection=collection, **options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from truthstore.backends.cloud.config import place_of
 from truthstore.backends.cloud.driver import SingleWriterBlobs
@@ -18,7 +18,6 @@ from truthstore.store.config import configure
 if TYPE_CHECKING:
     from truthstore.backends.cloud.config import CloudConfig
     from truthstore.backends.cloud.driver import CloudBlobs
-    from truthstore.items.results import ValidationResult
     from truthstore.model.collection import Collection
     from truthstore.store.health import Health
 
@@ -47,16 +46,6 @@ class CloudStore(LogStore[T]):
     config_type: ClassVar[type[Any]]
     driver_type: ClassVar[type[Any]]
 
-    @overload
-    def __init__(
-        self: CloudStore[ValidationResult],
-        config: CloudConfig | None = ...,
-        *,
-        collection: Collection[ValidationResult] = ...,
-        **options: Any,
-    ) -> None: ...
-    @overload
-    def __init__(self, config: CloudConfig | None = ..., *, collection: Collection[T], **options: Any) -> None: ...
     def __init__(
         self, config: CloudConfig | None = None, *, collection: Collection[Any] = RESULTS, **options: Any
     ) -> None:
