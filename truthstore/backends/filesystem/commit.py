@@ -144,10 +144,11 @@ class Commits:
             self._commit([write])  # the others do the same, so that none suffers by another
 
     def _commit(self, batch: Sequence[Write]) -> None:
-        if self.mark.get() != CLEAR:
+        complete = self.mark.get() == CLEAR
+        if not complete:
             with suppress(OSError, sqlite3.Error):
                 self.settle()  # of a writer that was cut short
-        complete = self.mark.get() == CLEAR
+                complete = True
         entries: dict[str, Entry] = {}
         done: list[Committed] = []
         if complete:
@@ -173,7 +174,7 @@ class Commits:
             log.warning("what was written waits in the index, for it could not be brought to the disk: %s", error)
 
     def _strangers(self, write: Write, entries: dict[str, Entry]) -> dict[str, StoreConflictError]:
-        """Return what speaks against new items in whose places there are files that the index does not know."""
+        """Return the conflicts of new items in whose places there are files that the index does not know."""
         found: dict[str, StoreConflictError] = {}
         for put in write.puts:
             id = put.record.meta.id
@@ -193,7 +194,7 @@ class Commits:
         return found
 
     def _add_entries(self, write: Write, committed: Committed, entries: dict[str, Entry]) -> None:
-        """Say what the files must hold after a write."""
+        """Add the states that the files must have after a write."""
         folder, collection = self._folder, write.collection
         before, refused = committed
         for put, data in zip(write.puts, write.documents, strict=True):

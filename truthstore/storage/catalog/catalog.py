@@ -17,7 +17,7 @@ import msgspec
 
 from truthstore.errors import StoreConfigError, StoreCorruptError
 from truthstore.model.collection import Collection
-from truthstore.model.record import Condition, Expect, Record
+from truthstore.model.record import ANY, Condition, Expect, Record
 from truthstore.storage.catalog.connections import VERSION, Connections
 from truthstore.storage.catalog.table import Committed, Location, Put, Table, as_location, tag_term
 from truthstore.storage.sql.compile import Statement, aggregate_statement, condition, partials
@@ -170,8 +170,8 @@ class Catalog(Connections):
             if isinstance(expect, Condition) and connection.execute(table.insert, row).rowcount == 1:
                 continue
             known = _location(connection, table, id)
-            if known is not None and known.revision == put.record.revision:
-                continue  # the same write, once more
+            if known is not None and known.revision == put.record.revision and expect is not ANY:
+                continue  # the same write, once more; without a condition its row is written again
             if not _holds(expect, known):
                 actual = known.revision if known is not None else None
                 refused[id] = conflict(id, expect, actual, backend=backend, collection=collection.name)
