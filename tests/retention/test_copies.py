@@ -1,4 +1,4 @@
-"""What is archived or set aside stays whole, whatever comes after it, and nothing else is left there."""
+"""Archived and quarantined items stay whole, whatever comes after them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def quarantining(base: Any) -> RetentionStore[Any]:
 
 
 class Interfered(MemoryStore[Any]):
-    """Before something is removed, somebody else does something: once."""
+    """Lets another writer come before the next delete, once."""
 
     def __init__(self, meddle: Any = None, **options: Any) -> None:
         super().__init__(**options)

@@ -1,4 +1,4 @@
-"""What would remove too much, or fail only when clean-up is due, is refused at once."""
+"""Options that would delete too much, or fail only when clean-up is due, are refused at once."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ def test_an_item_without_a_time_that_is_saved_meanwhile_stays(others):
 
 
 class KeepsWhatItSaw(RetentionPolicy):
-    """Between its look and its judgement, somebody saves."""
+    """Saves between its look and its judgement."""
 
     def __init__(self, save: Any) -> None:
         self.save = save

@@ -40,24 +40,24 @@ def test_threads_and_processes_that_save_one_id(kind: str, places: Backend):
     inherited.initialize()
 
     def save(process: int) -> list[tuple[int, str]]:
-        """What this process was told, save by save."""
+        """Return the version and message of each save of this process."""
         # Every other process uses the store that was open when it was forked.
         store = VersionedStore[Any](place()) if process % 2 else inherited
 
         def work(thread: int) -> list[tuple[int, str]]:
-            told = []
+            answers = []
             for n in range(SAVES):
                 words = f"{process} {thread} {n}"
-                told.append((store.save_version(Sample("a", name=words), message=words).version, words))
-            return told
+                answers.append((store.save_version(Sample("a", name=words), message=words).version, words))
+            return answers
 
         lists: list[Any] = at_once(work, THREADS)
         store.close()
-        return [one for told in lists for one in told]
+        return [one for answers in lists for one in answers]
 
-    told = processes_at_once(save, processes) if processes > 1 else [save(0)]
+    answers = processes_at_once(save, processes) if processes > 1 else [save(0)]
     inherited.close()
-    acknowledged = dict(one for part in told for one in part)
+    acknowledged = dict(one for part in answers for one in part)
     total = processes * THREADS * SAVES
     assert sorted(acknowledged) == list(range(1, total + 1)), "no number twice, and no gap"
 

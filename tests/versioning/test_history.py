@@ -1,4 +1,4 @@
-"""What versioning promises: numbers, history, diff, rollback, removal, and that nothing of it is lost."""
+"""Promises of versioning: numbers, history, diff, rollback and deletes, without losing any version."""
 
 from __future__ import annotations
 
