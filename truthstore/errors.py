@@ -60,12 +60,12 @@ class StoreError(Exception):
         collection: name of the collection concerned, or None.
         identifier: id of the item concerned, or None.
         retryable: whether the same call may succeed when it is simply repeated.
-        store_trouble: whether the store is the trouble, such as a full disk or a missing permission, and not the item:
+        store_unavailable: whether the store is the trouble, such as a full disk or a missing permission, and not the item:
             once that is put right, the same item can be stored.
     """
 
     retryable = False
-    store_trouble = False
+    store_unavailable = False
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class StoreError(Exception):
         collection: str | None = None,
         identifier: str | None = None,
         retryable: bool | None = None,
-        store_trouble: bool | None = None,
+        store_unavailable: bool | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -84,8 +84,8 @@ class StoreError(Exception):
         self.identifier = identifier
         if retryable is not None:
             self.retryable = retryable
-        if store_trouble is not None:
-            self.store_trouble = store_trouble
+        if store_unavailable is not None:
+            self.store_unavailable = store_unavailable
 
     def __str__(self) -> str:
         return self.message
@@ -158,7 +158,7 @@ class StoreConnectionError(StoreError):
     """
 
     retryable = True
-    store_trouble = True
+    store_unavailable = True
 
     def __init__(self, backend: str, message: str, *, retryable: bool | None = None):
         super().__init__(message, backend=backend, retryable=retryable)
@@ -212,26 +212,26 @@ class StoreQueryError(StoreError):
 class StoreConfigError(StoreError):
     """A bad option, a store of another format, or a missing dependency."""
 
-    store_trouble = True
+    store_unavailable = True
 
 
 class StoreOverloadedError(StoreError):
     """The backend did not take the call before its deadline."""
 
     retryable = True
-    store_trouble = True
+    store_unavailable = True
 
 
 class StoreClosedError(StoreError):
     """The store was closed."""
 
-    store_trouble = True
+    store_unavailable = True
 
 
 class StoreNotSupportedError(StoreError):
     """The store does not offer the operation."""
 
-    store_trouble = True
+    store_unavailable = True
 
 
 def nearest(name: str, known: set[str] | frozenset[str]) -> str:

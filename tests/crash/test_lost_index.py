@@ -16,7 +16,7 @@ from tests.crash.conftest import OpenFolder
 from tests.crash.processes import Child, Gate
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.model.query import StoreQuery
-from truthstore.storage.sql.compile import column
+from truthstore.storage.catalog.table import Table
 from truthstore.testing.sample import SAMPLES, Sample
 
 OLD = [f"old-{i}" for i in range(10)]
@@ -150,7 +150,7 @@ def test_tags_and_words_are_found_again(folder: Path, open_store: OpenFolder):
 def test_rows_that_are_wrong_are_written_again_when_the_index_is_rebuilt(store: FileSystemStore[Sample], folder: Path):
     store.save(Sample("a", count=1))
     with sqlite3.connect(databases(folder)[0]) as connection:
-        connection.execute(f"UPDATE c_samples SET {column(SAMPLES, 'count')} = 2")
+        connection.execute(f"UPDATE c_samples SET {Table(SAMPLES, 1).names['count']} = 2")
     connection.close()
     assert store.list_ids(StoreQuery(where={"count": 1})) == []
     store.rebuild_index()

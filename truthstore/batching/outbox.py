@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Outbox"]
 
 FOLDER: Final = os.path.join(".truthstore", "queue")
-log: Final = logging.getLogger("truthstore")
+log: Final = logging.getLogger("truthstore.batching")
 
 Errors = Mapping[str, Exception]
 """Errors by id."""
@@ -118,7 +118,7 @@ class Outbox:
                 f"not saved: the batch in memory is full, and {_summary(failed)}",
                 backend=self._base.name,
                 retryable=True,
-                store_trouble=True,
+                store_unavailable=True,
             ) from next(iter(failed.values()))
 
     def find(self, id: str, collection: Collection[Any]) -> Record | None:
@@ -189,7 +189,7 @@ class Outbox:
             backend=self._base.name,
             identifier=next(iter(failed)),
             retryable=True,
-            store_trouble=True,
+            store_unavailable=True,
         )
         error.__cause__ = next(iter(failed.values()))
         return error

@@ -310,7 +310,7 @@ class BatchedStore(WrapperStore[T], Generic[T]):
             self._drain(self._collection)
             below = super().stats()
         except StoreError as error:
-            if not (error.retryable or error.store_trouble):
+            if not (error.retryable or error.store_unavailable):
                 raise
             last = error
         last = self._outbox.loop.error or last

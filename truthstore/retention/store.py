@@ -37,7 +37,7 @@ __all__ = ["RetentionStore"]
 
 T = TypeVar("T")
 
-log: Final = logging.getLogger("truthstore")
+log: Final = logging.getLogger("truthstore.retention")
 
 NOT_HERE: Final[Mapping[RetentionAction, str]] = MappingProxyType(
     {

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 __all__ = ["at_exit"]
 
-log: Final = logging.getLogger("truthstore")
+log: Final = logging.getLogger("truthstore.runtime")
 FIRST: Final = 100
 """A higher priority than that of the finalizers of multiprocessing itself."""
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gate", "before_fork", "fork_gate", "in_child"]
 
-log: Final = logging.getLogger("truthstore")
+log: Final = logging.getLogger("truthstore.runtime")
 
 
 class Gate:

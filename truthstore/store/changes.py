@@ -55,5 +55,5 @@ class Lifecycle:
             except Exception:
                 import logging  # which most programs never need
 
-                log = logging.getLogger("truthstore")
+                log = logging.getLogger("truthstore.store")
                 log.exception("a subscriber of %s failed", of)

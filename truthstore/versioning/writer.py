@@ -63,7 +63,7 @@ PATIENCE_SECONDS: Final = 120.0
 SHORTEST_PAUSE_SECONDS: Final = 0.001
 LONGEST_PAUSE_SECONDS: Final = 1.0
 
-log: Final = logging.getLogger("truthstore")
+log: Final = logging.getLogger("truthstore.versioning")
 
 
 class HeadChangedError(Exception):

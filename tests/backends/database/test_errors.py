@@ -44,7 +44,7 @@ def test_a_database_that_cannot_write_is_not_the_item_s_fault(
 ):
     error = kind("INSERT", {}, CodedError(code, "database or disk is full"))
     assert not is_item_error(error)
-    assert database.explained(error, StoreWriteError).store_trouble
+    assert database.explained(error, StoreWriteError).store_unavailable
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_an_item_that_no_such_database_takes_is_at_fault(
 ):
     error = kind("INSERT", {}, CodedError(code, "too large"))
     assert is_item_error(error)
-    assert not database.explained(error, StoreWriteError).store_trouble
+    assert not database.explained(error, StoreWriteError).store_unavailable
 
 
 def test_a_value_that_cannot_be_bound_is_the_item_s_fault():

@@ -77,7 +77,7 @@ def error_of(backend: str, action: Action, place: str, failure: Failure, *, repe
         message += " (it may or may not have happened)"
     if failure.kind == "connection":
         if writes and repeated and not failure.retryable:
-            return StoreWriteError(message, backend=backend, store_trouble=True)
+            return StoreWriteError(message, backend=backend, store_unavailable=True)
         return StoreConnectionError(backend, message, retryable=failure.retryable)
     if failure.kind == "unsupported":
         return StoreNotSupportedError(message, backend=backend)

@@ -262,7 +262,7 @@ class Database:
             self._count(reached=False)
             return StoreConnectionError(NAME, message, retryable=is_transient(error))
         self._count(reached=True)
-        return kind(message, backend=NAME, retryable=is_transient(error), store_trouble=not is_item_error(error))
+        return kind(message, backend=NAME, retryable=is_transient(error), store_unavailable=not is_item_error(error))
 
     def metrics(self) -> PoolMetrics:
         """Return figures of the pool of this process."""

@@ -329,7 +329,7 @@ class Rows(Source):
             backend=NAME,
             collection=self.collection.name,
             identifier=id,
-            store_trouble=True,
+            store_unavailable=True,
         )
         error.__cause__ = cause
         return error

@@ -229,7 +229,7 @@ class DatabaseStore(BaseStore[T]):
                 backend=self.name,
                 collection=collection.name,
                 identifier=ids[0] if len(ids) == 1 else None,
-                store_trouble=True,
+                store_unavailable=True,
             ) from error
         if deleted and self._lifecycle.subscribers:
             self._announce([Change(collection.name, id, None) for id in deleted])
@@ -373,7 +373,7 @@ class DatabaseStore(BaseStore[T]):
             raise StoreWriteError(
                 "the transaction may or may not have been committed: the connection was lost meanwhile",
                 backend=self.name,
-                store_trouble=True,
+                store_unavailable=True,
             ) from error
 
     def health_check(self) -> Health:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BACKEND", "Commits", "Write"]
 
-log: Final = logging.getLogger("truthstore")
+log: Final = logging.getLogger("truthstore.backends.filesystem")
 BACKEND: Final = "filesystem"
 RELEASE_FILES: Final = 500
 RELEASE_UNSYNCED: Final = 64

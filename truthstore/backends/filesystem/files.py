@@ -66,7 +66,7 @@ def write_error(error: OSError, what: str) -> StoreError:
         f"{what}: {explained(error)}",
         backend="filesystem",
         retryable=error.errno in _RETRYABLE,
-        store_trouble=True,
+        store_unavailable=True,
     )
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FileEntry", "Folder"]
 
-log: Final = logging.getLogger("truthstore")
+log: Final = logging.getLogger("truthstore.backends.filesystem")
 FIRST_INDEX: Final = "_index.json"
 """What the first system kept beside its documents."""
 

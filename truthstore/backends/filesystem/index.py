@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IndexFile"]
 
-log: Final = logging.getLogger("truthstore")
+log: Final = logging.getLogger("truthstore.backends.filesystem")
 KEEP_SECONDS: Final = 7 * 86_400.0
 """For so long an index that was found damaged is kept, so that a person may find out why."""
 

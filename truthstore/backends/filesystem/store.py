@@ -61,7 +61,7 @@ __all__ = ["FileSystemConfig", "FileSystemExpectationStore", "FileSystemStore", 
 T = TypeVar("T")
 U = TypeVar("U")
 
-log: Final = logging.getLogger("truthstore")
+log: Final = logging.getLogger("truthstore.backends.filesystem")
 CHUNK: Final = 500
 OWN: Final = ".truthstore"
 """The folder of the index, and of what is being written."""
@@ -363,7 +363,9 @@ class FileSystemStore(ObjectStore[T]):
 
     def _check_writable(self) -> None:
         if self._access.readonly:
-            raise StoreWriteError(f"{self._root} is read-only for this process", backend=self.name, store_trouble=True)
+            raise StoreWriteError(
+                f"{self._root} is read-only for this process", backend=self.name, store_unavailable=True
+            )
 
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
@@ -455,7 +457,7 @@ class FileSystemStore(ObjectStore[T]):
             collection=write.collection.name,
             identifier=write.id,
             retryable=full,
-            store_trouble=True,
+            store_unavailable=True,
         )
 
     def verify_records(self, collection: Collection[Any]) -> Verification:

@@ -33,7 +33,7 @@ SMALL_LOG: Final = 5_000
 DEAD_SHARE: Final = 0.25
 PATIENCE: Final = 600_000
 READ_ROUNDS: Final = 100
-logger: Final = logging.getLogger("truthstore")
+logger: Final = logging.getLogger("truthstore.storage")
 
 
 class LogIndex:

@@ -50,7 +50,7 @@ __all__ = ["Log", "Timing"]
 ENTRY_ATTEMPTS: Final = 3
 COMPACT_LIMIT: Final = 1_000
 FAN: Final = 4
-logger: Final = logging.getLogger("truthstore")
+logger: Final = logging.getLogger("truthstore.storage")
 
 
 class Timing(NamedTuple):

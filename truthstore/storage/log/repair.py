@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["rebuild", "verify"]
 
 PAGE: Final = 1_000
-logger: Final = logging.getLogger("truthstore")
+logger: Final = logging.getLogger("truthstore.storage")
 
 
 class Found(NamedTuple):

@@ -42,7 +42,7 @@ KNOWN: Final = Head()
 """Stand-in for the head of an item that the replica holds already."""
 
 _to_json: Final = msgspec.json.Encoder().encode
-logger: Final = logging.getLogger("truthstore")
+logger: Final = logging.getLogger("truthstore.storage")
 
 
 class Unlisted(NamedTuple):

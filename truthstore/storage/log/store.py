@@ -58,7 +58,7 @@ V = TypeVar("V")
 
 COMPACT_AT: Final = 200
 AT_ONCE: Final = 100
-logger: Final = logging.getLogger("truthstore")
+logger: Final = logging.getLogger("truthstore.storage")
 
 
 def now() -> int:

@@ -357,7 +357,7 @@ class LogWriter:
         write.in_doubt = True
         detail = error if error is not None else "an answer came late"
         reason = f"may or may not have been {_done(write)}: read it to find out ({detail})"
-        return self._error(write, reason, cause=error, store_trouble=True)
+        return self._error(write, reason, cause=error, store_unavailable=True)
 
 
 def _done(write: Write) -> str:

@@ -14,7 +14,7 @@ from truthstore.errors import StoreError
 
 __all__ = ["DeliveryLoop"]
 
-log: Final = logging.getLogger("truthstore")
+log: Final = logging.getLogger("truthstore.storage")
 
 
 class _Thread:

@@ -139,7 +139,7 @@ class QueueFile:
                 yield connection
                 connection.execute("COMMIT")
             except sqlite3.Error as error:
-                raise StoreWriteError(self._broken(step, error), retryable=True, store_trouble=True) from error
+                raise StoreWriteError(self._broken(step, error), retryable=True, store_unavailable=True) from error
             finally:
                 if connection.in_transaction:
                     with contextlib.suppress(sqlite3.Error):  # the first error counts; SQLite may have ended it itself

@@ -54,7 +54,7 @@ def is_item_error(error: BaseException) -> bool:
 def _is_transient(error: BaseException) -> bool:
     if isinstance(error, StoreError):
         # A read that failed on the way to a write says nothing about the item that is written.
-        return error.retryable or error.store_trouble or isinstance(error, StoreReadError)
+        return error.retryable or error.store_unavailable or isinstance(error, StoreReadError)
     if isinstance(error, sqlite3.Error):
         return not isinstance(error, sqlite3.DataError | sqlite3.IntegrityError)
     return isinstance(error, OSError)
