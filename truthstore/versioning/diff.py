@@ -26,12 +26,20 @@ def differences(old: Any, new: Any) -> list[VersionChange]:
 def changed_parts(old: bytes, new: bytes) -> tuple[str, ...]:
     """Return the names of members in which two JSON objects differ; none if either is no JSON object."""
     try:
-        one = msgspec.json.decode(old, type=dict[str, Any])
-        other = msgspec.json.decode(new, type=dict[str, Any])
+        one, other = _members(old), _members(new)
+        names = dict.fromkeys([*one, *other])
+        return tuple(name for name in names if one.get(name) != other.get(name) and not _equal(one, other, name))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ()
-    names = dict.fromkeys([*one, *other])
-    return tuple(name for name in names if name not in one or name not in other or not _same(one[name], other[name]))
+
+
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_value: Final = msgspec.json.Decoder().decode
+
+
+def _equal(one: Mapping[str, msgspec.Raw], other: Mapping[str, msgspec.Raw], name: str) -> bool:
+    """Return whether members that are written in different ways mean the same."""
+    return name in one and name in other and _same(_value(one[name]), _value(other[name]))
 
 
 def _compare(old: Any, new: Any, path: str) -> Iterator[VersionChange]:
