@@ -56,12 +56,18 @@ def test_a_write_is_not_stored_at_once_and_read_at_once(tmp_path):
         assert not store.exists("a")
 
 
-def test_what_was_queued_is_answered_from_the_cache_also_when_it_is_stored(tmp_path):
-    store = behind(files(tmp_path / "s"))
+def test_what_waits_is_answered_from_the_cache_and_read_once_more_when_it_is_stored(tmp_path):
+    """Layers below add to an item when it is stored, such as its version: the cache must not go on without that."""
+    store = CachedStore(BatchedStore(VersionedStore(files(tmp_path / "s")), flush_interval_seconds=None))
     store.save(Sample("a"))
-    store.flush()
     store.get("a")
     assert (store.metrics.hits, store.metrics.misses) == (1, 0)
+    store.layer(BatchedStore).flush()
+    for _ in range(2):
+        record = store.get_record("a", collection=SAMPLES)
+        assert record.head() == store.head_record("a", collection=SAMPLES)
+        assert "versioning" in record.meta.annotations
+    assert (store.metrics.hits, store.metrics.misses) == (4, 1)  # heads count too
     store.close()
 
 

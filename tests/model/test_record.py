@@ -58,7 +58,7 @@ def test_records_as_bytes_come_back_whole(deleted: bool):
 
 @pytest.mark.parametrize("data", [b"", b"nonsense", msgspec.msgpack.encode((1, "r", b"", []))])
 def test_damaged_bytes_are_no_record(data: bytes):
-    with pytest.raises(StoreCorruptError, match="not a packed record"):
+    with pytest.raises(StoreCorruptError, match="not a record packed by this version"):
         unpack(data)
 
 

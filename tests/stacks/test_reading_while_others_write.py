@@ -13,8 +13,8 @@ from truthstore import (
     ResultStatus,
     StoreBulkError,
     StoreCorruptError,
+    StoreError,
     StoreQuery,
-    StoreWriteError,
     ValidationResult,
     ValidatorResult,
 )
@@ -73,16 +73,23 @@ def test_a_folder_named_like_a_file_is_left_alone(files):
     assert files.rebuild_index() == 1
 
 
-def test_a_place_that_is_taken_refuses_the_save_and_poisons_nothing(files, tmp_path: Path):
-    os.makedirs(Path(files.root) / "r0002.json")
-    files.save(result(1))
-    with pytest.raises(StoreWriteError, match="r0002"):
-        files.save(result(2))
-    assert files.list_ids() == ["r0001"]
-    assert [found.run_id for found in files.query()] == ["r0001"]
+def test_a_place_that_is_taken_delays_the_file_and_poisons_nothing(files, tmp_path: Path):
+    """The save is committed in the journal, and read from there; the file comes when its place is free."""
+    taken = Path(files.root) / "r0002.json"
+    taken.mkdir()
+    files.save_many([result(1), result(2)])
+    files.save(result(3))
+    assert files.get("r0002").run_id == "r0002"
+    assert [found.run_id for found in files.query()] == ["r0003", "r0002", "r0001"]
     with FileSystemStore(base_path=tmp_path, durability="os") as again:
-        assert again.list_ids() == ["r0001"]
-        assert again.save(result(3)) == "r0003"
+        assert again.get("r0002").run_id == "r0002"
+        assert again.save(result(4)) == "r0004"
+        with pytest.raises(StoreError, match=r"r0002\.json"):
+            again.maintain()
+        taken.rmdir()
+        again.maintain()
+    assert taken.is_file()
+    assert files.list_ids() == ["r0004", "r0003", "r0002", "r0001"]
 
 
 def test_a_copied_file_is_not_another_item(files):

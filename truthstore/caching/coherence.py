@@ -43,6 +43,7 @@ class Coherence:
         self._records = records
         self._epochs = [0] * STRIPES
         self._latest: list[tuple[Hashable, Revision | None] | None] = [None] * STRIPES
+        self._unannounced: list[tuple[Hashable, Revision] | None] = [None] * STRIPES
         self._reset()
         in_child(self._reset)
 
@@ -65,15 +66,20 @@ class Coherence:
         Args:
             changes: the keys, with their new revisions; None if an item was deleted, or nobody knows.
         """
+        removed: list[Hashable] = []
         with self._lock:
-            news = [
-                (key, revision)
-                for key, revision in changes
-                if revision is None or self._latest[hash(key) % STRIPES] != (key, revision)
-            ]
-            for key, revision in news:
+            for key, revision in changes:
+                stripe = hash(key) % STRIPES
+                if revision is not None and self._unannounced[stripe] == (key, revision):
+                    # A write that waited is stored now: layers below may have added something to what was kept of it.
+                    self._unannounced[stripe] = None
+                    self._records.cache.delete(key)
+                elif revision is None or self._latest[stripe] != (key, revision):
+                    removed.append(key)
+                else:
+                    continue
                 self._advance(key, revision)
-            self._records.cache.block_many([key for key, _ in news])
+            self._records.cache.block_many(removed)
 
     def forget(self, key: Hashable) -> None:
         """Remove a key, and do not keep what loads on their way bring of it."""
@@ -142,6 +148,7 @@ class Coherence:
                     # The store below announces nothing, or not yet, or another write has come between.
                     is_only = self._epochs[stripe] == epoch
                     self._advance(key, record.revision if is_only else None)
+                    self._unannounced[stripe] = (key, record.revision) if is_only else None
                     removed.append(key)
                     kept.pop(key, None)
                 if keep and self._epochs[stripe] == epoch + 1 and self._latest[stripe] == (key, record.revision):

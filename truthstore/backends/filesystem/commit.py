@@ -270,8 +270,8 @@ class Commits:
         if waiting:
             self._sync_files([file for file, sync in waiting.items() if sync and file not in failed])
             self._journal.empty(list(failed))
-        for failure in failed.values():
-            raise failure
+        for file, failure in failed.items():
+            raise OSError(failure.errno, f"{file}: {failure.strerror}") from failure
         if mark != CLEAR:
             self.mark.set(CLEAR)
         return changed
