@@ -37,14 +37,27 @@ settings.register_profile("nightly", max_examples=1000, deadline=None, print_blo
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if CI else "dev"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leaves what takes many minutes to the nightly profile."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave to the nightly profile what takes many minutes, and of a class with `smoke` the tests that are not in it.
+
+    Stores that differ in their driver alone need the whole suite once.
+    """
     if os.environ.get("HYPOTHESIS_PROFILE") == "nightly":
         return
+    left = [item for item in items if isinstance(item, pytest.Function) and not _is_smoke(item)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        gone = set(left)
+        items[:] = [item for item in items if item not in gone]
     skip = pytest.mark.skip(reason="takes long: HYPOTHESIS_PROFILE=nightly runs it")
     for item in items:
         if item.get_closest_marker("nightly"):
             item.add_marker(skip)
+
+
+def _is_smoke(item: pytest.Function) -> bool:
+    smoke: frozenset[str] | None = getattr(item.cls, "smoke", None)
+    return smoke is None or item.originalname in smoke
 
 
 @pytest.fixture(scope="session")

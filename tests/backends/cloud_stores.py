@@ -24,24 +24,6 @@ from truthstore.testing.suite.items import a_result
 PROCESSES = 4
 SAVES = 250 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 30
 
-SMOKE = frozenset(
-    [
-        "test_what_is_saved_is_what_one_gets",
-        "test_large_items_come_back",
-        "test_what_is_missing_is_not_found",
-        "test_delete_and_create_again",
-        "test_absent_creates_and_never_overwrites",
-        "test_a_revision_replaces_just_that",
-        "test_delete_with_a_revision",
-        "test_many_are_as_good_as_one_by_one",
-        "test_it_persists",
-        "test_no_two_ids_are_confused",
-        "test_a_bulk_put_writes_what_it_can_and_names_the_rest",
-        "test_a_forked_process_can_save_and_its_parent_reads",
-    ]
-)
-"""The tests of `StoreSuite` that run against each service every time."""
-
 
 class CloudStoreCases:
     """Inherit it beside `DriverCases`, whose `location` and `remove_bucket` it shares, and say how a store is opened.

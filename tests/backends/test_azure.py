@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from tests.backends.cloud_cases import DriverCases
-from tests.backends.cloud_stores import SMOKE, CloudStoreCases
+from tests.backends.cloud_stores import CloudStoreCases
 from tests.services.azurite import Azurite, azurite
 from tests.services.process import started
 from tests.services.proxy import Answer
+from tests.smoke import SMOKE
 from truthstore import RESULTS
 from truthstore.backends.azure_blob import AzureBlobConfig, AzureBlobs, AzureBlobStore
 from truthstore.errors import StoreConfigError, StoreConnectionError, StoreNotFoundError, StoreReadError

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from tests.backends.cloud_cases import DriverCases
-from tests.backends.cloud_stores import SMOKE, CloudStoreCases
+from tests.backends.cloud_stores import CloudStoreCases
 from tests.services.gcs import GCSServer, gcs
 from tests.services.process import started
 from tests.services.proxy import Answer
+from tests.smoke import SMOKE
 from truthstore import RESULTS
 from truthstore.backends.gcs import GCSBlobs, GCSConfig, GCSStore
 from truthstore.errors import StoreConfigError, StoreConnectionError

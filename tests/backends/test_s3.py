@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from tests.backends.cloud_cases import DriverCases
-from tests.backends.cloud_stores import SMOKE, CloudStoreCases
+from tests.backends.cloud_stores import CloudStoreCases
 from tests.services.process import started
 from tests.services.proxy import Answer
 from tests.services.rclone import rclone
 from tests.services.s3 import S3Server, moto
+from tests.smoke import SMOKE
 from truthstore import RESULTS
 from truthstore.backends.cloud.driver import SingleWriterBlobs
 from truthstore.backends.s3 import S3Blobs, S3Config, S3Store

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.smoke import SMOKE
 from truthstore import RESULTS
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryData, MemoryStore
@@ -28,6 +29,8 @@ class TestWriteThrough(TestReadThrough):
 
 
 class TestCacheAside(TestReadThrough):
+    smoke = SMOKE
+
     mode = CacheMode.CACHE_ASIDE
 
 
@@ -97,6 +100,8 @@ class TestRedis(WrapperSuite):
 
 
 class TestRedisDown(WrapperSuite):
+    smoke = SMOKE
+
     def wrap(self, base):
         return CachedStore(base, RedisCache(NOWHERE, retry_seconds=60), mode=CacheMode.READ_WRITE)
 

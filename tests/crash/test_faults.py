@@ -61,7 +61,7 @@ OPERATIONS = {
     "rebuild_index": Operation(lambda store: store.rebuild_index(), OLD),
 }
 HOWS = ("KILL", "ENOSPC", "EIO", "ENOSPC+")
-EVERY = {"KILL": 1, "ENOSPC": 1, "EIO": 2, "ENOSPC+": 2}
+EVERY = {"KILL": 3, "ENOSPC": 3, "EIO": 4, "ENOSPC+": 4}
 """Of so many faults one is tried, other ones in every run; with HYPOTHESIS_PROFILE=nightly every one."""
 
 

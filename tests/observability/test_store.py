@@ -14,6 +14,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoi
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
+from tests.smoke import SMOKE
 from truthstore import (
     ABSENT,
     StoreBulkError,
@@ -61,6 +62,8 @@ class TestEverything(WrapperSuite):
 
 
 class TestDisabled(WrapperSuite):
+    smoke = SMOKE
+
     def wrap(self, base):
         return ObservableStore(base, ObservabilityConfig.disabled())
 

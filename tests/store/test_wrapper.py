@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.smoke import SMOKE
 from truthstore import (
     RESULTS,
     BaseStore,
@@ -78,6 +79,8 @@ class TestPassingStore(WrapperSuite):
 
 
 class TestPassingStoreOnFiles(WrapperSuite):
+    smoke = SMOKE
+
     concurrent = True
     shared_between_processes = True
 

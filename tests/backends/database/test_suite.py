@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.services.databases import Place, new_place
+from tests.smoke import SMOKE
 from truthstore import RESULTS
 from truthstore.backends.database import DatabaseStore
 from truthstore.testing import SAMPLES, StoreSuite, store_machine
@@ -36,6 +37,8 @@ class OnServer(StoreSuite):
 
 @pytest.mark.xdist_group("postgresql-16")
 class TestPostgreSQL16(OnServer):
+    smoke = SMOKE
+
     @pytest.fixture
     def location(self, postgresql_16):
         return new_place(postgresql_16.url)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from tests.smoke import SMOKE
 from truthstore import RESULTS, StoreConfigError, StoreError, StoreNotFoundError, StoreQuery, get_store
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.filesystem.files import FileBlobs
@@ -42,6 +43,8 @@ class TestFileSystemStore(StoreSuite):
 
 
 class TestDurable(StoreSuite):
+    smoke = SMOKE
+
     def make_store(self, location, *, collection=RESULTS, **options):
         return FileSystemStore(collection=collection, base_path=location, durability="fsync", **options)
 
