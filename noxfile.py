@@ -20,7 +20,7 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["tests", "lint", "typing", "docs"]
 
 ROOT = Path(__file__).parent
-EXTRAS = ("testing", "s3", "gcs", "azure", "db", "redis", "zstd", "metrics", "tracing", "disk")
+EXTRAS = ("testing", "s3", "gcs", "azure", "db", "redis", "zstd", "metrics", "tracing")
 CI = os.environ.get("CI") == "true"
 PARALLEL = ("--numprocesses", "logical", "--maxprocesses", "4", "--dist", "loadgroup")
 
