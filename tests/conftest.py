@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -58,6 +60,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _is_smoke(item: pytest.Function) -> bool:
     smoke: frozenset[str] | None = getattr(item.cls, "smoke", None)
     return smoke is None or item.originalname in smoke
+
+
+@pytest.fixture
+def importable_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let children of multiprocessing import the functions of a test module; the installed package comes first."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str(Path(__file__).parents[1])])
 
 
 @pytest.fixture(scope="session")

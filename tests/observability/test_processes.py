@@ -61,6 +61,7 @@ def save_one(folder: str) -> None:
 @pytest.mark.parametrize("kind", ["process", "pool", "executor"])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@pytest.mark.usefixtures("importable_tests")
 def test_the_events_of_a_worker_that_ends_normally_are_in_the_trail(tmp_path, method, kind):
     folder = str(tmp_path / "s")
     context: Any = multiprocessing.get_context(method)
@@ -71,7 +72,7 @@ def test_the_events_of_a_worker_that_ends_normally_are_in_the_trail(tmp_path, me
         assert process.exitcode == 0
     elif kind == "pool":
         pool = context.Pool(1)
-        pool.map(save_one, [folder])
+        pool.map_async(save_one, [folder]).get(60)
         pool.close()
         pool.join()
     else:

@@ -50,6 +50,7 @@ METHODS = [method for method in ("fork", "forkserver", "spawn") if method in mul
 @pytest.mark.parametrize("kind", ["process", "pool", "executor"])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@pytest.mark.usefixtures("importable_tests")
 def test_a_child_of_multiprocessing_does_its_work_at_its_end(tmp_path, method, kind):
     path = str(tmp_path / "notes")
     context: Any = multiprocessing.get_context(method)
@@ -60,7 +61,7 @@ def test_a_child_of_multiprocessing_does_its_work_at_its_end(tmp_path, method, k
         assert process.exitcode == 0
     elif kind == "pool":
         pool = context.Pool(1)
-        pool.map(work, [path])
+        pool.map_async(work, [path]).get(60)
         pool.close()
         pool.join()
     else:
