@@ -10,7 +10,6 @@ from benchmarks.places import Durability, Places
 from benchmarks.workload import result
 from truthstore import ValidationResult
 from truthstore.backends.filesystem import FileSystemStore
-from truthstore.backends.memory import MemoryStore
 from truthstore.versioning import VersionedStore
 
 VERSIONS = 5
@@ -42,7 +41,7 @@ def _first_save(places: Places, durability: Durability) -> Figure:
 
 
 def _history(places: Places) -> Figure:
-    store = VersionedStore(MemoryStore(), track_changes=False)
+    store = VersionedStore(FileSystemStore(base_path=places.path("history"), durability="os"), track_changes=False)
     others = places.many // VERSIONS
     progress(f"saving {VERSIONS} versions of {others:,} items")
     for _ in range(VERSIONS):

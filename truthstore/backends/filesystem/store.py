@@ -359,6 +359,8 @@ class FileSystemStore(ObjectStore[T]):
         self._ready(collection)
         if os.access(self._folder.path(collection, Location(id)), os.F_OK):
             return False
+        if self._commits.mark.get() == CLEAR:
+            return True  # every file is there; a row whose file was removed by hand is met by ABSENT
         return self._guard(lambda: self._catalog.find(collection, id)) is None
 
     def _check_writable(self) -> None:
