@@ -15,7 +15,6 @@ SMOKE = frozenset(
         "test_delete_with_a_revision",
         "test_many_are_as_good_as_one_by_one",
         "test_it_persists",
-        "test_no_two_ids_are_confused",
         "test_a_bulk_put_writes_what_it_can_and_names_the_rest",
         "test_a_forked_process_can_save_and_its_parent_reads",
     ]

@@ -75,6 +75,8 @@ class TestRevalidated(OverFiles):
 
 
 class TestRevalidatedDisk(OverFiles):
+    smoke = SMOKE
+
     def wrap(self, base):
         return CachedStore(base, DiskCache("cache"), mode=CacheMode.READ_WRITE, revalidate=True)
 
@@ -90,6 +92,8 @@ class TestRevalidatedRedis(OverFiles):
 
 class TestRedis(WrapperSuite):
     """One process that does not revalidate."""
+
+    smoke = SMOKE
 
     @pytest.fixture(autouse=True)
     def server(self, url):

@@ -61,7 +61,7 @@ OPERATIONS = {
     "rebuild_index": Operation(lambda store: store.rebuild_index(), OLD),
 }
 HOWS = ("KILL", "ENOSPC", "EIO", "ENOSPC+")
-EVERY = {"KILL": 3, "ENOSPC": 3, "EIO": 4, "ENOSPC+": 4}
+EVERY = {"KILL": 5, "ENOSPC": 5, "EIO": 6, "ENOSPC+": 6}
 """Of so many faults one is tried, other ones in every run; with HYPOTHESIS_PROFILE=nightly every one."""
 
 

@@ -1,7 +1,7 @@
 """The store suite over stacks of layers: each of its tests meets a stack of its own, drawn by the test's name.
 
-On memory, files and SQLite all of the suite; on servers what concerns bytes and records, for queries are answered below the
-layers as they are without them.
+On memory, files, a log and SQLite all of the suite; on databases what concerns bytes and records, for queries are answered
+below the layers as they are without them; on clouds, which differ from a log in their driver alone, a smoke.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from tests.smoke import SMOKE
 from tests.stacks.backends import Backend, Place, backend
 from tests.stacks.test_random_stacks import LAYERS
 from truthstore import RESULTS, BaseStore
@@ -93,14 +94,20 @@ class TestStacksOnMariaDB(OverStacks, ItemTests, RecordTests):
 
 @pytest.mark.xdist_group("s3")
 class TestStacksOnS3(OverStacks, ItemTests, RecordTests):
+    smoke = SMOKE
+
     kind = "s3"
 
 
 @pytest.mark.xdist_group("gcs")
 class TestStacksOnGCS(OverStacks, ItemTests, RecordTests):
+    smoke = SMOKE
+
     kind = "gcs"
 
 
 @pytest.mark.xdist_group("azure")
 class TestStacksOnAzure(OverStacks, ItemTests, RecordTests):
+    smoke = SMOKE
+
     kind = "azure"
