@@ -25,10 +25,12 @@ from truthstore.model.query import StoreQuery
 from truthstore.model.record import ABSENT, ANY, NONE, Change, Expect, Meta, Options, Record, Revision
 from truthstore.store.config import StoreConfig
 from truthstore.store.health import Health, Verification
-from truthstore.store.protocol import RecordStore, ValidationStore
-from truthstore.store.records import conflict
+from truthstore.store.records import RecordStore, conflict
 from truthstore.store.store import BaseStore
 from truthstore.store.wrapper import WrapperStore
+
+ValidationStore = BaseStore
+"""The name in type hints: every store is one."""
 
 __all__ = [
     "ABSENT",

@@ -11,8 +11,7 @@ import yaml
 from truthstore.errors import StoreConfigError
 from truthstore.items.results import RESULTS
 from truthstore.store.config_text import interpolated_options, layer_of
-from truthstore.store.opening import get_store, stack
-from truthstore.store.registry import is_backend_available, list_available_backends, register_store
+from truthstore.store.registry import get_store, is_backend_available, list_available_backends, register_store, stack
 
 if TYPE_CHECKING:
     from truthstore.model.collection import Collection

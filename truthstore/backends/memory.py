@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from truthstore.items.results import ValidationResult
     from truthstore.model.collection import Collection
-    from truthstore.model.encoding import Encoding
     from truthstore.model.query import StoreQuery
 
 __all__ = ["MemoryConfig", "MemoryData", "MemoryExpectationStore", "MemoryStore"]
@@ -125,13 +124,9 @@ class MemoryStore(BaseStore[T]):
     ) -> None:
         super().__init__(collection)
         self._settings = configure(MemoryConfig, config, options, "MemoryStore")
+        self.encoding = self._settings.serialization_format
         self._data = MemoryData() if data is None else data
         self._records = self._data.place(self._settings.namespace, self._settings.prefix)
-
-    @property
-    def encoding(self) -> Encoding:
-        """The serialization format of the store."""
-        return self._settings.serialization_format
 
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE

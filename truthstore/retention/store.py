@@ -23,7 +23,7 @@ from truthstore.retention.base import (
 from truthstore.retention.plan import make_plan
 from truthstore.retention.schedule import Schedule
 from truthstore.store.config import configure
-from truthstore.store.opening import get_store
+from truthstore.store.registry import get_store
 from truthstore.store.wrapper import WrapperStore
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -10,10 +11,11 @@ from truthstore.errors import StoreBulkError, StoreClosedError, StoreError, Stor
 from truthstore.model.fields import check_id
 from truthstore.model.record import ANY, NONE, Expect
 from truthstore.store.changes import Lifecycle
-from truthstore.store.records import RecordOperations, check_expect
+from truthstore.store.records import RecordStore, check_expect
 
 if TYPE_CHECKING:
     from truthstore.model.collection import Collection
+    from truthstore.model.encoding import Encoding
 
 __all__ = ["BulkOperations"]
 
@@ -22,7 +24,7 @@ T = TypeVar("T")
 CHUNK: Final = 1_000
 
 
-class BulkOperations(RecordOperations, Generic[T]):
+class BulkOperations(RecordStore, Generic[T]):
     """Save, read and remove many items of one collection.
 
     Args:
@@ -32,6 +34,15 @@ class BulkOperations(RecordOperations, Generic[T]):
     def __init__(self, collection: Collection[T]) -> None:
         self._collection = collection
         self._lifecycle = Lifecycle()
+        self._announce: Final = self._lifecycle.announce
+        self.encoding: Encoding = "json"
+        """The encoding in which this stack wants bodies."""
+        self.indent = False
+        """Whether this stack wants JSON with line breaks."""
+
+    @abstractmethod
+    def layers(self) -> Iterator[BulkOperations[Any]]:
+        """Iterate over this layer and those below it, outermost first."""
 
     def _check(self, operation: str = "", options: Mapping[str, Any] = NONE) -> None:
         if self._lifecycle.closed:

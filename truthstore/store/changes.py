@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
 from collections.abc import Callable, Sequence
 from types import BuiltinMethodType, MethodType
-from typing import Any
+from typing import Any, Final
 
 from truthstore.model.record import Change
 
 __all__ = ["Callback", "Lifecycle"]
+
+log: Final = logging.getLogger("truthstore.store")
 
 Callback = Callable[[Sequence[Change]], object]
 
@@ -39,13 +42,8 @@ class Lifecycle:
             alive = tuple(known for known in self.subscribers if known() is not None)
             self.subscribers = (*alive, reference)
 
-    def announce(self, changes: Sequence[Change], of: str) -> None:
-        """Call every subscriber. The write is durable already, so an error that one raises is logged.
-
-        Args:
-            changes: the changes, in order.
-            of: the class of the store, for the log.
-        """
+    def announce(self, changes: Sequence[Change]) -> None:
+        """Call every subscriber. The write is durable already, so an error that one raises is logged."""
         for reference in self.subscribers:
             callback = reference()
             if callback is None:
@@ -53,7 +51,4 @@ class Lifecycle:
             try:
                 callback(changes)
             except Exception:
-                import logging  # which most programs never need
-
-                log = logging.getLogger("truthstore.store")
-                log.exception("a subscriber of %s failed", of)
+                log.exception("the subscriber %r failed", callback)

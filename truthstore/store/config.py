@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from truthstore.errors import StoreConfigError, nearest
 from truthstore.model.encoding import ENCODINGS, Encoding
 
-__all__ = [
-    "COMPRESSIONS",
-    "StoreConfig",
-    "Text",
-    "as_declared",
-    "configure",
-]
+__all__ = ["COMPRESSIONS", "StoreConfig", "Text", "as_declared", "configure", "converted"]
 
 C = TypeVar("C")
 
@@ -49,6 +43,7 @@ class StoreConfig:
 
     Raises:
         StoreConfigError: a value that makes no sense.
+        TypeError: a value of another type.
     """
 
     namespace: str = "default"
@@ -59,27 +54,18 @@ class StoreConfig:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("namespace", "prefix"):
-            if not isinstance(getattr(self, name), str):
-                raise TypeError(f"{name} is a string, not {type(getattr(self, name)).__name__}")
+        for name, wanted in (("namespace", str), ("prefix", str), ("metadata", Mapping)):
+            if not isinstance(getattr(self, name), wanted):
+                raise TypeError(f"{name} is a {wanted.__name__}, not {type(getattr(self, name)).__name__}")
         if str(self.serialization_format) == "pickle":
             raise StoreConfigError("pickle runs code when it is read, so it is not offered: use json or msgpack")
-        if self.serialization_format not in ENCODINGS:
-            raise StoreConfigError(
-                f"unknown serialization_format {self.serialization_format!r}: use one of {', '.join(ENCODINGS)}"
-            )
-        if self.use_compression is not None and not isinstance(self.use_compression, bool):
-            raise StoreConfigError(
-                f"use_compression is True or False, not {self.use_compression!r}: name it in compression"
-            )
-        if not isinstance(self.metadata, Mapping):
-            raise TypeError(f"metadata is a dict, not {type(self.metadata).__name__}")
-        if self.compression is not None and not isinstance(self.compression, bool | str):
-            raise TypeError(f"compression is None, a bool or a name, not {type(self.compression).__name__}")
-        if self.compression not in {None, True, False, *COMPRESSIONS}:
-            raise StoreConfigError(
-                f"unknown compression {self.compression!r}: use None, True or one of {', '.join(COMPRESSIONS)}"
-            )
+        for option, known in (
+            ("serialization_format", ENCODINGS),
+            ("compression", (None, True, False, *COMPRESSIONS)),
+            ("use_compression", (None, True, False)),
+        ):
+            if (value := getattr(self, option)) not in known:
+                raise StoreConfigError(f"unknown {option} {value!r}: use one of {', '.join(map(str, known))}")
         both = self.compression is not None and self.use_compression is not None
         if both and bool(self.compression) != bool(self.use_compression):
             raise StoreConfigError("compression and use_compression contradict each other: give one of them")
@@ -97,7 +83,7 @@ def configure(kind: type[C], config: C | None, options: Mapping[str, Any], owner
     """Return the configuration of a store, from an object or from keywords.
 
     Args:
-        kind: the configuration's class.
+        kind: the configuration's class, a dataclass.
         config: a ready configuration, or None.
         options: keywords.
         owner: name of the store, for messages.
@@ -105,26 +91,44 @@ def configure(kind: type[C], config: C | None, options: Mapping[str, Any], owner
     Raises:
         TypeError: both were given, an unknown keyword, or an object of another class.
     """
-    known = {f.name for f in dataclasses.fields(cast("Any", kind))}
     if config is not None:
         if options:
             raise TypeError(f"{owner} takes either config= or keywords, not both")
         if not isinstance(config, kind):
             raise TypeError(f"config of {owner} is a {kind.__name__}, not {type(config).__name__}")
         return config
+    declared = _annotations(kind)
     for name in options:
-        if name not in known:
-            raise TypeError(f"{owner} has no option {name!r}: {nearest(name, known)}")
-    declared = {option.name: str(option.type) for option in dataclasses.fields(cast("Any", kind))}
-    options = {name: as_declared(name, declared[name], value) for name, value in options.items()}
-    for option in dataclasses.fields(cast("Any", kind)):
-        wanted = _PLAIN_TYPES.get(str(option.type))
-        value = options.get(option.name)
-        if wanted is not None and option.name in options and not isinstance(value, wanted):
-            raise TypeError(f"{option.name} of {owner} is {option.type}, not {type(value).__name__}")
-        if wanted is int and isinstance(value, bool):
-            raise TypeError(f"{option.name} of {owner} is int, not bool")
+        if name not in declared:
+            raise TypeError(f"{owner} has no option {name!r}: {nearest(name, set(declared))}")
+    options = converted(kind, options)
+    for name, value in options.items():
+        wanted = _PLAIN_TYPES.get(declared[name], object)
+        if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+            raise TypeError(f"{name} of {owner} is {declared[name]}, not {type(value).__name__}")
     return kind(**options)
+
+
+def converted(target: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert options that were written as text, as the parameters of a store, layer or configuration declare them."""
+    declared = _annotations(target)
+    # A store that takes a configuration takes its fields as keywords too, and `configure` knows their types.
+    return {
+        name: value
+        if name not in declared and "config" in declared
+        else as_declared(name, declared.get(name, ""), value)
+        for name, value in options.items()
+    }
+
+
+def _annotations(target: Callable[..., Any]) -> dict[str, str]:
+    with suppress(ValueError):  # a callable written in C need not have a signature
+        return {name: _written(p.annotation) for name, p in inspect.signature(target).parameters.items()}
+    return {}
+
+
+def _written(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
 def as_declared(name: str, declared: str, value: Any) -> Any:

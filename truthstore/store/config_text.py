@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from truthstore.errors import StoreConfigError
-from truthstore.store.config import Text, as_declared
+from truthstore.store.config import Text, as_declared, converted
 
 if TYPE_CHECKING:
     from truthstore.store.store import BaseStore
 
-__all__ = ["interpolated_options", "layer_of", "settled"]
+__all__ = ["interpolated_options", "layer_of"]
 
 LAYERS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -30,22 +28,6 @@ LAYERS: Final[Mapping[str, str]] = MappingProxyType(
 """Layers of this library by their short names."""
 
 _VARIABLE: Final = re.compile(r"\$(\$)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-((?:(?!\$\{)[^}])*))?\}|(\$\{\w*)")
-
-
-def settled(target: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert options that were written as text, as the parameters of a store or layer declare them."""
-    parameters: Mapping[str, inspect.Parameter] = {}
-    with suppress(ValueError):  # a callable written in C need not have one
-        parameters = inspect.signature(target).parameters
-
-    def as_wanted(name: str, value: Any) -> Any:
-        if name in parameters:
-            annotation = parameters[name].annotation
-            return as_declared(name, annotation.__name__ if isinstance(annotation, type) else str(annotation), value)
-        # A store that takes a configuration takes its fields as keywords too, and `configure` knows their types.
-        return value if "config" in parameters else as_declared(name, "", value)
-
-    return {name: as_wanted(name, value) for name, value in options.items()}
 
 
 def interpolated_options(described: Mapping[Any, Any], environment: Mapping[str, str], source: str) -> dict[str, Any]:
@@ -104,7 +86,7 @@ def layer_of(entry: Any, environment: Mapping[str, str], source: str) -> Callabl
     if not isinstance(entry, str):
         raise StoreConfigError(f"{source}: a layer is a name, or a mapping with the key 'layer'")
     wrapper = _imported(LAYERS.get(entry, entry), source)
-    options = settled(wrapper, {name: _built(value, source) for name, value in options.items()})
+    options = converted(wrapper, {name: _built(value, source) for name, value in options.items()})
 
     def apply(store: BaseStore[Any]) -> BaseStore[Any]:
         result: BaseStore[Any] = wrapper(store, **options)
@@ -125,7 +107,7 @@ def _built(value: Any, source: str) -> Any:
         return inside
     del inside["type"]
     made = _imported(kind, source)
-    return made(**settled(made, inside))
+    return made(**converted(made, inside))
 
 
 def _imported(name: str, source: str) -> Callable[..., Any]:

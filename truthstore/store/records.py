@@ -1,36 +1,74 @@
-"""The operations of a store on records: five that each backend has, and their bulk forms made of them."""
+"""The waist: five operations on records, which each backend has, and their bulk, head and count forms made of them."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from truthstore.errors import StoreBulkError, StoreConflictError, StoreError, StoreNotFoundError
 from truthstore.model.record import ABSENT, ANY, NONE, Condition, Expect, Options, Record
-from truthstore.store.protocol import RecordStore
 
 if TYPE_CHECKING:
     from truthstore.model.aggregate import Aggregation, Row
     from truthstore.model.collection import Collection
-    from truthstore.model.encoding import Encoding
     from truthstore.model.query import StoreQuery
 
-__all__ = ["RecordOperations", "check_expect", "conflict"]
-
-L = TypeVar("L")
+__all__ = ["RecordStore", "check_expect", "conflict"]
 
 
-class RecordOperations(RecordStore):
-    """A `RecordStore` that is a layer of a stack, with bulk forms that are correct over any backend.
+class RecordStore(ABC):
+    """The five operations of a backend or a wrapper, and forms of them that are correct over any.
 
-    A backend overrides those that it can do faster.
+    A backend overrides the forms that it can do faster.
     """
 
     name: ClassVar[str] = "store"
     OPTIONS: ClassVar[Mapping[str, frozenset[str]]] = MappingProxyType({})
     """For each operation the options that this layer takes."""
+
+    @abstractmethod
+    def put_record(
+        self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
+    ) -> Record:
+        """Store a record, durably, with the revision that it brings, and return its head as stored.
+
+        Where that revision is stored already, nothing is done. A tombstone (`meta.deleted`) counts as absent for
+        `ABSENT`; its revision can be expected like any other.
+
+        Raises:
+            StoreConflictError: `expect` did not hold.
+            StoreWriteError: it was not stored, or may not have been; the message says which.
+        """
+
+    @abstractmethod
+    def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
+        """Return the record with its body.
+
+        Raises:
+            StoreNotFoundError: there is none.
+        """
+
+    @abstractmethod
+    def delete_record(
+        self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
+    ) -> bool:
+        """Remove a record; return False if there was none, or a tombstone.
+
+        Raises:
+            StoreConflictError: `expect` did not hold.
+        """
+
+    @abstractmethod
+    def scan(
+        self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
+    ) -> Iterator[Record]:
+        """Iterate over the answer to a query, in its order, lazily; heads unless bodies are asked for."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give up connections and files. Closing twice is harmless."""
 
     def head_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
         """Return the head of a record.
@@ -113,20 +151,6 @@ class RecordOperations(RecordStore):
         query.bind(collection)  # a wrong cursor is an error, though it plays no part
         everything = query.replace(limit=None, offset=0, after=None)
         return aggregation.over(self.scan(everything, collection=collection, options=options))
-
-    @property
-    def encoding(self) -> Encoding:
-        """The encoding in which this stack wants bodies."""
-        return "json"
-
-    @property
-    def indent(self) -> bool:
-        """True if this stack wants JSON with line breaks."""
-        return False
-
-    @abstractmethod
-    def layers(self) -> Iterator[RecordOperations]:
-        """Iterate over this layer and those below it, outermost first."""
 
 
 def check_expect(expect: object) -> None:

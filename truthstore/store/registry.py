@@ -1,39 +1,36 @@
-"""The backends by name: those of this library, those that users register, and those of installed packages."""
+"""From a name or a URL to a store: the backends of this library, those that users register, and those of installed packages."""
 
 from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, overload
 
 from truthstore.errors import StoreConfigError, nearest
+from truthstore.items.results import RESULTS, ValidationResult
+from truthstore.model.collection import Collection
+from truthstore.store.config import converted
 from truthstore.store.store import BaseStore
-from truthstore.store.urls import split_url
+from truthstore.store.urls import shown_url, split_url
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = [
-    "Factory",
-    "factory_of",
-    "is_backend_available",
-    "is_planned",
-    "known_names",
-    "list_available_backends",
-    "options_of_url",
-    "register_store",
-]
+__all__ = ["get_store", "is_backend_available", "list_available_backends", "register_store", "stack"]
 
+T = TypeVar("T")
 S = TypeVar("S", bound=Callable[..., BaseStore[Any]])
 
 Factory = Callable[..., BaseStore[Any]]
+Layer = Callable[[BaseStore[Any]], BaseStore[Any]]
 
 ENTRY_POINTS: Final = "truthstore.stores"
 
 
 class _Backend(NamedTuple):
-    """Place and needs of a backend of this library, and the reader of its URLs (``module:function``)."""
+    """Place and needs of a backend of this library, and the module that reads its URLs by `options_of_url`."""
 
     module: str
     store: str
@@ -42,29 +39,27 @@ class _Backend(NamedTuple):
     url: str = ""
 
 
-_BUCKET_URL: Final = "truthstore.backends.cloud.config:options_of_url"
+_CLOUD: Final = "truthstore.backends.cloud.config"
+_FOLDER: Final = "truthstore.backends.filesystem"
+_SQL: Final = "truthstore.backends.database"
 _BACKENDS: Final[Mapping[str, _Backend]] = {
-    "azure": _Backend("truthstore.backends.azure_blob", "AzureBlobStore", "azure.storage.blob", "azure", _BUCKET_URL),
-    "database": _Backend(
-        "truthstore.backends.database",
-        "DatabaseStore",
-        "sqlalchemy",
-        "db",
-        "truthstore.backends.database.config:options_of_url",
-    ),
-    "filesystem": _Backend(
-        "truthstore.backends.filesystem", "open_folder", url="truthstore.backends.filesystem.config:options_of_url"
-    ),
-    "gcs": _Backend("truthstore.backends.gcs", "GCSStore", "google.cloud.storage", "gcs", _BUCKET_URL),
+    "azure": _Backend("truthstore.backends.azure_blob", "AzureBlobStore", "azure.storage.blob", "azure", _CLOUD),
+    "database": _Backend(_SQL, "DatabaseStore", "sqlalchemy", "db", f"{_SQL}.config"),
+    "filesystem": _Backend(_FOLDER, "open_folder", url=f"{_FOLDER}.config"),
+    "gcs": _Backend("truthstore.backends.gcs", "GCSStore", "google.cloud.storage", "gcs", _CLOUD),
     "memory": _Backend("truthstore.backends.memory", "MemoryStore"),
-    "s3": _Backend("truthstore.backends.s3", "S3Store", "boto3", "s3", _BUCKET_URL),
+    "s3": _Backend("truthstore.backends.s3", "S3Store", "boto3", "s3", _CLOUD),
 }
-_SCHEMES: Final = {"az": "azure", "file": "filesystem", "gs": "gcs", "memory": "memory", "s3": "s3"}
-_DATABASES: Final = frozenset(
-    {"cockroachdb", "duckdb", "mariadb", "mssql", "mysql", "oracle", "postgres", "postgresql", "sqlite"}
-)
-"""Schemes that are SQLAlchemy's; so is every one that is not registered and names a driver (``dialect+driver``)."""
 _ALIASES: Final = {"azure_blob": "azure", "db": "database", "file": "filesystem", "sql": "database"}
+_SCHEMES: Final = {
+    "az": "azure",
+    "file": "filesystem",
+    "gs": "gcs",
+    **dict.fromkeys(
+        ("cockroachdb", "duckdb", "mariadb", "mssql", "mysql", "oracle", "postgres", "postgresql", "sqlite"), "database"
+    ),
+}
+"""The backends by the scheme of a URL, where it is not their name; a ``+`` and what follows it names a driver."""
 
 _PLANNED: Final = {"git": "git", "mongodb": "mongodb", "redis": "redis", "rediss": "redis"}
 """Backends that are yet to come, by name and scheme: they are neither misspelt nor databases."""
@@ -87,8 +82,7 @@ def register_store(name: str) -> Callable[[S], S]:
         raise StoreConfigError(f"{name!r} is a store of this library: choose another name")
 
     def register(factory: S) -> S:
-        known = _registered.get(name)
-        if known is not None and known is not factory and _place(known) != _place(factory):
+        if name in _registered and _place(_registered[name]) != _place(factory):
             raise StoreConfigError(f"a store named {name!r} is registered already")
         _registered[name] = factory
         return factory
@@ -98,58 +92,46 @@ def register_store(name: str) -> Callable[[S], S]:
 
 def _place(factory: Factory) -> tuple[str, str]:
     # A module that is reloaded defines the same class again.
-    return getattr(factory, "__module__", ""), getattr(factory, "__qualname__", repr(factory))
+    return factory.__module__, getattr(factory, "__qualname__", repr(factory))
 
 
 def list_available_backends() -> list[str]:
     """Return the names of the backends whose dependencies are installed."""
-    return sorted(name for name in known_names() if is_backend_available(name))
+    return sorted(name for name in _known_names() if is_backend_available(name))
 
 
 def is_backend_available(name: str) -> bool:
     """Return whether a backend is known and its dependencies are installed."""
-    name = _ALIASES.get(name, name)
-    backend = _BACKENDS.get(name)
-    if backend is not None:
-        return backend.needs is None or _is_installed(backend.needs)
-    return name in _registered or name in _entry_points()
+    backend = _BACKENDS.get(_ALIASES.get(name, name))
+    return name in _known_names() if backend is None else _is_installed(backend.needs)
 
 
-def _is_installed(module: str) -> bool:
+def _is_installed(module: str | None) -> bool:
     try:
-        from importlib.util import find_spec
-
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
+        return module is None or find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around it
         return False
 
 
 def _entry_points() -> dict[str, EntryPoint]:
-    from importlib import metadata
+    from importlib import metadata  # which takes as long to import as all of this
 
     return {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
 
 
-def known_names() -> set[str]:
-    """Return the names of all backends, with or without their dependencies."""
+def _known_names() -> set[str]:
     return {*_BACKENDS, *_registered, *_entry_points()}
 
 
-def is_planned(name: str) -> bool:
-    """Return whether a name or scheme belongs to a backend that is yet to come."""
-    return name.partition("+")[0] in _PLANNED
-
-
-def factory_of(name: str) -> Factory:
+def _factory_of(name: str) -> Factory:
     """Return the class or function that makes the stores of a backend.
 
     Raises:
         StoreConfigError: there is no such backend, or it cannot be loaded.
     """
     name = _ALIASES.get(name, name)
-    backend = _BACKENDS.get(name)
-    if backend is not None:
-        if backend.needs is not None and not _is_installed(backend.needs):
+    if (backend := _BACKENDS.get(name)) is not None:
+        if not _is_installed(backend.needs):
             raise StoreConfigError(
                 f"the {name} store needs {backend.needs}: pip install 'truthstore[{backend.extra}]'", backend=name
             )
@@ -157,8 +139,7 @@ def factory_of(name: str) -> Factory:
         return factory
     if name in _registered:
         return _registered[name]
-    point = _entry_points().get(name)
-    if point is not None:
+    if (point := _entry_points().get(name)) is not None:
         try:
             loaded: Factory = point.load()
         except ImportError as error:
@@ -166,27 +147,84 @@ def factory_of(name: str) -> Factory:
                 f"the {name} store of {point.value} cannot be loaded: {error}", backend=name
             ) from error
         return loaded
-    if is_planned(name):
-        planned, there = _PLANNED[name.partition("+")[0]], ", ".join(sorted(known_names()))
+    if (planned := _PLANNED.get(name.partition("+")[0])) is not None:
+        there = ", ".join(sorted(_known_names()))
         raise StoreConfigError(f"this version has no {planned} backend yet: there are {there}", backend=planned)
-    known = known_names() | set(_ALIASES)
+    known = _known_names() | set(_ALIASES)
     raise StoreConfigError(f"there is no store {name!r}: {nearest(name, known).replace('it takes', 'there are')}")
 
 
-def options_of_url(url: str) -> tuple[str, dict[str, Any]]:
-    """Return the backend's name and the options in a URL; registered stores read their own URLs.
+def _read_url(url: str) -> tuple[str, dict[str, Any]]:
+    """Return the backend's name and the options in a URL; stores that are not of this library get it as ``url``.
 
     Raises:
         StoreConfigError: the URL says something that its backend cannot mean.
     """
     scheme = url.partition("://")[0]
-    name = _SCHEMES.get(scheme)
-    if name is None and scheme not in known_names() and not is_planned(scheme):
-        name = "database" if scheme in _DATABASES or "+" in scheme else None
-    reader = _BACKENDS[name].url if name is not None else ""
-    if name is not None and reader:
-        module, _, function = reader.partition(":")
-        options: dict[str, Any] = getattr(importlib.import_module(module), function)(url)
-        return name, options
-    _, options = split_url(url)
-    return (name, options) if name is not None else (scheme, {**options, "url": url.partition("?")[0]})
+    if scheme in _known_names():
+        name = scheme
+    else:
+        name = _SCHEMES.get(scheme) or _SCHEMES.get(scheme.partition("+")[0], scheme)
+    if (backend := _BACKENDS.get(name)) is None:
+        return name, {**split_url(url)[1], "url": url.partition("?")[0]}
+    if not backend.url:
+        return name, split_url(url)[1]
+    options: dict[str, Any] = importlib.import_module(backend.url).options_of_url(url)
+    return name, options
+
+
+@overload
+def get_store(
+    backend: str = ..., *, collection: Collection[ValidationResult] = ..., layers: Iterable[Layer] = ..., **options: Any
+) -> BaseStore[ValidationResult]: ...
+@overload
+def get_store(
+    backend: str = ..., *, collection: Collection[T], layers: Iterable[Layer] = ..., **options: Any
+) -> BaseStore[T]: ...
+def get_store(
+    backend: str = "filesystem",
+    *,
+    collection: Collection[Any] = RESULTS,
+    layers: Iterable[Layer] = (),
+    **options: Any,
+) -> BaseStore[Any]:
+    """Open a store by the name of its backend, or by URL.
+
+    Args:
+        backend: ``filesystem``, ``memory``, a registered name, or a URL: ``file:///path``, ``memory://``. Options may
+            stand in the URL's query (``file:///data?namespace=prod``); keywords win over them.
+        collection: the collection that the public operations act on; validation results by default.
+        layers: wrappers, innermost first: classes, or functions from a store to a store.
+        options: options of the backend.
+
+    Raises:
+        StoreConfigError: no such store, a missing dependency, or options that make no sense.
+        TypeError: an unknown option.
+    """
+    if not isinstance(backend, str):
+        raise TypeError(f"backend is a name or a URL, not {type(backend).__name__}")
+    if not isinstance(collection, Collection):
+        raise TypeError(f"collection is a Collection (see Collection.of), not {collection!r:.80}")
+    if ":" in backend:
+        if "://" not in backend:
+            raise StoreConfigError(f"{shown_url(backend)!r} is neither the name of a store nor a URL")
+        backend, given = _read_url(backend)
+        options = {**given, **options}
+    factory = _factory_of(backend)
+    return stack(factory(collection=collection, **converted(factory, options)), *layers)
+
+
+def stack(base: BaseStore[T], *layers: Layer) -> BaseStore[T]:
+    """Put layers on a store, innermost first.
+
+    Raises:
+        TypeError: a layer is no function, or does not return a store.
+    """
+    store: BaseStore[Any] = base
+    for layer in layers:
+        if not callable(layer):
+            raise TypeError(f"a layer is a class, or a function from a store to a store, not {layer!r:.80}")
+        store = layer(store)
+        if not isinstance(store, BaseStore):
+            raise TypeError(f"a layer takes a store and returns one; {layer!r} returned a {type(store).__name__}")
+    return store

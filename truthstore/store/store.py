@@ -17,7 +17,7 @@ from truthstore.model.aggregate import Aggregation, Row
 from truthstore.model.collection import Collection
 from truthstore.model.fields import check_id
 from truthstore.model.query import EVERYTHING, StoreQuery
-from truthstore.model.record import ABSENT, ANY, NONE, Change, Expect, Record
+from truthstore.model.record import ABSENT, ANY, NONE, Expect, Record
 from truthstore.store.bulk import BulkOperations
 from truthstore.store.health import Health, Verification
 from truthstore.store.records import check_expect
@@ -286,9 +286,6 @@ class BaseStore(BulkOperations[T], Generic[T]):
             TypeError: it is a method of a built-in object, which would be gone at once.
         """
         self._lifecycle.subscribe(callback)
-
-    def _announce(self, changes: Sequence[Change]) -> None:
-        self._lifecycle.announce(changes, type(self).__name__)
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
         """Do bounded periodic work: safe to run twice and side by side.

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, cast
 
 from truthstore.errors import StoreConfigError
-from truthstore.model.record import ANY, NONE, Expect, Options, Record
+from truthstore.model.record import NONE, Options, Record
 from truthstore.store.store import BaseStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
-    from truthstore.model.aggregate import Aggregation, Row
     from truthstore.model.collection import Collection
-    from truthstore.model.encoding import Encoding
     from truthstore.model.query import StoreQuery
-    from truthstore.model.record import Change
-    from truthstore.store.health import Health, Verification
+    from truthstore.store.health import Health
 
 __all__ = ["WrapperStore"]
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 PAGE: Final = 100
+
+
+def _forwarded(method: F) -> F:
+    """Return the method that calls the one of the same name of the store below."""
+
+    def forward(self: WrapperStore[Any], /, *arguments: Any, **options: Any) -> Any:
+        return getattr(self._base, name)(*arguments, **options)
+
+    name = forward.__name__ = method.__name__
+    forward.__doc__ = method.__doc__
+    return cast("F", forward)
 
 
 class WrapperStore(BaseStore[T], Generic[T]):
@@ -61,9 +72,8 @@ class WrapperStore(BaseStore[T], Generic[T]):
                 )
         super().__init__(base._collection)  # noqa: SLF001  # the same stack
         self._base = base
-        # Asked for at every save: not by way of all layers.
-        self._encoding: Encoding = base.encoding
-        self._indent = base.indent
+        self.encoding = base.encoding
+        self.indent = base.indent
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -80,75 +90,21 @@ class WrapperStore(BaseStore[T], Generic[T]):
         """The store below."""
         return self._base
 
-    def definitely_absent(self, id: str, *, collection: Collection[Any]) -> bool:
-        """Forward; a layer that reads in a way of its own returns False."""
-        return self._base.definitely_absent(id, collection=collection)
-
-    def put_record(
-        self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
-    ) -> Record:
-        """Forward."""
-        return self._base.put_record(record, collection=collection, expect=expect, options=options)
-
-    def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
-        """Forward."""
-        return self._base.get_record(id, collection=collection, options=options)
-
-    def delete_record(
-        self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
-    ) -> bool:
-        """Forward."""
-        return self._base.delete_record(id, collection=collection, expect=expect, options=options)
-
-    def scan(
-        self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
-    ) -> Iterator[Record]:
-        """Forward."""
-        return self._base.scan(query, collection=collection, bodies=bodies, options=options)
-
-    def head_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
-        """Forward."""
-        return self._base.head_record(id, collection=collection, options=options)
-
-    def put_records(
-        self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
-    ) -> list[Record]:
-        """Forward."""
-        return self._base.put_records(records, collection=collection, expect=expect, options=options)
-
-    def get_records(
-        self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
-    ) -> dict[str, Record]:
-        """Forward."""
-        return self._base.get_records(ids, collection=collection, options=options)
-
-    def delete_records(self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """Forward."""
-        return self._base.delete_records(ids, collection=collection, options=options)
-
-    def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """Forward."""
-        return self._base.scan_ids(query, collection=collection, options=options)
-
-    def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
-        """Forward."""
-        return self._base.count_records(query, collection=collection, options=options)
-
-    def aggregate_records(
-        self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
-    ) -> list[Row]:
-        """Forward."""
-        return self._base.aggregate_records(query, aggregation, collection=collection, options=options)
-
-    @property
-    def encoding(self) -> Encoding:
-        """The choice of the store below."""
-        return self._encoding
-
-    @property
-    def indent(self) -> bool:
-        """The choice of the store below."""
-        return self._indent
+    definitely_absent = _forwarded(BaseStore.definitely_absent)
+    put_record = _forwarded(BaseStore.put_record)
+    get_record = _forwarded(BaseStore.get_record)
+    delete_record = _forwarded(BaseStore.delete_record)
+    scan = _forwarded(BaseStore.scan)
+    head_record = _forwarded(BaseStore.head_record)
+    put_records = _forwarded(BaseStore.put_records)
+    get_records = _forwarded(BaseStore.get_records)
+    delete_records = _forwarded(BaseStore.delete_records)
+    scan_ids = _forwarded(BaseStore.scan_ids)
+    count_records = _forwarded(BaseStore.count_records)
+    aggregate_records = _forwarded(BaseStore.aggregate_records)
+    verify_records = _forwarded(BaseStore.verify_records)
+    subscribe = _forwarded(BaseStore.subscribe)
+    """Subscribe where writes become durable: at the backend."""
 
     def layers(self) -> Iterator[BaseStore[Any]]:
         """Iterate over this layer and those below it, outermost first."""
@@ -164,10 +120,6 @@ class WrapperStore(BaseStore[T], Generic[T]):
         """Open the whole stack."""
         super().initialize()
         self._base.initialize()
-
-    def subscribe(self, callback: Callable[[Sequence[Change]], object]) -> None:
-        """Subscribe where writes become durable: at the backend."""
-        self._base.subscribe(callback)
 
     def get_history(self, data_asset: str, limit: int = 10) -> list[Any]:
         """Return the history of the layers below: where one of them keeps versions, the versions of an id."""
@@ -185,10 +137,6 @@ class WrapperStore(BaseStore[T], Generic[T]):
         """Rebuild the index of the store below, for the collection of this one."""
         super().rebuild_index()
         return self._base.collection(self._collection).rebuild_index()
-
-    def verify_records(self, collection: Collection[Any]) -> Verification:
-        """Forward."""
-        return self._base.verify_records(collection)
 
     def health_check(self) -> Health:
         """Check the store below, then read through this layer."""
@@ -234,15 +182,6 @@ def _scan_through_get(
 def _with_bodies(
     store: WrapperStore[Any], heads: Iterator[Record], collection: Collection[Any], options: Options
 ) -> Iterator[Record]:
-    page: list[str] = []
-    for head in heads:
-        page.append(head.id)
-        if len(page) == PAGE:
-            yield from _load(store, page, collection, options)
-            page = []
-    yield from _load(store, page, collection, options)
-
-
-def _load(store: WrapperStore[Any], ids: list[str], collection: Collection[Any], options: Options) -> Iterator[Record]:
-    found = store.get_records(ids, collection=collection, options=options)
-    return iter([found[id] for id in ids if id in found])
+    while ids := [head.id for head in islice(heads, PAGE)]:
+        found = store.get_records(ids, collection=collection, options=options)
+        yield from (found[id] for id in ids if id in found)

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from truthstore.items.results import ValidationResult
     from truthstore.model.aggregate import Aggregation, Row
     from truthstore.model.collection import Collection
-    from truthstore.model.encoding import Encoding
     from truthstore.model.query import BoundQuery, StoreQuery
 
 __all__ = ["DatabaseConfig", "DatabaseStore", "PoolMetrics", "PoolingConfig"]
@@ -85,12 +84,8 @@ class DatabaseStore(BaseStore[T]):
     ) -> None:
         super().__init__(collection)
         self._settings = configure(DatabaseConfig, config, options, "DatabaseStore")
+        self.encoding = self._settings.serialization_format
         self._database = Database(self._settings)
-
-    @property
-    def encoding(self) -> Encoding:
-        """The serialization format of the store."""
-        return self._settings.serialization_format
 
     def __repr__(self) -> str:
         return f"DatabaseStore({self._database.shown!r}, {self._collection.name})"

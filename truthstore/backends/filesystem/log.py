@@ -66,17 +66,13 @@ class FileLogStore(LogStore[T]):
         form = Format.of(settings, settings.file_extension)
         super().__init__(collection, settings, form, blobs, url=f"file://{blobs.root}", cache_dir=cache_dir)
         self._settings = settings
+        self.indent = settings.pretty_print
         self._root = blobs.root
 
     @property
     def root(self) -> str:
         """Return the folder in which the files of validation results lie."""
         return self._root
-
-    @property
-    def indent(self) -> bool:
-        """Return whether files have line breaks."""
-        return self._settings.pretty_print
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._root!r}, {self._collection.name})"

@@ -123,6 +123,7 @@ class FileSystemStore(ObjectStore[T]):
         super().__init__(collection, settings, form, synchronous="FULL" if sync else "NORMAL")
         root = os.path.join(os.fspath(settings.base_path), path_of(settings.namespace, settings.prefix))
         self._settings = settings
+        self.indent = settings.pretty_print
         self._sync = sync
         self._blobs = FileBlobs(root, durability=settings.durability)
         self._lock = self._blobs.lock
@@ -137,11 +138,6 @@ class FileSystemStore(ObjectStore[T]):
     def root(self) -> str:
         """Return the folder in which the files of validation results lie."""
         return self._root
-
-    @property
-    def indent(self) -> bool:
-        """Return whether files have line breaks."""
-        return self._settings.pretty_print
 
     def __repr__(self) -> str:
         return f"FileSystemStore({self._root!r}, {self._collection.name})"

@@ -28,7 +28,6 @@ from truthstore.store.store import BaseStore
 if TYPE_CHECKING:
     from truthstore.model.aggregate import Aggregation, Row
     from truthstore.model.collection import Collection
-    from truthstore.model.encoding import Encoding
     from truthstore.model.query import StoreQuery
     from truthstore.store.config import StoreConfig
 
@@ -136,17 +135,12 @@ class ObjectStore(BaseStore[T]):
     ) -> None:
         super().__init__(collection)
         self._config = config
-        self._encoding: Encoding = config.serialization_format
+        self.encoding = config.serialization_format
         self._format = form
         ending, self._compress, self._decompress = compressor(form.compression)
         self._extension = form.extension + ending
         self._opening = Opening()
         self._catalog = Catalog(self._bodies, synchronous=synchronous)
-
-    @property
-    def encoding(self) -> Encoding:
-        """The serialization format of the store."""
-        return self._encoding
 
     def _key(self, collection: Collection[Any], id: str) -> str:
         return object_key(collection.name, id, self._extension)

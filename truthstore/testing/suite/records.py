@@ -10,7 +10,7 @@ from truthstore.errors import StoreBulkError, StoreConflictError, StoreNotFoundE
 from truthstore.model.collection import Collection
 from truthstore.model.query import StoreQuery
 from truthstore.model.record import ABSENT, ANY, Change, Expect, Meta, Record
-from truthstore.store.protocol import RecordStore
+from truthstore.store.records import RecordStore
 from truthstore.testing.sample import BASE_TIME, SAMPLES, Sample, make_samples
 from truthstore.testing.suite.case import StoreCase
 
