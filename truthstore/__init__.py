@@ -8,103 +8,20 @@ from __future__ import annotations
 
 import logging
 
-from truthstore.base import (
-    ABSENT,
-    ANY,
-    BaseStore,
-    Change,
-    Collection,
-    Expect,
-    Field,
-    Health,
-    Meta,
-    Record,
-    RecordStore,
-    Revision,
-    StoreBulkError,
-    StoreClosedError,
-    StoreConfig,
-    StoreConfigError,
-    StoreConflictError,
-    StoreConnectionError,
-    StoreCorruptError,
-    StoreError,
-    StoreKeyError,
-    StoreNotFoundError,
-    StoreNotSupportedError,
-    StoreOverloadedError,
-    StoreQuery,
-    StoreQueryError,
-    StoreReadError,
-    StoreWriteError,
-    ValidationStore,
-    Verification,
-    VersionConflictError,
-    WrapperStore,
-)
-from truthstore.factory import (
-    get_store,
-    is_backend_available,
-    list_available_backends,
-    open_store,
-    register_store,
-    stack,
-)
-from truthstore.items.checks import ResultStatistics, ResultStatus, ValidatorResult
-from truthstore.items.expectations import SUITES, Expectation, ExpectationSuite
-from truthstore.items.results import RESULTS, ValidationResult
+from truthstore import base, expectations, factory, results
+from truthstore.base import *
+from truthstore.errors import *
+from truthstore.expectations import *
+from truthstore.factory import *
+from truthstore.results import *
 
 __version__ = "0.1.0"
 
 # A program that sets up no logging sees none of ours.
 logging.getLogger("truthstore").addHandler(logging.NullHandler())
 
-__all__ = [
-    "ABSENT",
-    "ANY",
-    "RESULTS",
-    "SUITES",
-    "BaseStore",
-    "Change",
-    "Collection",
-    "Expect",
-    "Expectation",
-    "ExpectationSuite",
-    "Field",
-    "Health",
-    "Meta",
-    "Record",
-    "RecordStore",
-    "ResultStatistics",
-    "ResultStatus",
-    "Revision",
-    "StoreBulkError",
-    "StoreClosedError",
-    "StoreConfig",
-    "StoreConfigError",
-    "StoreConflictError",
-    "StoreConnectionError",
-    "StoreCorruptError",
-    "StoreError",
-    "StoreKeyError",
-    "StoreNotFoundError",
-    "StoreNotSupportedError",
-    "StoreOverloadedError",
-    "StoreQuery",
-    "StoreQueryError",
-    "StoreReadError",
-    "StoreWriteError",
-    "ValidationResult",
-    "ValidationStore",
-    "ValidatorResult",
-    "Verification",
-    "VersionConflictError",
-    "WrapperStore",
-    "__version__",
-    "get_store",
-    "is_backend_available",
-    "list_available_backends",
-    "open_store",
-    "register_store",
-    "stack",
-]
+__all__ = ["__version__"]
+__all__ += base.__all__
+__all__ += expectations.__all__
+__all__ += factory.__all__
+__all__ += results.__all__

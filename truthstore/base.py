@@ -2,23 +2,8 @@
 
 from __future__ import annotations
 
-from truthstore.errors import (
-    StoreBulkError,
-    StoreClosedError,
-    StoreConfigError,
-    StoreConflictError,
-    StoreConnectionError,
-    StoreCorruptError,
-    StoreError,
-    StoreKeyError,
-    StoreNotFoundError,
-    StoreNotSupportedError,
-    StoreOverloadedError,
-    StoreQueryError,
-    StoreReadError,
-    StoreWriteError,
-    VersionConflictError,
-)
+from truthstore import errors
+from truthstore.errors import *
 from truthstore.model.collection import Collection
 from truthstore.model.fields import Field
 from truthstore.model.query import StoreQuery
@@ -47,25 +32,11 @@ __all__ = [
     "Record",
     "RecordStore",
     "Revision",
-    "StoreBulkError",
-    "StoreClosedError",
     "StoreConfig",
-    "StoreConfigError",
-    "StoreConflictError",
-    "StoreConnectionError",
-    "StoreCorruptError",
-    "StoreError",
-    "StoreKeyError",
-    "StoreNotFoundError",
-    "StoreNotSupportedError",
-    "StoreOverloadedError",
     "StoreQuery",
-    "StoreQueryError",
-    "StoreReadError",
-    "StoreWriteError",
     "ValidationStore",
     "Verification",
-    "VersionConflictError",
     "WrapperStore",
     "conflict",
 ]
+__all__ += errors.__all__

@@ -42,7 +42,6 @@ __all__ = [
     "StoreReadError",
     "StoreWriteError",
     "VersionConflictError",
-    "nearest",
 ]
 
 

@@ -286,6 +286,6 @@ def test_a_gate():
     with gate:
         gate.close()  # waits for nobody but others
         with gate:
-            gate.anew()
+            gate.reset()
     with gate:
         pass

@@ -35,7 +35,6 @@ class CircuitConfig:
     Attributes:
         failure_threshold: it opens after so many failures in a row.
         recovery_timeout: seconds after which an open circuit lets one call through.
-        success_threshold: it closes after so many successes of such calls in a row.
 
     Raises:
         ValueError: a number below its least.
@@ -43,11 +42,10 @@ class CircuitConfig:
 
     failure_threshold: int = 5
     recovery_timeout: float = 30.0
-    success_threshold: int = 1
 
     def __post_init__(self) -> None:
-        if self.failure_threshold < 1 or self.success_threshold < 1 or self.recovery_timeout < 0:
-            raise ValueError("thresholds are at least 1, and the recovery timeout at least 0")
+        if self.failure_threshold < 1 or self.recovery_timeout < 0:
+            raise ValueError("the failure threshold is at least 1, and the recovery timeout at least 0")
 
 
 class CircuitBreaker:
@@ -60,18 +58,6 @@ class CircuitBreaker:
         clock: a clock that never goes back, in seconds.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_clock",
-        "_config",
-        "_failures",
-        "_lock",
-        "_opened_at",
-        "_probe_since",
-        "_state",
-        "_successes",
-    )
-
     def __init__(self, config: CircuitConfig | None = None, *, clock: Callable[[], float] = monotonic) -> None:
         self._config = config or CircuitConfig()
         self._clock = clock
@@ -81,65 +67,49 @@ class CircuitBreaker:
 
     def reset(self) -> None:
         """Close the circuit and forget all counts."""
-        self._state = CircuitState.CLOSED
         self._failures = 0
-        self._successes = 0
         self._opened_at = 0.0
         self._probe_since: float | None = None
 
     @property
     def state(self) -> CircuitState:
         """The state that decides on a call made now."""
-        if self._state is CircuitState.OPEN and self.retry_after == 0:
-            return CircuitState.HALF_OPEN
-        return self._state
+        if self._failures < self._config.failure_threshold:
+            return CircuitState.CLOSED
+        return CircuitState.OPEN if self.retry_after else CircuitState.HALF_OPEN
 
     @property
     def retry_after(self) -> float:
         """Seconds until an open circuit lets a call through; 0 if it is not open."""
-        if self._state is not CircuitState.OPEN:
+        if self._failures < self._config.failure_threshold:
             return 0.0
         return max(0.0, self._opened_at + self._config.recovery_timeout - self._clock())
 
     def allow(self) -> bool:
         """Decide whether a call may be made; after True, report its outcome."""
-        if self._state is CircuitState.CLOSED:
+        if self._failures < self._config.failure_threshold:
             return True
         with self._lock:
-            if self.state is CircuitState.OPEN:
-                return False
             now = self._clock()
             # A caller that died with its probe must not keep the circuit half open for ever.
             waiting = self._probe_since is not None and now - self._probe_since < self._config.recovery_timeout
-            if self._state is CircuitState.HALF_OPEN and waiting:
+            if self.retry_after or waiting:
                 return False
-            self._state = CircuitState.HALF_OPEN
             self._probe_since = now
             return True
 
     def succeeded(self) -> None:
-        """Report that a call was answered."""
-        if self._state is CircuitState.CLOSED and not self._failures:
-            return
-        with self._lock:
-            self._failures = 0
-            self._probe_since = None
-            if self._state is CircuitState.HALF_OPEN:
-                self._successes += 1
-                if self._successes < self._config.success_threshold:
-                    return
-                self._state = CircuitState.CLOSED
-            self._successes = 0
+        """Report that a call was answered, which closes the circuit."""
+        if self._failures:
+            with self._lock:
+                self.reset()
 
     def failed(self) -> None:
         """Report a failure that says that the other side is not well."""
         with self._lock:
             self._failures += 1
-            self._successes = 0
             self._probe_since = None
-            if self._state is CircuitState.HALF_OPEN or self._failures >= self._config.failure_threshold:
-                self._state = CircuitState.OPEN
-                self._opened_at = self._clock()
+            self._opened_at = self._clock()
 
     def _leave_parent(self) -> None:
         """Keep the counts in a forked child, but not the call that was let through: the child may make one itself."""

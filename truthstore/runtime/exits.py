@@ -7,22 +7,20 @@ works, and runs its own finalizers. So a finalizer is registered where a child b
 from __future__ import annotations
 
 import atexit
-import itertools
-import logging
 import os
 import sys
-import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
+from truthstore.runtime.forks import Callbacks
+
 __all__ = ["at_exit"]
 
-log: Final = logging.getLogger("truthstore.runtime")
 FIRST: Final = 100
 """A higher priority than that of the finalizers of multiprocessing itself."""
 
-_methods: Final[dict[int, tuple[weakref.ref[object], Callable[[Any], object]]]] = {}
-_numbers: Final = itertools.count()
+_methods: Final = Callbacks("at exit")
+_run: Final = _methods.run
 
 
 def at_exit(method: Callable[[], object]) -> None:
@@ -30,27 +28,8 @@ def at_exit(method: Callable[[], object]) -> None:
 
     It may be called more than once, and in a forked child too. What it raises is logged.
     """
-    number = next(_numbers)
-
-    # Bound here, for the interpreter may have taken the module apart. For that reason there is no `WeakMethod` either.
-    def forget(_: object, pop: Callable[..., object] = _methods.pop) -> None:
-        pop(number, None)
-
-    bound: Any = method
-    _methods[number] = (weakref.ref(bound.__self__, forget), bound.__func__)
+    _methods(method)
     _watch()
-
-
-def _run() -> None:
-    for number in sorted(list(_methods), reverse=True):  # noqa: C414  # a copy: other threads may add to it
-        reference, function = _methods.get(number, (None, None))
-        owner = None if reference is None else reference()
-        if owner is None or function is None:
-            continue
-        try:
-            function(owner)
-        except Exception as error:  # noqa: BLE001  # the others have their turn
-            log.warning("%s failed at exit: %s", function.__qualname__, error)
 
 
 class _Watch:

@@ -16,12 +16,12 @@ import logging  # imported first: its own hooks must run outside those below, fo
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Gate", "before_fork", "fork_gate", "in_child"]
+__all__ = ["Callbacks", "Gate", "before_fork", "fork_gate", "in_child"]
 
 log: Final = logging.getLogger("truthstore.runtime")
 
@@ -36,9 +36,9 @@ class Gate:
 
     def __init__(self) -> None:
         self._inside: dict[int, int] = {}
-        self.anew()
+        self.reset()
 
-    def anew(self) -> None:
+    def reset(self) -> None:
         """Forget threads that a fork did not copy, and open."""
         me = threading.get_ident()
         self._lock = threading.Lock()
@@ -79,50 +79,55 @@ class Gate:
 fork_gate: Final = Gate()
 """While a thread is inside, no other thread of this process forks."""
 
-_Callbacks = dict[int, weakref.WeakMethod["Callable[[], None]"]]
-_before_fork: Final[_Callbacks] = {}
-_in_child: Final[_Callbacks] = {}
-_numbers: Final = itertools.count()
 _turn: Final = threading.RLock()
 
 
-def before_fork(method: Callable[[], None]) -> None:
-    """Call a bound method before every fork, while no other thread is inside `fork_gate`, as long as its object lives."""
-    _register(_before_fork, method)
+class Callbacks:
+    """Bound methods to call on an occasion, as long as their objects live.
 
-
-def in_child(method: Callable[[], None]) -> None:
-    """Call a bound method in every forked child, as long as its object lives.
-
-    It gives up what the child shares with its parent, and makes new locks: a thread that was not copied may hold the old.
+    Args:
+        occasion: for the log, which gets what they raise.
     """
-    _register(_in_child, method)
+
+    def __init__(self, occasion: str) -> None:
+        self._occasion = occasion
+        self._methods: dict[int, tuple[weakref.ref[object], Callable[[Any], object]]] = {}
+        self._numbers = itertools.count()
+
+    def __call__(self, method: Callable[[], object]) -> None:
+        """Call this method from now on."""
+        number = next(self._numbers)
+
+        # At the exit the interpreter may have taken the module apart: bound here, and for that reason no `WeakMethod`.
+        def forget(_: object, pop: Callable[..., object] = self._methods.pop) -> None:
+            pop(number, None)
+
+        bound: Any = method
+        self._methods[number] = weakref.ref(bound.__self__, forget), bound.__func__
+
+    def run(self) -> None:
+        """Call the methods, the youngest first. What one raises is logged, and the others have their turn."""
+        for reference, function in reversed(list(self._methods.values())):
+            owner = reference()
+            if owner is not None:
+                try:
+                    function(owner)
+                except Exception:
+                    log.exception("%s failed %s", function.__qualname__, self._occasion)
 
 
-def _register(callbacks: _Callbacks, method: Callable[[], None]) -> None:
-    number = next(_numbers)
+before_fork: Final = Callbacks("at a fork")
+"""Called before every fork, while no other thread is inside `fork_gate`."""
 
-    def forget(_: object) -> None:
-        callbacks.pop(number, None)
-
-    callbacks[number] = weakref.WeakMethod(method, forget)
-
-
-def _call(callbacks: _Callbacks) -> None:
-    for reference in callbacks.copy().values():
-        method = reference()
-        if method is None:
-            continue
-        try:
-            method()
-        except Exception:  # the fork takes place all the same, and the others must be ready for it
-            log.exception("%s failed at a fork", method.__qualname__)
+in_child: Final = Callbacks("at a fork")
+"""Called in every forked child: to give up what the child shares with its parent, and to make new locks, for a thread that
+was not copied may hold the old."""
 
 
 def _prepare() -> None:
     _turn.acquire()
     fork_gate.close()
-    _call(_before_fork)
+    before_fork.run()
 
 
 def _go_on() -> None:
@@ -131,9 +136,9 @@ def _go_on() -> None:
 
 
 def _begin_child() -> None:
-    fork_gate.anew()
+    fork_gate.reset()
     _turn.release()
-    _call(_in_child)
+    in_child.run()
 
 
 if hasattr(os, "register_at_fork"):

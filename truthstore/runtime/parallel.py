@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
+
+from truthstore.runtime.forks import in_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,27 +28,28 @@ class Parallel:
         if limit < 1:
             raise ValueError("concurrency is at least 1")
         self._limit = limit
-        self._pools: dict[int, ThreadPoolExecutor] = {}
-        self._locks: dict[int, threading.Lock] = {}
+        self._reset()
+        in_child(self._reset)
+
+    def _reset(self) -> None:
+        # Threads of a parent process do not exist here, and its pool would wait for them.
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
 
     def __call__(self, work: Callable[[A], B], arguments: Iterable[A]) -> list[B]:
         """Return the results in the order of the arguments; raise what one of the calls raises."""
         listed = list(arguments)
         if self._limit == 1 or len(listed) < 2:  # noqa: PLR2004  # one needs no company
             return [work(argument) for argument in listed]
-        return list(self._pool().map(work, listed))
-
-    def _pool(self) -> ThreadPoolExecutor:
-        pid = os.getpid()
-        with self._locks.setdefault(pid, threading.Lock()):
-            pool = self._pools.get(pid)
-            if pool is None:
-                # Threads of a parent process do not exist here, and its pool would wait for them.
-                pool = self._pools[pid] = ThreadPoolExecutor(self._limit, thread_name_prefix="truthstore")
-            return pool
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._limit, thread_name_prefix="truthstore")
+            pool = self._pool
+        return list(pool.map(work, listed))
 
     def close(self) -> None:
         """End the threads of this process."""
-        pool = self._pools.pop(os.getpid(), None)
+        with self._lock:
+            pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown()

@@ -34,7 +34,6 @@ class BulkOperations(RecordStore, Generic[T]):
     def __init__(self, collection: Collection[T]) -> None:
         self._collection = collection
         self._lifecycle = Lifecycle()
-        self._announce: Final = self._lifecycle.announce
         self.encoding: Encoding = "json"
         """The encoding in which this stack wants bodies."""
         self.indent = False

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import weakref
 from collections.abc import Callable, Sequence
 from types import BuiltinMethodType, MethodType
-from typing import Any, Final
+from typing import Any
 
 from truthstore.model.record import Change
 
 __all__ = ["Callback", "Lifecycle"]
-
-log: Final = logging.getLogger("truthstore.store")
 
 Callback = Callable[[Sequence[Change]], object]
 
@@ -41,14 +38,3 @@ class Lifecycle:
         with self.lock:
             alive = tuple(known for known in self.subscribers if known() is not None)
             self.subscribers = (*alive, reference)
-
-    def announce(self, changes: Sequence[Change]) -> None:
-        """Call every subscriber. The write is durable already, so an error that one raises is logged."""
-        for reference in self.subscribers:
-            callback = reference()
-            if callback is None:
-                continue
-            try:
-                callback(changes)
-            except Exception:
-                log.exception("the subscriber %r failed", callback)

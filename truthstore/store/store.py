@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar, cast
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from truthstore.model.record import Change
     from truthstore.store.changes import Callback
-
 
 __all__ = ["BaseStore"]
 
@@ -35,6 +36,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 L = TypeVar("L")
 
+log: Final = logging.getLogger("truthstore.store")
 PAGE: Final = 1_000
 
 
@@ -286,6 +288,14 @@ class BaseStore(BulkOperations[T], Generic[T]):
             TypeError: it is a method of a built-in object, which would be gone at once.
         """
         self._lifecycle.subscribe(callback)
+
+    def _announce(self, changes: Sequence[Change]) -> None:
+        for reference in self._lifecycle.subscribers:
+            try:
+                if (callback := reference()) is not None:
+                    callback(changes)
+            except Exception:  # the write is durable
+                log.exception("a subscriber of %s failed", type(self).__name__)
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
         """Do bounded periodic work: safe to run twice and side by side.

@@ -30,7 +30,7 @@ PAGE: Final = 100
 def _forwarded(method: F) -> F:
     """Return the method that calls the one of the same name of the store below."""
 
-    def forward(self: WrapperStore[Any], /, *arguments: Any, **options: Any) -> Any:
+    def forward(self: Any, /, *arguments: Any, **options: Any) -> Any:
         return getattr(self._base, name)(*arguments, **options)
 
     name = forward.__name__ = method.__name__
