@@ -12,7 +12,7 @@ import attrs
 import msgspec
 import pytest
 
-from truthstore import RESULTS, Collection, StoreConfigError, ValidationResult, get_store
+from truthstore import RESULTS, Collection, StoreBulkError, StoreConfigError, ValidationResult, get_store
 from truthstore.testing.sample import SAMPLES, Sample
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
@@ -64,7 +64,7 @@ def test_an_item_whose_fields_would_be_lost_is_refused():
             for _ in range(2):
                 with pytest.raises(TypeError, match=message):
                     store.save(item)
-            with pytest.raises(TypeError, match=message):
+            with pytest.raises(StoreBulkError, match=message):
                 store.save_many([item])
             assert store.list_ids() == []
 

@@ -24,7 +24,7 @@ from truthstore.errors import (
     StoreWriteError,
 )
 from truthstore.model.query import StoreQuery
-from truthstore.model.record import ABSENT
+from truthstore.model.record import ABSENT, ANY
 from truthstore.results import ResultStatus, ValidationResult, ValidatorResult
 from truthstore.store.store import BaseStore
 from truthstore.testing.sample import SAMPLES, Sample
@@ -86,7 +86,6 @@ BAD_IDS: dict[str, tuple[Any, type[Exception]]] = {
 
 BY_ID: dict[str, Callable[[Store, Any], object]] = {
     "save": lambda store, given: store.save(Sample(given)),
-    "save_many": lambda store, given: store.save_many([Sample("new"), Sample(given)]),
     "get": lambda store, given: store.get(given),
     "get_many": lambda store, given: store.get_many(["kept 1", given]),
     "head": lambda store, given: store.head(given),
@@ -145,14 +144,13 @@ BAD_ITEMS: dict[str, tuple[Callable[[], Any], type[Exception]]] = {
 def test_items(what: str, store: Store):
     make, error = BAD_ITEMS[what]
     item = make()
-    for save in (
-        lambda: store.save(item),
-        lambda: store.save(item, expect=ABSENT),
-        lambda: store.save_many([Sample("before"), item, Sample("behind")]),
-    ):
+    for expect in (ANY, ABSENT):
         with pytest.raises(error) as caught:
-            save()
+            store.save(item, expect=expect)
         assert len(str(caught.value)) < 1_000
+    with pytest.raises(StoreBulkError) as bulk:
+        store.save_many([item])
+    assert [type(why) for why in bulk.value.failed.values()] == [error]
 
 
 GOOD_ITEMS: dict[str, Callable[[], Sample]] = {

@@ -10,7 +10,18 @@ from typing import Any
 
 import pytest
 
-from truthstore import RESULTS, StoreConflictError, WrapperStore, get_store
+from truthstore import (
+    RESULTS,
+    StoreBulkError,
+    StoreConflictError,
+    StoreConnectionError,
+    StoreError,
+    StoreKeyError,
+    StoreWriteError,
+    WrapperStore,
+    get_store,
+)
+from truthstore.backends.memory import MemoryStore
 from truthstore.model.record import ABSENT
 from truthstore.store.store import BaseStore
 from truthstore.testing.sample import SAMPLES, Sample
@@ -71,6 +82,63 @@ def test_an_error_of_the_store_says_itself_what_was_stored():
             store.save_many([Sample("a")], expect=ABSENT)
         assert not hasattr(caught.value, "__notes__")
         assert isinstance(caught.value.failed["a"], StoreConflictError)  # type: ignore[attr-defined]
+
+
+BAD: dict[str, tuple[Any, str, type[Exception]]] = {
+    "an unknown object": (Sample("bad", details={"a": object()}), "bad", StoreWriteError),
+    "a tag that is a number": (Sample("bad", tags={"a": 1}), "bad", StoreWriteError),  # type: ignore[dict-item]
+    "no id": (Sample(""), "item 1400", StoreKeyError),
+    "no item": (None, "item 1400", TypeError),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_bad_item_costs_one_item(store: BaseStore[Sample], what: str):
+    bad, name, error = BAD[what]
+    items = [Sample(f"{number:04d}") for number in range(2_200)]
+    with pytest.raises(StoreBulkError, match="1 of 2201 items failed") as caught:
+        store.save_many([*items[:1_400], bad, *items[1_400:]])
+    assert {id: type(why) for id, why in caught.value.failed.items()} == {name: error}
+    assert caught.value.stored == tuple(item.id for item in items)
+    assert store.count() == 2_200
+
+
+class Picky(MemoryStore[Sample]):
+    """A backend whose bulk form refuses all where it refuses one, and tells where the store itself failed."""
+
+    error: StoreError = StoreWriteError("not this one")
+    calls = 0
+
+    def put_record(self, record: Any, **call: Any) -> Any:
+        if record.id == "bad":
+            raise self.error
+        return super().put_record(record, **call)
+
+    def put_records(self, records: Any, **call: Any) -> Any:
+        self.calls += 1
+        if any(record.id == "bad" for record in records):
+            raise self.error
+        return super().put_records(records, **call)
+
+
+def test_so_it_does_where_the_backend_refuses_the_whole_chunk():
+    items = [Sample(f"{number:04d}") for number in range(2_200)]
+    store = Picky(collection=SAMPLES)
+    with pytest.raises(StoreBulkError) as caught:
+        store.save_many([*items[:1_400], Sample("bad"), *items[1_400:]])
+    assert caught.value.failed == {"bad": store.error}
+    assert store.count() == 2_200
+
+
+def test_a_store_that_gave_up_is_not_asked_again():
+    store = Picky(collection=SAMPLES)
+    store.error = StoreConnectionError("memory", "it is down")
+    with pytest.raises(StoreConnectionError):
+        store.save_many([Sample("bad"), *(Sample(f"{number:04d}") for number in range(2_200))])
+    assert store.calls == 1
+    with pytest.raises(StoreBulkError) as caught:
+        store.save_many([*(Sample(f"{number:04d}") for number in range(1_000)), Sample("bad"), *[Sample("x")] * 1_000])
+    assert (store.calls, store.count(), set(caught.value.failed)) == (3, 1_000, {"bad", "x"})
 
 
 def test_ids_are_read_to_their_end_before_the_first_is_removed():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from itertools import islice
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from truthstore.errors import StoreBulkError, StoreClosedError, StoreError, StoreNotFoundError, nearest
@@ -16,6 +16,7 @@ from truthstore.store.records import RecordStore, check_expect
 if TYPE_CHECKING:
     from truthstore.model.collection import Collection
     from truthstore.model.encoding import Encoding
+    from truthstore.model.record import Record
 
 __all__ = ["BulkOperations"]
 
@@ -58,38 +59,51 @@ class BulkOperations(RecordStore, Generic[T]):
         If `items` itself raises, so does this; what was written before stays, and a note on the error says how much.
 
         Raises:
-            StoreBulkError: something failed; it says what was stored and what was not.
+            StoreBulkError: some items were not stored; it says which and why. The others were, unless the store gave up:
+                then those of later chunks were not tried.
+            StoreError: the store failed before it stored anything.
         """
         self._check("save", options)
         check_expect(expect)
         collection, encoding, indent = self._collection, self.encoding, self.indent
         stored: list[str] = []
-        for chunk in _chunks(items, stored):
+        failed: dict[str, Exception] = {}
+        for start, chunk in _chunks(items, stored):
+            records: list[Record] = []
+            for place, item in enumerate(chunk, start):
+                try:
+                    records.append(collection.encode(item, encoding, indent=indent))
+                except (StoreError, TypeError) as error:
+                    failed[self._name_of(item, place)] = error
             try:
-                records = [collection.encode(item, encoding, indent=indent) for item in chunk]
-                heads = self.put_records(records, collection=collection, expect=expect, options=options or NONE)
-            except StoreBulkError as error:
-                raise StoreBulkError(
-                    [*stored, *error.stored], error.failed, backend=error.backend, collection=collection.name
-                ) from error
-            except (StoreError, TypeError) as error:
-                if not stored:
-                    raise
-                # Nothing of this chunk was written; what came before it was.
-                failed = self._names_of(chunk, len(stored))
-                raise StoreBulkError(
-                    stored, dict.fromkeys(failed, error), backend=self.name, collection=collection.name
-                ) from error
-            stored.extend(head.meta.id for head in heads)
+                heads = self._put_chunk(records, collection=collection, expect=expect, options=options or NONE)
+                stored.extend(head.meta.id for head in heads)
+            except StoreError as error:
+                _add(error, [record.id for record in records], stored, failed)
+                if any(isinstance(why, StoreError) and why.store_unavailable for why in failed.values()):
+                    break
+        self._raise_failed(stored, failed)
         return stored
 
-    def _names_of(self, items: Sequence[T], start: int) -> Iterator[str]:
-        """Iterate over the ids of items for a message, or their places where they have none."""
-        for place, item in enumerate(items, start):
-            try:
-                yield self._collection.id_of(item)
-            except (StoreError, TypeError):
-                yield f"item {place}"
+    def _put_chunk(self, records: Sequence[Record], **call: Any) -> list[Record]:
+        try:
+            return self.put_records(records, **call) if records else []
+        except StoreError as error:
+            if isinstance(error, StoreBulkError) or error.store_unavailable or len(records) == 1:
+                raise
+            # One bad record must not sink the others; to write one once more is harmless.
+            return RecordStore.put_records(self, records, **call)
+
+    def _name_of(self, item: T, place: int) -> str:
+        """Return the id of an item, or its place where it has none that can be used."""
+        try:
+            return self._collection.id_of(item)
+        except (StoreError, TypeError, AttributeError):
+            return f"item {place}"
+
+    def _raise_failed(self, done: Sequence[str], failed: Mapping[str, Exception]) -> None:
+        for error in failed.values():
+            raise StoreBulkError(done, failed, backend=self.name, collection=self._collection.name) from error
 
     def get_many(self, ids: Iterable[str], missing: str = "raise", **options: Any) -> dict[str, T]:
         """Return the items with these ids, by id, in the order of the ids. All ids are read first.
@@ -120,25 +134,31 @@ class BulkOperations(RecordStore, Generic[T]):
         self._check("delete", options)
         source = iter(dict.fromkeys(check_id(id) for id in _not_a_string(ids)))
         deleted: list[str] = []
-        while chunk := list(islice(source, CHUNK)):
+        failed: dict[str, Exception] = {}
+        while not failed and (chunk := list(islice(source, CHUNK))):
             try:
                 deleted.extend(self.delete_records(chunk, collection=self._collection, options=options or NONE))
-            except StoreBulkError as error:
-                raise StoreBulkError(
-                    [*deleted, *error.stored], error.failed, backend=self.name, collection=self._collection.name
-                ) from error
             except StoreError as error:
-                if not deleted:
-                    raise
-                raise StoreBulkError(
-                    deleted, dict.fromkeys(chunk, error), backend=self.name, collection=self._collection.name
-                ) from error
+                _add(error, chunk, deleted, failed)
+        self._raise_failed(deleted, failed)
         return len(deleted)
 
 
-def _chunks(items: Iterable[T], stored: Sized) -> Iterator[list[T]]:
+def _add(error: StoreError, ids: Iterable[str], done: list[str], failed: dict[str, Exception]) -> None:
+    """Add what a call on these ids did, and what it did not, to what came before it; raise its error if it is the first."""
+    if isinstance(error, StoreBulkError):
+        done.extend(error.stored)
+        failed.update(error.failed)
+    elif done or failed:
+        failed.update(dict.fromkeys(ids, error))
+    else:
+        raise error
+
+
+def _chunks(items: Iterable[T], stored: Sized) -> Iterator[tuple[int, list[T]]]:
+    """Iterate over chunks, each with the place of its first item."""
     source = iter(items)
-    while True:
+    for start in count(0, CHUNK):
         try:
             chunk = list(islice(source, CHUNK))
         except Exception as error:
@@ -148,7 +168,7 @@ def _chunks(items: Iterable[T], stored: Sized) -> Iterator[list[T]]:
             raise
         if not chunk:
             return
-        yield chunk
+        yield start, chunk
 
 
 def _not_a_string(ids: Iterable[str]) -> Iterable[str]:

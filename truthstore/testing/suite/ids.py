@@ -67,7 +67,6 @@ class IdTests(StoreCase):
     def test_ids_that_cannot_be_used(self, id: str, store: BaseStore[Sample]):
         for operation in (
             lambda: store.save(Sample(id)),
-            lambda: store.save_many([Sample(id)]),
             lambda: store.get(id),
             lambda: store.head(id),
             lambda: store.exists(id),

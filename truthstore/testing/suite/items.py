@@ -12,7 +12,6 @@ import pytest
 from truthstore.errors import (
     StoreBulkError,
     StoreConflictError,
-    StoreError,
     StoreNotFoundError,
     StoreWriteError,
 )
@@ -285,10 +284,15 @@ class ItemTests(StoreCase):
                 store.save(sample)
         with pytest.raises(TypeError):
             store.save(a_result())  # type: ignore[arg-type]
-        with pytest.raises(StoreError):
-            store.save_many([Sample("b"), impossible[0]])
         assert store.list_ids() == ["a"]
         assert store.get("a").count == 1
+
+    def test_one_of_many_that_cannot_be_stored_costs_the_others_nothing(self, store: BaseStore[Sample]):
+        with pytest.raises(StoreBulkError) as caught:
+            store.save_many([Sample("a"), Sample("bad", details={"object": object()}), Sample("b")])
+        assert [(id, type(error)) for id, error in caught.value.failed.items()] == [("bad", StoreWriteError)]
+        assert caught.value.stored == ("a", "b")
+        assert sorted(store.list_ids()) == ["a", "b"]
 
     def test_limits_are_within_reach(self, store: BaseStore[Sample]):
         full = Sample(
