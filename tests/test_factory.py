@@ -202,7 +202,7 @@ class TestOpenStore:
             f"  - layer: {__name__}:Loud\n"
             "    volume: 7\n",
         )
-        store = open_store(path, environment={"ROOT": str(tmp_path)})
+        store = open_store(path, environment={"ROOT": str(tmp_path)}, allow=[__name__])
         assert store.layer(Loud).volume == 7
         assert Path(store.layer(FileSystemStore).root) == tmp_path / "results/dev/validations"
         assert store.stats()["metadata"] == {"price": "${5}"}

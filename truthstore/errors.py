@@ -91,14 +91,11 @@ class StoreError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions with required arguments must still cross process boundaries.
-        return (_rebuild, (type(self), self.args, self.__dict__.copy()))
+        return _empty, (type(self),), {**vars(self), "args": self.args}
 
 
-def _rebuild(cls: type[StoreError], args: tuple[object, ...], state: dict[str, object]) -> StoreError:
-    error = cls.__new__(cls, *args)
-    error.args = args
-    error.__dict__.update(state)
-    return error
+def _empty(kind: type[StoreError]) -> StoreError:
+    return kind.__new__(kind)
 
 
 class StoreNotFoundError(StoreError):
@@ -132,7 +129,6 @@ class VersionConflictError(StoreConflictError):
     """The item was not at the version that `expected_version` named; nothing was written.
 
     Args:
-        item_id: the id.
         expected: the version that the caller saw.
         actual: the version that is stored, or None if there is none.
     """
@@ -149,12 +145,7 @@ class VersionConflictError(StoreConflictError):
 
 
 class StoreConnectionError(StoreError):
-    """The backend cannot be reached or opened.
-
-    Args:
-        backend: name of the backend.
-        message: what happened and what to do.
-    """
+    """The backend cannot be reached or opened."""
 
     retryable = True
     store_unavailable = True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from truthstore import (
 )
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryStore
+from truthstore.retention import RetentionStore
 from truthstore.store import registry
 
 Opened = Callable[..., BaseStore[ValidationResult]]
@@ -41,7 +44,7 @@ def opened(tmp_path: Path) -> Opened:
     def opened(text: str, **environment: str) -> BaseStore[ValidationResult]:
         path = tmp_path / "store.yaml"
         path.write_text(text, encoding="utf-8")
-        return open_store(path, environment=environment)
+        return open_store(path, environment=environment, allow=[__name__])
 
     return opened
 
@@ -112,11 +115,28 @@ class TestWordsThatLookLikeValues:
         with pytest.raises(StoreConfigError, match="max_items is int, not text"):
             opened("backend: memory\nmax_items: ${WORD}\n", WORD="true")
 
-    def test_values_within_an_option_mean_what_they_look_like(self, opened: Opened):
-        store = opened("backend: memory\nmetadata: {flag: '${ON}', all: ['${ON}', '${N}']}\n", ON="true", N="7")
-        metadata = store.stats()["metadata"]
-        assert metadata == {"flag": True, "all": [True, 7]}
-        assert (type(metadata["flag"]), type(metadata["all"][0]), type(metadata["all"][1])) == (bool, bool, int)
+    @pytest.mark.parametrize("word", ["007", "2026", "true", "1.50"])
+    def test_text_stays_text_at_any_depth(self, opened: Opened, word: str):
+        store = opened(
+            """
+backend: memory
+metadata: {flag: "${WORD}", all: ["${WORD}", {deep: "${WORD}"}]}
+layers:
+  - layer: retention
+    policies:
+      - {type: "truthstore.retention:TagBasedPolicy", tag_key: release, tag_value: "${WORD}", max_age_days: 9}
+      - {type: "truthstore.retention:TagBasedPolicy", delete_tags: {release: "${WORD}"}}
+    excluded_assets: ["${WORD}"]
+    excluded_tags: {hold: "${WORD}"}
+""",
+            WORD=word,
+        )
+        assert store.stats()["metadata"] == {"flag": word, "all": [word, {"deep": word}]}
+        config = store.layer(RetentionStore).config
+        assert (config.excluded_assets, config.excluded_tags) == ((word,), {"hold": word})
+        by_value, by_tags = (vars(policy) for policy in config.policies)
+        assert word in by_value.values()
+        assert {"release": word} in by_tags.values()
 
     def test_options_of_layers(self, opened: Opened):
         described = (
@@ -152,3 +172,88 @@ class TestWordsThatLookLikeValues:
 def test_an_empty_path_does_not_mean_the_current_folder(opened: Opened, described: str):
     with pytest.raises(StoreConfigError, match="base_path is empty"):
         opened(f"backend: filesystem\n{described}\n", EMPTY="")
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{after}: &{after} [{', '.join([f'*{before}'] * 9)}]\n" for before, after in pairwise("abcdefghi")
+)
+SECRET = "Pa55W0rdXYZ"
+
+
+class TestDocuments:
+    @pytest.mark.parametrize(
+        "bomb",
+        [
+            BOMB,
+            BOMB.replace("a: &a [x, x, x, x, x, x, x, x, x]", "a: &a {x: y}").replace("[", "{<<: [").replace("]", "]}"),
+            "a: &a [*a]\n",
+            "a: &a {b: *a}\n",
+        ],
+    )
+    def test_aliases_that_repeat_without_bound_are_refused(self, opened: Opened, bomb: str):
+        with pytest.raises(StoreConfigError, match=r"store\.yaml has more than 10,000 values, aliases repeated"):
+            opened(f"backend: memory\n{bomb}")
+
+    def test_other_aliases_are_not(self, opened: Opened):
+        store = opened("backend: memory\nmetadata: {a: &a {x: 1}, b: *a, c: {<<: *a, y: 2}}\n")
+        assert store.stats()["metadata"] == {"a": {"x": 1}, "b": {"x": 1}, "c": {"x": 1, "y": 2}}
+
+    @pytest.mark.parametrize("opening", ["[", "{a: ", "- "])
+    def test_so_is_what_is_nested_too_deeply(self, opened: Opened, opening: str):
+        with pytest.raises(StoreConfigError, match="nested too deeply"):
+            opened(f"backend: memory\na:\n {opening * 5_000}")
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("backend: memory\nbackend: memory\n", "has the key 'backend' a second time at line 2"),
+            ("backend: memory\nmetadata: {a: 1, b: 2, a: 3}\n", "has the key 'a' a second time at line 2"),
+            ("backend: memory\nmetadata:\n  1: a\n  '1': b\n", "has the key '1' a second time at line 4"),
+            ("backend: memory\nlayers: [{layer: caching, max_size: 1, max_size: 2}]\n", "'max_size' a second time"),
+        ],
+    )
+    def test_a_key_has_one_value(self, opened: Opened, text: str, message: str):
+        with pytest.raises(StoreConfigError, match=message):
+            opened(text)
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            f"connection_url: 'postgresql://u:{SECRET}@h/db",
+            f'connection_url: "postgresql://u:{SECRET}\\q@h/db"',
+            f"key: {SECRET}: x",
+            f"key: %{SECRET}",
+            f"key: @{SECRET}",
+            f"key: *{SECRET}",
+            f"key: !{SECRET} x",
+            f"key: !{SECRET}!x y",
+            f"key: &{SECRET}? x",
+            f"key: [{SECRET}",
+            f"key: {{{SECRET}: [}}",
+            f"\tkey: {SECRET}",
+            f"key: |{SECRET}",
+            f"key: {SECRET}\n  more: x",
+            f"key: !!int {SECRET}",
+            f"key: !!float {SECRET}",
+            f"key: !!timestamp {SECRET}",
+            f"key: !!binary {SECRET}é",
+            f"key: !!python/name:{SECRET}",
+            f"key: {SECRET}\x07",
+            f"%{SECRET} 1\n---\na: b",
+            f"? [{SECRET}]\n: [",
+            f"? {{{SECRET}: 1}}\n: x",
+            "key: 2026-13-45",
+        ],
+    )
+    def test_what_is_no_yaml_is_not_shown(self, opened: Opened, line: str):
+        with pytest.raises(StoreConfigError) as caught:
+            opened(f"backend: memory\n{line}\n")
+        assert SECRET not in "".join(traceback.format_exception(caught.value))
+        assert caught.value.__context__ is None
+        assert "is not YAML" in str(caught.value)
+
+    def test_a_url_that_is_taken_for_a_file_is_not_shown(self):
+        for url in (f"postgresql:/u:{SECRET}@h/db", f"postgresql//u:{SECRET}@h/db", f"postgresql:u:{SECRET}"):
+            with pytest.raises(StoreConfigError) as caught:
+                open_store(url)
+            assert SECRET not in "".join(traceback.format_exception(caught.value))

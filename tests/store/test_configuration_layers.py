@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from truthstore import StoreConfigError, get_store, open_store
+from truthstore import StoreConfigError, WrapperStore, get_store, open_store
 from truthstore.caching import CachedStore, CacheMode, LFUCache
 from truthstore.observability import ObservableStore
-from truthstore.retention import CountBasedPolicy, RetentionStore, TimeBasedPolicy
+from truthstore.retention import CountBasedPolicy, RetentionPolicy, RetentionStore, TimeBasedPolicy
 from truthstore.versioning import VersionedStore
 
 COMPOSING = Path(__file__).parents[2] / "docs" / "wrappers" / "composing.md"
@@ -84,6 +84,85 @@ layers:
 def test_what_does_not_fit_is_refused(described, layer, why):
     with pytest.raises(StoreConfigError, match=re.escape(why)):
         open_store(described(f"backend: memory\nlayers:\n  - {layer}\n"))
+
+
+called: list[str] = []
+
+
+def note(*_: Any, **given: Any) -> None:
+    called.append(f"note {given}")
+
+
+class Noting:
+    """Of no kind that an option takes."""
+
+    def __init__(self, **given: Any) -> None:
+        called.append(f"Noting {given}")
+
+
+class Own(RetentionPolicy):
+    """A policy of the program."""
+
+    def should_retain(self, item: Any) -> bool:
+        return True
+
+
+class Passing(WrapperStore[Any]):
+    """A layer of the program."""
+
+
+@pytest.mark.parametrize(
+    ("layer", "why"),
+    [
+        ('{layer: retention, policy: {type: "os:mkdir", path: made}}', "'os:mkdir' is not of truthstore"),
+        ('{layer: retention, policies: [{type: "os:mkdir", path: made}]}', "'os:mkdir' is not of truthstore"),
+        ('{layer: "os:mkdir", path: made}', "'os:mkdir' is not of truthstore"),
+        ('"os:getcwd"', "is not of truthstore"),
+        ('{layer: retention, policy: {type: "truthstore_plugins:Policy"}}', "is not of truthstore"),
+        ('{layer: retention, policy: {type: "truthstore.retention.plan:threading"}}', "is not a class"),
+        (
+            '{layer: retention, policy: {type: "truthstore.observability.audit.sinks:ThreadPoolExecutor"}}',
+            "not of truthstore",
+        ),
+        ('{layer: retention, policy: {type: "truthstore.factory:open_store", source: made}}', "is not a class"),
+        (
+            '{layer: retention, policy: {type: "truthstore.caching:DiskCache", directory: made}}',
+            "is no RetentionPolicy",
+        ),
+        ('{layer: caching, cache: {type: "truthstore.retention:CountBasedPolicy", max_count: 1}}', "is no BaseCache"),
+        ('{layer: "truthstore.caching:DiskCache", directory: made}', "is no WrapperStore"),
+        (f'{{layer: retention, policy: {{type: "{__name__}:note"}}}}', "is not a class"),
+        (f'{{layer: retention, policy: {{type: "{__name__}:Noting"}}}}', "is no RetentionPolicy"),
+        (f'{{layer: caching, cache: {{type: "{__name__}:Own", a: {{type: "{__name__}:Noting"}}}}}}', "is no BaseCache"),
+        (f'{{layer: "{__name__}:note"}}', "is not a class"),
+        (f'{{layer: "{__name__}:Own"}}', "is no WrapperStore"),
+    ],
+)
+def test_a_file_makes_nothing_but_the_parts_that_an_option_takes(described, tmp_path, monkeypatch, layer, why):
+    monkeypatch.chdir(tmp_path)
+    called.clear()
+    with pytest.raises(StoreConfigError, match=re.escape(why)):
+        open_store(described(f"backend: memory\nlayers:\n  - {layer}\n"), allow=[__name__])
+    assert called == []
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_module_of_the_program_is_named_by_the_program(described):
+    text = f"""
+backend: memory
+layers:
+  - {__name__}:Passing
+  - {{layer: retention, policy: {{type: "{__name__}:Own"}}}}
+"""
+    with pytest.raises(StoreConfigError, match=re.escape(f"open_store(…, allow=['{__name__}'])")):
+        open_store(described(text))
+    for allow in ([__name__], [__name__.rpartition(".")[0]]):
+        with open_store(described(text), allow=allow) as store:
+            assert isinstance(store.layer(RetentionStore).config.policies[0], Own)
+            assert isinstance(store, RetentionStore)
+            assert isinstance(store.base, Passing)
+    with pytest.raises(TypeError, match="a list of modules"):
+        open_store(described(text), allow=__name__)
 
 
 def test_a_name_is_no_layer_in_code():

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass, field, is_dataclass
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 
 from truthstore.errors import StoreConfigError, nearest
 from truthstore.model.encoding import ENCODINGS, Encoding
 
-__all__ = ["COMPRESSIONS", "StoreConfig", "Text", "as_declared", "configure", "converted"]
+__all__ = ["COMPRESSIONS", "StoreConfig", "Text", "configure", "converted", "declared_types"]
 
 C = TypeVar("C")
 
@@ -97,7 +98,7 @@ def configure(kind: type[C], config: C | None, options: Mapping[str, Any], owner
         if not isinstance(config, kind):
             raise TypeError(f"config of {owner} is a {kind.__name__}, not {type(config).__name__}")
         return config
-    declared = _annotations(kind)
+    declared = declared_types(kind)
     for name in options:
         if name not in declared:
             raise TypeError(f"{owner} has no option {name!r}: {nearest(name, set(declared))}")
@@ -111,37 +112,43 @@ def configure(kind: type[C], config: C | None, options: Mapping[str, Any], owner
 
 def converted(target: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """Convert options that were written as text, as the parameters of a store, layer or configuration declare them."""
-    declared = _annotations(target)
-    # A store that takes a configuration takes its fields as keywords too, and `configure` knows their types.
-    return {
-        name: value
-        if name not in declared and "config" in declared
-        else as_declared(name, declared.get(name, ""), value)
-        for name, value in options.items()
-    }
+    declared = declared_types(target)
+    return {name: _as_declared(name, declared.get(name, ""), value) for name, value in options.items()}
 
 
-def _annotations(target: Callable[..., Any]) -> dict[str, str]:
-    with suppress(ValueError):  # a callable written in C need not have a signature
-        return {name: _written(p.annotation) for name, p in inspect.signature(target).parameters.items()}
-    return {}
+def declared_types(target: Callable[..., Any]) -> dict[str, str]:
+    """Return the annotation of each option of a store, layer or configuration; a configuration's fields are options too."""
+    try:
+        parameters = inspect.signature(target).parameters
+    except ValueError:  # a callable written in C need not have a signature
+        return {}
+    declared = {name: _written(parameter.annotation) for name, parameter in parameters.items()}
+    names = vars(sys.modules[target.__module__])
+    for word in re.findall(r"\w+", declared.get("config", "")):
+        if is_dataclass(kind := names.get(word)):
+            declared = declared_types(cast("type", kind)) | declared
+    return declared
 
 
 def _written(annotation: Any) -> str:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
-def as_declared(name: str, declared: str, value: Any) -> Any:
-    """Convert a `Text` to the type of its option: one that takes text gets ``007`` as it is, and not 7.
+def _as_declared(name: str, declared: str, value: Any) -> Any:
+    """Convert a `Text`, or those within a value, to the type of its option: one that takes text gets ``007`` as it is.
 
     Args:
         name: the option, for messages.
         declared: its annotation; where it names none of bool, int, float and str, the looks of the text decide.
-        value: any value; all but `Text` stay as they are.
+        value: any value.
 
     Raises:
         TypeError: the text is of none of the declared types.
     """
+    if type(value) is dict:
+        return {key: _as_declared(name, declared, inner) for key, inner in value.items()}
+    if type(value) is list:
+        return [_as_declared(name, declared, inner) for inner in value]
     if not isinstance(value, Text):
         return value
     kinds = set(re.findall(r"\w+", declared)) & {"bool", "int", "float", "str"} or _kinds_by_looks(value)

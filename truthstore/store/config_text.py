@@ -1,20 +1,21 @@
-"""Text in a YAML file or a URL: variables, options of the types that are declared, and layers."""
+"""What a YAML file says: variables, options of the types that are declared, and layers and their parts."""
 
 from __future__ import annotations
 
 import importlib
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+import yaml
 
 from truthstore.errors import StoreConfigError
-from truthstore.store.config import Text, as_declared, converted
+from truthstore.store.config import Text, converted, declared_types
 
-if TYPE_CHECKING:
-    from truthstore.store.store import BaseStore
-
-__all__ = ["interpolated_options", "layer_of"]
+__all__ = ["Description", "read_yaml"]
 
 LAYERS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -27,97 +28,158 @@ LAYERS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Layers of this library by their short names."""
 
+MAX_VALUES: Final = 10_000
+"""So many values at most has a file, each counted as often as aliases repeat it."""
+
 _VARIABLE: Final = re.compile(r"\$(\$)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-((?:(?!\$\{)[^}])*))?\}|(\$\{\w*)")
 
 
-def interpolated_options(described: Mapping[Any, Any], environment: Mapping[str, str], source: str) -> dict[str, Any]:
-    """Return options with their variables replaced.
+def read_yaml(text: str, source: str) -> Any:
+    """Return what a YAML document says. Messages show none of its values, for any may be a secret.
 
     Raises:
-        StoreConfigError: a variable is not set, or a reference is malformed.
+        StoreConfigError: it is not YAML, has a key twice, or repeats itself without bound.
     """
-    return {str(name): _interpolated(value, environment, source) for name, value in described.items()}
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        problem = _repetition(node)
+        if not problem:
+            return loader.construct_document(node)
+    except RecursionError:
+        problem = "is nested too deeply"
+    except Exception as error:  # noqa: BLE001  # for a date that cannot be, PyYAML raises whatever Python did
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = f"is not YAML{place}: quote values with special characters"
+    raise StoreConfigError(f"{source} {problem}")
 
 
-def _interpolated(value: Any, environment: Mapping[str, str], source: str) -> Any:
-    # Types are declared for options, not for values within them.
-    if isinstance(value, dict):
-        inside = interpolated_options(value, environment, source)
-        return {name: as_declared(name, "", inner) for name, inner in inside.items()}
-    if isinstance(value, list):
-        return [as_declared("", "", _interpolated(inner, environment, source)) for inner in value]
-    if not isinstance(value, str):
-        return value
+def _repetition(root: yaml.Node) -> str:
+    """Return what is wrong with the keys of a document, or with its size; the size is computed, and nothing expanded."""
+    sizes: dict[yaml.Node, int] = {}
 
-    def replace(found: re.Match[str]) -> str:
+    def size(node: yaml.Node) -> int:
+        if node not in sizes:
+            sizes[node] = MAX_VALUES  # for a value that holds itself
+            inner = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+            sizes[node] = 1 if isinstance(node, yaml.ScalarNode) else 1 + sum(map(size, inner))
+        return sizes[node]
+
+    if size(root) > MAX_VALUES:
+        return f"has more than {MAX_VALUES:,} values, aliases repeated"
+    for node in sizes:
+        seen: set[str] = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                return f"has the key {key.value!r} a second time at line {key.start_mark.line + 1}"
+            seen.add(str(key.value))
+    return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """How the parts of a file are read.
+
+    Attributes:
+        source: the file, for messages.
+        environment: where variables are looked up.
+        allowed: modules whose classes the file may name.
+    """
+
+    source: str
+    environment: Mapping[str, str]
+    allowed: tuple[str, ...]
+
+    def interpolated(self, value: Any) -> Any:
+        """Return a value with its variables replaced, at any depth.
+
+        Raises:
+            StoreConfigError: a variable is not set, or a reference is malformed.
+        """
+        if isinstance(value, dict):
+            return {str(name): self.interpolated(inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [self.interpolated(inner) for inner in value]
+        if not isinstance(value, str):
+            return value
+        result = _VARIABLE.sub(self._variable, value)
+        # A value that is one variable means what it would mean in its place: a number, true or false.
+        whole = _VARIABLE.fullmatch(value)
+        return Text(result) if whole is not None and not whole[1] else result
+
+    def _variable(self, found: re.Match[str]) -> str:
         dollar, name, default, malformed = found.groups()
         if dollar:
             return "$"
         if malformed:
             # No more of it is shown: a default may be a secret.
             raise StoreConfigError(
-                f"{source}: '{malformed}…' is no reference: write ${{NAME}} or ${{NAME:-default}}, and $${{ for ${{ itself"
+                f"{self.source}: '{malformed}…' is no reference: "
+                "write ${NAME} or ${NAME:-default}, and $${ for ${ itself"
             )
-        result = environment.get(name)
+        result = self.environment.get(name)
         if not result and default is not None:
-            return default
+            return str(default)
         if result is None:
-            raise StoreConfigError(f"{source}: the environment variable {name} is not set")
+            raise StoreConfigError(f"{self.source}: the environment variable {name} is not set")
         return result
 
-    result = _VARIABLE.sub(replace, value)
-    # A value that is one variable means what it would mean in its place: a number, true or false.
-    whole = _VARIABLE.fullmatch(value)
-    return Text(result) if whole is not None and not whole[1] else result
+    def layer(self, entry: Any) -> Callable[..., Any]:
+        """Return the layer that an entry describes: a name, or a mapping with ``layer`` and its options.
 
+        Raises:
+            StoreConfigError: there is no such layer, it may not be named here, or a variable is not set.
+        """
+        entry = self.interpolated(entry)
+        options = dict(entry) if isinstance(entry, dict) else {"layer": entry}
+        name = options.pop("layer", None)
+        if not isinstance(name, str):
+            raise StoreConfigError(f"{self.source}: a layer is a name, or a mapping with the key 'layer'")
+        if ":" not in LAYERS.get(name, name):
+            raise StoreConfigError(
+                f"{self.source}: there is no layer {name!r}: use one of {', '.join(LAYERS)}, or 'import.path:Class'"
+            )
+        wrapper = self._class(LAYERS.get(name, name), "WrapperStore")
+        return partial(wrapper, **self._options(wrapper, options))
 
-def layer_of(entry: Any, environment: Mapping[str, str], source: str) -> Callable[[BaseStore[Any]], BaseStore[Any]]:
-    """Return the layer that an entry describes: a name, or a mapping with ``layer`` and its options.
+    def _options(self, target: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+        declared = declared_types(target)
+        return converted(target, {name: self._made(v, declared.get(name, "")) for name, v in options.items()})
 
-    Raises:
-        StoreConfigError: there is no such layer, or a variable is not set.
-    """
-    options: dict[str, Any] = {}
-    if isinstance(entry, dict):
-        options = interpolated_options(entry, environment, source)
-        entry = options.pop("layer", None)
-    else:
-        entry = _interpolated(entry, environment, source)
-    if not isinstance(entry, str):
-        raise StoreConfigError(f"{source}: a layer is a name, or a mapping with the key 'layer'")
-    wrapper = _imported(LAYERS.get(entry, entry), source)
-    options = converted(wrapper, {name: _built(value, source) for name, value in options.items()})
+    def _made(self, value: Any, declared: str) -> Any:
+        """Replace each mapping with a ``type`` that names a class by an object of it: a policy, a cache, a sink."""
+        if isinstance(value, list):
+            return [self._made(inner, declared) for inner in value]
+        if not isinstance(value, dict):
+            return value
+        name = value.get("type")
+        if not isinstance(name, str) or ":" not in name:
+            return {key: self._made(inner, declared) for key, inner in value.items()}
+        kind = self._class(name, declared)
+        return kind(**self._options(kind, {key: inner for key, inner in value.items() if key != "type"}))
 
-    def apply(store: BaseStore[Any]) -> BaseStore[Any]:
-        result: BaseStore[Any] = wrapper(store, **options)
-        return result
+    def _class(self, name: str, declared: str) -> type:
+        """Return a class by its import path, if it may be named here and is of the kind that an option declares."""
+        module, _, attribute = name.partition(":")
+        self._check_allowed(module, name)
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise StoreConfigError(f"{self.source}: {name!r} cannot be loaded: {error}") from error
+        if not isinstance(found, type):
+            raise StoreConfigError(f"{self.source}: {name!r} is not a class")
+        self._check_allowed(found.__module__, name)
+        wanted = set(re.findall(r"\w+", declared)) - {"Any"}
+        if wanted and wanted.isdisjoint(base.__name__ for base in found.__mro__):
+            raise StoreConfigError(f"{self.source}: {name!r} is no {declared}")
+        return found
 
-    return apply
-
-
-def _built(value: Any, source: str) -> Any:
-    """Replace each mapping with a ``type`` that names a class by an object of it: a policy, a cache, a sink."""
-    if isinstance(value, list):
-        return [_built(inner, source) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    inside = {name: _built(inner, source) for name, inner in value.items()}
-    kind = inside.get("type")
-    if not isinstance(kind, str) or ":" not in kind:
-        return inside
-    del inside["type"]
-    made = _imported(kind, source)
-    return made(**converted(made, inside))
-
-
-def _imported(name: str, source: str) -> Callable[..., Any]:
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        raise StoreConfigError(
-            f"{source}: there is no layer {name!r}: use one of {', '.join(LAYERS)}, or 'import.path:Class'"
-        )
-    try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise StoreConfigError(f"{source}: {name!r} cannot be loaded: {error}") from error
-    return found
+    def _check_allowed(self, module: str, name: str) -> None:
+        if not any(f"{module}.".startswith(f"{allowed}.") for allowed in ("truthstore", *self.allowed)):
+            raise StoreConfigError(
+                f"{self.source}: {name!r} is not of truthstore: if you trust this file, "
+                f"open_store(…, allow=[{module!r}]) lets it name classes of that module"
+            )
