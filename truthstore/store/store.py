@@ -8,16 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar, cast
 
-from truthstore.errors import (
-    StoreConfigError,
-    StoreCorruptError,
-    StoreError,
-    StoreNotFoundError,
-)
+from truthstore.errors import StoreConfigError, StoreCorruptError, StoreError, StoreNotFoundError
 from truthstore.model.aggregate import Aggregation, Row
 from truthstore.model.collection import Collection
 from truthstore.model.fields import check_id
-from truthstore.model.query import EVERYTHING, StoreQuery
+from truthstore.model.query import EVERYTHING, BoundQuery, StoreQuery
 from truthstore.model.record import ABSENT, ANY, NONE, Expect, Record
 from truthstore.store.bulk import BulkOperations
 from truthstore.store.health import Health, Verification
@@ -176,23 +171,20 @@ class BaseStore(BulkOperations[T], Generic[T]):
 
     def iter_query(self, query: StoreQuery | None = None, batch_size: int = 100) -> Iterator[T]:
         """Iterate over the items that a query finds, lazily, `batch_size` at a time; nothing is held between two batches."""
-        self._check()
         if batch_size < 1:
             raise ValueError("batch_size is at least 1")
-        collection = self._collection
-        return (collection.decode(record) for record in self._pages(_query(query), batch_size, bodies=True))
+        return map(self._collection.decode, self._pages(_query(query), batch_size, bodies=True))
 
     def entries(self, query: StoreQuery | None = None) -> Iterator[Record]:
         """Iterate over the heads that a query finds, with their revisions, lazily."""
-        self._check()
         return self._pages(_query(query), PAGE, bodies=False)
 
     def _pages(self, query: StoreQuery, size: int, *, bodies: bool) -> Iterator[Record]:
-        query.bind(self._collection)  # a wrong query raises here, not at the first item
-        return self._walk(query, size, bodies=bodies)
+        self._check()
+        # A wrong query raises here, not at the first item.
+        return self._walk(query, query.bind(self._collection), size, bodies=bodies)
 
-    def _walk(self, query: StoreQuery, size: int, *, bodies: bool) -> Iterator[Record]:
-        bound = query.bind(self._collection)
+    def _walk(self, query: StoreQuery, bound: BoundQuery, size: int, *, bodies: bool) -> Iterator[Record]:
         left = query.limit
         while left is None or left > 0:
             self._check()
@@ -232,7 +224,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
         return found[0] if found else None
 
     def list_runs(self, data_asset: str) -> list[str]:
-        """Return ids of an asset's items, newest first."""
+        """Return the ids of an asset's items, newest first."""
         return self.list_ids(StoreQuery(data_asset=data_asset))
 
     def asset_history(self, data_asset: str, limit: int = 10) -> list[T]:
@@ -248,7 +240,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
         return self.query(StoreQuery(data_asset=data_asset, status="failure", limit=limit))
 
     def list_assets(self) -> list[str]:
-        """Return names of all assets, sorted."""
+        """Return the names of all assets, sorted."""
         return self.distinct("data_asset")
 
     def distinct(self, field: str, query: StoreQuery | None = None) -> list[Any]:
@@ -313,23 +305,22 @@ class BaseStore(BulkOperations[T], Generic[T]):
 
     def verify_records(self, collection: Collection[Any]) -> Verification:
         """Read every record back and report damage; backends compare with their index too."""
-        return self._read_all(collection, self.get_record)
+        return self._read_all(collection, lambda record: record)
 
     def verify(self) -> Verification:
         """Read every item back and report damage. Changes nothing, and works while others write."""
         self._check()
-        collection = self._collection
-        below = self.verify_records(collection)
-        items = self._read_all(collection, lambda key, **within: collection.decode(self.get_record(key, **within)))
+        below = self.verify_records(self._collection)
+        items = self._read_all(self._collection, self._collection.decode)
         return replace(below, corrupt={**items.corrupt, **below.corrupt})
 
-    def _read_all(self, collection: Collection[Any], read: Callable[..., object]) -> Verification:
+    def _read_all(self, collection: Collection[Any], decode: Callable[[Record], object]) -> Verification:
         checked = 0
         corrupt: dict[str, str] = {}
         for head in self.scan(EVERYTHING, collection=collection):
             checked += 1
             try:
-                read(head.id, collection=collection)
+                decode(self.get_record(head.id, collection=collection))
             except (StoreCorruptError, StoreConfigError) as error:
                 corrupt[head.id] = str(error)
             except StoreNotFoundError:
@@ -353,12 +344,12 @@ class BaseStore(BulkOperations[T], Generic[T]):
 
     def stats(self) -> dict[str, Any]:
         """Return figures about the store: backend, collection, number of items and their size in bytes."""
-        row = self.aggregate(metrics=("count", "sum:size"))
+        (row,) = self.aggregate(metrics=("count", "sum:size")) or [{"count": 0, "sum:size": 0}]
         return {
             "backend": self.name,
             "collection": self._collection.name,
-            "items": row[0]["count"] if row else 0,
-            "bytes": (row[0]["sum:size"] or 0) if row else 0,
+            "items": row["count"],
+            "bytes": row["sum:size"] or 0,
         }
 
     def close(self) -> None:
@@ -390,7 +381,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
 
 
 def _query(query: StoreQuery | None) -> StoreQuery:
-    """Return the query, or one for everything without one. Anything else that is false, such as {}, is an error."""
+    # Anything else that is false, such as {}, is an error.
     if query is None:
         return EVERYTHING
     if not isinstance(query, StoreQuery):
