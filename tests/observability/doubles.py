@@ -17,6 +17,7 @@ from truthstore.observability.audit import (
     AuditEvent,
     AuditEventType,
     AuditLogger,
+    ChainVerification,
     CompositeAuditBackend,
     FileAuditBackend,
     InMemoryAuditBackend,
@@ -56,6 +57,14 @@ def observed(sink: AuditBackend | None, base: Any = None, **audit: Any) -> Obser
     """Build a store with an audit trail."""
     config = ObservabilityConfig(audit=AuditConfig(backend=sink, **audit))
     return ObservableStore(base or MemoryStore(collection=SAMPLES), config)
+
+
+def verify_events(events: Sequence[AuditEvent], *, in_order: bool = False) -> ChainVerification:
+    """Verify events as a sink that holds just them would."""
+    sink = InMemoryAuditBackend()
+    sink.in_order = in_order
+    sink.write(events)
+    return sink.verify_chain()
 
 
 def make_sink(kind: str, folder: str | os.PathLike[str]) -> AuditBackend:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.observability.doubles import Own, event, linked, make_sink, observed, run
+from tests.observability.doubles import Own, event, linked, make_sink, observed, run, verify_events
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryStore
 from truthstore.model.query import StoreQuery
@@ -27,7 +27,7 @@ from truthstore.observability.audit import (
     StoreAuditBackend,
     Stored,
     chain as chains_module,
-    verify_events,
+    file as file_module,
 )
 from truthstore.testing import SAMPLES, Sample
 
@@ -200,7 +200,7 @@ def while_reading(sink: AuditBackend, behind: int, work: Callable[[], object]) -
     """Do something when so many events of the next look at everything were read."""
     stored, looks = sink.stored, itertools.count()
 
-    def interrupted() -> Iterator[Stored]:
+    def interrupted(since: object = None) -> Iterator[Stored]:
         is_first = not next(looks)
         for number, one in enumerate(stored(), 1):
             yield one
@@ -369,7 +369,7 @@ def test_opening_looks_at_the_same_number_of_events_however_many_runs_there_were
         logger.log(event(f"{number:03d}"))
         logger.flush()
         looks = len(looked)
-        opened = next(e for e in sink.read() if e.event_type == "open" and e.chain == logger._here().tip.chain)
+        opened = next(e for e in sink.read() if e.event_type == "open" and e.chain == logger._tip.chain)
         cost.append((looks, len(opened.metadata["heads"])))
         logger.close()
     assert max(cost[60:90]) == max(cost[90:]) <= (200, 40)
@@ -379,10 +379,15 @@ def test_the_tail_of_a_file_is_read_backwards_in_whole_lines(monkeypatch):
     sink = FileAuditBackend("a.jsonl", max_bytes=300_000)
     run(sink, *("x" * size for size in (10, 20_000, 1, 70_000, 16_384, 5, 250_000, 3)))
     lines = [stored.data for stored in sink.stored()]
-    assert list(sink._tail()) == lines[::-1]
+
+    def tail() -> list[bytes]:
+        with sink._opened() as files:
+            return list(file_module._tail(files))
+
+    assert tail() == lines[::-1]
     for most in (1, 500, 20_000, 100_000):
-        monkeypatch.setattr("truthstore.observability.audit.file.TAIL", most)
-        some = list(sink._tail())
+        monkeypatch.setattr(file_module, "TAIL", most)
+        some = tail()
         assert some == lines[::-1][: len(some)]
         assert sum(map(len, some)) <= most
 

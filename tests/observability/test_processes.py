@@ -162,30 +162,6 @@ def test_a_kill_between_a_delivery_and_its_end_changes_nothing(tmp_path, monkeyp
     sink.close()
 
 
-def test_a_kill_after_an_overload_leaves_no_gap():
-    """Older events that wait in memory are queued before newer ones."""
-
-    class Stuck(FileAuditBackend):
-        def write(self, events: Sequence[AuditEvent]) -> None:
-            if any(e.item == "s1" for e in events):
-                signal.pause()
-            super().write(events)
-
-    def run() -> None:
-        sink = AsyncAuditBackend(Stuck("a.jsonl"), max_waiting=3, timeout_seconds=0.01)
-        logger = AuditLogger(sink, AuditConfig(batch_size=1))
-        for number in range(8):
-            logger.log(event(f"s{number}"))
-        assert logger.stats["queued"] >= 7
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    assert exit_of(start_child(run)) == -signal.SIGKILL
-    sink = FileAuditBackend("a.jsonl")
-    AuditLogger(sink).recover()
-    assert sink.verify_chain().ok
-    assert saved(sink) == [f"s{number}" for number in range(8)]
-
-
 def test_what_a_killed_process_queued_is_written_by_the_next_one():
     def run(*, is_down: bool) -> None:
         sink: Any = FileAuditBackend("b.jsonl")

@@ -15,6 +15,11 @@ __all__ = ["acting_as", "correlation", "current_actor", "current_correlation_id"
 _correlation: Final[ContextVar[str | None]] = ContextVar("truthstore_correlation_id", default=None)
 _actor: Final[ContextVar[str | None]] = ContextVar("truthstore_actor", default=None)
 
+current_correlation_id: Final = _correlation.get
+"""Return the correlation id that is set, if any."""
+current_actor: Final = _actor.get
+"""Return the actor that is set, if any."""
+
 
 @contextlib.contextmanager
 def correlation(id: str | None = None) -> Generator[str]:
@@ -43,12 +48,7 @@ def acting_as(actor: str) -> Generator[None]:
 
 
 def check_actor(actor: object) -> str:
-    """Return the name of an actor if it can be encoded.
-
-    Raises:
-        TypeError: it is not a string.
-        ValueError: UTF-8 cannot encode it.
-    """
+    """Return the name of an actor, or raise as `acting_as` does."""
     if not isinstance(actor, str):
         raise TypeError(f"an actor is a string, not {type(actor).__name__}")
     try:
@@ -56,16 +56,6 @@ def check_actor(actor: object) -> str:
     except UnicodeEncodeError as error:
         raise ValueError(f"the actor {actor!a} cannot be encoded as UTF-8") from error
     return actor
-
-
-def current_correlation_id() -> str | None:
-    """Return the correlation id that is set, if any."""
-    return _correlation.get()
-
-
-def current_actor() -> str | None:
-    """Return the actor that is set, if any."""
-    return _actor.get()
 
 
 @cache

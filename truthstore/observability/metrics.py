@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import threading
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from truthstore.errors import StoreConfigError
-from truthstore.observability.hooks import Hook
 
 if TYPE_CHECKING:
     from truthstore.observability.config import MetricsConfig
-    from truthstore.observability.hooks import Operation
+    from truthstore.observability.operation import Operation
 
 __all__ = ["Metrics", "metrics_of"]
 
@@ -35,16 +35,16 @@ FIGURES: Final = {
 """By the name of a figure of a layer, the metric that sums it up."""
 
 
-class _Exporter:
+class _Exporter(ABC):
     """The metrics of one registry or provider, which takes each name once, and the layers that have figures."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._layers: list[tuple[str, weakref.ref[Any], dict[str, int]]] = []
 
-    def bind(self, metric: str, labels: tuple[str, ...]) -> Add:
+    @abstractmethod
+    def bind(self, metric: str, *labels: str) -> Add:
         """Return the function that counts or records under some labels."""
-        raise NotImplementedError
 
     def add_layers(self, store: str, layers: Iterable[Any]) -> None:
         """Read the `figures` of layers at every scrape, as long as they live."""
@@ -88,7 +88,7 @@ class _Prometheus(_Exporter):
                 family.add_metric([store], count)
             yield family
 
-    def bind(self, metric: str, labels: tuple[str, ...]) -> Add:
+    def bind(self, metric: str, *labels: str) -> Add:
         child = self._metrics[metric].labels(*labels)
         add: Add = child.observe if metric == "duration" else child.inc
         return add
@@ -108,19 +108,18 @@ class _OpenTelemetry(_Exporter):
             for key, (name, description, _) in METRICS.items()
         }
 
-        def observe(figure: str) -> Callable[[object], list[Any]]:
-            return lambda _: [metrics.Observation(n, {"store": store}) for store, n in self.sums(figure).items()]
+        def observe(figure: str, _: object) -> list[Any]:
+            return [metrics.Observation(count, {"store": store}) for store, count in self.sums(figure).items()]
 
         for figure, (name, description) in FIGURES.items():
-            meter.create_observable_counter(name, [observe(figure)], description=description)
+            meter.create_observable_counter(name, [partial(observe, figure)], description=description)
 
-    def bind(self, metric: str, labels: tuple[str, ...]) -> Add:
+    def bind(self, metric: str, *labels: str) -> Add:
         instrument, attributes = self._instruments[metric], dict(zip(METRICS[metric][2], labels, strict=True))
-        add = instrument.record if metric == "duration" else instrument.add
-        return lambda amount: add(amount, attributes)
+        return partial(instrument.record if metric == "duration" else instrument.add, attributes=attributes)
 
 
-class Metrics(Hook):
+class Metrics:
     """Counts operations, errors and bytes, records durations, and counts open stores.
 
     Args:
@@ -129,32 +128,31 @@ class Metrics(Hook):
     """
 
     def __init__(self, store: str, exporter: _Exporter) -> None:
-        self._store = store
-        self._exporter = exporter
-        self._bound: dict[tuple[str, ...], Add] = {}
+        self._store, self._exporter = store, exporter
+        self._read, self._written = exporter.bind("read", store), exporter.bind("written", store)
+        self.opened = exporter.bind("open", store)  # counts a store that was opened (1) or closed (-1)
+        self._bound: dict[tuple[str, str | None], tuple[Add, Add, Add | None]] = {}
 
-    def _add(self, metric: str, amount: float, *labels: str) -> None:
-        key = (metric, *labels)
-        add = self._bound.get(key)
-        if add is None:
-            add = self._bound[key] = self._exporter.bind(metric, (self._store, *labels))
-        add(amount)
-
-    def end(self, operation: Operation) -> None:
+    def __call__(self, operation: Operation) -> None:
         """Count an operation."""
-        error_type = operation.error_type
-        self._add("operations", 1, operation.name, "success" if error_type is None else "error")
-        self._add("duration", operation.seconds, operation.name)
-        if error_type is not None:
-            self._add("errors", 1, error_type)
+        key = operation.name, operation.error_type
+        count, record, fail = self._bound.get(key) or self._bound.setdefault(key, self._bind(*key))
+        count(1)
+        record(operation.seconds)
+        if fail is not None:
+            fail(1)
         if operation.read:
-            self._add("read", operation.read)
+            self._read(operation.read)
         if operation.written:
-            self._add("written", operation.written)
+            self._written(operation.written)
 
-    def opened(self, change: int) -> None:
-        """Count a store that was opened (1) or closed (-1)."""
-        self._add("open", change)
+    def _bind(self, name: str, error_type: str | None) -> tuple[Add, Add, Add | None]:
+        bind, status = self._exporter.bind, "success" if error_type is None else "error"
+        return (
+            bind("operations", self._store, name, status),
+            bind("duration", self._store, name),
+            None if error_type is None else bind("errors", self._store, error_type),
+        )
 
 
 _exporters: Final[weakref.WeakKeyDictionary[Any, _Exporter]] = weakref.WeakKeyDictionary()
@@ -172,16 +170,14 @@ def metrics_of(store: str, config: MetricsConfig, layers: Iterable[Any]) -> list
     Raises:
         StoreConfigError: the package prometheus-client, or opentelemetry-api, is not installed.
     """
-    wanted = (
-        {"both": ("prometheus", "opentelemetry")}.get(config.exporter, (config.exporter,)) if config.enabled else ()
-    )
     layers = list(layers)
     found: list[Metrics] = []
-    for kind in wanted:
-        with _lock:
-            exporter = _exporter_of(kind, config)
-        exporter.add_layers(store, layers)
-        found.append(Metrics(store, exporter))
+    for kind in ("prometheus", "opentelemetry"):
+        if config.enabled and config.exporter in {kind, "both"}:
+            with _lock:
+                exporter = _exporter_of(kind, config)
+            exporter.add_layers(store, layers)
+            found.append(Metrics(store, exporter))
     return found
 
 
@@ -197,8 +193,7 @@ def _exporter_of(kind: str, config: MetricsConfig) -> _Exporter:
             target = config.meter_provider or metrics.get_meter_provider()
     except ImportError as error:
         raise StoreConfigError("metrics need the extra 'metrics': pip install 'truthstore[metrics]'") from error
-    exporter = _exporters.get(target)
-    if exporter is None:
+    if target not in _exporters:
         made = _Prometheus(target, config.histogram_buckets) if kind == "prometheus" else _OpenTelemetry(target)
-        exporter = _exporters.setdefault(target, made)
-    return exporter
+        _exporters[target] = made
+    return _exporters[target]

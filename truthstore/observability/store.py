@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
-from truthstore.errors import StoreConfigError
+from truthstore.errors import StoreBulkError, StoreConfigError, StoreError
 from truthstore.model.query import StoreQuery
-from truthstore.model.record import ABSENT, ANY, NONE, Expect, Options, Record
-from truthstore.observability.audit.event import AuditEventType
+from truthstore.model.record import ABSENT, ANY, NONE, Options, Record
+from truthstore.observability.audit.event import AuditEvent, AuditEventType, AuditStatus
 from truthstore.observability.audit.file import FileAuditBackend
 from truthstore.observability.audit.logger import AuditLogger
 from truthstore.observability.audit.sinks import AuditBackend, InMemoryAuditBackend
 from truthstore.observability.audit.store import StoreAuditBackend
 from truthstore.observability.config import ObservabilityConfig
-from truthstore.observability.context import correlation
-from truthstore.observability.hooks import AuditHook, Hook, Operation
+from truthstore.observability.context import correlation, current_actor, current_correlation_id, system_user
 from truthstore.observability.metrics import metrics_of
+from truthstore.observability.operation import Hook, Operation
 from truthstore.observability.tracing import Tracing
 from truthstore.store.wrapper import WrapperStore
 
@@ -33,18 +34,25 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 
 def _observing(name: str, kind: AuditEventType, forward: F) -> F:
-    """Build the observed form of an operation that takes an id, ids or a query."""
+    """Build the observed form of an operation that takes an id, a record, several of either, or a query."""
 
     @functools.wraps(forward)
     def observed(self: Any, subject: Any, *more: Any, collection: Collection[Any], **rest: Any) -> Any:
         operation = self._observe(name, collection, kind)
         if isinstance(subject, str):
             operation.item = subject
+        elif isinstance(subject, Record):
+            operation.item = subject.meta.id
         elif not isinstance(subject, StoreQuery):
-            operation.items = subject
+            operation.items = [one.meta.id if isinstance(one, Record) else one for one in subject]
+        if kind is AuditEventType.SAVE and (expect := rest.get("expect", ANY)) is not ANY:
+            operation.kind = AuditEventType.CREATE if expect is ABSENT else AuditEventType.UPDATE
         with operation:
             result = forward(self, subject, *more, collection=collection, **rest)
-            operation.read = _size(result)
+            if kind is AuditEventType.SAVE:
+                operation.written = _size(subject)
+            elif kind is AuditEventType.READ:
+                operation.read = _size(result)
         return result
 
     return cast("F", observed)
@@ -64,31 +72,31 @@ class ObservableStore(WrapperStore[T], Generic[T]):
 
     def __init__(self, base: BaseStore[T], config: ObservabilityConfig | None = None) -> None:
         super().__init__(base)
-        self._settings = settings = ObservabilityConfig() if config is None else config
+        self._settings = settings = config or ObservabilityConfig()
         if not isinstance(settings, ObservabilityConfig):
             raise TypeError(f"config is an ObservabilityConfig, not {type(config).__name__}")
-        *_, backend = base.layers()
-        self._metrics = metrics_of(settings.metrics.store_name or backend.name, settings.metrics, base.layers())
+        *_, self._backend = base.layers()
+        store_name = settings.metrics.store_name or self._backend.name
+        self._metrics = metrics_of(store_name, settings.metrics, base.layers())
+        self._tracing = Tracing(self._backend.name, settings) if settings.tracing.enabled else None
+        self._audit = AuditLogger(self._sink(), settings.audit) if settings.audit.enabled else None
         hooks: list[Hook] = [*self._metrics]
-        if settings.tracing.enabled:
-            hooks.append(Tracing(backend.name, settings))
-        self._audit = AuditLogger(self._sink(base), settings.audit) if settings.audit.enabled else None
+        if self._tracing is not None:
+            hooks.append(self._tracing.end)
         if self._audit is not None:
-            hooks.append(AuditHook(backend.name, settings, self._audit))
+            hooks.append(functools.partial(self._add_event, self._audit))
         self._hooks = tuple(hooks)
         for metrics in self._metrics:
             metrics.opened(1)
 
-    def _sink(self, base: BaseStore[Any]) -> AuditBackend:
+    def _sink(self) -> AuditBackend:
         audit = self._settings.audit
         if isinstance(audit.backend, AuditBackend):
             return audit.backend
-        kind = audit.backend or ("store" if audit.file_path is None else "json")
-        if kind == "memory":
+        if audit.backend == "memory":
             return InMemoryAuditBackend()
-        if kind == "store":
-            return StoreAuditBackend(base)
-        assert audit.file_path is not None
+        if audit.backend == "store" or audit.file_path is None:
+            return StoreAuditBackend(self._base)
         return FileAuditBackend(audit.file_path)
 
     @property
@@ -107,47 +115,57 @@ class ObservableStore(WrapperStore[T], Generic[T]):
             raise StoreConfigError("the audit trail is off: AuditConfig(enabled=True)")
         return self._audit
 
-    @contextlib.contextmanager
-    def correlate(self, headers: Mapping[str, str] | None = None) -> Generator[str]:
+    def correlate(self, headers: Mapping[str, str] | None = None) -> AbstractContextManager[str]:
         """Give everything inside the correlation id that headers of a request name, or a new one."""
         name = self._settings.correlation_id_header.lower()
-        given = next((value for key, value in (headers or {}).items() if key.lower() == name), None)
-        with correlation(given) as id:
-            yield id
+        return correlation(next((value for key, value in (headers or {}).items() if key.lower() == name), None))
 
-    def _observe(
-        self, name: str, collection: Collection[Any], kind: AuditEventType = AuditEventType.QUERY, **details: Any
-    ) -> Operation:
-        return Operation(name, collection.name, () if "." in collection.name else self._hooks, kind, **details)
+    def _observe(self, name: str, collection: Collection[Any], kind: AuditEventType) -> Operation:
+        if "." in collection.name:
+            return Operation(name, collection.name, kind, (), None)
+        return Operation(name, collection.name, kind, self._hooks, self._tracing)
 
-    def put_record(
-        self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
-    ) -> Record:
-        """Save a record, observed."""
-        with self._observe("save", collection, _kind(expect), item=record.meta.id) as operation:
-            head = self._base.put_record(record, collection=collection, expect=expect, options=options)
-            operation.written = _size(record)
-        return head
+    def _add_event(self, audit: AuditLogger, operation: Operation) -> None:
+        """Add an operation to the audit trail, if the level asks for it.
 
-    def scan(
-        self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
-    ) -> Iterator[Record]:
-        """Query records, observed until the last one, or to where the reader stops."""
-        operation = self._observe("query" if bodies else "entries", collection, is_query=True)
-        with operation:  # many stores check a query at once, and some do all of its work
-            records = self._base.scan(query, collection=collection, bodies=bodies, options=options)
-        return _observed(operation, records)
+        Raises:
+            StoreError: by the policy ``raise``; where the operation failed itself, a note on its error instead.
+        """
+        error, error_type = operation.error, operation.error_type
+        status = AuditStatus.SUCCESS if error_type is None else AuditStatus.FAILURE
+        if isinstance(error, StoreBulkError) and error.stored:
+            status = AuditStatus.PARTIAL
+        if not audit.wants(operation.kind, status):
+            return
+        span, settings = operation.span, self._settings
+        event = AuditEvent(
+            event_type=operation.kind,
+            operation=operation.name,
+            timestamp=datetime.now(UTC),
+            status=status,
+            store=self._backend.name,
+            collection=operation.collection,
+            item=operation.item,
+            items=tuple(operation.items),
+            count=operation.count or len(operation.items) or int(operation.item is not None),
+            actor=current_actor() or settings.audit.actor or system_user(),
+            correlation_id=current_correlation_id(),
+            trace_id=None if span is None else format(span.get_span_context().trace_id, "032x"),
+            duration_ms=round(operation.seconds * 1_000, 3),
+            error_type=error_type,
+            error_message=None if error_type is None else str(error),
+            environment=settings.environment,
+            metadata=dict(settings.audit.extra_context),
+        )
+        try:
+            audit.add(event)
+        except StoreError as failure:  # the operation's own error is the one that its caller must see
+            if error is None:
+                raise
+            error.add_note(f"its audit event could not be written: {failure}")
 
-    def put_records(
-        self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
-    ) -> list[Record]:
-        """Save many records, observed as one operation."""
-        ids = [record.meta.id for record in records]
-        with self._observe("save_many", collection, _kind(expect), items=ids) as operation:
-            heads = self._base.put_records(records, collection=collection, expect=expect, options=options)
-            operation.written = sum(map(_size, records))
-        return heads
-
+    put_record = _observing("save", AuditEventType.SAVE, WrapperStore.put_record)
+    put_records = _observing("save_many", AuditEventType.SAVE, WrapperStore.put_records)
     get_record = _observing("get", AuditEventType.READ, WrapperStore.get_record)
     get_records = _observing("get_many", AuditEventType.READ, WrapperStore.get_records)
     head_record = _observing("head", AuditEventType.READ, WrapperStore.head_record)
@@ -156,6 +174,16 @@ class ObservableStore(WrapperStore[T], Generic[T]):
     scan_ids = _observing("list_ids", AuditEventType.QUERY, WrapperStore.scan_ids)
     count_records = _observing("count", AuditEventType.QUERY, WrapperStore.count_records)
     aggregate_records = _observing("aggregate", AuditEventType.QUERY, WrapperStore.aggregate_records)
+
+    def scan(
+        self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
+    ) -> Iterator[Record]:
+        """Query records, observed until the last one, or to where the reader stops."""
+        operation = self._observe("query" if bodies else "entries", collection, AuditEventType.QUERY)
+        operation.is_query = True
+        with operation:  # many stores check a query at once, and some do all of its work
+            records = self._base.scan(query, collection=collection, bodies=bodies, options=options)
+        return _observed(operation, records)
 
     def stats(self) -> dict[str, Any]:
         """Return figures about the store below and the audit trail."""
@@ -200,16 +228,9 @@ def _observed(operation: Operation, records: Iterator[Record]) -> Iterator[Recor
         operation.end()
 
 
-def _kind(expect: Expect) -> AuditEventType:
-    if expect is ANY:
-        return AuditEventType.SAVE
-    if expect is ABSENT:
-        return AuditEventType.CREATE
-    return AuditEventType.UPDATE
-
-
 def _size(found: object) -> int:
     """Return the bytes of the body of a record, or of those of several; 0 for anything else."""
     if isinstance(found, Record):
         return len(found.body or b"")
-    return sum(map(_size, found.values())) if isinstance(found, dict) else 0
+    several = found.values() if isinstance(found, dict) else found if isinstance(found, list | tuple) else ()
+    return sum(map(_size, several))

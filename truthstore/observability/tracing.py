@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from truthstore.errors import StoreConfigError
 from truthstore.observability.context import current_correlation_id
-from truthstore.observability.hooks import Hook
 
 if TYPE_CHECKING:
     from truthstore.observability.config import ObservabilityConfig
-    from truthstore.observability.hooks import Operation
+    from truthstore.observability.operation import Operation
 
 __all__ = ["Tracing"]
 
 
-class Tracing(Hook):
+class Tracing:
     """Makes the spans of one store.
 
     Args:
@@ -33,8 +32,9 @@ class Tracing(Hook):
         except ImportError as error:
             raise StoreConfigError("traces need the extra 'tracing': pip install 'truthstore[tracing]'") from error
         self._tracer = trace.get_tracer("truthstore", tracer_provider=config.tracing.tracer_provider)
-        self._context = context
         self._trace = trace
+        self._attach = context.attach
+        self.leave = context.detach  # makes the former span current again
         self._redactor = config.audit.make_redactor()
         self._attributes = {
             "db.system.name": f"truthstore.{store}",
@@ -45,11 +45,11 @@ class Tracing(Hook):
     def _redacted(self, text: str) -> str:
         return text if self._redactor is None else self._redactor.redact_text(text)
 
-    def enter(self, operation: Operation) -> None:
-        """Make the span of an operation current, at its beginning a new one."""
+    def enter(self, operation: Operation) -> Any:
+        """Make the span of an operation current, at its beginning a new one; return what `leave` takes."""
         if operation.span is None:
             operation.span = self._start(operation)
-        operation.token = self._context.attach(self._trace.set_span_in_context(operation.span))
+        return self._attach(self._trace.set_span_in_context(operation.span))
 
     def _start(self, operation: Operation) -> Any:
         attributes: dict[str, Any] = {
@@ -67,12 +67,8 @@ class Tracing(Hook):
             f"{operation.name} {operation.collection}", kind=self._trace.SpanKind.CLIENT, attributes=attributes
         )
 
-    def leave(self, operation: Operation) -> None:
-        """Make the former span current again."""
-        self._context.detach(operation.token)
-
     def end(self, operation: Operation) -> None:
-        """End the span."""
+        """End the span of an operation."""
         span, error = operation.span, operation.error
         if span.is_recording():
             if operation.is_query:

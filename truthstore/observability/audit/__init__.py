@@ -1,6 +1,6 @@
 """The audit trail: events, redaction, chains, sinks, the logger."""
 
-from truthstore.observability.audit.chain import ChainVerification, verify_events
+from truthstore.observability.audit.chain import ChainVerification
 from truthstore.observability.audit.event import AuditEvent, AuditEventType, AuditStatus, Stored
 from truthstore.observability.audit.file import FileAuditBackend, JsonAuditBackend
 from truthstore.observability.audit.logger import AuditLogger
@@ -29,5 +29,4 @@ __all__ = [
     "JsonAuditBackend",
     "StoreAuditBackend",
     "Stored",
-    "verify_events",
 ]

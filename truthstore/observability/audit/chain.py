@@ -5,16 +5,15 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from truthstore.observability.audit.event import AuditEvent, AuditEventType, Stored, encode_event, make_encodable
+from truthstore.observability.audit.event import AuditEvent, AuditEventType, Stored, make_encodable
 
-__all__ = ["ChainVerification", "Tip", "link", "mark", "newest_heads", "verify_events", "verify_stored"]
+__all__ = ["ChainVerification", "Tip", "link", "mark", "newest_heads", "verify_stored"]
 
 log: Final = logging.getLogger("truthstore.observability")
 HEADS: Final = "heads"
@@ -42,23 +41,15 @@ def link(tip: Tip, events: Iterable[AuditEvent]) -> tuple[Tip, list[AuditEvent],
     linked: list[AuditEvent] = []
     altered = 0
     for event in events:
-        one = msgspec.structs.replace(event, chain=chain, sequence=sequence, previous=previous, hash="")
+        placed = msgspec.structs.replace(event, chain=chain, sequence=sequence, previous=previous, hash="")
         try:
-            hash = one.digest()
+            one = placed.sealed()
         except Exception as error:  # noqa: BLE001  # one event must not cost those beside it
             altered += 1
-            one = make_encodable(one, error)
-            hash = one.digest()
-        # Nothing else has this copy yet: it need not be copied once more.
-        msgspec.structs.force_setattr(one, "hash", hash)
+            one = make_encodable(placed, error).sealed()
         linked.append(one)
-        sequence, previous = sequence + 1, hash
+        sequence, previous = sequence + 1, one.hash
     return Tip(chain, sequence, previous), linked, altered
-
-
-def begin() -> Tip:
-    """Begin a chain."""
-    return Tip(secrets.token_hex(8))
 
 
 def mark(kind: AuditEventType, tip: Tip, heads: Callable[[], Mapping[str, str]], like: AuditEvent) -> AuditEvent:
@@ -76,15 +67,8 @@ def mark(kind: AuditEventType, tip: Tip, heads: Callable[[], Mapping[str, str]],
     except Exception as error:  # noqa: BLE001  # a chain that names no others is better than none, and says so
         log.warning("an audit chain names no others, for they cannot be read: %s", error)
         metadata[UNREAD] = type(error).__name__
-    return AuditEvent(
-        event_type=kind,
-        operation=kind.value,
-        timestamp=like.timestamp,
-        store=like.store,
-        actor=like.actor,
-        environment=like.environment,
-        metadata=metadata,
-    )
+    kept = {name: getattr(like, name) for name in ("timestamp", "store", "actor", "environment")}
+    return AuditEvent(event_type=kind, operation=kind.value, metadata=metadata, **kept)
 
 
 def newest_heads(newest_first: Iterable[AuditEvent]) -> dict[str, str]:
@@ -132,11 +116,6 @@ class ChainVerification:
         return self.ok
 
 
-def verify_events(events: Iterable[AuditEvent], *, in_order: bool = False) -> ChainVerification:
-    """Verify every chain among events; see `verify_stored`."""
-    return verify_stored(lambda: (Stored(event.event_id, encode_event(event)) for event in events), in_order=in_order)
-
-
 def verify_stored(read: Callable[[], Iterable[Stored]], *, in_order: bool = False) -> ChainVerification:
     """Verify every chain of a trail, by the very bytes that are stored.
 
@@ -147,11 +126,15 @@ def verify_stored(read: Callable[[], Iterable[Stored]], *, in_order: bool = Fals
     trail = _Trail()
     for stored in read():
         trail.add(stored, in_order=in_order)
-    missing = list(trail.missing())
-    if missing:
-        trail.complete({chain for chain, _ in missing}, read())
-        missing = list(trail.missing())
-    return trail.result([problem for _, problem in missing])
+    if suspects := {chain for chain, _ in trail.missing()}:
+        trail.complete(suspects, read())
+    return ChainVerification(
+        checked=trail.checked,
+        chains=len(trail.chains),
+        problems=(*trail.problems, *(problem for _, problem in trail.missing())),
+        unclosed=tuple(sorted(name for name, chain in trail.chains.items() if not chain[max(chain)].is_close)),
+        repeated=trail.repeated,
+    )
 
 
 class _Link(NamedTuple):
@@ -162,40 +145,40 @@ class _Link(NamedTuple):
     is_genuine: bool
     is_close: bool
 
-
-def _link_of(event: AuditEvent, stored: Stored) -> _Link:
-    is_genuine = event.hash == stored.digest()
-    return _Link(event.previous, event.hash, is_genuine, event.event_type is AuditEventType.CLOSE)
+    @classmethod
+    def of(cls, event: AuditEvent, stored: Stored) -> _Link:
+        is_genuine = event.hash == stored.digest()
+        return cls(event.previous, event.hash, is_genuine, event.event_type is AuditEventType.CLOSE)
 
 
 class _Trail:
     """The chains of a trail, as far as they were read."""
 
     def __init__(self) -> None:
-        self._chains: dict[str, dict[int, _Link]] = {}
+        self.chains: dict[str, dict[int, _Link]] = {}
+        self.problems: list[str] = []
+        self.checked = self.repeated = 0
         self._named: list[tuple[AuditEvent, Any]] = []
-        self._problems: list[str] = []
         self._last: dict[str, int] = {}
-        self._checked = self._repeated = 0
 
     def add(self, stored: Stored, *, in_order: bool) -> None:
-        self._checked += 1
+        self.checked += 1
         try:
             event = stored.decode()
         except ValueError as error:
-            self._problems.append(f"{stored.name} cannot be read: {error}")
+            self.problems.append(f"{stored.name} cannot be read: {error}")
             return
-        chain = self._chains.setdefault(event.chain, {})
-        found, known = _link_of(event, stored), chain.get(event.sequence)
+        chain = self.chains.setdefault(event.chain, {})
+        found, known = _Link.of(event, stored), chain.get(event.sequence)
         if found.is_genuine and found == known:
-            self._repeated += 1
+            self.repeated += 1
             return
         if not found.is_genuine:
-            self._problems.append(f"event {event.event_id} was changed")
+            self.problems.append(f"event {event.event_id} was changed")
         if known is not None:
-            self._problems.append(f"event {event.event_id} is there twice")
+            self.problems.append(f"event {event.event_id} is there twice")
         if in_order and event.sequence < self._last.get(event.chain, 0):
-            self._problems.append(f"event {event.event_id} is not in its place")
+            self.problems.append(f"event {event.event_id} is not in its place")
         self._last[event.chain] = event.sequence
         chain[event.sequence] = found
         if event.event_type in MARKS:
@@ -205,13 +188,12 @@ class _Trail:
         """Add genuine events of some chains. The heads that they name may be still younger, and are not asked for."""
         for stored in again:
             event = stored.decode_anyhow()
-            if event.chain in chains and (found := _link_of(event, stored)).is_genuine:
-                self._chains.setdefault(event.chain, {}).setdefault(event.sequence, found)
+            if event.chain in chains and (found := _Link.of(event, stored)).is_genuine:
+                self.chains.setdefault(event.chain, {}).setdefault(event.sequence, found)
 
     def missing(self) -> Iterator[tuple[str, str]]:
         """Yield the chains that lack something, and a sentence about it."""
-        hashes: set[tuple[str, Any]] = set()
-        for name, chain in self._chains.items():
+        for name, chain in self.chains.items():
             previous = ""
             for place, (sequence, found) in enumerate(sorted(chain.items())):
                 if sequence != place and sequence - 1 not in chain:
@@ -219,20 +201,11 @@ class _Trail:
                 elif found.previous != previous:
                     yield name, f"event {name}-{sequence} does not follow the one before it"
                 previous = found.hash
-                hashes.add((name, found.hash))
+        hashes = {(name, found.hash) for name, chain in self.chains.items() for found in chain.values()}
         for event, heads in self._named:
             if not isinstance(heads, dict) or not all(isinstance(hash, str) for hash in heads.values()):
                 yield event.chain, f"event {event.event_id} does not name heads as it should"
                 continue
-            for head in heads.items():
-                if head not in hashes:
-                    yield head[0], f"chain {head[0]} lacks the head that {event.event_id} names"
-
-    def result(self, missing: Sequence[str]) -> ChainVerification:
-        return ChainVerification(
-            checked=self._checked,
-            chains=len(self._chains),
-            problems=(*self._problems, *missing),
-            unclosed=tuple(sorted(name for name, chain in self._chains.items() if not chain[max(chain)].is_close)),
-            repeated=self._repeated,
-        )
+            for name, hash in heads.items():
+                if (name, hash) not in hashes:
+                    yield name, f"chain {name} lacks the head that {event.event_id} names"

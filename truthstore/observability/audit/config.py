@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from truthstore.errors import StoreConfigError
-from truthstore.observability.audit.redaction import SENSITIVE, DataRedactor, to_builtins
+from truthstore.observability.audit.redaction import SENSITIVE, DataRedactor
 from truthstore.observability.context import check_actor
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class AuditConfig:
         if self.actor is not None:
             check_actor(self.actor)
         try:
-            context = to_builtins(dict(self.extra_context))
+            context = DataRedactor((), fields_to_redact=()).redact(dict(self.extra_context))  # opens objects only
             msgspec.json.encode(context)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError

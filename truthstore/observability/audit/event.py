@@ -89,11 +89,8 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
     def sealed(self) -> AuditEvent:
         """Return the event with its hash."""
-        return msgspec.structs.replace(self, hash=self.digest())
-
-    def digest(self) -> str:
-        """Compute the hash."""
-        return hashlib.sha256(encode_event(msgspec.structs.replace(self, hash="") if self.hash else self)).hexdigest()
+        bare = msgspec.structs.replace(self, hash="") if self.hash else self
+        return msgspec.structs.replace(self, hash=hashlib.sha256(encode_event(bare)).hexdigest())
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything that is set, ready for JSON."""
@@ -164,17 +161,10 @@ class Stored(NamedTuple):
 
 
 def make_encodable(event: AuditEvent, error: Exception) -> AuditEvent:
-    """Escape or leave out the parts of an event that cannot be encoded, and say so in its metadata."""
-    try:
-        encode_event(event.metadata)
-        metadata = event.metadata
-    except Exception:  # noqa: BLE001  # metadata hold anything
-        metadata = {}
-    parts = msgspec.structs.asdict(event)
-    changes: dict[str, Any] = {name: _escaped(value) for name, value in parts.items() if type(value) is str}
-    changes["items"] = tuple(_escaped(str(item)) for item in event.items)
-    changes["metadata"] = {**metadata, "altered": _escaped(f"{type(error).__name__}: {error}")}
-    return msgspec.structs.replace(event, **changes)
+    """Escape texts that cannot be encoded, leave out metadata, and say so there."""
+    changes = {name: _escaped(text) for name, text in msgspec.structs.asdict(event).items() if type(text) is str}
+    altered = {"altered": _escaped(f"{type(error).__name__}: {error}")}
+    return msgspec.structs.replace(event, items=tuple(map(_escaped, event.items)), metadata=altered, **changes)
 
 
 def without_texts(event: AuditEvent, error: Exception) -> AuditEvent:

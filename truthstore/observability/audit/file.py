@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import itertools
 import os
-import sys
 from collections.abc import Generator, Iterator, Sequence
+from datetime import datetime
 from typing import IO, Any, Final
 
 from truthstore.errors import StoreConfigError, StoreConnectionError, StoreCorruptError, StoreWriteError
@@ -111,46 +110,46 @@ class FileAuditBackend(AuditBackend):
 
     def _numbers(self) -> list[int]:
         folder, name = os.path.split(self._path)
-        endings = [entry[len(name) + 1 :] for entry in os.listdir(folder or ".") if entry.startswith(f"{name}.")]
+        try:
+            entries = os.listdir(folder or ".")
+        except FileNotFoundError:
+            return []
+        endings = [entry[len(name) + 1 :] for entry in entries if entry.startswith(f"{name}.")]
         return sorted(int(ending) for ending in endings if ending.isdecimal())
 
-    def _files(self) -> tuple[list[str], IO[bytes] | None, int]:
-        """Return the full files, the current one, open, and its size: their events are the trail of this moment.
+    @contextlib.contextmanager
+    def _opened(self) -> Generator[list[tuple[IO[bytes], int]]]:
+        """Open the files, oldest first, with their sizes: these bytes are the trail of this moment.
 
-        A full file keeps its name, so it may be opened later.
+        Raises:
+            StoreConnectionError: a file cannot be read.
         """
-        try:
-            with self._alone(reads=True):
-                full = [f"{self._path}.{number}" for number in self._numbers()]
-                try:
-                    current = open(self._path, "rb")  # noqa: SIM115  # the caller closes it
-                except FileNotFoundError:
-                    return full, None, 0
-                return full, current, os.fstat(current.fileno()).st_size
-        except FileNotFoundError:
-            return [], None, 0  # there is no folder yet
-        except OSError as error:
-            raise self._unreadable(error) from error
+        with contextlib.ExitStack() as stack:
+            try:
+                with self._alone(reads=True):
+                    files: list[tuple[IO[bytes], int]] = []
+                    for path in (*(f"{self._path}.{number}" for number in self._numbers()), self._path):
+                        with contextlib.suppress(FileNotFoundError):  # there is none yet, or it was cleared away
+                            file = stack.enter_context(open(path, "rb"))
+                            files.append((file, os.fstat(file.fileno()).st_size))
+                yield files
+            except OSError as error:
+                raise StoreConnectionError("audit", f"the audit trail {self._path} cannot be read: {error}") from error
 
-    def _unreadable(self, error: OSError) -> StoreConnectionError:
-        return StoreConnectionError("audit", f"the audit trail {self._path} cannot be read: {error}")
-
-    def stored(self) -> Iterator[Stored]:
+    def stored(self, since: datetime | None = None) -> Iterator[Stored]:
         """Read every line, oldest file first, of the files as they are at the beginning.
 
         Raises:
             StoreConnectionError: a file cannot be read.
         """
-        full, current, size = self._files()
-        with current or contextlib.nullcontext():
-            try:
-                for path in full:
-                    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:  # it may be cleared away
-                        yield from _lines(file, os.path.basename(path), sys.maxsize)
-                if current is not None:
-                    yield from _lines(current, os.path.basename(self._path), size)
-            except OSError as error:
-                raise self._unreadable(error) from error
+        with self._opened() as files:
+            for file, size in files:
+                for number, line in enumerate(file, 1):
+                    size -= len(line)  # noqa: PLW2901  # what is left
+                    if size < 0:
+                        break
+                    error = None if line.endswith(b"\n") else StoreCorruptError("its end is missing")
+                    yield Stored(f"{os.path.basename(file.name)} line {number}", line.removesuffix(b"\n"), error)
 
     def read(self) -> Iterator[AuditEvent]:
         """Read every event, oldest first.
@@ -162,36 +161,22 @@ class FileAuditBackend(AuditBackend):
 
     def heads(self) -> dict[str, str]:
         """Read the newest hashes of chains that no chain has named yet, as far as the last megabyte tells."""
-        return newest_heads(Stored("", line).decode_anyhow() for line in self._tail())
-
-    def _tail(self) -> Iterator[bytes]:
-        """Read the lines of the last megabyte, newest first."""
-        full, current, _ = self._files()
-        older = (open(path, "rb") for path in reversed(full))  # noqa: SIM115  # each is closed below
-        rest = TAIL
-        try:
-            for file in itertools.chain([] if current is None else [current], older):
-                with file:
-                    start = max(0, file.seek(0, os.SEEK_END) - rest)
-                    file.seek(start)
-                    lines = file.read(rest).split(b"\n")
-                yield from filter(None, reversed(lines[1:] if start else lines))
-                rest -= sum(map(len, lines)) + len(lines)
-                if rest <= 0:
-                    return
-        except OSError as error:
-            raise self._unreadable(error) from error
+        with self._opened() as files:
+            return newest_heads(Stored("", line).decode_anyhow() for line in _tail(files))
 
 
-class JsonAuditBackend(FileAuditBackend):
-    """`FileAuditBackend` by its other name: the file holds JSON lines."""
+JsonAuditBackend = FileAuditBackend
+"""Its other name: the file holds JSON lines."""
 
 
-def _lines(file: IO[bytes], name: str, size: int) -> Iterator[Stored]:
-    """Read the lines of the first so many bytes."""
-    for number, line in enumerate(file, 1):
-        size -= len(line)
-        if size < 0:
+def _tail(files: list[tuple[IO[bytes], int]]) -> Iterator[bytes]:
+    """Read the lines of the last megabyte, newest first."""
+    rest = TAIL
+    for file, size in reversed(files):
+        start = max(0, size - rest)
+        file.seek(start)
+        lines = file.read(size - start).split(b"\n")
+        yield from filter(None, reversed(lines[1:] if start else lines))
+        rest -= size - start
+        if rest <= 0:
             return
-        error = None if line.endswith(b"\n") else StoreCorruptError("its end is missing")
-        yield Stored(f"{name} line {number}", line.removesuffix(b"\n"), error)

@@ -15,7 +15,7 @@ from truthstore.errors import StoreConfigError
 if TYPE_CHECKING:
     from truthstore.observability.audit.event import AuditEvent
 
-__all__ = ["SENSITIVE", "DataRedactor", "to_builtins"]
+__all__ = ["SENSITIVE", "DataRedactor"]
 
 SENSITIVE: Final = (
     *("password", "passwd", "passphrase", "pwd", "secret", "token", "credential", "api_key", "access_key"),
@@ -199,35 +199,18 @@ def opened(value: Any) -> Any:
 
     Dataclasses, named tuples, classes of msgspec and attrs become dicts, enumerations their values, sets lists.
     """
-    if isinstance(value, type):
-        return value
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, set | frozenset):
         return list(value)
-    if isinstance(value, msgspec.Struct):
-        pairs = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
-        return {key: found for key, name in pairs if (found := getattr(value, name)) is not msgspec.UNSET}
-    names: Sequence[str] | None
+    if isinstance(value, type):
+        return value
     if dataclasses.is_dataclass(value):
         names = [field.name for field in dataclasses.fields(value)]
-    elif isinstance(value, tuple):
-        names = getattr(value, "_fields", None)  # of a named tuple
+    elif attributes := getattr(value, "__attrs_attrs__", None):
+        names = [attribute.name for attribute in attributes]
     else:
-        names = [field.name for field in getattr(value, "__attrs_attrs__", ())] or None
+        names = getattr(value, "__struct_fields__", None) or getattr(value, "_fields", None) or []
     # An attribute that was never set is left out, as msgspec does.
-    return value if names is None else {name: getattr(value, name) for name in names if hasattr(value, name)}
-
-
-def to_builtins(value: Any) -> Any:
-    """Return a value with all objects in it opened, however deep."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Mapping):
-        return {opened(key): to_builtins(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [to_builtins(one) for one in value]
-    if type(value) is tuple:
-        return tuple(to_builtins(one) for one in value)
-    contents = opened(value)
-    return value if contents is value else to_builtins(contents)
+    contents = {name: getattr(value, name, msgspec.UNSET) for name in names}
+    return {name: one for name, one in contents.items() if one is not msgspec.UNSET} if names else value

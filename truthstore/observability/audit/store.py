@@ -74,21 +74,14 @@ class StoreAuditBackend(AuditBackend):
             }
             id = f"{chain}-{first.sequence:012d}"
             meta = Meta(id, fields=fields, tags={}, text="", size=len(body), stored_at=end)
-            self._store.put_record(Record(meta, body, Revision(last.digest()[:24])), collection=AUDIT)
+            self._store.put_record(Record(meta, body, Revision(last.hash[:24])), collection=AUDIT)
 
     def read(self) -> Iterator[AuditEvent]:
         """Read every event, in the order of their chains."""
-        return self.recent()
+        return (stored.decode_anyhow() for stored in self.stored())
 
-    def recent(self, since: datetime | None = None) -> Iterator[AuditEvent]:
-        """Read events since a time, in the order of their chains."""
-        return (stored.decode_anyhow() for stored in self._found(since))
-
-    def stored(self) -> Iterator[Stored]:
-        """Read the bytes of every event."""
-        return self._found()
-
-    def _found(self, since: datetime | None = None) -> Iterator[Stored]:
+    def stored(self, since: datetime | None = None) -> Iterator[Stored]:
+        """Read the bytes of every event since a time, in the order of their chains."""
         query = StoreQuery(start_time=since, order_by="id", ascending=True)
         last = ""
         try:
