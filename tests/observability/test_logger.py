@@ -319,9 +319,8 @@ def test_an_event_that_cannot_be_encoded_says_so_and_takes_no_other_with_it():
     logger.flush()
     logger.log(event("f"))
     found = logger.query(event_type="save", ascending=True)
-    assert [e.item for e in found] == ["a", "b", r"c\udce9", "d", "e", "f"]
-    assert (found[2].actor, found[2].error_message, found[2].items) == (r"bob\udce9", r"no \udce9", (r"\udce9",))
-    assert "object" in found[3].metadata["altered"]
+    assert [e.item for e in found] == ["a", "b", None, None, "e", "f"]
+    assert "could not be encoded: TypeError" in found[3].metadata["altered"]
     assert logger.stats["altered"] == 2
     assert logger.verify_chain().ok
     logger.close()

@@ -207,8 +207,6 @@ class ObservableStore(WrapperStore[T], Generic[T]):
         if not self._lifecycle.closed:
             if self._audit is not None:
                 self._audit.close()
-                if not isinstance(self._settings.audit.backend, AuditBackend):  # a sink of the user may serve others
-                    self._audit.backend.close()
             for metrics in self._metrics:
                 metrics.opened(-1)
         super().close()

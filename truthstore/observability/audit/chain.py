@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from truthstore.observability.audit.event import AuditEvent, AuditEventType, Stored, make_encodable
+from truthstore.observability.audit.event import DAMAGED, AuditEvent, AuditEventType, Stored, reduced
 
-__all__ = ["ChainVerification", "Tip", "link", "mark", "newest_heads", "verify_stored"]
+__all__ = ["ChainVerification", "link", "mark", "newest_heads", "verify_stored"]
 
 log: Final = logging.getLogger("truthstore.observability")
 HEADS: Final = "heads"
@@ -22,48 +22,35 @@ UNREAD: Final = "heads_unread"
 MARKS: Final = frozenset({AuditEventType.OPEN, AuditEventType.CLOSE})
 """Events that name heads."""
 MAX_HEADS: Final = 32
-"""A chain names at most so many heads of others."""
-MAX_MARKS: Final = 8
-"""The search for heads ends behind so many events that name heads: they named what lies before them."""
+"""A chain names at most so many heads."""
 
 
-class Tip(NamedTuple):
-    """The end of a chain, to which the next event is linked; without a name, the next event begins a chain."""
-
-    chain: str = ""
-    sequence: int = 0
-    previous: str = ""
-
-
-def link(tip: Tip, events: Iterable[AuditEvent]) -> tuple[Tip, list[AuditEvent], int]:
-    """Give events their places in a chain; return its new tip, the events, and how many had to be altered for that."""
-    chain, sequence, previous = tip
+def link(last: AuditEvent | None, events: Iterable[AuditEvent]) -> list[AuditEvent]:
+    """Give events their places behind the last one of a chain, or in a new chain."""
     linked: list[AuditEvent] = []
-    altered = 0
+    chain = secrets.token_hex(8) if last is None else last.chain
     for event in events:
+        sequence, previous = (0, "") if last is None else (last.sequence + 1, last.hash)
         placed = msgspec.structs.replace(event, chain=chain, sequence=sequence, previous=previous, hash="")
         try:
-            one = placed.sealed()
+            last = placed.sealed()
         except Exception as error:  # noqa: BLE001  # one event must not cost those beside it
-            altered += 1
-            one = make_encodable(placed, error).sealed()
-        linked.append(one)
-        sequence, previous = sequence + 1, one.hash
-    return Tip(chain, sequence, previous), linked, altered
+            last = reduced(placed, f"it could not be encoded: {type(error).__name__}").sealed()
+        linked.append(last)
+    return linked
 
 
-def mark(kind: AuditEventType, tip: Tip, heads: Callable[[], Mapping[str, str]], like: AuditEvent) -> AuditEvent:
+def mark(kind: AuditEventType, heads: Callable[[], Mapping[str, str]], like: AuditEvent) -> AuditEvent:
     """Build the event that opens or closes a chain and names the heads of others.
 
     Args:
         kind: `OPEN` or `CLOSE`.
-        tip: the end of the chain.
         heads: reads the heads.
         like: an event of the same process.
     """
     metadata: dict[str, Any] = {HEADS: {}, "process": os.getpid()}
     try:
-        metadata[HEADS] = {chain: hash for chain, hash in heads().items() if chain != tip.chain}
+        metadata[HEADS] = heads()
     except Exception as error:  # noqa: BLE001  # a chain that names no others is better than none, and says so
         log.warning("an audit chain names no others, for they cannot be read: %s", error)
         metadata[UNREAD] = type(error).__name__
@@ -72,19 +59,13 @@ def mark(kind: AuditEventType, tip: Tip, heads: Callable[[], Mapping[str, str]],
 
 
 def newest_heads(newest_first: Iterable[AuditEvent]) -> dict[str, str]:
-    """Find the newest hashes of chains that no chain has named yet, as far as the newest events tell."""
+    """Find the newest hashes of the chains that wrote last."""
     newest: dict[str, str] = {}
-    named: set[tuple[str, str]] = set()
-    marks = 0
     for event in newest_first:
         newest.setdefault(event.chain, event.hash)
-        heads = event.metadata.get(HEADS) if event.event_type in MARKS else None
-        if isinstance(heads, dict):
-            named.update((chain, hash) for chain, hash in heads.items() if isinstance(hash, str))
-            marks += 1
-            if marks == MAX_MARKS:
-                break
-    return dict(itertools.islice((head for head in newest.items() if head not in named), MAX_HEADS))
+        if len(newest) == MAX_HEADS:
+            break
+    return newest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,8 +128,8 @@ class _Link(NamedTuple):
 
     @classmethod
     def of(cls, event: AuditEvent, stored: Stored) -> _Link:
-        is_genuine = event.hash == stored.digest()
-        return cls(event.previous, event.hash, is_genuine, event.event_type is AuditEventType.CLOSE)
+        is_close = event.event_type is AuditEventType.CLOSE
+        return cls(event.previous, event.hash, event.hash == stored.digest(), is_close)
 
 
 class _Trail:
@@ -158,15 +139,14 @@ class _Trail:
         self.chains: dict[str, dict[int, _Link]] = {}
         self.problems: list[str] = []
         self.checked = self.repeated = 0
-        self._named: list[tuple[AuditEvent, Any]] = []
+        self._marks: list[AuditEvent] = []
         self._last: dict[str, int] = {}
 
     def add(self, stored: Stored, *, in_order: bool) -> None:
         self.checked += 1
-        try:
-            event = stored.decode()
-        except ValueError as error:
-            self.problems.append(f"{stored.name} cannot be read: {error}")
+        event = stored.decode()
+        if event.chain == DAMAGED:
+            self.problems.append(f"{stored.name} cannot be read: {event.error_message}")
             return
         chain = self.chains.setdefault(event.chain, {})
         found, known = _Link.of(event, stored), chain.get(event.sequence)
@@ -182,12 +162,12 @@ class _Trail:
         self._last[event.chain] = event.sequence
         chain[event.sequence] = found
         if event.event_type in MARKS:
-            self._named.append((event, event.metadata.get(HEADS, {})))
+            self._marks.append(event)
 
     def complete(self, chains: set[str], again: Iterable[Stored]) -> None:
         """Add genuine events of some chains. The heads that they name may be still younger, and are not asked for."""
         for stored in again:
-            event = stored.decode_anyhow()
+            event = stored.decode()
             if event.chain in chains and (found := _Link.of(event, stored)).is_genuine:
                 self.chains.setdefault(event.chain, {}).setdefault(event.sequence, found)
 
@@ -202,7 +182,8 @@ class _Trail:
                     yield name, f"event {name}-{sequence} does not follow the one before it"
                 previous = found.hash
         hashes = {(name, found.hash) for name, chain in self.chains.items() for found in chain.values()}
-        for event, heads in self._named:
+        for event in self._marks:
+            heads = event.metadata.get(HEADS, {})
             if not isinstance(heads, dict) or not all(isinstance(hash, str) for hash in heads.values()):
                 yield event.chain, f"event {event.event_id} does not name heads as it should"
                 continue

@@ -74,15 +74,16 @@ class AuditConfig:
     extra_context: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        try:
-            object.__setattr__(self, "level", AuditLogLevel(self.level))
-        except ValueError as error:
-            raise StoreConfigError(f"level: {error}: use minimal, standard or verbose") from error
-        for name, choices in (("mode", ("batch", "sync")), ("on_error", ("raise", "spool", "queue", "drop"))):
-            if getattr(self, name) not in choices:
-                raise StoreConfigError(f"{name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
-        if isinstance(self.backend, str) and self.backend not in {"store", "memory", "json", "file"}:
-            raise StoreConfigError(f"backend is a sink, 'store', 'memory' or 'json', not {self.backend!r}")
+        choices = {
+            "level": tuple(AuditLogLevel),
+            "mode": ("batch", "sync"),
+            "on_error": ("queue", "spool", "raise", "drop"),
+            **({"backend": ("store", "memory", "json", "file")} if isinstance(self.backend, str) else {}),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise StoreConfigError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        object.__setattr__(self, "level", AuditLogLevel(self.level))
         if self.backend in {"json", "file"} and self.file_path is None:
             raise StoreConfigError(f"backend={self.backend!r} needs a file_path")
         if self.batch_size < 1 or self.flush_interval_seconds <= 0:

@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from truthstore.errors import StoreError
+
 __all__ = ["AuditEvent", "AuditEventType", "AuditStatus", "Stored", "decode_event", "encode_event"]
 
 
@@ -110,6 +112,8 @@ SEAL: Final = b',"hash":"'
 SEAL_SIZE: Final = len(SEAL) + hashlib.sha256().digest_size * 2 + len(b'"}')
 DAMAGED: Final = "damaged"
 """The operation and the chain of events that stand for unreadable ones."""
+ALTERED: Final = "altered"
+"""In the metadata of an event that could not be written as it was."""
 
 
 class Stored(NamedTuple):
@@ -123,34 +127,23 @@ class Stored(NamedTuple):
 
     name: str
     data: bytes
-    error: Exception | None = None
+    error: ValueError | RecursionError | StoreError | None = None
 
     def decode(self) -> AuditEvent:
-        """Decode the event.
-
-        Raises:
-            ValueError: it is damaged.
-        """
-        if self.error is not None:
-            raise ValueError(f"{type(self.error).__name__}: {self.error}") from self.error
-        try:
-            return decode_event(self.data)
-        except RecursionError as error:
-            raise ValueError(f"it is nested too deeply: {error}") from error
-
-    def decode_anyhow(self) -> AuditEvent:
         """Decode the event; if it is damaged, return a failed event that says so, which no verification accepts."""
         try:
-            return self.decode()
-        except ValueError as error:
+            if self.error is not None:
+                raise self.error
+            return decode_event(self.data)
+        except (ValueError, RecursionError, StoreError) as error:
             return AuditEvent(
                 event_type=AuditEventType.READ,
                 operation=DAMAGED,
                 timestamp=datetime.fromtimestamp(0, UTC),
                 status=AuditStatus.FAILURE,
                 item=self.name,
-                error_type=type(self.error or error).__name__,
-                error_message=_escaped(str(error)),
+                error_type=type(error).__name__,
+                error_message=str(error).encode(errors="backslashreplace").decode(),
                 chain=DAMAGED,
             )
 
@@ -160,19 +153,7 @@ class Stored(NamedTuple):
         return hashlib.sha256(body + b"}").hexdigest() if seal.startswith(SEAL) else ""
 
 
-def make_encodable(event: AuditEvent, error: Exception) -> AuditEvent:
-    """Escape texts that cannot be encoded, leave out metadata, and say so there."""
-    changes = {name: _escaped(text) for name, text in msgspec.structs.asdict(event).items() if type(text) is str}
-    altered = {"altered": _escaped(f"{type(error).__name__}: {error}")}
-    return msgspec.structs.replace(event, items=tuple(map(_escaped, event.items)), metadata=altered, **changes)
-
-
-def without_texts(event: AuditEvent, error: Exception) -> AuditEvent:
-    """Leave out everything that may be sensitive in an event that could not be redacted, and say so in its metadata."""
-    altered = {"altered": f"it could not be redacted: {type(error).__name__}"}
+def reduced(event: AuditEvent, why: str) -> AuditEvent:
+    """Leave out every text that comes from without, and say why in the metadata."""
     empty = dict.fromkeys(("item", "actor", "correlation_id", "error_message"))
-    return msgspec.structs.replace(event, items=(), metadata=altered, **empty)
-
-
-def _escaped(text: str) -> str:
-    return text.encode(errors="backslashreplace").decode()
+    return msgspec.structs.replace(event, items=(), metadata={ALTERED: why}, **empty)

@@ -151,18 +151,10 @@ class FileAuditBackend(AuditBackend):
                     error = None if line.endswith(b"\n") else StoreCorruptError("its end is missing")
                     yield Stored(f"{os.path.basename(file.name)} line {number}", line.removesuffix(b"\n"), error)
 
-    def read(self) -> Iterator[AuditEvent]:
-        """Read every event, oldest first.
-
-        Raises:
-            StoreConnectionError: a file cannot be read.
-        """
-        return (stored.decode_anyhow() for stored in self.stored())
-
     def heads(self) -> dict[str, str]:
-        """Read the newest hashes of chains that no chain has named yet, as far as the last megabyte tells."""
+        """Read the newest hashes of the chains that wrote last, as far as the last megabyte tells."""
         with self._opened() as files:
-            return newest_heads(Stored("", line).decode_anyhow() for line in _tail(files))
+            return newest_heads(Stored("", line).decode() for line in _tail(files))
 
 
 JsonAuditBackend = FileAuditBackend

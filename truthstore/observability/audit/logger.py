@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
 import threading
 from collections.abc import Sequence
 from itertools import groupby
@@ -12,15 +11,16 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from truthstore.errors import StoreConnectionError, StoreError, StoreWriteError
-from truthstore.observability.audit.chain import ChainVerification, Tip, link, mark
+from truthstore.observability.audit.chain import ChainVerification, link, mark
 from truthstore.observability.audit.config import AuditConfig, AuditLogLevel
 from truthstore.observability.audit.event import (
+    ALTERED,
     AuditEvent,
     AuditEventType,
     AuditStatus,
     decode_event,
     encode_event,
-    without_texts,
+    reduced,
 )
 from truthstore.observability.audit.sinks import as_store_error
 from truthstore.runtime.exits import at_exit
@@ -67,7 +67,7 @@ class AuditLogger:
         # From here on, under this lock:
         self._writing = threading.RLock()
         self._is_writing = False
-        self._tip = Tip()
+        self._last: AuditEvent | None = None  # of the chain
         self._linked: list[AuditEvent] = []
         self._is_behind = False  # while the queue holds events, newer ones go there too
 
@@ -139,27 +139,24 @@ class AuditLogger:
 
     def _link(self, *, closing: bool) -> None:
         """Give waiting events their places in the chain. Until then they wait, whatever interrupts."""
-        waiting = list(self._waiting)
+        waiting, heads = list(self._waiting), self._backend.heads
         events = [self._redacted(event) for event in waiting]
-        tip, heads = self._tip, self._backend.heads
-        if events and not tip.chain:
-            tip = Tip(secrets.token_hex(8))
-            events = [mark(AuditEventType.OPEN, tip, heads, events[0]), *events]
-        tip, linked, altered = link(tip, events)
-        if closing and tip.chain:
-            end = mark(AuditEventType.CLOSE, tip, heads, AuditEvent(event_type=AuditEventType.CLOSE))
-            linked += link(tip, [end])[1]
-            tip = Tip()
-        self._tip, self._linked = tip, [*self._linked, *linked]
-        self._figures["altered"] += altered
+        if events and self._last is None:
+            events.insert(0, mark(AuditEventType.OPEN, heads, events[0]))
+        linked = link(self._last, events) if events else []
+        last = linked[-1] if linked else self._last
+        if closing and last is not None:
+            linked += link(last, [mark(AuditEventType.CLOSE, heads, AuditEvent(event_type=AuditEventType.CLOSE))])
+            last = None
+        self._last, self._linked = last, [*self._linked, *linked]
+        self._figures["altered"] += sum(ALTERED in event.metadata for event in linked)
         del self._waiting[: len(waiting)]
 
     def _redacted(self, event: AuditEvent) -> AuditEvent:
         try:
             return event if self._redactor is None else self._redactor.redact_event(event)
         except Exception as error:  # noqa: BLE001  # what cannot be redacted must not leave
-            self._figures["altered"] += 1
-            return without_texts(event, error)
+            return reduced(event, f"it could not be redacted: {type(error).__name__}")
 
     def _send(self) -> None:
         if not self._linked:
@@ -170,7 +167,6 @@ class AuditLogger:
             return
         try:
             self._backend.write(self._linked)
-            self._backend.flush()
         except Exception as error:  # noqa: BLE001  # a sink may raise anything, and the policy holds for it
             self._sink_failed(as_store_error(error))
         else:
@@ -187,7 +183,7 @@ class AuditLogger:
         if policy == "drop":
             log.warning("%d audit events were dropped: %s", count, error)
             self._figures["dropped"] += count
-            self._tip, self._linked = Tip(), []  # the next event begins another chain, so that none has a gap
+            self._last, self._linked = None, []  # the next event begins another chain, so that none has a gap
             return
         log.warning("audit events are queued until the sink works: %s", error)
         self._enqueue()
@@ -206,7 +202,6 @@ class AuditLogger:
             events = [decode_event(line) for entry in entries for line in entry.payload.split(b"\n")]
             try:
                 self._backend.write(events)
-                self._backend.flush()  # only then may they leave the queue
             except Exception as error:  # an event is never refused: the sink is what fails
                 raise StoreConnectionError("audit", f"the audit sink failed: {error}") from error
             counts.append(len(events))
@@ -252,7 +247,7 @@ class AuditLogger:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._tip.chain or self._waiting or self._linked:
+        if self._last is not None or self._waiting or self._linked:
             self._write(closing=True)
         with self._writing:
             self._queue.close()

@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -37,13 +37,6 @@ PATTERNS: Final = (
     # User, password or both in a URL; a password may hold an @, or a / ? # that is no longer part of a port.
     ("://", r"(?<=://)(?:[^\s/?#]+(?=@)|[^\s/?#@:]*:(?!\d{1,5}[/?#])[^\s@]{1,256}(?=@))"),
     ("bearer", r"(?i:bearer)\s{1,8}[\w.~+/=-]{8,}"),
-    (
-        "authorization",
-        (
-            r"(?P<kept>(?i:authorization)[\"']?\s{0,8}[:=]\s{0,8}[\"']?)"
-            r"(?:(?i:basic|digest|negotiate|ntlm|token|apikey)\s{1,8})?[^\s\"',;]+"
-        ),
-    ),
     ("akia", r"\bAKIA[0-9A-Z]{16}\b"),  # access keys of AWS
     ("asia", r"\bASIA[0-9A-Z]{16}\b"),  # those that end soon
     # A private key, or what there is of one.
@@ -52,6 +45,7 @@ PATTERNS: Final = (
         r"(?s)-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [^-\n]{0,60}-----|\Z)",
     ),
 )
+"""Each with the lower-case word without which it need not be searched for."""
 
 # Between a sensitive name and its value: password= "password": params[password]= password =>
 BEHIND: Final = r"[\w-]{0,64}\\{0,8}[\"']?\]?\s{0,8}(?:[=-]>|[:=]{1,2})\s{0,8}"
@@ -61,18 +55,11 @@ VALUES: Final = (
     r"(?P<single>[bru]{0,2}')[^'\\]*+(?:\\.?[^'\\]*+)*+",
     # JSON in JSON: the closing quote has as many backslashes as the opening one.
     r"(?P<escaped>(?P<slashes>\\{1,8})(?P<quote>[\"']))[^\\\"]*+(?:(?!(?P=slashes)(?P=quote))\\++[\"']?[^\\\"]*+)*+",
-    # A list or the like, or one word, in which there may be quotes.
+    # A list or the like, or one word, in which there may be quotes; before a credential, its scheme.
+    r"(?:(?:basic|bearer|digest|negotiate|ntlm|token|apikey)\s{1,8})?"
     r"(?:\[[^\]]*+\]?|\{[^}]*+\}?|[^\s\"',;&])(?:[^\s\"',;&]|[\"'](?=\w))*+",
 )
 SEPARATORS: Final = re.compile(r"[-_. ]+")
-
-
-class _Pattern(NamedTuple):
-    """A pattern, the lower-case word without which it need not be searched for, and the template of the replacement."""
-
-    needs: str
-    expression: re.Pattern[str]
-    template: str
 
 
 class DataRedactor:
@@ -100,17 +87,18 @@ class DataRedactor:
         replacement: str = "[REDACTED]",
         fields_to_redact: Sequence[str] | None = None,
     ) -> None:
-        for option, given in (("patterns", patterns), ("fields_to_redact", fields_to_redact)):
-            if isinstance(given, str):
-                raise TypeError(f"{option} holds several strings, not {given!r:.90}")
-        template = replacement.replace("\\", r"\\")
-        names = SENSITIVE if fields_to_redact is None else fields_to_redact
+        for option, several in (("patterns", patterns), ("fields_to_redact", fields_to_redact)):
+            if isinstance(several, str):
+                raise TypeError(f"{option} holds several strings, not {several!r:.90}")
         self._replacement = replacement
-        # Each by itself: groups are numbered, and flags stand, at the beginning of each.
-        if patterns is None:
-            self._patterns = [_built_in(needs, pattern, template) for needs, pattern in PATTERNS]
-        else:
-            self._patterns = [_Pattern("", _compiled(pattern), template) for pattern in patterns]
+        self._template = replacement.replace("\\", r"\\")
+        names = SENSITIVE if fields_to_redact is None else fields_to_redact
+        given = PATTERNS if patterns is None else [("", pattern) for pattern in patterns]
+        try:
+            # Each by itself: groups are numbered, and flags stand, at the beginning of each.
+            self._patterns = [(needs, re.compile(pattern)) for needs, pattern in given]
+        except re.error as error:
+            raise StoreConfigError(f"not a regular expression: {error.pattern!r}: {error}") from error
         self._names: re.Pattern[str] | None = None
         if names:
             either = "|".join("[-_. ]?".join(map(re.escape, SEPARATORS.split(name))) for name in names)
@@ -154,9 +142,9 @@ class DataRedactor:
     def redact_text(self, text: str) -> str:
         """Return a string without sensitive values."""
         folded = text.casefold()
-        for needs, expression, template in self._patterns:
+        for needs, expression in self._patterns:
             if needs in folded:
-                text = expression.sub(template, text)
+                text = expression.sub(self._template, text)
         if self._names is not None and ("=" in text or ":" in text) and self._hints.search(folded):
             text = self._assigned.sub(self._hidden, text)
         return text
@@ -180,18 +168,6 @@ class DataRedactor:
         if event.metadata:
             changes["metadata"] = self.redact(event.metadata)
         return msgspec.structs.replace(event, **changes)
-
-
-def _built_in(needs: str, pattern: str, template: str) -> _Pattern:
-    expression = re.compile(pattern)
-    return _Pattern(needs, expression, rf"\g<kept>{template}" if "kept" in expression.groupindex else template)
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise StoreConfigError(f"not a regular expression: {error.pattern!r}: {error}") from error
 
 
 def opened(value: Any) -> Any:

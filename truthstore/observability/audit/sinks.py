@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from truthstore.errors import StoreError, StoreWriteError
@@ -16,7 +16,7 @@ __all__ = ["AsyncAuditBackend", "AuditBackend", "CompositeAuditBackend", "InMemo
 
 
 class AuditBackend(ABC):
-    """A place for audit events. To make one, write `write` and `read`; `stored` and `heads` make it exact and fast.
+    """A place for audit events. To make one, write `write`, and `read` or, for exact verification, `stored`.
 
     An event is known by its chain and its place in it. The same event may be written more than once: a verification
     counts it as repeated, and a query gives it once.
@@ -40,12 +40,12 @@ class AuditBackend(ABC):
         """Keep events. If it raises, they are written again.
 
         Raises:
-            StoreError: they, or earlier ones, could not be kept.
+            StoreError: they could not be kept.
         """
 
-    @abstractmethod
     def read(self) -> Iterator[AuditEvent]:
         """Read every event."""
+        return (stored.decode() for stored in self.stored())
 
     def stored(self, since: datetime | None = None) -> Iterator[Stored]:
         """Read the bytes of every event since a time; older ones may come along."""
@@ -55,8 +55,14 @@ class AuditBackend(ABC):
         """Keep one event."""
         self.write([event])
 
+    def flush(self) -> None:  # noqa: B027  # for sinks of users
+        """Do nothing: nothing waits in a sink."""
+
+    def close(self) -> None:  # noqa: B027  # for sinks of users
+        """Do nothing: a sink holds nothing open."""
+
     def heads(self) -> dict[str, str]:
-        """Read the newest hashes of chains that no chain has named yet: one that opens or closes names them."""
+        """Read the newest hashes of the chains that wrote last: one that opens or closes names them."""
         events = list(self.read())
         if not self.in_order:
             events.sort(key=_when)
@@ -103,7 +109,7 @@ class AuditBackend(ABC):
         conditions = {name: value for name, value in wanted.items() if value is not None}
         found = [
             event
-            for event in (stored.decode_anyhow() for stored in self.stored(start_time))
+            for event in (stored.decode() for stored in self.stored(start_time))
             if all(getattr(event, name) == value for name, value in conditions.items())
             and (item is None or event.item == item or item in event.items)
             and (start_time is None or to_microseconds(event.timestamp) >= to_microseconds(start_time))
@@ -116,16 +122,6 @@ class AuditBackend(ABC):
     def verify_chain(self) -> ChainVerification:
         """Find events that were changed, removed or moved; others may write meanwhile."""
         return verify_stored(self.stored, in_order=self.in_order)
-
-    def flush(self) -> None:  # noqa: B027  # most sinks write at once
-        """Wait until everything is kept.
-
-        Raises:
-            StoreError: something could not be kept.
-        """
-
-    def close(self) -> None:  # noqa: B027  # most sinks hold nothing
-        """Release what it holds."""
 
 
 def _when(event: AuditEvent) -> tuple[int, str, int]:
@@ -188,10 +184,6 @@ class CompositeAuditBackend(AuditBackend):
         """All sinks."""
         return " ".join(backend.identity for backend in self._backends)
 
-    def read(self) -> Iterator[AuditEvent]:
-        """Read every event of the first sink."""
-        return self._backends[0].read()
-
     def stored(self, since: datetime | None = None) -> Iterator[Stored]:
         """Read the bytes of every event of the first sink since a time."""
         return self._backends[0].stored(since)
@@ -200,27 +192,16 @@ class CompositeAuditBackend(AuditBackend):
         """Read the heads in the first sink."""
         return self._backends[0].heads()
 
-    def _each(self, work: Callable[[AuditBackend], object]) -> None:
+    def write(self, events: Sequence[AuditEvent]) -> None:
+        """Write to every sink."""
         failed: StoreError | None = None
         for backend in self._backends:
             try:
-                work(backend)
+                backend.write(events)
             except Exception as error:  # noqa: BLE001  # a sink may raise anything
                 failed = failed or as_store_error(error)
         if failed is not None:
             raise failed
-
-    def write(self, events: Sequence[AuditEvent]) -> None:
-        """Write to every sink."""
-        self._each(lambda backend: backend.write(events))
-
-    def flush(self) -> None:
-        """Flush every sink."""
-        self._each(lambda backend: backend.flush())
-
-    def close(self) -> None:
-        """Close every sink."""
-        self._each(lambda backend: backend.close())
 
 
 class AsyncAuditBackend(CompositeAuditBackend):

@@ -76,10 +76,6 @@ class StoreAuditBackend(AuditBackend):
             meta = Meta(id, fields=fields, tags={}, text="", size=len(body), stored_at=end)
             self._store.put_record(Record(meta, body, Revision(last.hash[:24])), collection=AUDIT)
 
-    def read(self) -> Iterator[AuditEvent]:
-        """Read every event, in the order of their chains."""
-        return (stored.decode_anyhow() for stored in self.stored())
-
     def stored(self, since: datetime | None = None) -> Iterator[Stored]:
         """Read the bytes of every event since a time, in the order of their chains."""
         query = StoreQuery(start_time=since, order_by="id", ascending=True)
