@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from truthstore.items.checks import VALIDATOR_ERROR, ResultStatistics, ValidatorResult
-from truthstore.items.conversion import given, plain_time, read, result_fields, shares_failing
+from truthstore.items.conversion import given, read, result_fields, shares_failing
+from truthstore.items.item import plain_time
 from truthstore.items.results import ValidationResult
 from truthstore.model.values import SAMPLE_SIZE, name_of, sample, storable, text_of
 

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
+from truthstore.items.item import Item
+
 __all__ = ["SEVERITIES", "VALIDATOR_ERROR", "ResultStatistics", "ResultStatus", "ValidatorResult", "severity_of"]
 
 VALIDATOR_ERROR: Final = "validator_error"
@@ -16,7 +18,7 @@ VALIDATOR_ERROR: Final = "validator_error"
 SEVERITIES: Final = ("critical", "high", "medium", "low")
 
 
-class ValidatorResult(msgspec.Struct, omit_defaults=True):
+class ValidatorResult(Item, msgspec.Struct, omit_defaults=True):
     """The result of one check.
 
     Attributes:
@@ -77,7 +79,7 @@ class ResultStatus(StrEnum):
         return cls.WARNING if warned else cls.SUCCESS
 
 
-class ResultStatistics(msgspec.Struct, omit_defaults=True, gc=False):
+class ResultStatistics(Item, msgspec.Struct, omit_defaults=True, gc=False):
     """The figures of a run; they are indexed, so that lists and trends load no result.
 
     An issue is a check that failed, on one column: how many values failed is in `ValidatorResult.count`.
@@ -119,6 +121,10 @@ class ResultStatistics(msgspec.Struct, omit_defaults=True, gc=False):
     def issue_rate(self) -> float:
         """Issues per row of the table; 0.0 if the number of rows is not known. Above 1.0 in small, bad tables."""
         return self.total_issues / self.total_rows if self.total_rows else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every field, and the two rates."""
+        return {**super().to_dict(), "pass_rate": self.pass_rate, "issue_rate": self.issue_rate}
 
     @classmethod
     def from_results(

@@ -14,7 +14,6 @@ from truthstore.model.values import capped, storable_mapping, text_of
 __all__ = [
     "given",
     "installed_version",
-    "plain_time",
     "read",
     "result_fields",
     "shares_failing",
@@ -38,19 +37,6 @@ def given(**values: Any) -> dict[str, Any]:
 
 def _empty(value: Any) -> bool:
     return isinstance(value, Mapping | Sequence) and not isinstance(value, str | bytes) and len(value) == 0
-
-
-def plain_time(value: Any) -> datetime | None:
-    """Return a datetime for a datetime, a subclass of it, or an ISO string; None for None.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    if value is None or type(value) is datetime:
-        return value
-    if isinstance(value, datetime):
-        return datetime.combine(value.date(), value.timetz())
-    return datetime.fromisoformat(str(value))
 
 
 def installed_version(distribution: str) -> str | None:

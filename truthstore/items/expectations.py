@@ -11,12 +11,13 @@ from typing import Any, Self
 
 import msgspec
 
+from truthstore.items.item import Item
 from truthstore.model.collection import Collection
 
 __all__ = ["SUITES", "Expectation", "ExpectationSuite"]
 
 
-class Expectation(msgspec.Struct, omit_defaults=True):
+class Expectation(Item, msgspec.Struct, omit_defaults=True):
     """One statement about the data, in the words of the tool that checks it.
 
     Attributes:
@@ -42,29 +43,12 @@ class Expectation(msgspec.Struct, omit_defaults=True):
         if self.mostly is not None and not 0.0 <= self.mostly <= 1.0:
             raise ValueError(f"mostly is a fraction from 0.0 to 1.0, not {self.mostly}")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return every field as JSON-ready builtins.
-
-        Raises:
-            ValueError: `kwargs` or `meta` holds a cycle.
-        """
-        return _document(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Invert `to_dict`. Unknown fields are ignored; all but `expectation_type` may be missing or None.
-
-        Raises:
-            ValueError: `expectation_type` is missing, or a field has the wrong type (msgspec's `ValidationError`).
-        """
-        return msgspec.convert(_without_none(data), cls)
-
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class ExpectationSuite(msgspec.Struct, omit_defaults=True):
+class ExpectationSuite(Item, msgspec.Struct, omit_defaults=True):
     """A named set of expectations about one data asset.
 
     Attributes:
@@ -145,37 +129,6 @@ class ExpectationSuite(msgspec.Struct, omit_defaults=True):
             raise ValueError(f"suite {self.name!r} has no such expectation: {expectation!r}") from None
         self.updated_at = _now()
         return self
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return every field as JSON-ready builtins, times as ISO strings.
-
-        Raises:
-            ValueError: a free-form dict holds a cycle.
-        """
-        return _document(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Invert `to_dict`. Unknown fields are ignored; all but name and asset may be missing or None.
-
-        Raises:
-            ValueError: a required field is missing, or one has the wrong type (msgspec's `ValidationError`).
-        """
-        given = _without_none(data)
-        if isinstance(expectations := given.get("expectations"), list | tuple):
-            given["expectations"] = [_without_none(e) if isinstance(e, Mapping) else e for e in expectations]
-        return msgspec.convert(given, cls, from_attributes=True)
-
-
-def _document(struct: msgspec.Struct) -> dict[str, Any]:
-    # A tool's values are turned into builtins on an upper floor.
-    from truthstore.model.values import storable_mapping
-
-    return storable_mapping(msgspec.structs.asdict(struct))
-
-
-def _without_none(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in data.items() if value is not None}
 
 
 SUITES: Collection[ExpectationSuite] = Collection.of(

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from truthstore.items.checks import VALIDATOR_ERROR, ResultStatistics, ValidatorResult
-from truthstore.items.conversion import given, installed_version, plain_time, read, result_fields
+from truthstore.items.conversion import given, installed_version, read, result_fields
+from truthstore.items.item import plain_time
 from truthstore.model.values import SAMPLE_SIZE, name_of, sample, text_of
 
 __all__ = ["report_fields"]

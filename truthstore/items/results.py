@@ -6,21 +6,24 @@ A `ValidationResult` is one run of checks over one data asset. It holds a `Valid
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from datetime import MAXYEAR, datetime
-from typing import Any, Final, Self
+from itertools import product
+from math import isfinite
+from types import UnionType
+from typing import Any, Final, Self, Union, get_args, get_origin
 
 import msgspec
 
 from truthstore.items.checks import SEVERITIES, ResultStatistics, ResultStatus, ValidatorResult, severity_of
+from truthstore.items.item import Item, plain_time
 from truthstore.model.collection import Collection
 from truthstore.model.fields import Field
 
 __all__ = ["RESULTS", "ValidationResult"]
 
 
-class ValidationResult(msgspec.Struct, omit_defaults=True):
+class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
     """One run of checks over one data asset.
 
     Subclasses may add fields that have defaults; to store them, make a collection of the subclass.
@@ -58,7 +61,9 @@ class ValidationResult(msgspec.Struct, omit_defaults=True):
         if type(self.status) is not ResultStatus:
             self.status = ResultStatus(self.status)
         if type(self.run_time) is not datetime:
-            self.run_time = _time(self.run_time)
+            if not isinstance(self.run_time, datetime | str):
+                raise ValueError(f"run_time must be a datetime or an ISO string, not {type(self.run_time).__name__}")
+            self.run_time = plain_time(self.run_time) or self.run_time
         if not isinstance(self.statistics, ResultStatistics):
             raise TypeError(f"statistics are a ResultStatistics, not {type(self.statistics).__name__}")
         if self.results and not self.statistics.total_validators:
@@ -120,32 +125,7 @@ class ValidationResult(msgspec.Struct, omit_defaults=True):
         Raises:
             ValueError: a free-form dict holds a cycle.
         """
-        # A tool's values are turned into builtins on an upper floor; only this method and `from_report` reach up.
-        from truthstore.model.values import storable_mapping
-
-        document = storable_mapping(msgspec.structs.asdict(self))
-        document["statistics"] |= {"pass_rate": self.statistics.pass_rate, "issue_rate": self.statistics.issue_rate}
-        return document
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Invert `to_dict`. Unknown fields are ignored; optional ones may be missing or None.
-
-        Args:
-            data: `run_time` may be a datetime or an ISO string, `status` a `ResultStatus` or its value.
-
-        Raises:
-            TypeError: `data` is no dict.
-            ValueError: a required field is missing, or one has the wrong type (msgspec's `ValidationError`).
-        """
-        if not isinstance(data, Mapping):
-            raise TypeError(f"data is a dict, not {type(data).__name__}")
-        given = _without_none(data)
-        if isinstance(results := given.get("results"), list | tuple):
-            given["results"] = [_without_none(result) for result in results]
-        if isinstance(statistics := given.get("statistics"), Mapping):
-            given["statistics"] = _without_none(statistics)
-        return msgspec.convert(given, cls, from_attributes=True)
+        return {**super().to_dict(), "statistics": self.statistics.to_dict()}
 
     @classmethod
     def from_report(
@@ -155,8 +135,14 @@ class ValidationResult(msgspec.Struct, omit_defaults=True):
         run_id: str | None = None,
         tags: Mapping[str, str] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        *,
+        run_time: datetime | None = None,
+        execution_time_ms: float | None = None,
     ) -> Self:
         """Convert a `Report` of Truthound, or the run result of `truthound.check()`.
+
+        A run result lists its checks: they are counted as validators, and those that found nothing are kept as passed.
+        A `Report` lists issues only. Every issue becomes an entry with its column, severity, count and samples.
 
         Args:
             report: either of them, or its `to_dict()`.
@@ -165,26 +151,37 @@ class ValidationResult(msgspec.Struct, omit_defaults=True):
                 the same run gets the same id again; a `Report`, which has no run id, gets `new_run_id()`.
             tags: for queries.
             metadata: added to the values kept of the report itself under ``tool``, ``tool_run_id`` and ``source``.
+            run_time: time of the checks; if None, that of Truthound, or now.
+            execution_time_ms: how long the run took, in milliseconds; Truthound does not say.
 
         Raises:
             TypeError: `report` is neither.
+            ValueError: it does not name its source, and `data_asset` is not given.
         """
         from truthstore.items.report import report_fields  # which most programs never need
 
-        return cls(**report_fields(report, data_asset, run_id=run_id, tags=tags, metadata=metadata))
+        return cls(
+            **report_fields(
+                report, data_asset, run_id, tags, metadata, run_time=run_time, execution_time_ms=execution_time_ms
+            )
+        )
 
 
-def _time(value: object) -> datetime:
-    """Return a plain datetime for a subclass of it (pandas.Timestamp) or an ISO string."""
-    if isinstance(value, datetime):
-        return datetime.combine(value.date(), value.timetz())
-    if isinstance(value, str):
-        return datetime.fromisoformat(value)
-    raise ValueError(f"run_time must be a datetime or an ISO string, not {type(value).__name__}")
+def _exact(hint: Any) -> list[type]:
+    """Return the classes that a type hint stands for."""
+    if get_origin(hint) in {Union, UnionType}:
+        return [kind for part in get_args(hint) for kind in _exact(part)]
+    return [float, int] if hint is float else [get_origin(hint) or hint]
 
 
-def _without_none(data: Mapping[str, Any]) -> Any:
-    return {name: value for name, value in data.items() if value is not None} if isinstance(data, Mapping) else data
+def _exact_types(item: type[msgspec.Struct]) -> frozenset[tuple[type, ...]]:
+    """Return the combinations of classes that the fields of an item may have."""
+    return frozenset(product(*(_exact(field.type) for field in msgspec.structs.fields(item))))
+
+
+_RESULT: Final = _exact_types(ValidationResult)
+_FIGURES: Final = _exact_types(ResultStatistics)
+_CHECK: Final = _exact_types(ValidatorResult)
 
 
 def _is_canonical(result: ValidationResult) -> bool:
@@ -193,56 +190,16 @@ def _is_canonical(result: ValidationResult) -> bool:
     Free-form values are not looked at: any JSON can be read back there, but for a null that was a NaN. A `msgspec.Raw` is
     taken for the JSON that it should be.
     """
-    figures, when = result.statistics, result.run_time
-    if not (
+    astuple, figures, checks = msgspec.structs.astuple, result.statistics, result.results
+    return (
         type(result) is ValidationResult
-        and type(result.run_id) is str
-        and type(result.data_asset) is str
-        and type(result.status) is ResultStatus
-        and type(result.results) is list
-        and type(result.tags) is dict
-        and type(result.metadata) is dict
-        and type(result.runtime_environment) is dict
-        and (result.suite_name is None or type(result.suite_name) is str)
-        and type(when) is datetime
-        and 1 < when.year < MAXYEAR
-        and type(figures) is ResultStatistics
-        and type(figures.total_validators) is int
-        and type(figures.passed_validators) is int
-        and type(figures.failed_validators) is int
-        and type(figures.error_validators) is int
-        and type(figures.total_rows) is int
-        and type(figures.total_columns) is int
-        and type(figures.total_issues) is int
-        and type(figures.critical_issues) is int
-        and type(figures.high_issues) is int
-        and type(figures.medium_issues) is int
-        and type(figures.low_issues) is int
-        and (type(total := figures.execution_time_ms) is float or type(total) is int)
-    ):
-        return False
-    # There are many of these, and a local name is found faster.
-    kind, text, flag, whole, real, free = type, str, bool, int, float, dict
-    for check in result.results:
-        if not (
-            kind(check) is ValidatorResult
-            and kind(check.validator_name) is text
-            and kind(check.success) is flag
-            and (check.column is None or kind(check.column) is text)
-            and (check.issue_type is None or kind(check.issue_type) is text)
-            and kind(check.count) is whole
-            and (check.severity is None or kind(check.severity) is text)
-            and (check.message is None or kind(check.message) is text)
-            and kind(check.details) is free
-            and (kind(taken := check.execution_time_ms) is real or kind(taken) is whole)
-        ):
-            return False
-        total += taken
-    return _LEAST <= total <= _MOST  # the sum is not finite if one of them is not
-
-
-_MOST: Final = sys.float_info.max
-_LEAST: Final = -_MOST
+        and tuple(map(type, astuple(result))) in _RESULT
+        and tuple(map(type, astuple(figures))) in _FIGURES
+        and set(map(type, checks)) <= {ValidatorResult}
+        and {tuple(map(type, astuple(check))) for check in checks} <= _CHECK
+        and isfinite(sum([check.execution_time_ms for check in checks], figures.execution_time_ms))
+        and 1 < result.run_time.year < MAXYEAR
+    )
 
 
 def _figure(kind: type, name: str) -> Field:

@@ -2,21 +2,8 @@
 
 from __future__ import annotations
 
-from truthstore.observability.audit import (
-    AsyncAuditBackend,
-    AuditBackend,
-    AuditEvent,
-    AuditEventType,
-    AuditLogger,
-    AuditStatus,
-    ChainVerification,
-    CompositeAuditBackend,
-    DataRedactor,
-    FileAuditBackend,
-    InMemoryAuditBackend,
-    JsonAuditBackend,
-    StoreAuditBackend,
-)
+from truthstore.observability import audit
+from truthstore.observability.audit import *  # noqa: F403  # one list of its names
 from truthstore.observability.config import (
     AuditConfig,
     AuditLogLevel,
@@ -28,27 +15,15 @@ from truthstore.observability.context import acting_as, correlation, current_act
 from truthstore.observability.store import ObservableStore
 
 __all__ = [
-    "AsyncAuditBackend",
-    "AuditBackend",
     "AuditConfig",
-    "AuditEvent",
-    "AuditEventType",
     "AuditLogLevel",
-    "AuditLogger",
-    "AuditStatus",
-    "ChainVerification",
-    "CompositeAuditBackend",
-    "DataRedactor",
-    "FileAuditBackend",
-    "InMemoryAuditBackend",
-    "JsonAuditBackend",
     "MetricsConfig",
     "ObservabilityConfig",
     "ObservableStore",
-    "StoreAuditBackend",
     "TracingConfig",
     "acting_as",
     "correlation",
     "current_actor",
     "current_correlation_id",
 ]
+__all__ += audit.__all__

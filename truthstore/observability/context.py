@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import secrets
 from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import cache
 from typing import Final
@@ -21,30 +21,28 @@ current_actor: Final = _actor.get
 """Return the actor that is set, if any."""
 
 
-@contextlib.contextmanager
-def correlation(id: str | None = None) -> Generator[str]:
-    """Give one correlation id to everything inside, by default a new one."""
-    id = id or secrets.token_hex(16)
-    token = _correlation.set(id)
+@contextmanager
+def _set(variable: ContextVar[str | None], value: str) -> Generator[str]:
+    token = variable.set(value)
     try:
-        yield id
+        yield value
     finally:
-        _correlation.reset(token)
+        variable.reset(token)
 
 
-@contextlib.contextmanager
-def acting_as(actor: str) -> Generator[None]:
+def correlation(id: str | None = None) -> AbstractContextManager[str]:
+    """Give one correlation id to everything inside, by default a new one."""
+    return _set(_correlation, id or secrets.token_hex(16))
+
+
+def acting_as(actor: str) -> AbstractContextManager[str]:
     """Name the actor of everything inside.
 
     Raises:
         TypeError: the actor is not a string.
         ValueError: UTF-8 cannot encode it.
     """
-    token = _actor.set(check_actor(actor))
-    try:
-        yield
-    finally:
-        _actor.reset(token)
+    return _set(_actor, check_actor(actor))
 
 
 def check_actor(actor: object) -> str:

@@ -171,14 +171,12 @@ def metrics_of(store: str, config: MetricsConfig, layers: Iterable[Any]) -> list
         StoreConfigError: the package prometheus-client, or opentelemetry-api, is not installed.
     """
     layers = list(layers)
-    found: list[Metrics] = []
-    for kind in ("prometheus", "opentelemetry"):
-        if config.enabled and config.exporter in {kind, "both"}:
-            with _lock:
-                exporter = _exporter_of(kind, config)
-            exporter.add_layers(store, layers)
-            found.append(Metrics(store, exporter))
-    return found
+    kinds = [kind for kind in ("prometheus", "opentelemetry") if config.enabled and config.exporter in {kind, "both"}]
+    with _lock:
+        exporters = [_exporter_of(kind, config) for kind in kinds]
+    for exporter in exporters:
+        exporter.add_layers(store, layers)
+    return [Metrics(store, exporter) for exporter in exporters]
 
 
 def _exporter_of(kind: str, config: MetricsConfig) -> _Exporter:

@@ -11,7 +11,6 @@ from truthstore.errors import StoreNotFoundError
 
 if TYPE_CHECKING:
     from truthstore.observability.audit.event import AuditEventType
-    from truthstore.observability.tracing import Tracing
 
 __all__ = ["Hook", "Operation"]
 
@@ -24,28 +23,21 @@ class Operation:
     neither its duration nor its span includes the work of the reader.
 
     Attributes:
-        name: such as ``save``.
-        collection: name of the collection.
         kind: the kind of its audit event.
         hooks: called when it has ended; one that may raise comes last.
-        tracing: makes its span, if it is traced.
-        item: id of the item, if it is one.
-        items: ids of the items, if they are many.
+        tracing: the `Tracing` that makes its span, or None.
         is_query: True if it ends by `end`.
-        seconds: the duration.
-        error: the exception, if it failed.
-        error_type: its class; None for the answer of `head` that nothing is there, which is no failure.
+        error_type: the class of the error; None for the answer of `head` that nothing is there, which is no failure.
         read: bytes of items read.
         written: bytes of items written.
         count: number of records that a query found.
-        span: the span of OpenTelemetry.
     """
 
     name: str
     collection: str
     kind: AuditEventType
     hooks: Sequence[Hook]
-    tracing: Tracing | None
+    tracing: Any
     item: str | None = None
     items: Sequence[str] = ()
     is_query: bool = False

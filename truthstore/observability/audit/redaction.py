@@ -56,8 +56,10 @@ VALUES: Final = (
     # JSON in JSON: the closing quote has as many backslashes as the opening one.
     r"(?P<escaped>(?P<slashes>\\{1,8})(?P<quote>[\"']))[^\\\"]*+(?:(?!(?P=slashes)(?P=quote))\\++[\"']?[^\\\"]*+)*+",
     # A list or the like, or one word, in which there may be quotes; before a credential, its scheme.
-    r"(?:(?:basic|bearer|digest|negotiate|ntlm|token|apikey)\s{1,8})?"
-    r"(?:\[[^\]]*+\]?|\{[^}]*+\}?|[^\s\"',;&])(?:[^\s\"',;&]|[\"'](?=\w))*+",
+    (
+        r"(?:(?:basic|bearer|digest|negotiate|ntlm|token|apikey)\s{1,8})?"
+        r"(?:\[[^\]]*+\]?|\{[^}]*+\}?|[^\s\"',;&])(?:[^\s\"',;&]|[\"'](?=\w))*+"
+    ),
 )
 SEPARATORS: Final = re.compile(r"[-_. ]+")
 

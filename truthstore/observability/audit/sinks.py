@@ -6,6 +6,7 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
 from truthstore.errors import StoreError, StoreWriteError
 from truthstore.model.fields import to_microseconds
@@ -71,46 +72,37 @@ class AuditBackend(ABC):
     def query(
         self,
         *,
-        event_type: AuditEventType | str | None = None,
-        status: AuditStatus | str | None = None,
-        operation: str | None = None,
-        collection: str | None = None,
         item: str | None = None,
-        actor: str | None = None,
-        correlation_id: str | None = None,
         start_time: datetime | None = None,
         end_time: datetime | None = None,
         limit: int | None = None,
         ascending: bool = False,
+        **conditions: Any,
     ) -> list[AuditEvent]:
         """Return the events that fulfil every condition, newest first, each once.
 
         Args:
-            event_type: the kind of event.
-            status: the outcome.
-            operation: the operation of the store.
-            collection: name of the collection.
             item: id of an item, alone or among others.
-            actor: the actor.
-            correlation_id: the correlation id.
             start_time: earliest time, inclusive; a naive one means local time.
             end_time: latest time, inclusive.
             limit: at most so many.
             ascending: oldest first.
+            conditions: values of other attributes of events, such as `event_type`, `status`, `operation`, `collection`,
+                `actor`, `correlation_id`; None for any.
+
+        Raises:
+            TypeError: events have no such attribute.
+            ValueError: there is no such kind of event or status.
         """
-        wanted = {
-            "event_type": None if event_type is None else AuditEventType(event_type),
-            "status": None if status is None else AuditStatus(status),
-            "operation": operation,
-            "collection": collection,
-            "actor": actor,
-            "correlation_id": correlation_id,
-        }
-        conditions = {name: value for name, value in wanted.items() if value is not None}
+        if unknown := conditions.keys() - set(AuditEvent.__struct_fields__):
+            raise TypeError(f"events have no {', '.join(unknown)}: use {', '.join(AuditEvent.__struct_fields__)}")
+        for name, kind in (("event_type", AuditEventType), ("status", AuditStatus)):
+            if conditions.get(name) is not None:
+                conditions[name] = kind(conditions[name])
         found = [
             event
             for event in (stored.decode() for stored in self.stored(start_time))
-            if all(getattr(event, name) == value for name, value in conditions.items())
+            if all(value is None or getattr(event, name) == value for name, value in conditions.items())
             and (item is None or event.item == item or item in event.items)
             and (start_time is None or to_microseconds(event.timestamp) >= to_microseconds(start_time))
             and (end_time is None or to_microseconds(event.timestamp) <= to_microseconds(end_time))

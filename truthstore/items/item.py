@@ -1,0 +1,73 @@
+"""What all items have in common: `to_dict` and `from_dict`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from typing import Any, Self, cast, get_args
+
+import msgspec
+
+__all__ = ["Item", "plain_time"]
+
+
+class Item:
+    """A Struct whose instances become dicts and come back."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every field as JSON-ready builtins: times as ISO strings.
+
+        Raises:
+            ValueError: a free-form dict holds a cycle.
+        """
+        from truthstore.model.values import storable_mapping  # which most programs never need
+
+        return storable_mapping(msgspec.structs.asdict(cast("msgspec.Struct", self)))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Invert `to_dict`. Unknown fields are ignored; optional ones may be missing or None, times datetimes or ISO strings.
+
+        Raises:
+            TypeError: `data` is no dict.
+            ValueError: a required field is missing, or one has the wrong type (msgspec's `ValidationError`).
+        """
+        if not isinstance(data, Mapping):
+            raise TypeError(f"data is a dict, not {type(data).__name__}")
+        return msgspec.convert(_without_none(cls, data), cls, from_attributes=True)
+
+
+def _without_none(kind: Any, data: Any) -> Any:
+    """Leave out what is None in the dict of an item, and in those of the items within it."""
+    if not isinstance(data, Mapping):
+        return data
+    given = {name: value for name, value in data.items() if value is not None}
+    for name, inner in _inner_items(kind).items():
+        if isinstance(several := given.get(name), list | tuple):
+            given[name] = [_without_none(inner, one) for one in several]
+        elif name in given:
+            given[name] = _without_none(inner, given[name])
+    return given
+
+
+@cache
+def _inner_items(kind: Any) -> dict[str, type[Item]]:
+    """Return the fields that hold an item or a list of items, with its class."""
+    found = {field.name: next(iter(get_args(field.type)), field.type) for field in msgspec.structs.fields(kind)}
+    return {name: inner for name, inner in found.items() if isinstance(inner, type) and issubclass(inner, Item)}
+
+
+def plain_time(value: Any) -> datetime | None:
+    """Return a datetime for a datetime, a subclass of it such as pandas.Timestamp, or an ISO string; None for None.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if value is None or type(value) is datetime:
+        return value
+    if isinstance(value, datetime):
+        return datetime.combine(value.date(), value.timetz())
+    return datetime.fromisoformat(str(value))
