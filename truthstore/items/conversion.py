@@ -11,14 +11,7 @@ from truthstore.items.checks import ResultStatistics, ResultStatus, ValidatorRes
 from truthstore.items.run_ids import derived_run_id, new_run_id
 from truthstore.model.values import capped, storable_mapping, text_of
 
-__all__ = [
-    "given",
-    "installed_version",
-    "read",
-    "result_fields",
-    "shares_failing",
-    "shortened",
-]
+__all__ = ["given", "installed_version", "read", "result_fields", "shares_failing", "shortened"]
 
 
 def read(source: Any, name: str, default: Any = None) -> Any:

@@ -57,7 +57,7 @@ class ExpectationSuite(Item, msgspec.Struct, omit_defaults=True):
         expectations: in the order in which they are checked.
         meta: notes, owner, links.
         created_at: when it was made; now, in UTC, if left out.
-        updated_at: when it was last changed by a method of this class. A naive time means local time.
+        updated_at: when it was last changed by `add_expectation`. A naive time means local time.
         tags: for queries.
     """
 
@@ -81,52 +81,16 @@ class ExpectationSuite(Item, msgspec.Struct, omit_defaults=True):
     ) -> Self:
         """Build a suite, created and updated at this moment."""
         now = _now()
-        return cls(
-            name,
-            data_asset,
-            list(expectations),
-            meta=dict(meta or {}),
-            created_at=now,
-            updated_at=now,
-            tags=dict(tags or {}),
-        )
+        return cls(name, data_asset, list(expectations), dict(meta or {}), now, now, dict(tags or {}))
 
     @property
     def id(self) -> str:
         """The id under which it is stored: `name`."""
         return self.name
 
-    def __len__(self) -> int:
-        return len(self.expectations)
-
-    def __bool__(self) -> bool:
-        # A suite without expectations is still a suite: `if suite` asks whether there is one.
-        return True
-
     def add_expectation(self, expectation: Expectation) -> Self:
         """Append an expectation; return the suite, so that calls can be chained."""
         self.expectations.append(expectation)
-        self.updated_at = _now()
-        return self
-
-    def find_expectations(self, expectation_type: str | None = None, column: str | None = None) -> list[Expectation]:
-        """Return the expectations of this type, about this column; None means any."""
-        return [
-            expectation
-            for expectation in self.expectations
-            if expectation_type in {None, expectation.expectation_type} and column in {None, expectation.column}
-        ]
-
-    def remove_expectation(self, expectation: Expectation) -> Self:
-        """Remove the first equal expectation; return the suite.
-
-        Raises:
-            ValueError: there is none.
-        """
-        try:
-            self.expectations.remove(expectation)
-        except ValueError:
-            raise ValueError(f"suite {self.name!r} has no such expectation: {expectation!r}") from None
         self.updated_at = _now()
         return self
 

@@ -20,14 +20,13 @@ __all__ = ["Metrics", "metrics_of"]
 Add = Callable[[float], object]
 
 METRICS: Final = {
-    "operations": ("store_operations_total", "Operations of stores", ("store", "operation", "status")),
-    "duration": ("store_operation_duration_seconds", "Durations of operations of stores", ("store", "operation")),
-    "read": ("store_bytes_read_total", "Bytes of items read", ("store",)),
-    "written": ("store_bytes_written_total", "Bytes of items written", ("store",)),
-    "errors": ("store_errors_total", "Errors of stores", ("store", "error_type")),
-    "open": ("store_connections_active", "Stores that are open", ("store",)),
+    "operations": ("store_operations_total", "", "Operations of stores", ("store", "operation", "status")),
+    "duration": ("store_operation_duration_seconds", "s", "Durations of operations of stores", ("store", "operation")),
+    "read": ("store_bytes_read_total", "By", "Bytes of items read", ("store",)),
+    "written": ("store_bytes_written_total", "By", "Bytes of items written", ("store",)),
+    "errors": ("store_errors_total", "", "Errors of stores", ("store", "error_type")),
+    "open": ("store_connections_active", "", "Stores that are open", ("store",)),
 }
-UNITS: Final = {"duration": "s", "read": "By", "written": "By"}
 FIGURES: Final = {
     "cache_hits": ("store_cache_hits_total", "Reads that a cache answered"),
     "cache_misses": ("store_cache_misses_total", "Reads that a cache did not answer"),
@@ -73,7 +72,10 @@ class _Prometheus(_Exporter):
 
         super().__init__()
         kinds: dict[str, Any] = {"open": Gauge, "duration": partial(Histogram, buckets=tuple(buckets))}
-        self._metrics = {key: kinds.get(key, Counter)(*METRICS[key], registry=registry) for key in METRICS}
+        self._metrics = {
+            key: kinds.get(key, Counter)(name, description, labels, registry=registry)
+            for key, (name, _, description, labels) in METRICS.items()
+        }
         registry.register(self)
 
     def describe(self) -> list[Any]:
@@ -104,8 +106,8 @@ class _OpenTelemetry(_Exporter):
         meter = metrics.get_meter("truthstore", meter_provider=provider)
         kinds: dict[str, Any] = {"open": meter.create_up_down_counter, "duration": meter.create_histogram}
         self._instruments: dict[str, Any] = {
-            key: kinds.get(key, meter.create_counter)(name, UNITS.get(key, ""), description)
-            for key, (name, description, _) in METRICS.items()
+            key: kinds.get(key, meter.create_counter)(name, unit, description)
+            for key, (name, unit, description, _) in METRICS.items()
         }
 
         def observe(figure: str, _: object) -> list[Any]:
@@ -115,7 +117,7 @@ class _OpenTelemetry(_Exporter):
             meter.create_observable_counter(name, [partial(observe, figure)], description=description)
 
     def bind(self, metric: str, *labels: str) -> Add:
-        instrument, attributes = self._instruments[metric], dict(zip(METRICS[metric][2], labels, strict=True))
+        instrument, attributes = self._instruments[metric], dict(zip(METRICS[metric][3], labels, strict=True))
         return partial(instrument.record if metric == "duration" else instrument.add, attributes=attributes)
 
 

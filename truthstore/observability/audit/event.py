@@ -39,12 +39,8 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     """One entry of the audit trail.
 
     Attributes:
-        event_type: the kind of event.
-        operation: the operation of the store.
-        timestamp: its end, in UTC.
-        status: its outcome.
+        timestamp: the end of the operation, in UTC.
         store: name of the backend.
-        collection: name of the collection.
         item: id of the item, if it was one.
         items: ids of the items, if they were many.
         count: number of items.
@@ -52,8 +48,6 @@ class AuditEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
         correlation_id: the request that it belongs to.
         trace_id: the trace that it belongs to.
         duration_ms: its duration in milliseconds.
-        error_type: class of the error.
-        error_message: its message.
         environment: such as ``production``.
         metadata: anything else.
         chain: the chain of one process.

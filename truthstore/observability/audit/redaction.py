@@ -113,21 +113,17 @@ class DataRedactor:
 
     def redact(self, data: Any) -> Any:
         """Return a copy without sensitive values."""
+        data = opened(data)
         if isinstance(data, str):
             return self.redact_text(data)
-        if data is None or isinstance(data, int | float):
-            return data
         if isinstance(data, Mapping):
             return self._redact_pairs(data)
-        if isinstance(data, list):
-            return [self.redact(value) for value in data]
-        if type(data) is tuple:
-            return tuple(self.redact(value) for value in data)
+        if type(data) in {list, tuple}:
+            return type(data)(map(self.redact, data))
         if isinstance(data, bytes | bytearray | memoryview | msgspec.Raw):
             text = bytes(data).decode(errors="replace")
             return data if (redacted := self.redact_text(text)) == text else redacted
-        contents = opened(data)
-        return data if contents is data else self.redact(contents)
+        return data
 
     def _redact_pairs(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
         found: dict[Any, Any] = {}
@@ -178,10 +174,10 @@ def opened(value: Any) -> Any:
     Dataclasses, named tuples, classes of msgspec and attrs become dicts, enumerations their values, sets lists.
     """
     if isinstance(value, enum.Enum):
-        return value.value
+        return opened(value.value)
     if isinstance(value, set | frozenset):
         return list(value)
-    if isinstance(value, type):
+    if value is None or isinstance(value, type | str | int | float | list | Mapping):
         return value
     if dataclasses.is_dataclass(value):
         names = [field.name for field in dataclasses.fields(value)]
