@@ -13,11 +13,15 @@ from functools import partial
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from prometheus_client import CollectorRegistry
 
 from tests.observability.doubles import Gated, event, make_sink, observed, saved
 from truthstore import StoreWriteError, get_store
 from truthstore.backends.filesystem import FileSystemStore
-from truthstore.observability import AuditConfig, ObservabilityConfig, ObservableStore
+from truthstore.backends.memory import MemoryStore
+from truthstore.observability import AuditConfig, MetricsConfig, ObservabilityConfig, ObservableStore
 from truthstore.observability.audit import (
     AsyncAuditBackend,
     AuditBackend,
@@ -303,6 +307,34 @@ def test_threads_that_write_and_forks_never_wait_for_each_other():
         with contextlib.suppress(StoreWriteError):
             logger.close()
     sink.close()
+
+
+@pytest.mark.parametrize("exporter", ["prometheus", "opentelemetry"])
+def test_a_forked_child_that_closes_what_it_inherited_counts_no_store(exporter):
+    registry, reader = CollectorRegistry(), InMemoryMetricReader()
+    config = MetricsConfig(
+        registry=registry, exporter=exporter, meter_provider=MeterProvider([reader]), store_name="main"
+    )
+    store = ObservableStore(
+        MemoryStore(collection=SAMPLES), ObservabilityConfig(audit=AuditConfig(enabled=False), metrics=config)
+    )
+
+    def number_open() -> float | None:
+        if exporter == "prometheus":
+            return registry.get_sample_value("store_connections_active", {"store": "main"})
+        data: Any = reader.get_metrics_data()
+        metrics = data.resource_metrics[0].scope_metrics[0].metrics
+        (value,) = (m.data.data_points[0].value for m in metrics if m.name == "store_connections_active")
+        return float(value)
+
+    def work() -> None:
+        store.close()
+        assert number_open() == 1
+
+    assert exit_of(start_child(mortal(work))) == 0
+    assert number_open() == 1
+    store.close()
+    assert number_open() == 0
 
 
 def test_a_forked_store_goes_on_in_the_child(tmp_path):

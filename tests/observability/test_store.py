@@ -6,9 +6,11 @@ import gc
 import sys
 import time
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 from opentelemetry.sdk.trace import TracerProvider
@@ -41,6 +43,8 @@ from truthstore.observability import (
     correlation,
 )
 from truthstore.observability.audit import AuditEvent, InMemoryAuditBackend, StoreAuditBackend
+from truthstore.observability.config import BUCKETS
+from truthstore.observability.metrics import CONVENTION_BUCKETS
 from truthstore.retention import CountBasedPolicy, RetentionStore
 from truthstore.testing import SAMPLES, FaultyStore, Sample, WrapperSuite, make_samples, store_machine
 from truthstore.versioning import VersionedStore
@@ -210,7 +214,7 @@ def test_opentelemetry_has_the_figures():
     do_everything(store)
     data = reader.get_metrics_data()
     assert data is not None
-    found = {
+    found: dict[str, Any] = {
         metric.name: metric.data.data_points
         for resource in data.resource_metrics
         for scope in resource.scope_metrics
@@ -225,8 +229,24 @@ def test_opentelemetry_has_the_figures():
         "store_cache_hits_total",
         "store_cache_misses_total",
         "store_errors_total",
+        "db.client.operation.duration",
     }
-    saves: Any = [p for p in found["store_operations_total"] if (p.attributes or {}).get("operation") == "save"]
+    for name, buckets in (
+        ("db.client.operation.duration", CONVENTION_BUCKETS),
+        ("store_operation_duration_seconds", BUCKETS),
+    ):
+        assert found[name][0].explicit_bounds == buckets
+    durations = [p for p in found["db.client.operation.duration"] if p.attributes["db.operation.name"] == "save"]
+    assert sorted((point.count, point.attributes.get("error.type")) for point in durations) == [
+        (1, "truthstore.errors.StoreConflictError"),
+        (3, None),
+    ]
+    assert all(
+        point.attributes["db.system.name"] == "truthstore.memory"
+        and point.attributes["db.collection.name"] == "samples"
+        for point in durations
+    )
+    saves = [p for p in found["store_operations_total"] if (p.attributes or {}).get("operation") == "save"]
     assert sorted(point.value for point in saves) == [1, 3]
     provider.shutdown()
 
@@ -285,7 +305,7 @@ def test_spans_follow_the_conventions(spans):
     assert {span.parent.span_id for span in (save, query, get)} == {outer.get_span_context().span_id}
     assert query.attributes["db.response.returned_rows"] == 1
     assert get.status.is_ok is False
-    assert get.attributes["error.type"] == "StoreNotFoundError"
+    assert get.attributes["error.type"] == "truthstore.errors.StoreNotFoundError"
     assert get.events[0].name == "exception"
     (event,) = store.audit.query(operation="save")
     assert event.trace_id == format(save.context.trace_id, "032x")
@@ -331,7 +351,7 @@ def test_a_query_that_fails_at_once_is_told(spans, traced, operation):
         assert (span.name, span.status.is_ok, span.attributes["error.type"]) == (
             f"{operation} samples",
             False,
-            "StoreQueryError",
+            "truthstore.errors.StoreQueryError",
         )
         assert event.trace_id == format(span.context.trace_id, "032x")
     with pytest.raises(StoreQueryError):
@@ -402,12 +422,52 @@ def test_spans_are_redacted_as_events_are(spans, redact, enabled):
     with store.correlate({"x-correlation-id": "token=hunter2"}), pytest.raises(StoreNotFoundError):
         store.get("token=hunter2 4111-1111-1111-1111")
     (span,) = spans.get_finished_spans()
-    assert span.status.description.startswith("StoreNotFoundError: ")
+    assert span.status.description.startswith("truthstore.errors.StoreNotFoundError: ")
     assert span.events[0].attributes["exception.type"] == "truthstore.errors.StoreNotFoundError"
     assert "in get" in span.events[0].attributes["exception.stacktrace"]
     texts = f"{dict(span.attributes)} {span.status.description} {dict(span.events[0].attributes)}"
     assert ("hunter2" in texts) is not redact
     assert ("4111" in texts) is not redact
+
+
+@pytest.mark.parametrize("signal", ["", "logs", "logs/dup", "unknown"])
+def test_exceptions_are_events_of_spans_or_logs_as_the_convention_has_it(spans, monkeypatch, signal):
+    monkeypatch.setenv("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", signal)
+    logs: list[Any] = []
+    logger: Any = SimpleNamespace(emit=logs.append)
+    monkeypatch.setattr("opentelemetry._logs.get_logger", lambda _: logger)
+    with pytest.raises(StoreNotFoundError):
+        observed(tracing=spans.config).get("token=hunter2")
+    (span,) = spans.get_finished_spans()
+    assert [event.name for event in span.events] == ([] if signal == "logs" else ["exception"])
+    assert len(logs) == int(signal.startswith("logs"))
+    for record in logs:
+        assert trace.get_current_span(record.context).get_span_context() == span.context
+        assert record.severity_text == "ERROR"
+        assert record.attributes["exception.type"] == "truthstore.errors.StoreNotFoundError"
+        assert "in get" in record.attributes["exception.stacktrace"]
+        assert "hunter2" not in f"{record.body} {record.attributes}"
+
+
+def test_an_item_that_is_not_there_is_no_failed_span(spans):
+    assert not observed(tracing=spans.config).exists("a")
+    (span,) = spans.get_finished_spans()
+    assert (span.status.status_code.name, span.events, "error.type" in span.attributes) == ("UNSET", (), False)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_an_interrupt_while_records_are_read_ends_the_span_as_failed(spans, error):
+    class Interrupted(MemoryStore[Any]):
+        def scan(self, *args: Any, **options: Any) -> Any:
+            yield from super().scan(*args, **options)
+            raise error
+
+    store = observed(Interrupted(collection=SAMPLES), tracing=spans.config)
+    store.save(Sample("a"))
+    with pytest.raises(error):
+        store.query()
+    _, span = spans.get_finished_spans()
+    assert (span.status.is_ok, span.attributes["error.type"]) == (False, error.__name__)
 
 
 @pytest.mark.parametrize("traced", [False, True])

@@ -12,7 +12,7 @@ from truthstore.errors import StoreNotFoundError
 if TYPE_CHECKING:
     from truthstore.observability.audit.event import AuditEventType
 
-__all__ = ["Hook", "Operation"]
+__all__ = ["Hook", "Operation", "full_name"]
 
 
 @dataclass(slots=True)
@@ -76,3 +76,8 @@ class Operation:
 
 
 Hook = Callable[[Operation], None]
+
+
+def full_name(kind: type[BaseException]) -> str:
+    """Return the name of a class with its module, as OpenTelemetry's conventions name errors."""
+    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -76,8 +77,7 @@ class ObservableStore(WrapperStore[T], Generic[T]):
         if not isinstance(settings, ObservabilityConfig):
             raise TypeError(f"config is an ObservabilityConfig, not {type(config).__name__}")
         *_, self._backend = base.layers()
-        store_name = settings.metrics.store_name or self._backend.name
-        self._metrics = metrics_of(store_name, settings.metrics, base.layers())
+        self._metrics = metrics_of(self._backend.name, settings.metrics, base.layers())
         self._tracing = Tracing(self._backend.name, settings) if settings.tracing.enabled else None
         self._audit = AuditLogger(self._sink(), settings.audit) if settings.audit.enabled else None
         hooks: list[Hook] = [*self._metrics]
@@ -86,6 +86,7 @@ class ObservableStore(WrapperStore[T], Generic[T]):
         if self._audit is not None:
             hooks.append(functools.partial(self._add_event, self._audit))
         self._hooks = tuple(hooks)
+        self._process = os.getpid()  # a forked child that closes what it inherited counts nothing
         for metrics in self._metrics:
             metrics.opened(1)
 
@@ -207,7 +208,7 @@ class ObservableStore(WrapperStore[T], Generic[T]):
         if not self._lifecycle.closed:
             if self._audit is not None:
                 self._audit.close()
-            for metrics in self._metrics:
+            for metrics in self._metrics if self._process == os.getpid() else ():
                 metrics.opened(-1)
         super().close()
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from truthstore.errors import StoreConfigError
 from truthstore.observability.context import current_correlation_id
+from truthstore.observability.operation import Operation, full_name
 
 if TYPE_CHECKING:
     from truthstore.observability.config import ObservabilityConfig
-    from truthstore.observability.operation import Operation
 
 __all__ = ["Tracing"]
+
+SIGNAL: Final = "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN"
+"""Whether exceptions are logs (``logs``), or logs and events of spans (``logs/dup``), or events only:
+https://opentelemetry.io/docs/specs/semconv/exceptions/
+"""
 
 
 class Tracing:
@@ -28,11 +34,12 @@ class Tracing:
 
     def __init__(self, store: str, config: ObservabilityConfig) -> None:
         try:
-            from opentelemetry import context, trace
+            from opentelemetry import _logs, context, trace
         except ImportError as error:
             raise StoreConfigError("traces need the extra 'tracing': pip install 'truthstore[tracing]'") from error
         self._tracer = trace.get_tracer("truthstore", tracer_provider=config.tracing.tracer_provider)
-        self._trace = trace
+        self._trace, self._logs = trace, _logs
+        self._signal = os.environ.get(SIGNAL, "")
         self._attach = context.attach
         self.leave = context.detach  # makes the former span current again
         self._redactor = config.audit.make_redactor()
@@ -73,19 +80,28 @@ class Tracing:
         if span.is_recording():
             if operation.is_query:
                 span.set_attribute("db.response.returned_rows", operation.count)
-            if error is not None:
+            if error is not None and operation.error_type is not None:
                 self._record(span, error)
         span.end()
 
     def _record(self, span: Any, error: BaseException) -> None:
         """Record an error as `record_exception` does, whose texts would hold everything."""
-        kind = type(error)
-        message = self._redacted(str(error))
+        name, message = full_name(type(error)), self._redacted(str(error))
+        span.set_attribute("error.type", name)
+        span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, f"{name}: {message}"))
         details = {
-            "exception.type": f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."),
+            "exception.type": name,
             "exception.message": message,
             "exception.stacktrace": self._redacted("".join(traceback.format_exception(error))),
         }
-        span.add_event("exception", details)
-        span.set_attribute("error.type", kind.__name__)
-        span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, f"{kind.__name__}: {message}"))
+        if self._signal != "logs":
+            span.add_event("exception", details)
+        if self._signal in {"logs", "logs/dup"}:
+            record = self._logs.LogRecord(
+                context=self._trace.set_span_in_context(span),
+                severity_number=self._logs.SeverityNumber.ERROR,
+                severity_text="ERROR",
+                body=message,
+                attributes=details,
+            )
+            self._logs.get_logger("truthstore").emit(record)
