@@ -27,9 +27,11 @@ from truthstore import (
     StoreQuery,
     StoreQueryError,
     StoreWriteError,
+    get_store,
 )
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryData, MemoryStore
+from truthstore.batching import BatchConfig, BatchedStore
 from truthstore.caching import CachedStore
 from truthstore.observability import (
     AuditConfig,
@@ -44,6 +46,7 @@ from truthstore.observability import (
 )
 from truthstore.observability.audit import AuditEvent, InMemoryAuditBackend, StoreAuditBackend
 from truthstore.observability.config import BUCKETS
+from truthstore.observability.context import system_user
 from truthstore.observability.metrics import CONVENTION_BUCKETS
 from truthstore.retention import CountBasedPolicy, RetentionStore
 from truthstore.testing import SAMPLES, FaultyStore, Sample, WrapperSuite, make_samples, store_machine
@@ -517,20 +520,53 @@ def test_the_trail_lies_in_the_store_by_default(tmp_path):
         assert [e.operation for e in sink.query(ascending=True)] == ["open", "save", "close"]
 
 
-def test_a_layer_above_the_backend_sees_the_work_of_the_layers_above_it():
-    """The outer layer does not see a rollback through `layer`, nor a removal by retention: this one does."""
-    sink = InMemoryAuditBackend()
-    lower = observed(audit=AuditConfig(backend=sink, mode="sync"))
-    store = ObservableStore(RetentionStore(VersionedStore(lower), CountBasedPolicy(1), preserve_latest=False))
-    store.save_many([Sample("a", count=1), Sample("b")])
+@pytest.mark.parametrize("kind", ["memory", "filesystem", "log", "database"])
+def test_the_outermost_trail_has_what_layers_do_by_themselves(tmp_path, kind):
+    bases: dict[str, Any] = {
+        "memory": lambda: MemoryStore(collection=SAMPLES),
+        "filesystem": lambda: FileSystemStore(base_path=tmp_path / "s", collection=SAMPLES, durability="os"),
+        "log": lambda: get_store("filesystem", base_path=tmp_path / "s", collection=SAMPLES, index="log"),
+        "database": lambda: get_store(f"sqlite:///{tmp_path / 'x.db'}", collection=SAMPLES),
+    }
+    layers = RetentionStore(VersionedStore(bases[kind]()), CountBasedPolicy(1), preserve_latest=False)
+    store: Any = ObservableStore(CachedStore(layers)).collection(SAMPLES)
+    store.save_many([Sample("a", count=1), Sample("b"), Sample("c")])
     store.save(Sample("a", count=2))
     store.layer(VersionedStore).rollback("a", 1)
     store.layer(RetentionStore).run_cleanup()
     (kept,) = store.list_ids()
-    (removed,) = {"a", "b"} - {kept}
-    events = [(event.event_type, event.item) for event in sink.query() if event.status == "success"]
-    assert events.count((AuditEventType.UPDATE, "a")) >= 2, "a save, and a rollback"
-    assert (AuditEventType.DELETE, removed) in events
+    store.delete(kept)
+    told = [
+        (e.operation, e.item, e.items, e.actor == system_user()) for e in store.audit.query(ascending=True) if e.count
+    ]
+    removed = {"a", "b", "c"} - {kept}
+    assert told[:3] == [("save_many", None, ("a", "b", "c"), True), ("save", "a", (), True), ("save", "a", (), True)]
+    assert {id for _, item, items, _ in told[3:-1] for id in (item, *items) if id} == removed
+    assert {operation for operation, *_ in told[3:-1]} <= {"delete", "delete_many"}
+    assert told[-1] == ("delete", kept, (), True)
+    assert store.audit.verify_chain()
+    store.close()
+
+
+def test_what_a_layer_removes_during_a_save_is_an_event_of_its_own():
+    store = observed(MemoryStore(collection=SAMPLES, max_items=1), audit=AuditConfig(backend="memory"))
+    store.save(Sample("a"))
+    store.save(Sample("b"))
+    assert [(e.operation, e.item) for e in store.audit.query(ascending=True) if e.item] == [
+        ("save", "a"),
+        ("delete", "a"),
+        ("save", "b"),
+    ]
+
+
+def test_a_save_that_a_queue_delivers_later_is_one_event():
+    queue = BatchedStore(MemoryStore(collection=SAMPLES), BatchConfig(flush_interval_seconds=None))
+    store = observed(queue, audit=AuditConfig(backend="memory"))
+    store.save(Sample("a"))
+    store.save(Sample("b"))
+    queue.flush()
+    assert [e.item for e in store.audit.query(event_type="save")] == ["b", "a"]
+    store.close()
 
 
 def test_the_presets():

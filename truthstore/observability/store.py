@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, cast
 
 from truthstore.errors import StoreBulkError, StoreConfigError, StoreError
 from truthstore.model.query import StoreQuery
-from truthstore.model.record import ABSENT, ANY, NONE, Options, Record
+from truthstore.model.record import ABSENT, ANY, NONE, Change, Options, Record
 from truthstore.observability.audit.event import AuditEvent, AuditEventType, AuditStatus
 from truthstore.observability.audit.file import FileAuditBackend
 from truthstore.observability.audit.logger import AuditLogger
@@ -33,6 +34,8 @@ __all__ = ["ObservableStore"]
 T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., Any]")
 
+_current: Final[ContextVar[Operation | None]] = ContextVar("truthstore_operation", default=None)
+
 
 def _observing(name: str, kind: AuditEventType, forward: F) -> F:
     """Build the observed form of an operation that takes an id, a record, several of either, or a query."""
@@ -48,12 +51,16 @@ def _observing(name: str, kind: AuditEventType, forward: F) -> F:
             operation.items = [one.meta.id if isinstance(one, Record) else one for one in subject]
         if kind is AuditEventType.SAVE and (expect := rest.get("expect", ANY)) is not ANY:
             operation.kind = AuditEventType.CREATE if expect is ABSENT else AuditEventType.UPDATE
-        with operation:
-            result = forward(self, subject, *more, collection=collection, **rest)
-            if kind is AuditEventType.SAVE:
-                operation.written = _size(subject)
-            elif kind is AuditEventType.READ:
-                operation.read = _size(result)
+        token = _current.set(operation)
+        try:
+            with operation:
+                result = forward(self, subject, *more, collection=collection, **rest)
+                if kind is AuditEventType.SAVE:
+                    operation.written = _size(subject)
+                elif kind is AuditEventType.READ:
+                    operation.read = _size(result)
+        finally:
+            _current.reset(token)
         return result
 
     return cast("F", observed)
@@ -85,6 +92,10 @@ class ObservableStore(WrapperStore[T], Generic[T]):
             hooks.append(self._tracing.end)
         if self._audit is not None:
             hooks.append(functools.partial(self._add_event, self._audit))
+            # Of a queue it is taken for done when it is in there. Held here, for a subscriber is held weakly.
+            self._watch = functools.partial(self._changed, self._audit)
+            if all(layer.name != "batched" for layer in base.layers()):
+                base.subscribe(self._watch)
         self._hooks = tuple(hooks)
         self._process = os.getpid()  # a forked child that closes what it inherited counts nothing
         for metrics in self._metrics:
@@ -164,6 +175,23 @@ class ObservableStore(WrapperStore[T], Generic[T]):
             if error is None:
                 raise
             error.add_note(f"its audit event could not be written: {failure}")
+
+    def _changed(self, audit: AuditLogger, changes: Sequence[Change]) -> None:
+        """Add events of what layers below do by themselves, such as a rollback or a removal by retention."""
+        current = _current.get()
+        own = () if current is None else (current.item, *current.items)
+        found: dict[tuple[str, AuditEventType], list[str]] = {}
+        for change in changes:
+            if "." not in change.collection and change.id not in own:
+                kind = AuditEventType.DELETE if change.revision is None else AuditEventType.SAVE
+                found.setdefault((change.collection, kind), []).append(change.id)
+        for (collection, kind), ids in found.items():
+            operation = Operation(kind.value, collection, kind, (), None)
+            if len(ids) == 1:
+                operation.item = ids[0]
+            else:
+                operation.name, operation.items = f"{kind.value}_many", ids
+            self._add_event(audit, operation)
 
     put_record = _observing("save", AuditEventType.SAVE, WrapperStore.put_record)
     put_records = _observing("save_many", AuditEventType.SAVE, WrapperStore.put_records)
