@@ -49,8 +49,16 @@ def test_what_is_logged_can_be_asked_for(sink):
     assert [e.item for e in logger.query(**between, ascending=True)] == ["s3", "s4", "s5"]
     assert len(logger.query(event_type="save", status="success", operation="save", collection="samples")) == 25
     assert logger.query(correlation_id="nobody") == []
-    with pytest.raises(ValueError, match="sucess"):
-        logger.query(status="sucess")
+    for wrong, right in (
+        ({"status": "sucess"}, "failure, partial, success"),
+        ({"event_type": "sav"}, "close, create, delete"),
+        ({"operation": "sav"}, "query, save, save_many"),
+    ):
+        with pytest.raises(ValueError, match=f"{right}.*, not '{next(iter(wrong.values()))}'"):
+            logger.query(**wrong)
+    assert logger.query(operation="delete") == []
+    with pytest.raises(TypeError, match=r"no opration: use .*operation"):
+        logger.query(opration="save")
     found = logger.verify_chain()
     assert found
     assert (found.checked, found.chains) == (26, 1)

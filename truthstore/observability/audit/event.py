@@ -104,6 +104,10 @@ decode_event: Final = msgspec.json.Decoder(AuditEvent).decode
 
 SEAL: Final = b',"hash":"'
 SEAL_SIZE: Final = len(SEAL) + hashlib.sha256().digest_size * 2 + len(b'"}')
+OPERATIONS: Final = (
+    *("save", "save_many", "get", "get_many", "head", "delete", "delete_many", "query", "entries", "list_ids"),
+    *("count", "aggregate", "open", "close"),
+)
 DAMAGED: Final = "damaged"
 """The operation and the chain of events that stand for unreadable ones."""
 ALTERED: Final = "altered"

@@ -11,7 +11,15 @@ from typing import Any
 from truthstore.errors import StoreError, StoreWriteError
 from truthstore.model.fields import to_microseconds
 from truthstore.observability.audit.chain import ChainVerification, newest_heads, verify_stored
-from truthstore.observability.audit.event import DAMAGED, AuditEvent, AuditEventType, AuditStatus, Stored, encode_event
+from truthstore.observability.audit.event import (
+    DAMAGED,
+    OPERATIONS,
+    AuditEvent,
+    AuditEventType,
+    AuditStatus,
+    Stored,
+    encode_event,
+)
 
 __all__ = ["AsyncAuditBackend", "AuditBackend", "CompositeAuditBackend", "InMemoryAuditBackend", "as_store_error"]
 
@@ -92,17 +100,24 @@ class AuditBackend(ABC):
 
         Raises:
             TypeError: events have no such attribute.
-            ValueError: there is no such kind of event or status.
+            ValueError: there is no such kind of event, status or operation.
         """
+        conditions = {name: value for name, value in conditions.items() if value is not None}
         if unknown := conditions.keys() - set(AuditEvent.__struct_fields__):
             raise TypeError(f"events have no {', '.join(unknown)}: use {', '.join(AuditEvent.__struct_fields__)}")
-        for name, kind in (("event_type", AuditEventType), ("status", AuditStatus)):
-            if conditions.get(name) is not None:
-                conditions[name] = kind(conditions[name])
+        events = [stored.decode() for stored in self.stored(start_time)]
+        choices = {"event_type": [*AuditEventType], "status": [*AuditStatus], "operation": [*OPERATIONS, DAMAGED]}
+        for name in choices.keys() & conditions.keys():
+            possible = {
+                *choices[name],
+                *(getattr(event, name) for event in events),
+            }  # programs log operations of their own
+            if conditions[name] not in possible:
+                raise ValueError(f"{name} is one of {', '.join(sorted(possible))}, not {conditions[name]!r}")
         found = [
             event
-            for event in (stored.decode() for stored in self.stored(start_time))
-            if all(value is None or getattr(event, name) == value for name, value in conditions.items())
+            for event in events
+            if all(getattr(event, name) == value for name, value in conditions.items())
             and (item is None or event.item == item or item in event.items)
             and (start_time is None or to_microseconds(event.timestamp) >= to_microseconds(start_time))
             and (end_time is None or to_microseconds(event.timestamp) <= to_microseconds(end_time))
