@@ -8,7 +8,7 @@ from typing import Any
 from truthstore import Collection, Record, WrapperStore
 from truthstore.versioning import VersionedStore, VersionInfo
 
-__all__ = ["SlowHistory", "known"]
+__all__ = ["SlowHistory", "known", "save_version"]
 
 
 class SlowHistory(WrapperStore[Any]):
@@ -42,3 +42,10 @@ def known(store: VersionedStore[Any], id: str = "a") -> list[VersionInfo]:
         assert store.exists(id, version=info.version)
         assert store.get(id, version=info.label) == store.get_version(id, info.version)
     return history
+
+
+def save_version(store: VersionedStore[Any], item: Any, **options: Any) -> VersionInfo:
+    """Save an item and return the description of just that version."""
+    collection = store._collection
+    head = store.put_record(collection.encode(item), collection=collection, options=options)
+    return store._reader.info(head, collection)

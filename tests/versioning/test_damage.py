@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.versioning.doubles import save_version
 from truthstore import StoreCorruptError
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.testing import SAMPLES, Sample
@@ -41,7 +42,7 @@ def test_the_older_versions_can_be_read(store: VersionedStore[Any]):
 
 
 def test_it_is_overwritten_under_the_next_number(store: VersionedStore[Any]):
-    info = store.save_version(Sample("a", count=4), message="again")
+    info = save_version(store, Sample("a", count=4), message="again")
     assert (info.version, info.parent_version, info.changes) == (4, 3, ())
     assert store.get("a").count == 4
     assert store.list_versions("a") == [4, 2, 1], "what could not be read is not kept"

@@ -90,7 +90,7 @@ def test_values_can_be_written_down():
     info = VersionInfo(1, "a", datetime(2026, 1, 1, tzinfo=UTC), created_by="ada", metadata={"x": 1}, changes=("b",))
     assert json.loads(json.dumps(info.to_dict())) == info.to_dict()
     assert info.to_dict()["created_at"] == "2026-01-01T00:00:00+00:00"
-    diff = VersionDiff.of("a", 1, 2, [VersionChange("x", DiffType.MODIFIED, "a", "b")])
+    diff = VersionDiff("a", 1, 2, [VersionChange("x", DiffType.MODIFIED, "a", "b")])
     assert diff.to_dict()["changes"] == [{"path": "x", "type": "modified", "old_value": "a", "new_value": "b"}]
     assert diff.changes[0]["path"] == "x"
     error = VersionNotFoundError("item", 99)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.versioning.doubles import known
+from tests.versioning.doubles import known, save_version
 from truthstore import (
     ABSENT,
     StoreConflictError,
@@ -106,7 +106,7 @@ def test_savers_and_removers_of_one_id_agree_on_its_numbers(reopen):
             if thread % 3 == 0:
                 store.delete("a")
             else:
-                made.append(store.save_version(Sample("a", count=n)).version)
+                made.append(save_version(store, Sample("a", count=n)).version)
 
     at_once(work, 6)
     assert len(set(made)) == len(made)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.versioning.doubles import known
+from tests.versioning.doubles import known, save_version
 from truthstore import (
     Record,
     StoreBulkError,
@@ -33,8 +33,8 @@ def test_every_save_is_a_version_and_stays_one_after_a_restart(reopen):
     store = reopen()
     store.save(Sample("a", count=1), message="first", created_by="ada", metadata={"ratio": float("nan"), "n": [1]})
     store.save(Sample("a", count=2, tags={"t": "x"}), "second", "bob")
-    info = store.save_version(
-        Sample("a", count=3), message="third", metadata={"when": datetime(2026, 1, 1, tzinfo=UTC)}
+    info = save_version(
+        store, Sample("a", count=3), message="third", metadata={"when": datetime(2026, 1, 1, tzinfo=UTC)}
     )
     assert (info.version, info.message, info.parent_version, info.changes) == (3, "third", 2, ("count", "tags"))
     history = known(store)

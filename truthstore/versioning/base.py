@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from truthstore.errors import StoreConfigError, StoreNotFoundError, VersionConflictError, shown
 
@@ -113,13 +113,7 @@ class VersionInfo:
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field as JSON-ready builtins."""
-        created_at = self.created_at.isoformat()
-        return {
-            **asdict(self),
-            "created_at": created_at,
-            "metadata": dict(self.metadata),
-            "changes": list(self.changes),
-        }
+        return {**asdict(self), "created_at": self.created_at.isoformat(), "changes": list(self.changes)}
 
 
 class DiffType(StrEnum):
@@ -147,8 +141,7 @@ class VersionChange:
     new: Any = None
 
     def __getitem__(self, name: str) -> Any:
-        values = self.to_dict()
-        return {**values, "old": self.old, "new": self.new}[name]
+        return {**self.to_dict(), "old": self.old, "new": self.new}[name]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the difference as builtins."""
@@ -164,7 +157,6 @@ class VersionDiff:
         version_a: the one version.
         version_b: the other.
         changes: the differences, in the order of the item's parts.
-        summary: ``1 added, 0 removed, 2 modified``.
         created_at: time of the comparison.
     """
 
@@ -172,38 +164,25 @@ class VersionDiff:
     version_a: int
     version_b: int
     changes: Sequence[VersionChange] = ()
-    summary: str = ""
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def __bool__(self) -> bool:
         return bool(self.changes)
 
-    @classmethod
-    def of(cls, item_id: str, version_a: int, version_b: int, changes: Sequence[VersionChange]) -> Self:
-        """Build the difference with its summary."""
-        counts = [sum(change.type is kind for change in changes) for kind in DiffType]
-        summary = ", ".join(f"{count} {kind}" for count, kind in zip(counts, DiffType, strict=True))
-        return cls(item_id, version_a, version_b, tuple(changes), summary)
+    @property
+    def summary(self) -> str:
+        """Like ``1 added, 0 removed, 2 modified``."""
+        return ", ".join(f"{sum(change.type is kind for change in self.changes)} {kind}" for kind in DiffType)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the difference as builtins."""
-        return {
-            "item_id": self.item_id,
-            "version_a": self.version_a,
-            "version_b": self.version_b,
-            "changes": [change.to_dict() for change in self.changes],
-            "summary": self.summary,
-            "created_at": self.created_at.isoformat(),
-        }
+        changes = [change.to_dict() for change in self.changes]
+        created_at = self.created_at.isoformat()
+        return {**asdict(self), "changes": changes, "summary": self.summary, "created_at": created_at}
 
 
 class VersionNotFoundError(StoreNotFoundError):
-    """The item has no such version.
-
-    Args:
-        item_id: the item's id.
-        version: the number or label asked for.
-    """
+    """The item has no version of this number or label."""
 
     def __init__(self, item_id: str, version: object, *, collection: str | None = None) -> None:
         super().__init__("version", item_id, collection=collection)

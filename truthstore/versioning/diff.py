@@ -23,23 +23,23 @@ def differences(old: Any, new: Any) -> list[VersionChange]:
     return list(_compare(old, new, ""))
 
 
-def changed_parts(old: bytes, new: bytes) -> tuple[str, ...]:
+def changed_parts(old: bytes, new: bytes) -> list[str]:
     """Return the names of members in which two JSON objects differ; none if either is no JSON object."""
+    changed: list[str] = []
     try:
         one, other = _members(old), _members(new)
-        names = dict.fromkeys([*one, *other])
-        return tuple(name for name in names if one.get(name) != other.get(name) and not _equal(one, other, name))
+        for name in dict.fromkeys([*one, *other]):
+            before, after = one.get(name), other.get(name)
+            # Members that are written in different ways may mean the same.
+            if before != after and (before is None or after is None or not _same(_value(before), _value(after))):
+                changed.append(name)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return ()
+        return []
+    return changed
 
 
 _members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _value: Final = msgspec.json.Decoder().decode
-
-
-def _equal(one: Mapping[str, msgspec.Raw], other: Mapping[str, msgspec.Raw], name: str) -> bool:
-    """Return whether members that are written in different ways mean the same."""
-    return name in one and name in other and _same(_value(one[name]), _value(other[name]))
 
 
 def _compare(old: Any, new: Any, path: str) -> Iterator[VersionChange]:

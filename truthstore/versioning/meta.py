@@ -9,26 +9,24 @@ writes: readers skip it, and the next save finds it in its place.
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from truthstore.errors import StoreCorruptError, StoreWriteError, shown
 from truthstore.model.collection import Collection, Derivation
-from truthstore.model.encoding import finite, plain
+from truthstore.model.encoding import Codec
 from truthstore.model.fields import check_string
-from truthstore.model.query import from_microseconds
-from truthstore.model.record import FieldValue, Options, Record
-from truthstore.versioning.base import VersionInfo
+from truthstore.model.meta_codec import pack, unpack
+from truthstore.model.record import Options, Record
 
 if TYPE_CHECKING:
     from truthstore.versioning.base import VersioningConfig
-    from truthstore.versioning.strategies import VersioningStrategy
 
 __all__ = [
     "ITEM",
@@ -40,7 +38,6 @@ __all__ = [
     "check_version",
     "copy_of",
     "history_of",
-    "tombstone",
     "version_id",
     "version_meta",
     "with_version",
@@ -51,7 +48,6 @@ KEPT: Final = "kept"
 ITEM: Final = "item"
 NUMBER: Final = "number"
 LONGEST_PLAIN_ID: Final = 1_000
-LABEL_LENGTH: Final = 7
 
 
 class VersionMeta(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -88,23 +84,6 @@ class VersionMeta(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         """The greatest number given so far."""
         return max(self.number, self.last)
 
-    def info(self, item_id: str, strategy: VersioningStrategy, *, by_content: bool) -> VersionInfo:
-        """Build the public value."""
-        label = self.checksum[:LABEL_LENGTH] if by_content and self.checksum else strategy.format_version(self.number)
-        return VersionInfo(
-            self.number,
-            item_id,
-            from_microseconds(self.at),
-            self.by,
-            self.message,
-            self.parent,
-            self.metadata,
-            self.checksum,
-            self.size,
-            label,
-            tuple(self.changes),
-        )
-
 
 class VersionOptions(NamedTuple):
     """Options of a save that describe its version."""
@@ -122,18 +101,28 @@ class VersionOptions(NamedTuple):
             StoreWriteError: a message is missing, or one of the values cannot be stored.
             TypeError: a value of the wrong type.
         """
-        message, created_by, metadata = (options.get(name) for name in ("message", "created_by", "metadata"))
-        for name, value in (("message", message), ("created_by", created_by)):
+        if not options and not config.require_message:
+            return NO_OPTIONS
+        for name in ("message", "created_by"):
+            value = options.get(name)
             if value is not None and not isinstance(value, str):
                 raise TypeError(f"{name} is a string, not {type(value).__name__}")
-            if value is not None:
-                check_string(value)
+            check_string(value or "")
+        metadata = options.get("metadata")
         if metadata is not None and not isinstance(metadata, Mapping):
             raise TypeError(f"metadata is a dict, not {type(metadata).__name__}")
+        try:
+            stored = msgspec.json.decode(_METADATA.encode_checked(dict(metadata))) if metadata else {}
+        except StoreWriteError as error:
+            raise StoreWriteError(f"the metadata of a version cannot be stored: {error}") from error
         expected = check_version(options.get("expected_version"), "expected_version")
-        if config.require_message and not message:
+        if config.require_message and not options.get("message"):
             raise StoreWriteError("this store requires the reason of every save: save(item, message=…)")
-        return cls(message, created_by, _json(metadata) if metadata else {}, expected)
+        return cls(options.get("message"), options.get("created_by"), stored, expected)
+
+
+NO_OPTIONS: Final = VersionOptions()
+_METADATA: Final = Codec(dict)
 
 
 def check_version(version: Any, name: str = "version") -> int | str | None:
@@ -147,40 +136,18 @@ def check_version(version: Any, name: str = "version") -> int | str | None:
     return version
 
 
-def _json(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        builtins: dict[str, Any] = _finite(msgspec.to_builtins(dict(metadata), str_keys=True, enc_hook=plain))
-        msgspec.json.encode(builtins)  # a lone surrogate, for one, is found only here
-    except (NotImplementedError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise StoreWriteError(f"the metadata of a version cannot be stored: {error}") from error
-    return builtins
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return finite(value)
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return value
+def history_of(collection: Collection[Any]) -> Collection[Any]:
+    """Return the collection of the older versions of a collection's items."""
+    return _history(collection.name)
 
 
 @functools.cache
-def _declared(name: str) -> Collection[Any]:
-    return Collection.of_records(name, index={ITEM: str, NUMBER: int}, lookups=[(ITEM, NUMBER)])
-
-
-def history_of(collection: Collection[Any]) -> Collection[Any]:
-    """Return the collection of the older versions of a collection's items."""
-    return _declared(collection.derived("versions"))
+def _history(name: str) -> Collection[Any]:
+    return Collection.of_records(f"{name}.versions", index={ITEM: str, NUMBER: int}, lookups=[(ITEM, NUMBER)])
 
 
 def version_id(item_id: str, number: int) -> str:
-    """Build the id of a version, unique among all items and versions.
-
-    It ends with the number, or, if the item's id is very long, with a hash.
-    """
+    """Build the id of a version, unique among all items and versions: the number, or for a very long id a hash, ends it."""
     if len(item_id) <= LONGEST_PLAIN_ID:
         return f"{item_id}@{number}"
     digest = hashlib.sha256(item_id.encode(errors="surrogatepass")).hexdigest()
@@ -210,25 +177,15 @@ def with_version(record: Record, version: VersionMeta) -> Record:
     return Record(record.meta.replace(annotations=annotations), record.body, record.revision)
 
 
-def tombstone(collection: Collection[Any], item_id: str, version: VersionMeta) -> Record:
-    """Build the head of a deleted item."""
-    meta = collection.empty_meta(item_id, deleted=True, stored_at=time_ns() // 1_000)
-    return with_version(Record(meta, b""), version)
-
-
 def copy_of(head: Record, collection: Collection[Any], version: VersionMeta) -> Record:
-    """Build the record that keeps a head as an older version: its body, its revision, and the parts of the head not in the body."""
+    """Build the record that keeps a head as an older version: its body, its revision, and what else the head says."""
     meta = head.meta
     kept: dict[str, Any] = {}
-    if meta.derivable and not collection.opaque:
+    if collection.opaque or meta.encodings:
+        kept["head"] = base64.b64encode(pack(head.head())).decode()
+    else:
         with suppress(StoreCorruptError):  # a body that is no item of this collection is kept as well as any other
             kept["times"] = {name: value for name, value in collection.times(meta.fields).items() if value is not None}
-    else:
-        kept["fields"] = {
-            name: finite(value) if isinstance(value, float) else value for name, value in meta.fields.items()
-        }
-        kept["tags"] = dict(meta.tags)
-        kept["text"] = meta.text
     copied = meta.replace(
         id=version_id(head.id, version.number),
         derive=None,
@@ -245,17 +202,11 @@ def as_version(copied: Record, collection: Collection[Any]) -> Record:
     meta = copied.meta
     version = dict(meta.annotations[KEY])
     kept = version.pop(KEPT, {})
-    if "fields" in kept:
-        fields = {name: _field(collection, name, value) for name, value in kept["fields"].items()}
-        restored = meta.replace(fields=fields, tags=kept["tags"], text=kept["text"])
+    annotations = {**meta.annotations, KEY: version}
+    if "head" in kept:
+        restored = unpack(base64.b64decode(kept["head"])).meta.replace(annotations=annotations)
     else:
         derive = Derivation(collection, copied.body or b"", meta.encoding, kept.get("times"))
-        restored = meta.replace(fields=None, tags=None, text=None, derive=derive)
-    restored = restored.replace(id=str(meta.fields[ITEM]), annotations={**meta.annotations, KEY: version})
+        id = str(meta.fields[ITEM])
+        restored = meta.replace(id=id, fields=None, tags=None, text=None, derive=derive, annotations=annotations)
     return Record(restored, copied.body, copied.revision)
-
-
-def _field(collection: Collection[Any], name: str, value: FieldValue) -> FieldValue:
-    # JSON has no infinity: it is kept in a string.
-    field = collection.fields.get(name)
-    return float(value) if isinstance(value, str) and field is not None and field.type is float else value

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from truthstore.errors import StoreCorruptError, StoreNotFoundError, shown
-from truthstore.model.query import StoreQuery
+from truthstore.model.query import StoreQuery, from_microseconds
 from truthstore.model.record import NONE, Options, Record
 from truthstore.versioning.base import VersionInfo, VersionNotFoundError
 from truthstore.versioning.meta import ITEM, NUMBER, VersionMeta, as_version, history_of, version_id, version_meta
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VersionReader"]
 
+LABEL_LENGTH: Final = 7
 SHORTEST_CHECKSUM: Final = 4
 """Fewer characters of a checksum name no version, as in Git (git-scm.com/docs/git-config, core.abbrev)."""
 
@@ -170,7 +171,20 @@ class VersionReader:
         return self._info(head.id, self.version(head, collection))
 
     def _info(self, id: str, version: VersionMeta) -> VersionInfo:
-        return version.info(id, self._strategy, by_content=self._by_content)
+        by_content = self._by_content and version.checksum
+        return VersionInfo(
+            version.number,
+            id,
+            from_microseconds(version.at),
+            version.by,
+            version.message,
+            version.parent,
+            version.metadata,
+            version.checksum,
+            version.size,
+            by_content[:LABEL_LENGTH] if by_content else self._strategy.format_version(version.number),
+            tuple(version.changes),
+        )
 
     def infos(self, id: str, collection: Collection[Any], limit: int | None = None) -> Iterator[VersionInfo]:
         """Iterate over the public values of an item's versions, newest first; a limit saves reading more."""

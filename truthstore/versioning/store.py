@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
@@ -14,7 +13,7 @@ import msgspec
 
 from truthstore.errors import StoreBulkError, StoreError
 from truthstore.model.fields import check_id
-from truthstore.model.query import EVERYTHING, StoreQuery
+from truthstore.model.query import EVERYTHING
 from truthstore.model.record import ANY, NONE, Expect, Options, Record
 from truthstore.store.config import configure
 from truthstore.store.wrapper import WrapperStore
@@ -26,7 +25,6 @@ from truthstore.versioning.strategies import get_strategy
 from truthstore.versioning.writer import VersionWriter
 
 if TYPE_CHECKING:
-    from truthstore.model.aggregate import Aggregation, Row
     from truthstore.model.collection import Collection
     from truthstore.store.health import Verification
     from truthstore.store.store import BaseStore
@@ -43,14 +41,18 @@ DELETE: Final = frozenset({"version", "delete_all_versions"})
 class VersionedStore(WrapperStore[T]):
     """Keep every version of every item, in the store below, with its author, time and reason.
 
-    `save` makes a new version, `get(id, version=2)` reads an old one. `delete(id)` deletes the item and keeps its versions,
-    so that `rollback` can bring it back; `delete(id, delete_all_versions=True)` deletes them too. A version is given by its
-    number or by its label (``"v3"``, ``"1.0.2"``).
+    `save` makes a new version; `get(id, version=2)` reads an old one, and `exists(id, version=2)` looks for it. `delete(id)`
+    deletes the item and keeps its versions, so that `rollback` can bring it back; `delete(id, delete_all_versions=True)`
+    deletes them too, and `delete(id, version=2)` just one: the place of the newest is taken by the one before it. A version
+    is given by its number or by its label (``"v3"``, ``"1.0.2"``).
 
     Args:
         base: the store below.
         config: the options, or
         options: the same as keywords.
+
+    Attributes:
+        config: the options.
     """
 
     name: ClassVar[str] = "versioning"
@@ -68,16 +70,11 @@ class VersionedStore(WrapperStore[T]):
 
     def __init__(self, base: BaseStore[T], config: VersioningConfig | None = None, **options: Any) -> None:
         super().__init__(base)
-        self._config = configure(VersioningConfig, config, options, "VersionedStore")
-        self._strategy = get_strategy(self._config.mode)
-        by_content = self._config.mode is VersioningMode.GIT_LIKE
+        self.config = configure(VersioningConfig, config, options, "VersionedStore")
+        self._strategy = get_strategy(self.config.mode)
+        by_content = self.config.mode is VersioningMode.GIT_LIKE
         self._reader = VersionReader(base, self._strategy, by_content=by_content)
-        self._writer = VersionWriter(base, self._config, self._strategy, self._reader)
-
-    @property
-    def config(self) -> VersioningConfig:
-        """The options."""
-        return self._config
+        self._writer = VersionWriter(base, self.config, self._strategy, self._reader)
 
     @staticmethod
     def history_of(collection: Collection[Any]) -> Collection[Any]:
@@ -112,46 +109,6 @@ class VersionedStore(WrapperStore[T]):
         said = _given(message=message, created_by=created_by, metadata=metadata, expected_version=expected_version)
         return super().save(item, expect=expect, **said, **options)
 
-    def get(self, id: str, version: int | str | None = None, **options: Any) -> T:
-        """Return an item, or one of its versions.
-
-        Raises:
-            StoreNotFoundError: there is no such item.
-            VersionNotFoundError: it has no such version.
-        """
-        return super().get(id, **_given(version=version), **options)
-
-    def exists(self, id: str, version: int | str | None = None, **options: Any) -> bool:
-        """Return whether there is such an item, or such a version of it."""
-        return super().exists(id, **_given(version=version), **options)
-
-    def delete(  # noqa: D417  # as above
-        self,
-        id: str,
-        expect: Expect = ANY,
-        *,
-        version: int | str | None = None,
-        delete_all_versions: bool = False,
-        **options: Any,
-    ) -> bool:
-        """Delete an item and keep its versions; return False if there was none.
-
-        Args:
-            id: the id.
-            version: delete just this version; the place of the newest is taken by the one before it.
-            delete_all_versions: delete all versions too.
-        """
-        said = _given(version=version, delete_all_versions=delete_all_versions or None)
-        return super().delete(id, expect=expect, **said, **options)
-
-    def save_version(self, item: T, message: str | None = None, *, expect: Expect = ANY, **options: Any) -> VersionInfo:
-        """Save a new version, with the options of `save`, and describe it."""
-        self._check("save", options)
-        record = self._collection.encode(item, self.encoding, indent=self.indent)
-        said = _given(message=message, **options)
-        head = self.put_record(record, collection=self._collection, expect=expect, options=said)
-        return self._reader.info(head, self._collection)
-
     def rollback(self, id: str, version: int | str, message: str | None = None, created_by: str | None = None) -> str:
         """Save an old version as the newest one, also of a deleted item, and return the id.
 
@@ -178,7 +135,7 @@ class VersionedStore(WrapperStore[T]):
     def get_version_history(self, id: str, limit: int | None = None, offset: int = 0) -> list[VersionInfo]:
         """Describe the versions of an item, newest first; an unknown item has none."""
         self._check()
-        if (limit is not None and limit < 0) or offset < 0:
+        if min(limit or 0, offset) < 0:
             raise ValueError("limit and offset cannot be negative")
         stop = None if limit is None else offset + limit
         return list(islice(self._reader.infos(check_id(id), self._collection, stop), offset, stop))
@@ -226,27 +183,23 @@ class VersionedStore(WrapperStore[T]):
             other = latest.version
         else:
             other = self._reader.number(id, version_b, collection)
-        return VersionDiff.of(id, one, other, differences(self._document(id, one), self._document(id, other)))
+        return VersionDiff(id, one, other, differences(self._document(id, one), self._document(id, other)))
 
     def _document(self, id: str, number: int) -> Any:
         item: Any = self._collection.decode(self._reader.find(id, number, self._collection))
         to_dict = getattr(item, "to_dict", None)
         if isinstance(item, msgspec.Struct) and callable(to_dict):
             return to_dict()  # results and suites have every field in it, also those with their default value
-        whole: Any = item
-        return msgspec.json.decode(self._collection.encode(whole).body or b"null")
+        return msgspec.json.decode(self._collection.encode(item).body or b"null")
 
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> Record:
         """Store a record as a new version."""
-        if not collection.is_users:
+        if "." in collection.name:
             return self._base.put_record(record, collection=collection, expect=expect, options=options)
-        said = VersionOptions.of(options, self._config)
-        rest = _without(options, SAVE)
-        return self._writer.in_turn(
-            record.id, collection, lambda: self._writer.put(record, collection, expect, said, rest)
-        )
+        said = VersionOptions.of(options, self.config)
+        return self._writer.put(record.meta.id, collection, record, expect, said, _without(options, SAVE))
 
     def put_records(
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
@@ -254,24 +207,20 @@ class VersionedStore(WrapperStore[T]):
         """Store records as new versions; those of new ids in one go."""
         if not collection.is_users:
             return self._base.put_records(records, collection=collection, expect=expect, options=options)
-        said = VersionOptions.of(options, self._config)
+        said = VersionOptions.of(options, self.config)
+        rest = _without(options, SAVE)
         heads: dict[str, Record] = {}
         failed: dict[str, Exception] = {}
         if not isinstance(expect, str) and said.expected is None and len(records) > 1:
-            first: dict[str, Record] = {}
-            for record in records:
-                first.setdefault(record.id, record)
-            stored, failed = self._writer.put_first([*first.values()], collection, said, _without(options, SAVE))
+            stored, failed = self._writer.put_first(records, collection, said, rest)
             heads = {head.revision: head for head in stored}
         for record in records:
             if record.revision in heads or record.id in failed:
                 continue
             try:
-                head = self.put_record(record, collection=collection, expect=expect, options=options)
+                heads[record.revision] = self._writer.put(record.id, collection, record, expect, said, rest)
             except StoreError as error:
                 failed[record.id] = error
-            else:
-                heads[record.revision] = head
         if failed:
             done = [record.id for record in records if record.revision in heads]
             raise StoreBulkError(done, failed, backend=self.name, collection=collection.name)
@@ -311,35 +260,11 @@ class VersionedStore(WrapperStore[T]):
         if everything and version is not None:
             raise TypeError("delete takes either version= or delete_all_versions=True, not both")
 
-        def attempt() -> bool:
-            if version is not None:
-                number = self._reader.number(id, version, collection)
-                return self._writer.delete_version(id, number, collection, expect, rest)
-            return (self._writer.purge if everything else self._writer.delete)(id, collection, expect, rest)
+        if version is not None:
+            return self._writer.delete_version(id, collection, version, expect, rest)
+        return (self._writer.purge if everything else self._writer.delete)(id, collection, expect, rest)
 
-        return self._writer.in_turn(id, collection, attempt)
-
-    # Queries are about the newest versions. Without these, they would go one by one through `get_record`.
-
-    def scan(
-        self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
-    ) -> Iterator[Record]:
-        """Forward."""
-        return self._base.scan(query, collection=collection, bodies=bodies, options=options)
-
-    def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """Forward."""
-        return self._base.scan_ids(query, collection=collection, options=options)
-
-    def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
-        """Forward."""
-        return self._base.count_records(query, collection=collection, options=options)
-
-    def aggregate_records(
-        self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
-    ) -> list[Row]:
-        """Forward."""
-        return self._base.aggregate_records(query, aggregation, collection=collection, options=options)
+    scan = WrapperStore.scan  # queries are about the newest versions
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
         """Maintain the store below, then delete versions beyond `max_versions` and the rest of deletes cut short."""
@@ -352,7 +277,7 @@ class VersionedStore(WrapperStore[T]):
         for head in self._base.scan(EVERYTHING.replace(include_deleted=True), collection=collection):
             if end is not None and time.monotonic() > end:
                 break
-            deleted += self._writer.in_turn(head.id, collection, partial(self._writer.finish, head, collection))
+            deleted += self._writer.finish(head, collection)
         return {**done, "versions_removed": deleted}
 
     def verify_records(self, collection: Collection[Any]) -> Verification:

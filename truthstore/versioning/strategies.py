@@ -76,11 +76,7 @@ class SemanticStrategy(VersioningStrategy):
     """
 
     def get_next_version(self, item_id: str, current_version: int | None = None, metadata: Metadata = None) -> int:
-        """Return the next patch, or the version that the metadata asks for.
-
-        Raises:
-            ValueError: the metadata asks for another part.
-        """
+        """Return the next version; raise ValueError if the metadata asks for another part."""
         bump = (metadata or {}).get("bump", "patch")
         if bump not in {"major", "minor", "patch"}:
             raise ValueError(f"bump is 'major', 'minor' or 'patch', not {bump!r}")
@@ -143,17 +139,9 @@ class GitLikeStrategy(IncrementalStrategy):
         """Fill the number up with zeros."""
         return f"{version:0{self.hash_length}d}"
 
-    def parse_version(self, version_str: str) -> int:
-        """Parse a number."""
-        return _whole(version_str, version_str)
-
 
 def get_strategy(mode: str | VersioningMode, **options: Any) -> VersioningStrategy:
-    """Build the strategy of a mode.
-
-    Args:
-        mode: ``incremental``, ``semantic``, ``timestamp`` or ``git_like``.
-        options: the arguments of the strategy's class.
+    """Build the strategy of a mode, of which its class takes the options.
 
     Raises:
         ValueError: there is no such mode.

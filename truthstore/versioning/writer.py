@@ -8,17 +8,17 @@ finished by the same call, by the next save or by `maintain`.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
-import os
+import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import msgspec
-from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from truthstore.errors import (
     StoreBulkError,
@@ -32,6 +32,7 @@ from truthstore.errors import (
 )
 from truthstore.model.query import StoreQuery
 from truthstore.model.record import ABSENT, ANY, NONE, Expect, Options, Record
+from truthstore.runtime.forks import in_child
 from truthstore.store.records import conflict
 from truthstore.versioning.diff import changed_parts
 from truthstore.versioning.meta import (
@@ -40,7 +41,6 @@ from truthstore.versioning.meta import (
     as_version,
     copy_of,
     history_of,
-    tombstone,
     version_id,
     version_meta,
     with_version,
@@ -53,9 +53,10 @@ if TYPE_CHECKING:
     from truthstore.versioning.reader import VersionReader
     from truthstore.versioning.strategies import VersioningStrategy
 
-__all__ = ["HeadChangedError", "VersionWriter", "retry_on_conflict"]
+__all__ = ["VersionWriter"]
 
 R = TypeVar("R")
+P = ParamSpec("P")
 
 BACKEND: Final = "versioning"
 STRIPES: Final = 64
@@ -70,38 +71,40 @@ class HeadChangedError(Exception):
     """Another writer replaced the head since it was read."""
 
 
-def retry_on_conflict(attempt: Callable[[], R], item_id: str, *, collection: str) -> R:
-    """Call a function, again and again while it raises `HeadChangedError`.
+def _in_turn(
+    attempt: Callable[Concatenate[VersionWriter, str, Collection[Any], P], R],
+) -> Callable[Concatenate[VersionWriter, str, Collection[Any], P], R]:
+    """Let writers of one item wait for each other in this process, and try again after a `HeadChangedError`.
 
     Raises:
         StoreWriteError: nothing was changed in two minutes.
     """
-    start = time.monotonic()
-    try:
-        return attempt()
-    except HeadChangedError:
-        # Pauses grow from the time of one attempt: microseconds in memory, many requests on object storage.
-        pause = max(time.monotonic() - start, SHORTEST_PAUSE_SECONDS)
-    retrying = Retrying(
-        retry=retry_if_exception_type(HeadChangedError),
-        wait=wait_random_exponential(multiplier=pause, max=LONGEST_PAUSE_SECONDS),
-        stop=stop_after_delay(PATIENCE_SECONDS),
-    )
-    try:
-        return retrying(attempt)
-    except RetryError as error:
-        raise StoreWriteError(
-            f"{collection} {shown(item_id)}: nothing was changed, because others change it all the time; repeat",
-            collection=collection,
-            identifier=item_id,
-            retryable=True,
-        ) from error
+
+    @functools.wraps(attempt)
+    def in_turn(self: VersionWriter, id: str, collection: Collection[Any], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.locks[hash((collection.name, id)) % STRIPES]:
+            start = time.monotonic()
+            while True:
+                try:
+                    return attempt(self, id, collection, *args, **kwargs)
+                except HeadChangedError as error:
+                    spent = time.monotonic() - start
+                    if spent > PATIENCE_SECONDS:
+                        raise StoreWriteError(
+                            f"{collection.name} {shown(id)}: nothing was changed, because others change it all the time; repeat",
+                            collection=collection.name,
+                            identifier=id,
+                            retryable=True,
+                        ) from error
+                # Pauses grow with the time spent: microseconds in memory, many requests on object storage.
+                longest = min(max(spent, SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+                time.sleep(random.uniform(0, longest))  # noqa: S311  # no secret
+
+    return in_turn
 
 
 class VersionWriter:
-    """Makes and deletes versions. Writers of one item wait for each other in this process, and retry beyond it.
-
-    Each method is one attempt, made by `in_turn`.
+    """Makes and deletes versions.
 
     Args:
         base: the store below the versions.
@@ -109,8 +112,6 @@ class VersionWriter:
         strategy: numbers versions.
         reader: reads versions.
     """
-
-    __slots__ = ("_base", "_config", "_hash", "_locks", "_reader", "_strategy")
 
     def __init__(
         self, base: BaseStore[Any], config: VersioningConfig, strategy: VersioningStrategy, reader: VersionReader
@@ -120,21 +121,23 @@ class VersionWriter:
         self._hash: Callable[..., Any] = getattr(hashlib, config.checksum_algorithm)
         self._strategy = strategy
         self._reader = reader
-        # By process: a lock held by another thread would stay locked in a forked child.
-        self._locks: dict[int, tuple[threading.RLock, ...]] = {}
+        self._reset()
+        in_child(self._reset)
 
-    def in_turn(self, id: str, collection: Collection[Any], attempt: Callable[[], R]) -> R:
-        """Call one of the methods below for an item, again after a `HeadChangedError`."""
-        pid = os.getpid()
-        locks = self._locks.get(pid) or self._locks.setdefault(pid, tuple(threading.RLock() for _ in range(STRIPES)))
-        with locks[hash((collection.name, id)) % STRIPES]:
-            return retry_on_conflict(attempt, id, collection=collection.name)
+    def _reset(self) -> None:
+        self.locks = tuple(threading.RLock() for _ in range(STRIPES))
 
+    @_in_turn
     def put(
-        self, record: Record, collection: Collection[Any], expect: Expect, said: VersionOptions, options: Options
+        self,
+        id: str,
+        collection: Collection[Any],
+        record: Record,
+        expect: Expect,
+        said: VersionOptions,
+        options: Options,
     ) -> Record:
         """Save a new version and return its head. The same revision, given once more, is saved already."""
-        id = record.meta.id
         expected = None if said.expected is None else self._reader.number(id, said.expected, collection)
         if not isinstance(expect, str) and not expected and self._base.definitely_absent(id, collection=collection):
             first = with_version(record, self._next_version(record, said))
@@ -157,7 +160,7 @@ class VersionWriter:
         if before is not None and copied is not None:
             self._copy(before, collection, copied)
         stored = self._replace(with_version(record, version), collection, before, expect, options, copied)
-        if known is not None and self._config.auto_cleanup:
+        if self._config.auto_cleanup:
             try:
                 self._prune(id, collection, version)
             except StoreError:
@@ -168,10 +171,14 @@ class VersionWriter:
     def put_first(
         self, records: Sequence[Record], collection: Collection[Any], said: VersionOptions, options: Options
     ) -> tuple[list[Record], dict[str, Exception]]:
-        """Save the records of new ids in one go; return their heads, and the errors other than conflicts by id."""
+        """Save the first records of new ids in one go; return their heads, and the errors other than conflicts by id."""
         query = StoreQuery(ids=[record.id for record in records], include_deleted=True)
-        there = set(self._base.scan_ids(query, collection=collection))
-        first = [with_version(record, self._next_version(record, said)) for record in records if record.id not in there]
+        seen = set(self._base.scan_ids(query, collection=collection))
+        first: list[Record] = []
+        for record in records:
+            if record.id not in seen:
+                seen.add(record.id)
+                first.append(with_version(record, self._next_version(record, said)))
         try:
             return self._base.put_records(first, collection=collection, expect=ABSENT, options=options), {}
         except StoreBulkError as error:
@@ -186,26 +193,18 @@ class VersionWriter:
         known: VersionMeta | None = None,
         before: Record | None = None,
     ) -> VersionMeta:
-        """Build the version of a record.
-
-        Args:
-            record: the record.
-            said: the options of the save.
-            known: the version that it replaces, a tombstone's too.
-            before: the head that it replaces, if that is live.
-        """
-        number = self._strategy.get_next_version(record.id, known.latest if known is not None else None, said.metadata)
+        """Build the version of a record, of the version that it replaces, a tombstone's too, and of the live head."""
+        id, body = record.meta.id, record.body or b""
         now = time.time_ns() // 1_000
         parent: int | None = None
-        changes: Sequence[str] = ()
+        changes: list[str] = []
         if known is not None:
             now = max(now, known.at)
             parent = known.number if before is not None else known.parent
-        body = record.body or b""
-        if before is not None and before.body is not None and self._config.track_changes:
-            changes = changed_parts(before.body, body) if _is_plain(before) and _is_plain(record) else ()
+        if before is not None and self._config.track_changes and _is_json(before, record):
+            changes = changed_parts(before.body or b"", body)
         return VersionMeta(
-            number,
+            self._strategy.get_next_version(id, known.latest if known is not None else None, said.metadata),
             now,
             said.created_by,
             said.message,
@@ -213,7 +212,7 @@ class VersionWriter:
             parent,
             self._hash(body, usedforsecurity=False).hexdigest(),
             len(body),
-            list(changes),
+            changes,
         )
 
     def _check(self, before: Record | None, id: str, collection: Collection[Any], expect: Expect) -> VersionMeta | None:
@@ -246,7 +245,7 @@ class VersionWriter:
 
     def _check_unchanged(self, id: str, collection: Collection[Any], head: Record | None) -> None:
         now = self._reader.head(id, collection)
-        if (None if now is None else now.revision) != (None if head is None else head.revision):
+        if (now and now.revision) != (head and head.revision):
             raise HeadChangedError
 
     def _replace(
@@ -258,15 +257,10 @@ class VersionWriter:
         options: Options = NONE,
         copied: VersionMeta | None = None,
     ) -> Record:
-        """Replace a head by its revision.
+        """Replace a head, or none, by its revision, after it was copied as a version.
 
-        Args:
-            record: the new head.
-            collection: its collection.
-            before: the head to be replaced, or None.
-            expect: the caller's condition: if it is a revision, a conflict is the caller's.
-            options: the options of layers below.
-            copied: the version under which the head before was copied.
+        Raises:
+            StoreConflictError: the caller expected a revision.
         """
         try:
             return self._base.put_record(
@@ -301,11 +295,12 @@ class VersionWriter:
 
     def _prune(self, id: str, collection: Collection[Any], version: VersionMeta, *, live: bool = True) -> int:
         """Delete the oldest versions beyond `max_versions`, never the head; return their number."""
-        if not self._config.max_versions or version.parent is None:
+        most = self._config.max_versions
+        if not most or version.parent is None or version.number <= most:  # there are no more than their greatest number
             return 0
-        old = self._reader.copies(id, collection, version, offset=self._config.max_versions - live)
-        return self._delete_copies(list(old), collection)
+        return self._delete_copies(list(self._reader.copies(id, collection, version, offset=most - live)), collection)
 
+    @_in_turn
     def delete(self, id: str, collection: Collection[Any], expect: Expect, options: Options) -> bool:
         """Delete an item and keep its versions."""
         before = self._reader.head(id, collection, body=True)
@@ -317,14 +312,17 @@ class VersionWriter:
         return True
 
     def _tombstone(self, id: str, collection: Collection[Any], known: VersionMeta, *, purged: bool = False) -> Record:
-        number = self._strategy.get_next_version(id, known.latest)
-        at = max(time.time_ns() // 1_000, known.at)
-        return tombstone(collection, id, VersionMeta(number, at, parent=known.number, purged=purged))
+        number, now = self._strategy.get_next_version(id, known.latest), time.time_ns() // 1_000
+        meta = collection.empty_meta(id, deleted=True, stored_at=now)
+        version = VersionMeta(number, max(now, known.at), parent=known.number, purged=purged)
+        return with_version(Record(meta, b""), version)
 
+    @_in_turn
     def delete_version(
-        self, id: str, number: int, collection: Collection[Any], expect: Expect, options: Options
+        self, id: str, collection: Collection[Any], version: int | str, expect: Expect, options: Options
     ) -> bool:
         """Delete one version. The place of the newest is taken by the one before it, under its own number."""
+        number = self._reader.number(id, version, collection)
         before = self._reader.head(id, collection)
         known = self._check(before, id, collection, expect)
         history = history_of(collection)
@@ -343,10 +341,11 @@ class VersionWriter:
             raise HeadChangedError from error
         # A copy of the head, left by a save that went no further, would come back with the next save.
         self._base.delete_record(version_id(id, number), collection=history)
-        version = msgspec.structs.replace(self._reader.copied_version(newest), last=known.latest)
-        self._replace(with_version(Record(older.meta, older.body), version), collection, before, expect, options)
+        restored = msgspec.structs.replace(self._reader.copied_version(newest), last=known.latest)
+        self._replace(with_version(Record(older.meta, older.body), restored), collection, before, expect, options)
         return True
 
+    @_in_turn
     def purge(self, id: str, collection: Collection[Any], expect: Expect, options: Options = NONE) -> bool:
         """Delete an item and all its versions."""
         try:
@@ -386,5 +385,5 @@ class VersionWriter:
         return self._prune(head.id, collection, version, live=not head.meta.deleted)
 
 
-def _is_plain(record: Record) -> bool:
-    return record.meta.encoding == "json" and not record.meta.encodings
+def _is_json(*records: Record) -> bool:
+    return all(record.meta.encoding == "json" and not record.meta.encodings for record in records)
