@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import enum
 import math
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
 from truthstore.errors import StoreConfigError
+from truthstore.runtime.forks import in_child
 
 __all__ = ["BaseCache", "CacheConfig", "CacheMetrics", "CacheMode", "EvictionPolicy", "member"]
 
 E = TypeVar("E", bound=enum.Enum)
+R = TypeVar("R")
 V = TypeVar("V")
 
 
@@ -36,7 +41,7 @@ class CacheMode(enum.StrEnum):
 
 
 class EvictionPolicy(enum.StrEnum):
-    """Order of eviction: least recently used, least frequently used, expired first, first in, or random."""
+    """The entry that a full cache evicts: least recently used, least frequently used, first in (which expires first), or any."""
 
     LRU = "lru"
     LFU = "lfu"
@@ -72,11 +77,11 @@ class CacheConfig:
     revalidate: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_size, bool) or not isinstance(self.max_size, int):
+        if isinstance(self.max_size, float):
             raise TypeError(f"max_size is a whole number, not {self.max_size!r}")
         for name in ("max_size", "max_memory_mb", "ttl_seconds", "negative_ttl_seconds"):
             value = getattr(self, name)
-            if value is None and name != "negative_ttl_seconds":
+            if value is None and name in {"max_memory_mb", "ttl_seconds"}:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise TypeError(f"{name} is a number, not {value!r}")
@@ -86,7 +91,7 @@ class CacheConfig:
 
     @property
     def max_bytes(self) -> float:
-        """Return the limit of memory in bytes; infinity means no limit."""
+        """The limit of memory in bytes; infinity means no limit."""
         return math.inf if self.max_memory_mb is None else self.max_memory_mb * 1e6
 
 
@@ -133,7 +138,7 @@ class CacheMetrics:
 
     @property
     def hit_rate(self) -> float:
-        """Return the share of hits among all reads, in per cent."""
+        """The share of hits among all reads, in per cent."""
         reads = self.hits + self.misses
         return 100 * self.hits / reads if reads else 0.0
 
@@ -143,64 +148,138 @@ class CacheMetrics:
 
 
 class BaseCache(ABC, Generic[V]):
-    """A cache: values by key, which may be evicted at any time, safe to use from several threads."""
+    """A cache: values by key, which may be evicted at any time, safe to use from several threads.
+
+    A subclass says how values are read, kept and removed, many at a time; what callers see of that is written once, here.
+
+    Args:
+        ttl_seconds: life span of an entry in seconds; None and 0 mean no end.
+    """
 
     name: ClassVar[str] = "cache"
 
-    @abstractmethod
-    def get(self, key: Hashable) -> V | None:
-        """Return the value, or None if there is none or it has expired."""
+    def __init__(self, ttl_seconds: float | None) -> None:
+        self._ttl = ttl_seconds or math.inf
+        self._counts: Counter[str] = Counter()
+        self._reset()
+        in_child(self._reset)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
 
     @abstractmethod
-    def set(self, key: Hashable, value: V, ttl_seconds: float | None = None) -> None:
-        """Keep a value, for `ttl_seconds` or else for the life span that the cache was configured with."""
+    def _get(self, keys: Sequence[Any]) -> Sequence[V | None]:
+        """Return the value of each key."""
 
     @abstractmethod
-    def delete(self, key: Hashable) -> bool:
-        """Remove a key; return False if it was not there."""
+    def _put(self, values: Mapping[Any, V], ttl_seconds: float, *, replace: bool) -> int:
+        """Keep values, where keys hold something only with `replace`; return how many were kept."""
 
     @abstractmethod
-    def exists(self, key: Hashable) -> bool:
-        """Say if `get` would find a value; count neither a hit nor a miss."""
+    def _remove(self, keys: Sequence[Any]) -> int:
+        """Remove keys; return how many were there."""
 
     @abstractmethod
-    def clear(self) -> int:
-        """Remove all entries and return their number."""
+    def _clear(self) -> int:
+        """Remove all entries; return their number."""
 
     @abstractmethod
-    def cleanup_expired(self) -> int:
-        """Remove expired entries and return their number."""
+    def _expire(self) -> int:
+        """Remove expired entries; return their number."""
 
-    @property
     @abstractmethod
-    def size(self) -> int:
+    def _size(self) -> int:
         """Return the number of entries."""
 
-    @property
-    @abstractmethod
-    def metrics(self) -> CacheMetrics:
-        """Return the figures as they are now."""
+    def _attempt(self, operation: Callable[[], R], otherwise: R, *, changes: Iterable[Any] = ()) -> R:
+        """Return what an operation returns; a cache that can be out of reach returns `otherwise` while it is.
+
+        Args:
+            operation: the operation.
+            otherwise: the answer of a cache that holds nothing.
+            changes: keys whose entries are outdated if the operation fails.
+        """
+        return operation()
+
+    def _count(self, figure: str, count: int) -> None:
+        with self._lock:
+            self._counts[figure] += count
+
+    def _find(self, keys: Iterable[Hashable]) -> dict[Any, V]:
+        wanted = list(keys)
+        nothing: Sequence[V | None] = ()
+        values = self._attempt(partial(self._get, wanted), nothing) if wanted else ()
+        return {key: value for key, value in zip(wanted, values, strict=False) if value is not None}
+
+    def get(self, key: Hashable) -> V | None:
+        """Return the value, or None if there is none or it has expired."""
+        return self.get_many([key]).get(key)
 
     def get_many(self, keys: Iterable[Hashable]) -> dict[Any, V]:
         """Return the values that are there, by key."""
-        return {key: value for key in keys if (value := self.get(key)) is not None}
+        wanted = list(keys)
+        found = self._find(wanted)
+        self._count("hits", len(found))
+        self._count("misses", len(wanted) - len(found))
+        return found
+
+    def exists(self, key: Hashable) -> bool:
+        """Return whether `get` would find a value; count neither a hit nor a miss."""
+        return bool(self._find([key]))
+
+    def set(self, key: Hashable, value: V, ttl_seconds: float | None = None) -> None:
+        """Keep a value, for `ttl_seconds` or else for the life span that the cache was configured with."""
+        self._set({key: value}, ttl_seconds, replace=True)
 
     def set_many(self, values: Mapping[Any, V], ttl_seconds: float | None = None) -> None:
         """Keep many values."""
-        for key, value in values.items():
-            self.set(key, value, ttl_seconds)
+        self._set(values, ttl_seconds, replace=True)
 
     def add_many(self, values: Mapping[Any, V], ttl_seconds: float | None = None) -> None:
         """Keep those of many values whose keys hold nothing."""
-        self.set_many({key: value for key, value in values.items() if not self.exists(key)}, ttl_seconds)
+        self._set(values, ttl_seconds, replace=False)
+
+    def _set(self, values: Mapping[Any, V], ttl_seconds: float | None, *, replace: bool) -> None:
+        ttl = self._ttl if ttl_seconds is None else ttl_seconds
+        if ttl > 0 and values:  # nor what is not a number
+            put = partial(self._put, values, ttl, replace=replace)
+            self._count("sets", self._attempt(put, 0, changes=values if replace else ()))
+        elif replace:
+            self.delete_many(values)
+
+    def delete(self, key: Hashable) -> bool:
+        """Remove a key; return False if it was not there."""
+        return self.delete_many([key]) > 0
 
     def delete_many(self, keys: Iterable[Hashable]) -> int:
         """Remove many keys and return how many were there."""
-        return sum(self.delete(key) for key in keys)
+        removed = list(keys)
+        count = self._attempt(partial(self._remove, removed), 0, changes=removed) if removed else 0
+        self._count("deletes", count)
+        return count
 
     def block_many(self, keys: Iterable[Hashable]) -> None:
         """Remove many keys; where other processes use the cache, make `add_many` skip them for a while too."""
         self.delete_many(keys)
+
+    def clear(self) -> int:
+        """Remove all entries and return their number."""
+        return self._attempt(self._clear, 0)
+
+    def cleanup_expired(self) -> int:
+        """Remove expired entries and return their number."""
+        return self._attempt(self._expire, 0)
+
+    @property
+    def size(self) -> int:
+        """The number of entries; those that have expired since they were last asked for may be among them."""
+        return self._attempt(self._size, 0)
+
+    @property
+    def metrics(self) -> CacheMetrics:
+        """The figures as they are now."""
+        with self._lock:
+            return CacheMetrics(**self._counts)
 
     def get_stats(self) -> dict[str, Any]:
         """Return the figures and the name of the cache, ready for JSON."""

@@ -43,7 +43,6 @@ class Coherence:
         self._records = records
         self._epochs = [0] * STRIPES
         self._latest: list[tuple[Hashable, Revision | None] | None] = [None] * STRIPES
-        self._unannounced: list[tuple[Hashable, Revision] | None] = [None] * STRIPES
         self._reset()
         in_child(self._reset)
 
@@ -61,7 +60,7 @@ class Coherence:
         self._latest[stripe] = (key, revision)
 
     def changed(self, changes: Iterable[tuple[Hashable, Revision | None]]) -> None:
-        """Remove keys whose items were changed, or may have been. A change that is known already changes nothing.
+        """Remove keys whose items were changed, or may have been.
 
         Args:
             changes: the keys, with their new revisions; None if an item was deleted, or nobody knows.
@@ -69,17 +68,10 @@ class Coherence:
         removed: list[Hashable] = []
         with self._lock:
             for key, revision in changes:
-                stripe = hash(key) % STRIPES
-                if revision is not None and self._unannounced[stripe] == (key, revision):
-                    # A write that waited is stored now: layers below may have added something to what was kept of it.
-                    self._unannounced[stripe] = None
-                    self._records.cache.delete(key)
-                elif revision is None or self._latest[stripe] != (key, revision):
-                    removed.append(key)
-                else:
-                    continue
                 self._advance(key, revision)
-            self._records.cache.block_many(removed)
+                removed.append(key)
+            if removed:
+                self._records.cache.block_many(removed)
 
     def forget(self, key: Hashable) -> None:
         """Remove a key, and do not keep what loads on their way bring of it."""
@@ -146,12 +138,11 @@ class Coherence:
                 stripe = hash(key) % STRIPES
                 if self._latest[stripe] != (key, record.revision):
                     # The store below announces nothing, or not yet, or another write has come between.
-                    is_only = self._epochs[stripe] == epoch
-                    self._advance(key, record.revision if is_only else None)
-                    self._unannounced[stripe] = (key, record.revision) if is_only else None
+                    self._advance(key, record.revision if self._epochs[stripe] == epoch else None)
                     removed.append(key)
                     kept.pop(key, None)
                 if keep and self._epochs[stripe] == epoch + 1 and self._latest[stripe] == (key, record.revision):
                     kept[key] = record
-            self._records.cache.block_many(removed)
+            if removed:
+                self._records.cache.block_many(removed)
             self._records.keep(kept, replace=True)

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import logging
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from truthstore.caching.backends.shared import SharedCache
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["MISSING", "RecordCache"]
 
 MISSING: Final = Record(Meta("missing", fields={}, tags={}, text="", deleted=True))
-"""Stands in a cache for an id that does not exist."""
+"""Stands in a cache for an id that does not exist; in a shared one, empty bytes do."""
 
 _numbers: Final = itertools.count(1)
 log: Final = logging.getLogger("truthstore.caching")
@@ -50,44 +51,36 @@ class RecordCache:
 
     def get(self, key: Hashable) -> Record | None:
         """Return the record, `MISSING`, or None if the cache does not have it."""
-        found = self.cache.get(key)
-        return self._decode(key, found) if self._is_shared and found is not None else found
+        return self.get_many([key]).get(key) if self._is_shared else self.cache.get(key)
 
     def get_many(self, keys: Sequence[Hashable]) -> dict[Hashable, Record]:
         """Return the records, or `MISSING`, of those keys that the cache has."""
         found = self.cache.get_many(keys)
-        if self._is_shared:
-            decoded = {key: self._decode(key, data) for key, data in found.items()}
-            return {key: record for key, record in decoded.items() if record is not None}
-        return found
+        if not self._is_shared:
+            return found
+        records: dict[Hashable, Record] = {}
+        for key, data in found.items():
+            try:
+                records[key] = unpack(data) if data else MISSING
+            except StoreCorruptError as error:
+                log.warning("a damaged entry of the %s cache is removed: %s", self.cache.name, error)
+                self.cache.delete(key)
+        return records
 
     def keep(self, records: Mapping[Hashable, Record], *, replace: bool) -> None:
         """Keep records, where keys hold something only with `replace`."""
+        present: dict[Hashable, Any] = {}
+        missing: dict[Hashable, Any] = {}
+        for key, record in records.items():
+            if record is MISSING:
+                missing[key] = b"" if self._is_shared else MISSING
+            elif self._is_shared:
+                with suppress(StoreCorruptError):  # which decoding it says, not caching it
+                    present[key] = pack(record)
+            else:
+                present[key] = record
         put = self.cache.set_many if replace else self.cache.add_many
-        present: dict[Hashable, Any] = {key: record for key, record in records.items() if record is not MISSING}
-        missing: dict[Hashable, Any] = {key: MISSING for key in records if key not in present}
-        if self._is_shared:
-            packed = {key: _packed(record) for key, record in present.items()}
-            present = {key: data for key, data in packed.items() if data is not None}
-            missing = dict.fromkeys(missing, b"")
         if present:
             put(present)
         if missing and self._negative_ttl > 0:
             put(missing, self._negative_ttl)
-
-    def _decode(self, key: Hashable, data: bytes) -> Record | None:
-        if not data:
-            return MISSING
-        try:
-            return unpack(data)
-        except StoreCorruptError as error:
-            log.warning("a damaged entry of the %s cache is removed: %s", self.cache.name, error)
-            self.cache.delete(key)
-            return None
-
-
-def _packed(record: Record) -> bytes | None:
-    try:
-        return pack(record)
-    except StoreCorruptError:  # which decoding it says, not caching it
-        return None

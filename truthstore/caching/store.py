@@ -81,7 +81,7 @@ class CachedStore(WrapperStore[T], Generic[T]):
 
     @property
     def metrics(self) -> CacheMetrics:
-        """Return the figures of the cache."""
+        """The figures of the cache."""
         return self.cache.metrics
 
     def figures(self) -> dict[str, float]:
@@ -160,8 +160,11 @@ class CachedStore(WrapperStore[T], Generic[T]):
         record = self._records.get(key)
         if record is MISSING:
             raise StoreNotFoundError(collection.name, id, backend=self.name)
-        if record is not None:
-            return _own_head(record)
+        if record is not None:  # a head whose mappings the caller may change
+            meta = record.meta
+            annotations = copy.deepcopy(dict(meta.annotations))
+            own = meta.replace(fields=dict(meta.fields), tags=dict(meta.tags), annotations=annotations)
+            return Record(own, None, record.revision)
         try:
             return self._base.head_record(id, collection=collection)
         finally:
@@ -172,7 +175,7 @@ class CachedStore(WrapperStore[T], Generic[T]):
     ) -> Record:
         """Write below, and keep the record in the cache as the mode says."""
         put = partial(self._base.put_record, record, collection=collection, expect=expect, options=options)
-        return self._write((record,), collection, options, lambda: [put()])[0]
+        return self._write((record,), collection, options, put)[0]
 
     def put_records(
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
@@ -186,17 +189,18 @@ class CachedStore(WrapperStore[T], Generic[T]):
         records: Sequence[Record],
         collection: Collection[Any],
         options: Options,
-        write: Callable[[], list[Record]],
+        write: Callable[[], Record | list[Record]],
     ) -> list[Record]:
-        if not collection.is_users:
-            return write()
         keys = [self._records.key(collection.name, record.meta.id) for record in records]
         epochs = self._coherence.epochs(keys)
         try:
-            heads = write()
+            answer = write()
         except BaseException:
             self._coherence.changed([(key, None) for key in keys])  # it may have been written all the same
             raise
+        heads = answer if isinstance(answer, list) else [answer]
+        if "." in collection.name:
+            return heads
         stored = [Record(head.meta, record.body, head.revision) for record, head in zip(records, heads, strict=True)]
         keep = self._fills_on_write and not options
         self._coherence.written(list(zip(keys, stored, strict=True)), epochs, keep=keep)
@@ -286,15 +290,6 @@ class CachedStore(WrapperStore[T], Generic[T]):
         finally:
             if self._owns_cache:
                 self.cache.clear()
-
-
-def _own_head(record: Record) -> Record:
-    """Build a head whose mappings the caller may change."""
-    meta = record.meta
-    own = meta.replace(
-        fields=dict(meta.fields), tags=dict(meta.tags), annotations=copy.deepcopy(dict(meta.annotations))
-    )
-    return Record(own, None, record.revision)
 
 
 def _check_beside(cache: BaseCache[Any], config: CacheConfig, options: Mapping[str, Any]) -> None:

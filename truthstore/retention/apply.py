@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final
 
 from truthstore.errors import (
     StoreConfigError,
@@ -36,17 +37,9 @@ __all__ = ["apply_plan", "quarantine_of", "release"]
 MOST_ERRORS: Final = 100
 
 
-@runtime_checkable
-class HistoryLayer(Protocol):
-    """A layer that keeps older versions."""
-
-    def history_of(self, collection: Collection[Any]) -> Collection[Any]:
-        """Return the collection of the older versions; its field ``item`` holds the ids of their items."""
-        ...
-
-
 def _history_of(store: BaseStore[Any], collection: Collection[Any]) -> Collection[Any] | None:
-    layers = (layer for layer in store.layers() if isinstance(layer, HistoryLayer))
+    """Return the collection in which a layer keeps older versions; its field ``item`` holds the ids of their items."""
+    layers: Iterator[Any] = (layer for layer in store.layers() if hasattr(layer, "history_of"))
     return next((layer.history_of(collection) for layer in layers if collection.is_users), None)
 
 

@@ -125,6 +125,7 @@ class RetentionPolicy(ABC):
     """
 
     action: RetentionAction | None = None
+    _rule: str = ""
 
     @abstractmethod
     def should_retain(self, item: ItemMetadata) -> bool:
@@ -141,7 +142,7 @@ class RetentionPolicy(ABC):
     @property
     def description(self) -> str:
         """The policy's rule, for people."""
-        return self.name
+        return f"{self.name}({self._rule})" if self._rule else self.name
 
     @property
     def actions(self) -> frozenset[RetentionAction]:

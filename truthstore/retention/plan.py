@@ -8,7 +8,7 @@ import tempfile
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
@@ -42,18 +42,20 @@ CHUNK: Final = 64 * 1_024
 GENTLEST_FIRST: Final = (RetentionAction.QUARANTINE, RetentionAction.ARCHIVE, RetentionAction.DELETE)
 
 
+# A layer may keep tags in a mapping that is no dict.
+_encode: Final = msgspec.json.Encoder(enc_hook=dict).encode
+
+
 class SpooledList(Generic[T]):
     """Values in a temporary file, in order, so that a million of them need no memory.
 
     All are added before the first is read. They can be iterated over any number of times, until the list is closed.
 
     Args:
-        encode: makes one line of a value, without a line break in it.
-        decode: the inverse.
+        decode: reads a value that `msgspec.json.encode` wrote.
     """
 
-    def __init__(self, encode: Callable[[T], bytes], decode: Callable[[bytes], T]) -> None:
-        self._encode = encode
+    def __init__(self, decode: Callable[[bytes], T]) -> None:
         self._decode = decode
         self._file = tempfile.SpooledTemporaryFile(max_size=MEMORY)  # noqa: SIM115  # closed with the list
         self._lock = threading.Lock()
@@ -61,7 +63,7 @@ class SpooledList(Generic[T]):
 
     def append(self, value: T) -> None:
         """Write one value."""
-        self._file.write(self._encode(value) + b"\n")
+        self._file.write(_encode(value) + b"\n")
 
     def __iter__(self) -> Iterator[T]:
         position, rest = 0, b""
@@ -102,11 +104,7 @@ class PlannedItem(msgspec.Struct, frozen=True, array_like=True):
     reasons: tuple[str, ...]
 
 
-_encode_planned: Final = msgspec.json.Encoder().encode
 _decode_planned: Final = msgspec.json.Decoder(PlannedItem).decode
-# A layer may keep tags in a mapping that is no dict.
-_encode_seen: Final = msgspec.json.Encoder(enc_hook=dict).encode
-_decode_seen: Final = msgspec.json.Decoder(tuple[str, ItemMetadata]).decode
 
 
 class RetentionPlan:
@@ -126,7 +124,7 @@ class RetentionPlan:
         self.items_excluded = 0
         self.bytes_planned = 0
         self.actions: Counter[RetentionAction] = Counter()
-        self._items = SpooledList(_encode_planned, _decode_planned)
+        self._items = SpooledList(_decode_planned)
 
     def add(self, item: PlannedItem) -> None:
         """Add one item."""
@@ -175,77 +173,22 @@ class RetentionPlan:
         return f"RetentionPlan({actions}; {self.items_scanned} items judged)"
 
 
-class _Items:
-    """All items of a collection, newest first.
-
-    Once a policy has iterated over them they stay as it saw them: an item saved meanwhile is not judged unseen.
-    """
-
-    def __init__(self, base: BaseStore[Any], collection: Collection[Any]) -> None:
-        self._base = base
-        self._collection = collection
-        self._seen: SpooledList[tuple[str, ItemMetadata]] | None = None
-
-    def __iter__(self) -> Iterator[ItemMetadata]:
-        if self._seen is None:
-            seen = SpooledList[tuple[str, ItemMetadata]](_encode_seen, _decode_seen)
-            for one in self.with_revisions():
-                seen.append(one)
-            self._seen = seen
-        return (item for _, item in self._seen)
-
-    def with_revisions(self) -> Iterator[tuple[str, ItemMetadata]]:
-        """Iterate over the items, each with its revision."""
-        if self._seen is not None:
-            return iter(self._seen)
-        return ((head.revision, _metadata_of(head, self._collection)) for head in self._heads())
-
-    def _heads(self) -> Iterator[Record]:
-        collection, time = self._collection, self._collection.time
-        if time is None:
-            return self._base.scan(EVERYTHING, collection=collection)  # by the time at which they were saved
-        # None sorts lowest. An item without a time that is saved from now on is not judged, rather than as the oldest.
-        lowest = next(self._base.scan(StoreQuery(limit=1, ascending=True), collection=collection), None)
-        dated = takewhile(
-            lambda head: head.meta.fields.get(time) is not None, self._base.scan(EVERYTHING, collection=collection)
-        )
-        if lowest is None or lowest.meta.fields.get(time) is not None:
-            return dated
-        undated = self._base.scan(StoreQuery(where={time: None}, order_by="stored_at"), collection=collection)
-
-        def age_key(head: Record) -> tuple[Any, str]:
-            value = head.meta.fields.get(time)
-            return head.meta.stored_at if value is None else value, head.meta.id
-
-        return heapq.merge(dated, undated, key=age_key, reverse=True)
-
-    def close(self) -> None:
-        """Delete the temporary file."""
-        if self._seen is not None:
-            self._seen.close()
+class _Seen(ItemMetadata, frozen=True):
+    revision: str = ""
 
 
-def _metadata_of(head: Record, collection: Collection[Any]) -> ItemMetadata:
-    meta = head.meta
-    fields = meta.fields
-    time = fields.get(collection.time) if collection.time is not None else None
-    return ItemMetadata(
-        meta.id,
-        fields.get("data_asset") or "",  # type: ignore[arg-type]  # strings, in every collection that has them
-        from_microseconds(meta.stored_at if time is None else time),  # type: ignore[arg-type]  # a time is an int
-        meta.size,
-        fields.get("status") or "",  # type: ignore[arg-type]  # as above
-        meta.tags,
-    )
+_decode_seen: Final = msgspec.json.Decoder(_Seen).decode
 
 
 def make_plan(base: BaseStore[Any], collection: Collection[Any], config: RetentionConfig) -> RetentionPlan:
-    """Judge every item of a collection, in one pass, or in one more for each policy that prepares itself."""
+    """Judge every item of a collection, as it is now: one that is saved meanwhile is not judged unseen."""
     plan = RetentionPlan()
     if not config.policies or not collection.is_users:
         return plan
-    items = _Items(base, collection)
+    items = SpooledList(_decode_seen)
     try:
+        for head in _heads(base, collection):
+            items.append(_metadata_of(head, collection))
         _judge_all(items, plan, config)
     except BaseException:
         plan.close()
@@ -255,12 +198,43 @@ def make_plan(base: BaseStore[Any], collection: Collection[Any], config: Retenti
     return plan
 
 
-def _judge_all(items: _Items, plan: RetentionPlan, config: RetentionConfig) -> None:
+def _heads(base: BaseStore[Any], collection: Collection[Any]) -> Iterator[Record]:
+    """Iterate over all heads, newest first."""
+    time = collection.time
+    if time is None:
+        return base.scan(EVERYTHING, collection=collection)  # by the time at which they were saved
+
+    def age_key(head: Record) -> tuple[Any, str]:
+        value = head.meta.fields.get(time)
+        return head.meta.stored_at if value is None else value, head.meta.id
+
+    # None sorts lowest.
+    dated = takewhile(lambda head: head.meta.fields.get(time) is not None, base.scan(EVERYTHING, collection=collection))
+    undated = base.scan(StoreQuery(where={time: None}, order_by="stored_at"), collection=collection)
+    return heapq.merge(dated, undated, key=age_key, reverse=True)
+
+
+def _metadata_of(head: Record, collection: Collection[Any]) -> _Seen:
+    meta = head.meta
+    fields: Mapping[str, Any] = meta.fields
+    time = fields.get(collection.time) if collection.time is not None else None
+    return _Seen(
+        meta.id,
+        fields.get("data_asset") or "",
+        from_microseconds(meta.stored_at if time is None else time),
+        meta.size,
+        fields.get("status") or "",
+        meta.tags,
+        revision=head.revision,
+    )
+
+
+def _judge_all(items: SpooledList[_Seen], plan: RetentionPlan, config: RetentionConfig) -> None:
     # Copies: what one plan prepares in a policy must not judge the items of another one, made at the same time.
     evaluator = PolicyEvaluator([copy.copy(policy) for policy in config.policies], config.mode)
     evaluator.prepare_batch(items)
     assets: set[str] = set()
-    for revision, item in items.with_revisions():
+    for item in items:
         plan.items_scanned += 1
         keeps, against = evaluator.evaluate(item)
         held = config.holds(item)
@@ -273,7 +247,9 @@ def _judge_all(items: _Items, plan: RetentionPlan, config: RetentionConfig) -> N
         asked = {policy.action for policy in reasons}
         action = next((action for action in GENTLEST_FIRST if action in asked), config.default_action)
         names = tuple(dict.fromkeys(policy.description for policy in reasons))
-        plan.add(PlannedItem(item.item_id, revision, item.data_asset, item.created_at, item.size_bytes, action, names))
+        plan.add(
+            PlannedItem(item.item_id, item.revision, item.data_asset, item.created_at, item.size_bytes, action, names)
+        )
 
 
 def _reasons(policy: RetentionPolicy, item: ItemMetadata) -> list[RetentionPolicy]:

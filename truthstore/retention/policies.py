@@ -45,10 +45,6 @@ def _is_older(item: ItemMetadata, age: timedelta) -> bool:
     return to_microseconds(item.created_at) < to_microseconds(oldest)
 
 
-def _action(action: RetentionAction | str | None) -> RetentionAction | None:
-    return None if action is None else RetentionAction(action)
-
-
 class TimeBasedPolicy(RetentionPolicy):
     """Keep items up to an age.
 
@@ -77,12 +73,8 @@ class TimeBasedPolicy(RetentionPolicy):
         self.max_age = age if max_age is None else max_age
         if self.max_age <= timedelta():
             raise ValueError("the age is greater than 0: give max_age, max_age_days, max_age_hours or max_age_minutes")
-        self.action = _action(action)
-
-    @property
-    def description(self) -> str:
-        """The name and the age."""
-        return f"{self.name}({self.max_age})"
+        self._rule = str(self.max_age)
+        self.action = action and RetentionAction(action)
 
     def should_retain(self, item: ItemMetadata) -> bool:
         """Return whether the item is not too old."""
@@ -94,8 +86,9 @@ class _NewestPolicy(RetentionPolicy):
 
     def __init__(self, limit: int, *, per_asset: bool, action: RetentionAction | None) -> None:
         self.per_asset = per_asset
-        self.action = _action(action)
+        self.action = action and RetentionAction(action)
         self._limit = limit
+        self._rule = f"{limit}{' per asset' if per_asset else ''}"
         self._newest_dropped: Mapping[str, tuple[int, str]] = {}
 
     @abstractmethod
@@ -104,11 +97,6 @@ class _NewestPolicy(RetentionPolicy):
 
     def _group(self, item: ItemMetadata) -> str:
         return item.data_asset if self.per_asset else ""
-
-    @property
-    def description(self) -> str:
-        """The name and the limit."""
-        return f"{self.name}({self._limit}{' per asset' if self.per_asset else ''})"
 
     def prepare_batch(self, items: Iterable[ItemMetadata]) -> None:
         """Find the newest item beyond the limit. The items may come in any order; only those within it are held."""
@@ -209,13 +197,8 @@ class StatusBasedPolicy(RetentionPolicy):
         self.status = value
         self.max_age = None if max_age_days is None else age_of(max_age_days)
         self.retain = retain
-        self.action = _action(action)
-
-    @property
-    def description(self) -> str:
-        """The name, the status and the age."""
-        kept = (self.max_age or "all") if self.retain else "none"
-        return f"{self.name}({self.status}: {kept})"
+        self._rule = f"{value}: {(self.max_age or 'all') if retain else 'none'}"
+        self.action = action and RetentionAction(action)
 
     def should_retain(self, item: ItemMetadata) -> bool:
         """Return whether the item has another status, or is not too old."""
@@ -270,16 +253,11 @@ class TagBasedPolicy(RetentionPolicy):
         self.tag_key = tag_key
         self.tag_value = tag_value
         self.max_age = None if max_age_days is None else age_of(max_age_days)
-        self.action = _action(action)
-
-    @property
-    def description(self) -> str:
-        """The name and the tags."""
-        parts = [f"requires {self.required_tags}"] if self.required_tags else []
-        parts += [f"deletes {self.delete_tags}"] if self.delete_tags else []
-        if self.tag_key is not None:
-            parts.append(f"{self.tag_key}={self.tag_value or 'any'} up to {self.max_age}")
-        return f"{self.name}({', '.join(parts)})"
+        rules = [f"requires {self.required_tags}"] if required_tags else []
+        rules += [f"deletes {self.delete_tags}"] if delete_tags else []
+        rules += [f"{tag_key}={tag_value or 'any'} up to {self.max_age}"] if tag_key is not None else []
+        self._rule = ", ".join(rules)
+        self.action = action and RetentionAction(action)
 
     def should_retain(self, item: ItemMetadata) -> bool:
         """Return whether the item's tags keep it."""
@@ -317,7 +295,7 @@ class CustomPolicy(RetentionPolicy):
             raise TypeError("predicate is a function of an ItemMetadata")
         self.predicate = predicate
         self._description = description or getattr(predicate, "__name__", "custom")
-        self.action = _action(action)
+        self.action = action and RetentionAction(action)
 
     @property
     def name(self) -> str:
@@ -347,7 +325,7 @@ class CompositePolicy(PolicyEvaluator, RetentionPolicy):
         if not policies:
             raise ValueError("a composite policy is made of policies")
         PolicyEvaluator.__init__(self, policies, mode)
-        self.action = _action(action)
+        self.action = action and RetentionAction(action)
 
     def __copy__(self) -> Self:
         twin = object.__new__(type(self))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import sqlite3
-from collections.abc import Generator, Mapping
-from functools import partial
+from collections.abc import Generator, Mapping, Sequence
 from time import time
 from typing import Any, ClassVar, Final
 
@@ -68,7 +66,7 @@ class DiskCache(SharedCache):
         before_fork(self._disconnect)
         try:
             os.makedirs(os.path.dirname(self._path), exist_ok=True)
-            self._count()
+            self._size()
         except self._failures as error:
             raise StoreConfigError(f"the cache in {self._path} cannot be opened: {error}") from error
 
@@ -99,20 +97,15 @@ class DiskCache(SharedCache):
         while self._idle:
             self._idle.pop().close()
 
-    def _execute(self, statement: str, *parameters: Any) -> int:
-        with self._transaction() as connection:
-            return connection.execute(statement, parameters).rowcount
-
-    def _get(self, keys: list[str]) -> list[bytes | None]:
+    def _get(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         now = time()
         with self._transaction("DEFERRED") as connection:
             rows = [connection.execute(FIND, (key, now)).fetchone() for key in keys]
         return [None if row is None else bytes(row[0]) for row in rows]
 
-    def _put(self, values: Mapping[str, bytes], ttl_seconds: float | None, *, replace: bool) -> int:
+    def _put(self, values: Mapping[str, bytes], ttl_seconds: float, *, replace: bool) -> int:
         now = time()
-        expires = math.inf if ttl_seconds is None else now + ttl_seconds
-        rows = [(key, value, expires) for key, value in values.items()]
+        rows = [(key, value, now + ttl_seconds) for key, value in values.items()]
         with self._transaction() as connection:
             connection.executemany(f"{EXPIRE} AND key = ?", [(now, key) for key in values])
             count = connection.executemany(REPLACE if replace else ADD, rows).rowcount
@@ -121,20 +114,21 @@ class DiskCache(SharedCache):
                 connection.execute(EVICT)
         return count
 
-    def _remove(self, keys: list[str]) -> int:
+    def _remove(self, keys: Sequence[str]) -> int:
         with self._transaction() as connection:
             return connection.executemany("DELETE FROM entries WHERE key = ?", [(key,) for key in keys]).rowcount
 
     def _clear(self) -> int:
-        return self._execute("DELETE FROM entries")
+        with self._transaction() as connection:
+            return connection.execute("DELETE FROM entries").rowcount
 
-    def _count(self) -> int:
+    def _expire(self) -> int:
+        with self._transaction() as connection:
+            return connection.execute(EXPIRE, (time(),)).rowcount
+
+    def _size(self) -> int:
         with self._transaction("DEFERRED") as connection:
             return int(connection.execute("SELECT count(*) FROM entries WHERE expires > ?", (time(),)).fetchone()[0])
-
-    def cleanup_expired(self) -> int:
-        """Remove expired entries and return their number."""
-        return self._attempt(partial(self._execute, EXPIRE, time()), 0)
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import operator
 import sys
-import threading
-from collections.abc import Callable, Hashable
-from functools import partial
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from time import monotonic
 from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeVar, cast
 
@@ -15,7 +13,6 @@ import cachetools
 
 from truthstore.caching.base import BaseCache, CacheConfig, CacheMetrics, EvictionPolicy
 from truthstore.model.record import Record
-from truthstore.runtime.forks import in_child
 from truthstore.store.config import configure
 
 __all__ = ["InMemoryCache", "LFUCache", "LRUCache", "TTLCache"]
@@ -34,17 +31,19 @@ class _Entry(NamedTuple):
 
 _peek: Final = cachetools.Cache.__getitem__
 """Returns an entry and counts no use of it, as the methods of the subclasses would."""
-_POLICIES: Final[dict[Any, Callable[..., cachetools.Cache[Hashable, _Entry]]]] = {
+_POLICIES: Final[dict[Any, type[cachetools.Cache[Hashable, _Entry]]]] = {
     EvictionPolicy.LRU: cachetools.LRUCache,
     EvictionPolicy.LFU: cachetools.LFUCache,
     EvictionPolicy.FIFO: cachetools.FIFOCache,
     EvictionPolicy.RANDOM: cachetools.RRCache,
-    EvictionPolicy.TTL: partial(cachetools.TLRUCache, ttu=lambda _key, entry, _now: entry.expires),
+    EvictionPolicy.TTL: cachetools.FIFOCache,
 }
 
 
 class InMemoryCache(BaseCache[V], Generic[V]):
     """A cache in this process. Values are kept as they are, not copied. A forked child starts with an empty one.
+
+    A value that is larger than the whole cache is not kept, and counted as an eviction.
 
     Args:
         config: limits, life span and policy.
@@ -54,110 +53,85 @@ class InMemoryCache(BaseCache[V], Generic[V]):
 
     def __init__(self, config: CacheConfig | None = None) -> None:
         self.config = configure(CacheConfig, config, {}, type(self).__name__)
-        self._ttl = self.config.ttl_seconds or math.inf
-        self._counts: dict[str, int] = dict.fromkeys(
-            ("hits", "misses", "sets", "deletes", "expirations", "evictions"), 0
-        )
-        self._reset()
-        in_child(self._reset)
+        self._max_bytes = self.config.max_bytes
+        super().__init__(self.config.ttl_seconds)
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
-        self._now = monotonic()  # read once per call, so that nothing expires in the middle of one
-        policy = self.config.eviction_policy
-        timer: Any = {"timer": lambda: self._now} if policy is EvictionPolicy.TTL else {}
-        self._data = _POLICIES[policy](self.config.max_bytes, getsizeof=operator.attrgetter("size"), **timer)
+        super()._reset()
+        self._data = _POLICIES[self.config.eviction_policy](self._max_bytes, getsizeof=operator.attrgetter("size"))
 
     def get(self, key: Hashable) -> V | None:
         """Return the value, or None if there is none or it has expired."""
         with self._lock:
-            now = self._now = monotonic()
-            try:
-                value, expires, _ = self._data[key]
-            except KeyError:
-                self._expire()
-                self._counts["misses"] += 1
-                return None
-            if expires <= now:
-                del self._data[key]
-                self._counts["expirations"] += 1
-                self._counts["misses"] += 1
-                return None
-            self._counts["hits"] += 1
+            value = self._value(key)
+            self._counts["misses" if value is None else "hits"] += 1
+        return value
+
+    def _get(self, keys: Sequence[Any]) -> Sequence[V | None]:
+        with self._lock:
+            return [self._value(key) for key in keys]
+
+    def _value(self, key: Hashable) -> V | None:
+        try:
+            value, expires, _ = self._data[key]
+        except KeyError:
+            return None
+        if expires <= monotonic():
+            del self._data[key]
+            self._counts["expirations"] += 1
+            return None
         return cast("V", value)
 
-    def set(self, key: Hashable, value: V, ttl_seconds: float | None = None) -> None:
-        """Keep a value; one that is larger than the whole cache is not kept, and counted as an eviction."""
-        ttl = self._ttl if ttl_seconds is None else ttl_seconds
-        size = _size_of(value)
-        with self._lock:
-            now = self._now = monotonic()
-            data = self._data
-            self._counts["sets"] += 1
-            self._expire()
-            data.pop(key, None)
-            if not ttl > 0:  # nor what is not a number
-                return
-            count = len(data)
-            if size <= self.config.max_bytes:
-                if count >= self.config.max_size:
-                    data.popitem()
-                data[key] = _Entry(value, now + ttl, size)
-            self._counts["evictions"] += count + 1 - len(data)
-
-    def delete(self, key: Hashable) -> bool:
-        """Remove a key; return False if it was not there."""
-        with self._lock:
-            found = self._data.pop(key, None) is not None
-            self._counts["deletes"] += found
-            return found
-
     def exists(self, key: Hashable) -> bool:
-        """Say if `get` would find a value; count no use of it."""
+        """Return whether `get` would find a value; count no use of it."""
         with self._lock:
-            self._now = monotonic()
-            return key in self._data and _peek(self._data, key).expires > self._now
+            return self._holds(key)
 
-    def clear(self) -> int:
-        """Remove all entries and return their number."""
+    def _holds(self, key: Hashable) -> bool:
+        return key in self._data and _peek(self._data, key).expires > monotonic()
+
+    def _put(self, values: Mapping[Any, V], ttl_seconds: float, *, replace: bool) -> int:
+        kept = 0
+        with self._lock:
+            data = self._data
+            for key, value in values.items():
+                if not replace and self._holds(key):
+                    continue
+                data.pop(key, None)
+                size, count = _size_of(value), len(data)
+                if size <= self._max_bytes:
+                    if count >= self.config.max_size:
+                        data.popitem()
+                    data[key] = _Entry(value, monotonic() + ttl_seconds, size)
+                self._counts["evictions"] += count + 1 - len(data)
+                kept += 1
+        return kept
+
+    def _remove(self, keys: Sequence[Any]) -> int:
+        with self._lock:
+            return sum(self._data.pop(key, None) is not None for key in keys)
+
+    def _clear(self) -> int:
         with self._lock:
             count = len(self._data)
             self._data.clear()
-            self._counts["deletes"] += count
             return count
 
-    def cleanup_expired(self) -> int:
-        """Remove expired entries and return their number."""
+    def _expire(self) -> int:
         with self._lock:
-            now = self._now = monotonic()
-            old = [key for key in self._data if _peek(self._data, key).expires <= now]
+            old = [key for key in self._data if not self._holds(key)]
             for key in old:
                 del self._data[key]
             self._counts["expirations"] += len(old)
-            return len(old) + self._expire()
+            return len(old)
 
-    def _expire(self) -> int:
-        """Remove the entries that a policy by time knows to be expired; other policies find them one by one."""
-        if not isinstance(self._data, cachetools.TLRUCache):
-            return 0
-        count = len(self._data.expire() or ())
-        self._counts["expirations"] += count
-        return count
-
-    @property
-    def size(self) -> int:
-        """Return the number of entries."""
-        with self._lock:
-            self._now = monotonic()
-            return len(self._data)
+    def _size(self) -> int:
+        return len(self._data)
 
     @property
     def metrics(self) -> CacheMetrics:
-        """Return the figures as they are now."""
-        with self._lock:
-            self._now = monotonic()
-            counts: Any = self._counts
-            return CacheMetrics(**counts, size=len(self._data), memory_bytes=int(self._data.currsize))
+        """The figures as they are now."""
+        return replace(super().metrics, size=len(self._data), memory_bytes=int(self._data.currsize))
 
     def get_stats(self) -> dict[str, Any]:
         """Return the figures, and limits, life span and policy."""
@@ -165,7 +139,17 @@ class InMemoryCache(BaseCache[V], Generic[V]):
         return {**super().get_stats(), "config": {name: getattr(self.config, name) for name in names}}
 
 
-class LRUCache(InMemoryCache[V], Generic[V]):
+class _PolicyCache(InMemoryCache[V], Generic[V]):
+    policy: ClassVar[EvictionPolicy]
+
+    def __init__(self, max_size: int = 10_000, ttl_seconds: float | None = None) -> None:
+        config = CacheConfig(
+            max_size=max_size, ttl_seconds=ttl_seconds, max_memory_mb=None, eviction_policy=self.policy
+        )
+        super().__init__(config)
+
+
+class LRUCache(_PolicyCache[V], Generic[V]):
     """Evicts the entry that was used longest ago.
 
     Args:
@@ -174,31 +158,24 @@ class LRUCache(InMemoryCache[V], Generic[V]):
     """
 
     name: ClassVar[str] = "lru"
-
-    def __init__(self, max_size: int = 10_000, ttl_seconds: float | None = None) -> None:
-        super().__init__(_config(EvictionPolicy.LRU, max_size, ttl_seconds))
+    policy = EvictionPolicy.LRU
 
 
-class LFUCache(InMemoryCache[V], Generic[V]):
+class LFUCache(_PolicyCache[V], Generic[V]):
     """Evicts the entry that was used least often; the arguments are those of `LRUCache`."""
 
     name: ClassVar[str] = "lfu"
-
-    def __init__(self, max_size: int = 10_000, ttl_seconds: float | None = None) -> None:
-        super().__init__(_config(EvictionPolicy.LFU, max_size, ttl_seconds))
+    policy = EvictionPolicy.LFU
 
 
-class TTLCache(InMemoryCache[V], Generic[V]):
-    """Removes entries as they expire; when full, evicts the one that was used longest ago."""
+class TTLCache(_PolicyCache[V], Generic[V]):
+    """Evicts the entry that was kept longest ago, which expires first."""
 
     name: ClassVar[str] = "ttl"
+    policy = EvictionPolicy.TTL
 
     def __init__(self, ttl_seconds: float = 3_600.0, max_size: int = 10_000) -> None:
-        super().__init__(_config(EvictionPolicy.TTL, max_size, ttl_seconds))
-
-
-def _config(policy: EvictionPolicy, max_size: int, ttl_seconds: float | None) -> CacheConfig:
-    return CacheConfig(max_size=max_size, ttl_seconds=ttl_seconds, max_memory_mb=None, eviction_policy=policy)
+        super().__init__(max_size, ttl_seconds)
 
 
 def _size_of(value: object) -> int:

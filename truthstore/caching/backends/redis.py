@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from truthstore.caching.backends.shared import SharedCache
 from truthstore.errors import StoreConfigError
 
 __all__ = ["RedisCache"]
+
+NO_END: Final = 1e9
+"""Seconds, about thirty years: longer life spans have no end."""
 
 
 class RedisCache(SharedCache):
@@ -60,18 +63,18 @@ class RedisCache(SharedCache):
             raise StoreConfigError("the client of a RedisCache must not decode answers: decode_responses=False")
         self._client: Any = client  # also in a forked child: there the package redis makes other connections
 
-    def _get(self, keys: list[str]) -> list[bytes | None]:
+    def _get(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         found: list[bytes | None] = self._client.mget([self._prefix + key for key in keys])
         return found
 
-    def _put(self, values: Mapping[str, bytes], ttl_seconds: float | None, *, replace: bool) -> int:
-        milliseconds = None if ttl_seconds is None else max(1, int(ttl_seconds * 1_000))
+    def _put(self, values: Mapping[str, bytes], ttl_seconds: float, *, replace: bool) -> int:
+        milliseconds = max(1, int(ttl_seconds * 1_000)) if ttl_seconds < NO_END else None
         with self._client.pipeline(transaction=False) as pipeline:
             for key, value in values.items():
                 pipeline.set(self._prefix + key, value, px=milliseconds, nx=not replace)
             return sum(map(bool, pipeline.execute()))
 
-    def _remove(self, keys: list[str]) -> int:
+    def _remove(self, keys: Sequence[str]) -> int:
         return int(self._client.unlink(*(self._prefix + key for key in keys)))
 
     def _keys(self) -> Iterator[bytes]:
@@ -85,12 +88,11 @@ class RedisCache(SharedCache):
             count += int(self._client.unlink(*some))
         return count
 
-    def _count(self) -> int:
+    def _size(self) -> int:
         return sum(1 for _ in self._keys())
 
-    def cleanup_expired(self) -> int:
-        """Return 0: the server removes expired entries by itself."""
-        return 0
+    def _expire(self) -> int:
+        return 0  # the server does it by itself
 
     def close(self) -> None:
         """Close the connections, unless the client was given."""
