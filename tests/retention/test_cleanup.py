@@ -276,7 +276,7 @@ def test_what_cannot_be_done_is_refused_at_once():
 
 
 def test_time_that_is_up_leaves_the_rest_for_the_next_time(base):
-    store = filled(base, TimeBasedPolicy(0.5), schedule=RetentionSchedule(enabled=False, batch_size=1))
+    store = filled(base, TimeBasedPolicy(0.5), schedule=RetentionSchedule(enabled=False))
     with store.plan() as plan:
         done = store.apply(plan, max_seconds=0)
     assert (done.items_deleted, done.items_left) == (0, 8)

@@ -92,7 +92,6 @@ wrong: Any = {
         lambda: CountBasedPolicy(nan),  # type: ignore[arg-type]
         lambda: TimeBasedPolicy(max_age=90),  # type: ignore[arg-type]
         lambda: StatusBasedPolicy(1),  # type: ignore[arg-type]
-        lambda: RetentionSchedule(batch_size=1.5),  # type: ignore[arg-type]
         lambda: RetentionSchedule(run_at_hour=1.5),  # type: ignore[arg-type]
     ],
 }

@@ -56,8 +56,6 @@ def apply_plan(
     collection: Collection[Any],
     base: BaseStore[Any],
     archive: BaseStore[Any] | None,
-    *,
-    batch_size: int,
     seconds: float | None = None,
 ) -> RetentionResult:
     """Carry out a plan; an item that changed since it was made is kept.
@@ -67,7 +65,6 @@ def apply_plan(
         collection: the collection of its items.
         base: the store below the policies.
         archive: the store of archived items, or None.
-        batch_size: number of items between two looks at the clock.
         seconds: begin nothing new after so long.
     """
     start = datetime.now(UTC)
@@ -75,7 +72,7 @@ def apply_plan(
     done: Counter[str] = Counter()
     errors: list[str] = []
     for item in plan:
-        if end is not None and done["begun"] % batch_size == 0 and time.monotonic() > end:
+        if end is not None and time.monotonic() > end:
             break
         done["begun"] += 1
         try:

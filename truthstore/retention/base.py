@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, cast
@@ -188,7 +188,6 @@ class RetentionSchedule:
         run_at_hour: not before this hour of the day, local time.
         run_on_days: only on these days, Monday is 0.
         max_duration_seconds: stop after about so long, and go on the next time.
-        batch_size: number of items between two looks at the clock.
     """
 
     enabled: bool = True
@@ -196,15 +195,12 @@ class RetentionSchedule:
     run_at_hour: int | None = None
     run_on_days: Sequence[int] | None = None
     max_duration_seconds: float = 3_600
-    batch_size: int = 100
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "run_at_hour"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, int):
-                raise TypeError(f"{name} is a whole number, not {value!r:.90}")
-        if not (self.interval_hours > 0 and self.max_duration_seconds > 0 and self.batch_size > 0):  # nan is not
-            raise ValueError("interval_hours, max_duration_seconds and batch_size are greater than 0")
+        if self.run_at_hour is not None and not isinstance(self.run_at_hour, int):
+            raise TypeError(f"run_at_hour is a whole number, not {self.run_at_hour!r:.90}")
+        if not (self.interval_hours > 0 and self.max_duration_seconds > 0):  # nan is not
+            raise ValueError("interval_hours and max_duration_seconds are greater than 0")
         age_of(hours=self.interval_hours)
         if self.run_at_hour is not None and not 0 <= self.run_at_hour <= 23:  # noqa: PLR2004  # hours of a day
             raise ValueError("run_at_hour is an hour from 0 to 23")
@@ -286,8 +282,6 @@ class RetentionResult:
         items_scanned: items that were judged.
         items_deleted: items that were deleted.
         items_archived: items that are in the archive now.
-        items_compressed: always 0.
-        items_tiered: always 0.
         items_quarantined: items that were set aside.
         items_preserved: items that were kept, those of the next three among them.
         items_excluded: items that were kept for their tags or assets.
@@ -303,8 +297,6 @@ class RetentionResult:
     items_scanned: int = 0
     items_deleted: int = 0
     items_archived: int = 0
-    items_compressed: int = 0
-    items_tiered: int = 0
     items_quarantined: int = 0
     items_preserved: int = 0
     items_excluded: int = 0
@@ -321,8 +313,5 @@ class RetentionResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field, and the duration, as JSON-ready builtins."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
-        values["start_time"] = self.start_time.isoformat()
-        values["end_time"] = None if self.end_time is None else self.end_time.isoformat()
-        values["errors"] = list(self.errors)
-        return {**values, "duration_seconds": self.duration_seconds}
+        times = {"start_time": self.start_time.isoformat(), "end_time": self.end_time and self.end_time.isoformat()}
+        return {**asdict(self), **times, "errors": list(self.errors), "duration_seconds": self.duration_seconds}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
@@ -27,8 +27,6 @@ from truthstore.store.registry import get_store
 from truthstore.store.wrapper import WrapperStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from truthstore.model.collection import Collection
     from truthstore.retention.plan import RetentionPlan
     from truthstore.store.store import BaseStore
@@ -65,6 +63,10 @@ class RetentionStore(WrapperStore[T]):
         clock: the time.
         options: the options as keywords; see `RetentionConfig`.
 
+    Attributes:
+        config: the options.
+        archive_store: the store of archived items, or None.
+
     Raises:
         StoreConfigError: an action that cannot be done here: ARCHIVE without an archive store, COMPRESS, TIER_DOWN.
     """
@@ -89,24 +91,14 @@ class RetentionStore(WrapperStore[T]):
         if cleanup_interval_hours is not None:
             schedule = dataclasses.replace(settings.schedule, enabled=True, interval_hours=cleanup_interval_hours)
             settings = dataclasses.replace(settings, schedule=schedule)
-        self._config = settings
-        self._archive = _archive_of(settings, base, self._collection)
+        self.config = settings
+        self.archive_store = _archive_of(settings, base, self._collection)
         self._schedule = Schedule(base, settings.schedule, clock)
-
-    @property
-    def config(self) -> RetentionConfig:
-        """The options."""
-        return self._config
-
-    @property
-    def archive_store(self) -> BaseStore[Any] | None:
-        """The store of archived items."""
-        return self._archive
 
     def plan(self) -> RetentionPlan:
         """Plan a clean-up, with its reasons; nothing is changed, and no body is loaded."""
         self._check()
-        return make_plan(self._base, self._collection, self._config)
+        return make_plan(self._base, self._collection, self.config)
 
     def apply(self, plan: RetentionPlan, max_seconds: float | None = None) -> RetentionResult:
         """Carry out a plan. An item that was saved again since it was made is kept.
@@ -116,11 +108,7 @@ class RetentionStore(WrapperStore[T]):
             max_seconds: begin nothing new after so long.
         """
         self._check()
-        return self._apply(plan, self._collection, max_seconds)
-
-    def _apply(self, plan: RetentionPlan, collection: Collection[Any], seconds: float | None) -> RetentionResult:
-        batch_size = self._config.schedule.batch_size
-        return apply_plan(plan, collection, self._base, self._archive, batch_size=batch_size, seconds=seconds)
+        return apply_plan(plan, self._collection, self._base, self.archive_store, max_seconds)
 
     def run_cleanup(self, dry_run: bool | None = None, max_seconds: float | None = None) -> RetentionResult:  # noqa: FBT001
         """Plan and carry out.
@@ -130,15 +118,15 @@ class RetentionStore(WrapperStore[T]):
             max_seconds: begin nothing new after so long; None takes the schedule's.
         """
         self._check()
-        if self._config.dry_run if dry_run is None else dry_run:
+        if self.config.dry_run if dry_run is None else dry_run:
             with self.plan() as plan:
                 return plan.result()
-        limit = self._config.schedule.max_duration_seconds if max_seconds is None else max_seconds
+        limit = self.config.schedule.max_duration_seconds if max_seconds is None else max_seconds
         return self._clean(self._collection, limit)
 
     def _clean(self, collection: Collection[Any], seconds: float) -> RetentionResult:
-        with make_plan(self._base, collection, self._config) as plan:
-            result = self._apply(plan, collection, seconds)
+        with make_plan(self._base, collection, self.config) as plan:
+            result = apply_plan(plan, collection, self._base, self.archive_store, seconds)
         self._schedule.done(collection.name, result)
         return result
 
@@ -179,46 +167,36 @@ class RetentionStore(WrapperStore[T]):
         return stored
 
     def _clean_if_due(self, collection: Collection[Any]) -> None:
-        schedule = self._config.schedule
-        if not schedule.enabled or self._config.dry_run or not self._config.policies or not collection.is_users:
+        if not self.config.schedule.enabled or not self._cleans(collection):
             return
         try:
             if self._schedule.claim(collection.name):
-                self._clean(collection, schedule.max_duration_seconds)
+                self._clean(collection, self.config.schedule.max_duration_seconds)
         except Exception:  # a policy, which users write, may raise anything
             # The save is durable already; the clean-up is tried again when its claim has run out.
             log.exception("the clean-up of %s failed", collection.name)
 
+    def _cleans(self, collection: Collection[Any]) -> bool:
+        return bool(self.config.policies) and not self.config.dry_run and collection.is_users
+
     def maintain(self, budget: float | None = None) -> dict[str, int]:
         """Maintain the store below, then clean up."""
         done = super().maintain(budget)
-        if self._config.dry_run or not self._config.policies or not self._collection.is_users:
+        if not self._cleans(self._collection):
             return done
-        result = self.run_cleanup(max_seconds=budget)
-        return {
-            **done,
-            "items_deleted": result.items_deleted,
-            "items_archived": result.items_archived,
-            "items_quarantined": result.items_quarantined,
-        }
+        result = self.run_cleanup(max_seconds=budget).to_dict()
+        return {**done, **{f"items_{name}": result[f"items_{name}"] for name in ("deleted", "archived", "quarantined")}}
 
 
 def _settings(policy: object, config: RetentionConfig | None, options: dict[str, Any]) -> RetentionConfig:
     if policy is None:
         return configure(RetentionConfig, config, options, "RetentionStore")
-    if config is not None or (isinstance(policy, RetentionConfig) and options):
-        raise TypeError("RetentionStore takes either policies with options, or config=")
+    if config is not None or "policies" in options or (isinstance(policy, RetentionConfig) and options):
+        raise TypeError("RetentionStore takes either policies with options, or policies=, or config=")
     if isinstance(policy, RetentionConfig):
         return policy
-    if "policies" in options:
-        raise TypeError("RetentionStore takes either a policy or policies=, not both")
-    if isinstance(policy, RetentionPolicy):
-        policies: Sequence[Any] = (policy,)
-    elif isinstance(policy, Sequence) and not isinstance(policy, str):
-        policies = tuple(policy)
-    else:
-        raise TypeError(f"a policy is a RetentionPolicy, not {type(policy).__name__}")
-    return configure(RetentionConfig, None, {"policies": policies, **options}, "RetentionStore")
+    several = isinstance(policy, Sequence) and not isinstance(policy, str)
+    return configure(RetentionConfig, None, {"policies": policy if several else (policy,), **options}, "RetentionStore")
 
 
 def _archive_of(config: RetentionConfig, base: BaseStore[Any], collection: Collection[Any]) -> BaseStore[Any] | None:
