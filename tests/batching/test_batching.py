@@ -372,7 +372,7 @@ def test_a_closed_store_says_so(make):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"max_batch_size": 0}, ValueError, "at least 1"),
+        ({"max_batch_size": 0}, ValueError, "positive"),
         ({"max_batch_size": 1.5}, TypeError, "max_batch_size"),
         ({"max_memory_mb": 0}, ValueError, "max_memory_mb"),
         ({"flush_interval_seconds": float("inf")}, ValueError, "finite"),

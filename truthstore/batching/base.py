@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from truthstore.errors import StoreConfigError
 
@@ -43,19 +43,20 @@ class BatchConfig:
     durability: Literal["fsync", "os"] = "fsync"
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_batch_size, bool) or not isinstance(self.max_batch_size, int):
+        if isinstance(self.max_batch_size, float):
             raise TypeError(f"max_batch_size is a whole number, not {self.max_batch_size!r}")
-        if self.max_batch_size < 1:
-            raise ValueError("max_batch_size is at least 1")
-        _check_positive("max_memory_mb", self.max_memory_mb)
-        if self.flush_interval_seconds is not None:
-            _check_positive("flush_interval_seconds", self.flush_interval_seconds)
+        for name in ("max_batch_size", "max_memory_mb", "flush_interval_seconds"):
+            value = getattr(self, name)
+            if value is None and name == "flush_interval_seconds":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise TypeError(f"{name} is a number, not {value!r}")
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} must be positive and finite, not {value}")
         if not isinstance(self.durable, bool):
             raise TypeError(f"durable is True or False, not {self.durable!r}")
         if self.path is not None and not isinstance(self.path, str | os.PathLike):
             raise TypeError(f"path is the path of a file, not {self.path!r}")
-        if self.durability not in {"fsync", "os"}:
-            raise StoreConfigError(f"durability is 'fsync' or 'os', not {self.durability!r}")
         if self.path is not None and not self.durable:
             raise StoreConfigError("path names the file of durable=True: give both, or neither")
 
@@ -63,13 +64,6 @@ class BatchConfig:
     def max_bytes(self) -> int:
         """The limit of a batch in bytes."""
         return int(self.max_memory_mb * 1_000_000)
-
-
-def _check_positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is a number, not {value!r}")
-    if not value > 0 or math.isinf(value):
-        raise ValueError(f"{name} must be positive and finite, not {value}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

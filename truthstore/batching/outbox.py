@@ -14,22 +14,23 @@ from truthstore.errors import (
     StoreBulkError,
     StoreConfigError,
     StoreConflictError,
+    StoreCorruptError,
     StoreError,
     StoreWriteError,
     shown,
 )
+from truthstore.model.derivation import Derivation
 from truthstore.model.meta_codec import pack, unpack
-from truthstore.model.record import Change
+from truthstore.model.record import Change, Record
 from truthstore.runtime.exits import at_exit
 from truthstore.storage.queue import DeliveryLoop, DurableQueue, Entry, is_item_error
 
 if TYPE_CHECKING:
     from truthstore.batching.base import BatchConfig
     from truthstore.model.collection import Collection
-    from truthstore.model.record import Record
     from truthstore.store.store import BaseStore
 
-__all__ = ["Outbox"]
+__all__ = ["Outbox", "unpacked"]
 
 FOLDER: Final = os.path.join(".truthstore", "queue")
 log: Final = logging.getLogger("truthstore.batching")
@@ -95,7 +96,7 @@ class Outbox:
         topic = self.topic(collection)
         if not self._config.durable and self._is_full():
             self._make_room()
-        entries = [(record.id, pack(record)) for record in records]
+        entries = [(record.id, _packed(record)) for record in records]
         self.queue.append(topic, entries)
         count, size = self._load
         self._load = count + len(entries), size + sum(len(payload) for _, payload in entries)
@@ -104,7 +105,7 @@ class Outbox:
         elif self._config.durable:
             self.loop.wake()
         else:
-            self._settle(self._deliver_all())
+            self._deliver_all()
 
     def _is_full(self) -> bool:
         count, size = self._load
@@ -112,7 +113,6 @@ class Outbox:
 
     def _make_room(self) -> None:
         failed = self._deliver_all()
-        self._settle(failed)
         if failed and self._is_full():
             raise StoreWriteError(
                 f"not saved: the batch in memory is full, and {_summary(failed)}",
@@ -132,7 +132,7 @@ class Outbox:
             if record.id == id and kind.name == collection.name:
                 return record
         waiting = self.queue.pending(self.topic(collection), key=id)
-        return unpack(waiting[-1].payload) if waiting else None
+        return unpacked(waiting[-1].payload, collection) if waiting else None
 
     def is_empty(self, collection: Collection[Any]) -> bool:
         """Return True if nothing waits in a collection."""
@@ -148,8 +148,7 @@ class Outbox:
         Raises:
             StoreWriteError: something could not be delivered, and still waits.
         """
-        failed = self._deliver(collection, wait=None)
-        self._settle(failed)
+        failed = self._deliver_all(collection)
         if ids is not None:
             failed = {id: error for id, error in failed.items() if id in ids}
         if failed:
@@ -162,7 +161,6 @@ class Outbox:
             StoreWriteError: something could not be delivered and still waits, or was rejected since the last flush.
         """
         failed = self._deliver_all()
-        self._settle(failed)
         rejection = self._rejection()
         if failed:
             waiting = self._waiting(failed)
@@ -194,10 +192,15 @@ class Outbox:
         error.__cause__ = next(iter(failed.values()))
         return error
 
-    def _deliver_all(self, wait: float | None = None) -> Errors:
+    def _deliver_all(self, *collections: Collection[Any], wait: float | None = None) -> Errors:
+        """Deliver some collections, or all that were used; keep the first error for the figures, and log it once."""
         failed: dict[str, Exception] = {}
-        for collection in list(self._collections.values()):
+        for collection in collections or list(self._collections.values()):
             failed.update(self._deliver(collection, wait))
+        if failed:
+            self.loop.note(next(iter(failed.values())))
+        else:
+            self.loop.error = None
         return failed
 
     def _deliver(self, collection: Collection[Any], wait: float | None) -> Errors:
@@ -232,7 +235,7 @@ class Outbox:
                     later.append(entry)
                 elif entry.key not in failed:
                     try:
-                        this[entry.key] = (entry.number, unpack(entry.payload))
+                        this[entry.key] = (entry.number, unpacked(entry.payload, collection))
                     except StoreError as error:
                         errors[entry.number] = error
             for id, failure in self._put(this, collection).items():
@@ -263,13 +266,6 @@ class Outbox:
                 failure.retryable = True  # these writes expect nothing: a layer below lost a race
         return failed
 
-    def _settle(self, failed: Errors) -> None:
-        """Keep the first error for the figures, and log it once."""
-        if failed:
-            self.loop.note(next(iter(failed.values())))
-        else:
-            self.loop.error = None
-
     def _flush_in_thread(self) -> None:
         failed = self._deliver_all(wait=0)
         if failed:
@@ -277,14 +273,7 @@ class Outbox:
 
     def _flush_at_exit(self) -> None:
         if not self.closed:
-            self._settle(self._deliver_all())
-
-    def numbers(self, collection: Collection[Any], ids: Several[str] | None) -> list[int] | None:
-        """Return the numbers of rejected entries with these ids; None for all."""
-        if ids is None:
-            return None
-        rejected = self.queue.rejected(self.topic(collection))
-        return [entry.number for entry, _ in rejected if entry.key in ids]
+            self._deliver_all()
 
     def figures(self) -> dict[str, int]:
         """Return counts, of all collections that were used."""
@@ -310,25 +299,44 @@ class Outbox:
         self.closed = True
         self.loop.close()
         try:
-            if self._config.durable:
-                self._end()
+            if self._config.durable and self.loop.error is None:  # else the thread has just tried
+                self._deliver_all()
+            if self.loop.error is not None:
+                log.warning("batching: closed while %d items wait in %s", self.figures()["pending"], self.queue)
+            rejection = self._rejection()
+            if rejection is not None:
+                raise rejection
         finally:
             self.queue.close()
-
-    def _end(self) -> None:
-        if self.loop.error is None:  # else the thread has just tried
-            self._settle(self._deliver_all())
-        if self.loop.error is not None:
-            log.warning("batching: closed while %d items wait in %s", self.figures()["pending"], self.queue)
-        rejection = self._rejection()
-        if rejection is not None:
-            raise rejection
 
 
 class _Block(threading.local):
     """The records that a thread saves within `batch()`; None outside."""
 
     records: list[tuple[Collection[Any], Record]] | None = None
+
+
+class _LateText(Derivation, frozen=True, gc=False):
+    """Derives the words for full-text queries, which takes longest, when the record is stored; bytes of no item have none."""
+
+    def text(self) -> str:
+        try:
+            return super().text()
+        except StoreCorruptError:
+            return ""
+
+
+def _packed(record: Record) -> bytes:
+    return pack(record if record.meta.encodings else Record(record.meta.replace(text=""), record.body, record.revision))
+
+
+def unpacked(payload: bytes, collection: Collection[Any]) -> Record:
+    """Return the record of an entry; raise `StoreCorruptError` if it was damaged."""
+    record = unpack(payload)
+    meta, body = record.meta, record.body
+    if meta.encodings or body is None:
+        return record
+    return Record(meta.replace(text=None, derive=_LateText(collection, body, meta.encoding)), body, record.revision)
 
 
 def _path(base: BaseStore[Any], backend: BaseStore[Any], config: BatchConfig) -> str | None:

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+import functools
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from truthstore.batching.base import BatchConfig, RejectedItem
-from truthstore.batching.outbox import Outbox
+from truthstore.batching.outbox import Outbox, unpacked
 from truthstore.errors import StoreError, StoreNotSupportedError
-from truthstore.model.meta_codec import unpack
 from truthstore.model.record import ANY, NONE, Change, Expect, Options, Record
 from truthstore.store.config import configure
 from truthstore.store.wrapper import WrapperStore
 
 if TYPE_CHECKING:
-    from truthstore.model.aggregate import Aggregation, Row
     from truthstore.model.collection import Collection
-    from truthstore.model.query import StoreQuery
-    from truthstore.store.health import Verification
     from truthstore.store.store import BaseStore
 
 __all__ = ["BatchedStore"]
 
+F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
+
+
+def _drained(operation: F) -> F:
+    """Store pending saves before the store below is asked."""
+
+    @functools.wraps(operation)
+    def ask(self: BatchedStore[Any], *args: Any, **options: Any) -> Any:
+        self._drain(options.get("collection", self._collection))
+        return operation(self, *args, **options)
+
+    return cast("F", ask)
 
 
 class BatchedStore(WrapperStore[T], Generic[T]):
@@ -112,21 +120,18 @@ class BatchedStore(WrapperStore[T], Generic[T]):
 
     def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
         """Return the newest record that waits, or else the one below."""
-        if collection.is_users:
-            if options:
-                self._drain(collection, (id,))
-            elif (record := self._outbox.find(id, collection)) is not None:
-                return record
-        return self._base.get_record(id, collection=collection, options=options)
+        record = self._find(id, collection, options)
+        return record or self._base.get_record(id, collection=collection, options=options)
 
     def head_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
         """Return the head of the newest record that waits, or else the one below."""
-        if collection.is_users:
-            if options:
-                self._drain(collection, (id,))
-            elif (record := self._outbox.find(id, collection)) is not None:
-                return record.head()
-        return self._base.head_record(id, collection=collection, options=options)
+        record = self._find(id, collection, options)
+        return record.head() if record else self._base.head_record(id, collection=collection, options=options)
+
+    def _find(self, id: str, collection: Collection[Any], options: Options) -> Record | None:
+        if options:
+            self._drain(collection, (id,))
+        return None if options or not collection.is_users else self._outbox.find(id, collection)
 
     def get_records(
         self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
@@ -153,46 +158,13 @@ class BatchedStore(WrapperStore[T], Generic[T]):
             )
         self._outbox.drain(collection, ids)
 
-    def scan(
-        self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
-    ) -> Iterator[Record]:
-        """Store pending saves, and ask below."""
-        self._drain(collection)
-        return self._base.scan(query, collection=collection, bodies=bodies, options=options)
-
-    def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
-        """Store pending saves, and ask below."""
-        self._drain(collection)
-        return self._base.scan_ids(query, collection=collection, options=options)
-
-    def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
-        """Store pending saves, and ask below."""
-        self._drain(collection)
-        return self._base.count_records(query, collection=collection, options=options)
-
-    def aggregate_records(
-        self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
-    ) -> list[Row]:
-        """Store pending saves, and ask below."""
-        self._drain(collection)
-        return self._base.aggregate_records(query, aggregation, collection=collection, options=options)
-
-    def get_history(self, data_asset: str, limit: int = 10) -> list[Any]:
-        """Store pending saves, and ask below."""
-        self._check()
-        self._drain(self._collection)
-        return super().get_history(data_asset, limit)
-
-    def verify_records(self, collection: Collection[Any]) -> Verification:
-        """Store pending saves, and check the store below."""
-        self._drain(collection)
-        return self._base.verify_records(collection)
-
-    def rebuild_index(self) -> int:
-        """Store pending saves, and rebuild the index below."""
-        self._check()
-        self._drain(self._collection)
-        return super().rebuild_index()
+    scan = _drained(WrapperStore.scan)
+    scan_ids = _drained(WrapperStore.scan_ids)
+    count_records = _drained(WrapperStore.count_records)
+    aggregate_records = _drained(WrapperStore.aggregate_records)
+    get_history = _drained(WrapperStore.get_history)
+    verify_records = _drained(WrapperStore.verify_records)
+    rebuild_index = _drained(WrapperStore.rebuild_index)
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
         """Store pending saves, and maintain the store below."""
@@ -261,38 +233,32 @@ class BatchedStore(WrapperStore[T], Generic[T]):
         self._check()
         collection = self._collection
         return [
-            RejectedItem(id=entry.key, error=error, load=partial(_load, collection, entry.payload))
+            RejectedItem(id=entry.key, error=error, load=functools.partial(_load, collection, entry.payload))
             for entry, error in self._outbox.queue.rejected(self._outbox.topic(collection))
         ]
 
     def retry_rejected(self, ids: Iterable[str] | None = None) -> int:
-        """Queue rejected saves again, and return how many saves do.
+        """Queue rejected saves again, all or those of some ids, and return how many saves do.
 
         A save of an item that was removed or saved again since stays rejected: it would undo that.
-
-        Args:
-            ids: of these items; None: of all.
         """
-        self._check()
-        outbox, wanted = self._outbox, None if ids is None else set(ids)
-        topic = outbox.topic(self._collection)
-        known = {entry.key for entry, _ in outbox.queue.rejected(topic)}
-        again = outbox.queue.retry_rejected(topic, outbox.numbers(self._collection, wanted))
+        numbers, topic = self._rejected_numbers(ids)
+        again = self._outbox.queue.retry_rejected(topic, list(numbers))
         if again:
-            self._announce([Change(self._collection.name, id, None) for id in known])
-            outbox.loop.wake()
+            self._announce([Change(self._collection.name, id, None) for id in numbers.values()])
+            self._outbox.loop.wake()
         return again
 
     def discard_rejected(self, ids: Iterable[str] | None = None) -> int:
-        """Discard rejected saves, and return how many saves that were.
+        """Discard rejected saves, all or those of some ids, and return how many saves that were."""
+        numbers, topic = self._rejected_numbers(ids)
+        return self._outbox.queue.discard_rejected(topic, list(numbers))
 
-        Args:
-            ids: of these items; None: of all.
-        """
+    def _rejected_numbers(self, ids: Iterable[str] | None) -> tuple[dict[int, str], str]:
         self._check()
-        outbox, wanted = self._outbox, None if ids is None else set(ids)
-        topic = outbox.topic(self._collection)
-        return outbox.queue.discard_rejected(topic, outbox.numbers(self._collection, wanted))
+        topic, wanted = self._outbox.topic(self._collection), None if ids is None else set(ids)
+        rejected = self._outbox.queue.rejected(topic)
+        return {entry.number: entry.key for entry, _ in rejected if wanted is None or entry.key in wanted}, topic
 
     def figures(self) -> dict[str, int]:
         """Return numbers for metrics: saves that are pending, their bytes, rejected, and delivered by this store."""
@@ -332,4 +298,4 @@ class BatchedStore(WrapperStore[T], Generic[T]):
 
 
 def _load(collection: Collection[Any], payload: bytes) -> Any:
-    return collection.decode(unpack(payload))
+    return collection.decode(unpacked(payload, collection))
