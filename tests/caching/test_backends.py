@@ -63,7 +63,7 @@ def test_the_interface(cache):
 
 def test_adding_replaces_nothing(cache):
     cache.set("a", b"one")
-    cache.add_many({"a": b"two", "b": b"two"})
+    cache.set_many({"a": b"two", "b": b"two"}, replace=False)
     assert cache.get_many(["a", "b"]) == {"a": b"one", "b": b"two"}
     cache.block_many(["a", "b"])
     assert cache.get_many(["a", "b"]) == {}
@@ -73,11 +73,11 @@ def test_adding_replaces_nothing(cache):
 @only_shared
 def test_a_blocked_key_is_not_added_but_set(cache):
     cache.block_many(["a", "b"])
-    cache.add_many({"a": b"late", "b": b"late"})
+    cache.set_many({"a": b"late", "b": b"late"}, replace=False)
     cache.set("b", b"new")
     assert cache.get_many(["a", "b"]) == {"b": b"new"}
     cache.delete("a")
-    cache.add_many({"a": b"next"})
+    cache.set_many({"a": b"next"}, replace=False)
     assert cache.get("a") == b"next"
 
 
@@ -88,11 +88,11 @@ def test_each_entry_has_its_own_life_span(cache):
     assert cache.get("short") is None
     assert not cache.exists("short")
     assert cache.get("long") == b"x"
-    cache.add_many({"short": b"x"}, ttl_seconds=0.03)  # in the place of the expired one
+    cache.set_many({"short": b"x"}, ttl_seconds=0.03, replace=False)  # in the place of the expired one
     time.sleep(0.05)
     assert cache.cleanup_expired() in {0, 1}  # Redis and the policy by time do it by themselves
     assert cache.size == 1
-    cache.add_many({"short": b"y"})
+    cache.set_many({"short": b"y"}, replace=False)
     assert cache.get("short") == b"y"
     cache.set("long", b"x", ttl_seconds=0)
     assert not cache.exists("long")
@@ -311,7 +311,7 @@ def test_a_server_that_is_down_holds_nothing_and_is_asked_rarely():
     cache = RedisCache("redis://127.0.0.1:1/0", timeout_seconds=0.2, retry_seconds=60)
     assert cache.get("a") is None
     cache.set("a", b"x")
-    cache.add_many({"a": b"x"})
+    cache.set_many({"a": b"x"}, replace=False)
     cache.block_many(["a"])
     assert cache.delete("a") is False
     assert (cache.size, cache.clear(), cache.exists("a")) == (0, 0, False)

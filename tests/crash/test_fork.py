@@ -142,10 +142,10 @@ class StoppedCache(InMemoryCache[Any]):
         super().__init__()
         self.reached, self.go_on = threading.Event(), threading.Event()
 
-    def set(self, key: Any, value: Any, ttl_seconds: float | None = None) -> None:
+    def set_many(self, values: Any, ttl_seconds: float | None = None, *, replace: bool = True) -> None:
         self.reached.set()
         self.go_on.wait(30)
-        super().set(key, value, ttl_seconds)
+        super().set_many(values, ttl_seconds, replace=replace)
 
 
 def test_a_child_does_not_wait_for_a_writer_that_was_in_the_middle_of_caching():

@@ -89,11 +89,6 @@ class CacheConfig:
                 raise ValueError(f"{name} must {'not be negative' if 'ttl' in name else 'be positive'}, not {value!r}")
         object.__setattr__(self, "eviction_policy", member(EvictionPolicy, self.eviction_policy, "eviction_policy"))
 
-    @property
-    def max_bytes(self) -> float:
-        """The limit of memory in bytes; infinity means no limit."""
-        return math.inf if self.max_memory_mb is None else self.max_memory_mb * 1e6
-
 
 def member(kind: type[E], value: E | str, name: str) -> E:
     """Return the member of an enumeration with this value.
@@ -229,17 +224,10 @@ class BaseCache(ABC, Generic[V]):
 
     def set(self, key: Hashable, value: V, ttl_seconds: float | None = None) -> None:
         """Keep a value, for `ttl_seconds` or else for the life span that the cache was configured with."""
-        self._set({key: value}, ttl_seconds, replace=True)
+        self.set_many({key: value}, ttl_seconds)
 
-    def set_many(self, values: Mapping[Any, V], ttl_seconds: float | None = None) -> None:
-        """Keep many values."""
-        self._set(values, ttl_seconds, replace=True)
-
-    def add_many(self, values: Mapping[Any, V], ttl_seconds: float | None = None) -> None:
-        """Keep those of many values whose keys hold nothing."""
-        self._set(values, ttl_seconds, replace=False)
-
-    def _set(self, values: Mapping[Any, V], ttl_seconds: float | None, *, replace: bool) -> None:
+    def set_many(self, values: Mapping[Any, V], ttl_seconds: float | None = None, *, replace: bool = True) -> None:
+        """Keep many values, where keys hold something only with `replace`."""
         ttl = self._ttl if ttl_seconds is None else ttl_seconds
         if ttl > 0 and values:  # nor what is not a number
             put = partial(self._put, values, ttl, replace=replace)
@@ -259,7 +247,7 @@ class BaseCache(ABC, Generic[V]):
         return count
 
     def block_many(self, keys: Iterable[Hashable]) -> None:
-        """Remove many keys; where other processes use the cache, make `add_many` skip them for a while too."""
+        """Remove many keys; where other processes use the cache, let `set_many` without `replace` skip them for a while too."""
         self.delete_many(keys)
 
     def clear(self) -> int:
@@ -279,7 +267,8 @@ class BaseCache(ABC, Generic[V]):
     def metrics(self) -> CacheMetrics:
         """The figures as they are now."""
         with self._lock:
-            return CacheMetrics(**self._counts)
+            counts: Any = self._counts
+            return CacheMetrics(**counts)
 
     def get_stats(self) -> dict[str, Any]:
         """Return the figures and the name of the cache, ready for JSON."""

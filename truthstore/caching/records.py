@@ -79,8 +79,7 @@ class RecordCache:
                     present[key] = pack(record)
             else:
                 present[key] = record
-        put = self.cache.set_many if replace else self.cache.add_many
         if present:
-            put(present)
+            self.cache.set_many(present, replace=replace)
         if missing and self._negative_ttl > 0:
-            put(missing, self._negative_ttl)
+            self.cache.set_many(missing, self._negative_ttl, replace=replace)

@@ -369,6 +369,13 @@ class Collection(Generic[T]):
         """Return the part of the fields that cannot be derived again in another time zone."""
         return {name: cast("int | None", fields.get(name)) for name in self._times}
 
+    def times_of(self, meta: Meta) -> Mapping[str, int | None]:
+        """Return the same of a head: as they were kept with its body, which then need not be read, or from its fields."""
+        derive = meta.derive
+        if isinstance(derive, Derivation) and derive.times is not None and not derive.is_edited:
+            return derive.times
+        return self.times(meta.fields)
+
     def empty_meta(self, id: str, **values: Any) -> Meta:
         """Return the head of a tombstone: every field is None."""
         return Meta(id, fields=dict.fromkeys(self.fields), tags={}, text="", annotations=NO_ANNOTATIONS, **values)

@@ -50,11 +50,15 @@ class Derivation(msgspec.Struct, frozen=True, gc=False):
     times: Mapping[str, int | None] | None = None
     checksum: int | None = None
 
+    @property
+    def is_edited(self) -> bool:
+        """True if the body is another than that to which the times belong."""
+        return self.checksum is not None and self.checksum != zlib.crc32(self.body)
+
     def fields_and_tags(self) -> tuple[Mapping[str, FieldValue], Mapping[str, str]]:
         """Return the fields and the tags."""
-        edited = self.checksum is not None and self.checksum != zlib.crc32(self.body)
         item = self.collection.read(self.body, self.encoding)
-        return self.collection.index(item, None if edited else self.times)
+        return self.collection.index(item, None if self.is_edited else self.times)
 
     def text(self) -> str:
         """Return the words for full-text queries."""

@@ -192,6 +192,11 @@ class Meta:
         return self._text or ""
 
     @property
+    def derive(self) -> Derive | None:
+        """The way to parts that were not asked for yet."""
+        return self._derive
+
+    @property
     def derivable(self) -> bool:
         """True if fields, tags and text can be computed from the body alone."""
         return self.encoding == "json" and not self.encodings and not self.deleted

@@ -185,11 +185,11 @@ def copy_of(head: Record, collection: Collection[Any], version: VersionMeta) -> 
         kept["head"] = base64.b64encode(pack(head.head())).decode()
     else:
         with suppress(StoreCorruptError):  # a body that is no item of this collection is kept as well as any other
-            kept["times"] = {name: value for name, value in collection.times(meta.fields).items() if value is not None}
+            kept["times"] = dict(collection.times_of(meta))
     copied = meta.replace(
-        id=version_id(head.id, version.number),
+        id=version_id(meta.id, version.number),
         derive=None,
-        fields={ITEM: head.id, NUMBER: version.number},
+        fields={ITEM: meta.id, NUMBER: version.number},
         tags={},
         text="",
         annotations={**meta.annotations, KEY: {**msgspec.to_builtins(version), KEPT: kept}},

@@ -124,24 +124,9 @@ class VersionReader:
             offset: skip so many.
             limit: at most so many.
         """
-        query = self._query(id, before).replace(offset=offset, limit=limit)
+        where: dict[str, Any] = {ITEM: id} if before is None else {ITEM: id, NUMBER: ("<", before.number)}
+        query = StoreQuery(where=where, order_by=NUMBER, offset=offset, limit=limit)
         return self._base.scan(query, collection=history_of(collection))
-
-    @staticmethod
-    def _query(id: str, before: VersionMeta | None) -> StoreQuery:
-        where: dict[str, Any] = {ITEM: id}
-        if before is not None:
-            where[NUMBER] = ("<", before.number)
-        return StoreQuery(where=where, order_by=NUMBER)
-
-    def count(self, id: str, collection: Collection[Any]) -> int:
-        """Count the versions of an item."""
-        head = self.head(id, collection)
-        version = None if head is None else self.version(head, collection)
-        if version is not None and version.purged:
-            return 0
-        older = self._base.count_records(self._query(id, version), collection=history_of(collection))
-        return older + (head is not None and not head.meta.deleted)
 
     def find(self, id: str, number: int, collection: Collection[Any], options: Options = NONE) -> Record:
         """Return a version with its body, as it was when it was the head.

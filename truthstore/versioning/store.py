@@ -150,8 +150,7 @@ class VersionedStore(WrapperStore[T]):
 
     def count_versions(self, id: str) -> int:
         """Count the versions of an item."""
-        self._check()
-        return self._reader.count(check_id(id), self._collection)
+        return len(self.get_version_history(id))
 
     def get_version_info(self, id: str, version: int | str) -> VersionInfo:
         """Describe a version.

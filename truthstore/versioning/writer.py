@@ -31,7 +31,7 @@ from truthstore.errors import (
     shown,
 )
 from truthstore.model.query import StoreQuery
-from truthstore.model.record import ABSENT, ANY, NONE, Expect, Options, Record
+from truthstore.model.record import ABSENT, ANY, NONE, Expect, Meta, Options, Record
 from truthstore.runtime.forks import in_child
 from truthstore.store.records import conflict
 from truthstore.versioning.diff import changed_parts
@@ -201,7 +201,7 @@ class VersionWriter:
         if known is not None:
             now = max(now, known.at)
             parent = known.number if before is not None else known.parent
-        if before is not None and self._config.track_changes and _is_json(before, record):
+        if before is not None and self._config.track_changes and _is_json(before.meta) and _is_json(record.meta):
             changes = changed_parts(before.body or b"", body)
         return VersionMeta(
             self._strategy.get_next_version(id, known.latest if known is not None else None, said.metadata),
@@ -385,5 +385,5 @@ class VersionWriter:
         return self._prune(head.id, collection, version, live=not head.meta.deleted)
 
 
-def _is_json(*records: Record) -> bool:
-    return all(record.meta.encoding == "json" and not record.meta.encodings for record in records)
+def _is_json(meta: Meta) -> bool:
+    return meta.encoding == "json" and not meta.encodings

@@ -7,7 +7,7 @@ import os
 import sqlite3
 from collections.abc import Generator, Mapping, Sequence
 from time import time
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from truthstore.caching.backends.shared import SharedCache
 from truthstore.errors import StoreConfigError

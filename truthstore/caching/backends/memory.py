@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import sys
 from collections.abc import Hashable, Mapping, Sequence
@@ -53,7 +54,8 @@ class InMemoryCache(BaseCache[V], Generic[V]):
 
     def __init__(self, config: CacheConfig | None = None) -> None:
         self.config = configure(CacheConfig, config, {}, type(self).__name__)
-        self._max_bytes = self.config.max_bytes
+        megabytes = self.config.max_memory_mb
+        self._max_bytes = math.inf if megabytes is None else megabytes * 1e6
         super().__init__(self.config.ttl_seconds)
 
     def _reset(self) -> None:
@@ -109,7 +111,10 @@ class InMemoryCache(BaseCache[V], Generic[V]):
 
     def _remove(self, keys: Sequence[Any]) -> int:
         with self._lock:
-            return sum(self._data.pop(key, None) is not None for key in keys)
+            count = len(self._data)
+            for key in keys:
+                self._data.pop(key, None)
+            return count - len(self._data)
 
     def _clear(self) -> int:
         with self._lock:

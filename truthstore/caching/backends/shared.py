@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -18,7 +18,7 @@ R = TypeVar("R")
 log: Final = logging.getLogger("truthstore.caching")
 
 BLOCKED: Final = b"\0truthstore.blocked"
-"""The value of a blocked key: `get` finds nothing, and `add_many` finds it taken."""
+"""The value of a blocked key: `get` finds nothing, and `set_many` without `replace` finds it taken."""
 BLOCK_SECONDS: Final = 30.0
 
 
@@ -67,15 +67,16 @@ class SharedCache(BaseCache[bytes]):
     def _find(self, keys: Iterable[Hashable]) -> dict[Any, bytes]:
         return {key: value for key, value in super()._find(map(_name, keys)).items() if value != BLOCKED}
 
-    def _set(self, values: Mapping[Any, bytes], ttl_seconds: float | None, *, replace: bool) -> None:
+    def set_many(self, values: Mapping[Any, bytes], ttl_seconds: float | None = None, *, replace: bool = True) -> None:
+        """Keep many values, in one call, where keys hold something, or are blocked, only with `replace`."""
         for key, value in values.items():
             if not isinstance(value, bytes):
                 raise TypeError(f"a shared cache holds bytes, not {type(value).__name__}: encode the value first")
             _name(key)
-        super()._set(values, ttl_seconds, replace=replace)
+        super().set_many(values, ttl_seconds, replace=replace)
 
     def block_many(self, keys: Iterable[Hashable]) -> None:
-        """Remove many keys, in one call, and make `add_many` skip them for 30 seconds.
+        """Remove many keys, in one call, and let `set_many` without `replace` skip them for 30 seconds.
 
         A process that loaded an item before it was changed then does not add the old one.
         """
@@ -86,7 +87,7 @@ class SharedCache(BaseCache[bytes]):
     @property
     def metrics(self) -> CacheMetrics:
         """The figures of this process; for the number of entries, see `size`."""
-        return replace(super().metrics, available=self._breaker.state is CircuitState.CLOSED)
+        return dataclasses.replace(super().metrics, available=self._breaker.state is CircuitState.CLOSED)
 
 
 def _name(key: Hashable) -> str:
