@@ -42,11 +42,7 @@ Errors = Mapping[str, Exception]
 class Outbox:
     """Take records for a store and deliver them, those of one id in order.
 
-    Args:
-        base: the store.
-        collection: the first collection; others are known when they are used.
-        config: when, and where they wait until then.
-        announce: is called with the items whose saves were rejected: reads find again what is below.
+    Items whose saves were rejected are announced: reads find again what is below.
 
     Raises:
         StoreConfigError: nothing names the file of a durable queue.
@@ -141,12 +137,8 @@ class Outbox:
     def drain(self, collection: Collection[Any], ids: Several[str] | None = None) -> None:
         """Deliver the pending saves of a collection.
 
-        Args:
-            collection: the collection.
-            ids: raise only for these; None: for all.
-
         Raises:
-            StoreWriteError: something could not be delivered, and still waits.
+            StoreWriteError: something, of these ids if there are any, could not be delivered, and still waits.
         """
         failed = self._deliver_all(collection)
         if ids is not None:

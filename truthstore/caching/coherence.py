@@ -8,7 +8,7 @@ key in one epoch are one load.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -33,11 +33,7 @@ class Load(Future["Record"]):
 
 
 class Coherence:
-    """Keep records in a cache, unless they are older than a change.
-
-    Args:
-        records: the cache.
-    """
+    """Keep records in a cache, unless they are older than a change."""
 
     def __init__(self, records: RecordCache) -> None:
         self._records = records
@@ -59,19 +55,13 @@ class Coherence:
         self._epochs[stripe] += 1
         self._latest[stripe] = (key, revision)
 
-    def changed(self, changes: Iterable[tuple[Hashable, Revision | None]]) -> None:
-        """Remove keys whose items were changed, or may have been.
-
-        Args:
-            changes: the keys, with their new revisions; None if an item was deleted, or nobody knows.
-        """
-        removed: list[Hashable] = []
+    def changed(self, changes: Sequence[tuple[Hashable, Revision | None]]) -> None:
+        """Remove keys whose items were changed, with their new revisions; None if deleted, or if nobody knows."""
         with self._lock:
             for key, revision in changes:
                 self._advance(key, revision)
-                removed.append(key)
-            if removed:
-                self._records.cache.block_many(removed)
+            if changes:
+                self._records.cache.block_many([key for key, _ in changes])
 
     def forget(self, key: Hashable) -> None:
         """Remove a key, and do not keep what loads on their way bring of it."""
@@ -124,13 +114,7 @@ class Coherence:
             )
 
     def written(self, records: Sequence[tuple[Hashable, Record]], epochs: Sequence[int], *, keep: bool) -> None:
-        """Keep what was written, or remove it, unless other writes of the same time have seen to that.
-
-        Args:
-            records: keys and records as they are stored now.
-            epochs: the epochs of the keys before the write.
-            keep: false to remove.
-        """
+        """Keep what is stored now, or remove it, unless other writes since these epochs have seen to that."""
         kept: dict[Hashable, Record] = {}
         removed: list[Hashable] = []
         with self._lock:

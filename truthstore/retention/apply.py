@@ -58,15 +58,7 @@ def apply_plan(
     archive: BaseStore[Any] | None,
     seconds: float | None = None,
 ) -> RetentionResult:
-    """Carry out a plan; an item that changed since it was made is kept.
-
-    Args:
-        plan: the plan.
-        collection: the collection of its items.
-        base: the store below the policies.
-        archive: the store of archived items, or None.
-        seconds: begin nothing new after so long.
-    """
+    """Carry out a plan, and begin nothing new after some seconds; an item that changed since it was made is kept."""
     start = datetime.now(UTC)
     end = None if seconds is None else time.monotonic() + seconds
     done: Counter[str] = Counter()

@@ -43,12 +43,7 @@ def age_of(days: float = 0, hours: float = 0, minutes: float = 0) -> timedelta:
 
 
 def check_tags(name: str, tags: Mapping[Any, Any], *, any_value: bool = False) -> None:
-    """Refuse tags that no item can have: of items, keys and values are strings.
-
-    Args:
-        name: name of the option.
-        tags: the tags.
-        any_value: a value may be None, which means any.
+    """Refuse tags that no item can have, whose keys and values are strings; None may stand for any value.
 
     Raises:
         TypeError: a key or a value is something else.
@@ -154,12 +149,7 @@ class RetentionPolicy(ABC):
 
 
 class PolicyEvaluator:
-    """Several policies together.
-
-    Args:
-        policies: the policies; without any, everything is kept.
-        mode: their decision together.
-    """
+    """Several policies together; without any, everything is kept."""
 
     def __init__(self, policies: Sequence[RetentionPolicy], mode: PolicyMode = PolicyMode.ALL) -> None:
         self.policies = tuple(policies)

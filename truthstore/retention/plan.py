@@ -50,9 +50,6 @@ class SpooledList(Generic[T]):
     """Values in a temporary file, in order, so that a million of them need no memory.
 
     All are added before the first is read. They can be iterated over any number of times, until the list is closed.
-
-    Args:
-        decode: reads a value that `msgspec.json.encode` wrote.
     """
 
     def __init__(self, decode: Callable[[bytes], T]) -> None:

@@ -35,13 +35,7 @@ class _Run(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def is_due(schedule: RetentionSchedule, last: datetime | None, now: datetime) -> bool:
-    """Return whether clean-up is to happen now.
-
-    Args:
-        schedule: the schedule.
-        last: the time of the last clean-up, or None.
-        now: the time.
-    """
+    """Return whether clean-up is to happen now, after the last one."""
     days = schedule.run_on_days
     local = now.astimezone()
     if schedule.run_at_hour is None:
@@ -61,15 +55,7 @@ def is_due(schedule: RetentionSchedule, last: datetime | None, now: datetime) ->
 
 
 class Schedule:
-    """Lets one process at a time clean up, when that is due.
-
-    Args:
-        base: the store below the policies.
-        schedule: when clean-up is to happen.
-        clock: the time.
-    """
-
-    __slots__ = ("_base", "_clock", "_look_again", "_schedule")
+    """Lets one process at a time clean up, when that is due."""
 
     def __init__(self, base: BaseStore[Any], schedule: RetentionSchedule, clock: Callable[[], datetime]) -> None:
         self._base = base

@@ -26,15 +26,7 @@ SHORTEST_CHECKSUM: Final = 4
 
 
 class VersionReader:
-    """Reads the versions in a store.
-
-    Args:
-        base: the store below the versions.
-        strategy: numbers versions.
-        by_content: label versions by their checksum.
-    """
-
-    __slots__ = ("_base", "_by_content", "_strategy")
+    """Reads the versions in a store, which are labelled by the strategy, or by their content."""
 
     def __init__(self, base: BaseStore[Any], strategy: VersioningStrategy, *, by_content: bool) -> None:
         self._base = base
@@ -71,9 +63,8 @@ class VersionReader:
         newest: Record | None = None
         for copied in self.copies(head.id, collection):
             if copied.revision == head.revision:
-                return self.copied_version(
-                    copied
-                )  # copied by a save that went no further, or replaced since it was read
+                # Copied by a save that went no further, or replaced since it was read.
+                return self.copied_version(copied)
             newest = newest or copied
         own = known or self._first(head)
         if newest is None:
@@ -115,15 +106,7 @@ class VersionReader:
         offset: int = 0,
         limit: int | None = None,
     ) -> Iterator[Record]:
-        """Scan the heads of the older versions, newest first.
-
-        Args:
-            id: the item's id.
-            collection: the item's collection.
-            before: only versions before this one.
-            offset: skip so many.
-            limit: at most so many.
-        """
+        """Scan the heads of an item's older versions, or of those before one of them, newest first."""
         where: dict[str, Any] = {ITEM: id} if before is None else {ITEM: id, NUMBER: ("<", before.number)}
         query = StoreQuery(where=where, order_by=NUMBER, offset=offset, limit=limit)
         return self._base.scan(query, collection=history_of(collection))

@@ -104,14 +104,7 @@ def _in_turn(
 
 
 class VersionWriter:
-    """Makes and deletes versions.
-
-    Args:
-        base: the store below the versions.
-        config: the options.
-        strategy: numbers versions.
-        reader: reads versions.
-    """
+    """Makes and deletes versions."""
 
     def __init__(
         self, base: BaseStore[Any], config: VersioningConfig, strategy: VersioningStrategy, reader: VersionReader
