@@ -2,7 +2,7 @@
 
 import time
 
-from protocol import ABSENT, ANY, Proc, join
+from protocol import ABSENT, ANY, NOBODY, Proc, join
 
 
 class Bad(Exception):
@@ -150,7 +150,7 @@ class Model:
 
     def logical(self, id, new, wid, kind):
         old = self.B.get(id)
-        if old is not None and old[2] == wid:
+        if wid == NOBODY or old is not None and old[2] == wid:
             return
         for p in self.chain[id]:
             if p[0] == wid:
@@ -161,7 +161,8 @@ class Model:
             raise Bad("R8 put-if-absent overwrote")
         if op[2] == "rev" and not (live and old[2] == self.rev.get(wid)):
             raise Bad("R8 compare-and-set replaced another state")
-        self.chain[id] = self.chain[id] + ((wid, kind, not live),)
+        late = new is None or self.t - new[1] > self.cfg.elapsed  # it will get a new stamp
+        self.chain[id] = self.chain[id] + ((wid, kind, not live and late),)
         if self.res.get(wid) in ("conflict", "absent"):
             raise Bad(f"R8 {wid} had answered {self.res[wid]} but lands")
 

@@ -14,7 +14,7 @@ Body: (state, stamp, write id, history), state "L" for a live document or "M" fo
 Index object: (rows, coverage, floor). Rows are
     ("c", id, stamp, write id, kind)        confirmed: the body of id was (stamp, write id, kind) at some time
     ("i", id, base, stamp, write id, kind)  intent: a writer may be replacing the body that has the stamp `base`
-    with kind "p" for put and "d" for delete.
+    with kind "p" for put and "d" for delete, and base 0 for no body, -1 for any.
 Coverage: the names that a segment replaces. Floor: a put with a stamp at or below it that the object does not hold may
 have been deleted and purged, so that readers must look at the body.
 """
@@ -23,6 +23,7 @@ import zlib
 
 ANY, ABSENT = "any", "absent"
 NOW = ("now",)
+NOBODY = ("", 0)  # write id of a tombstone that changes nothing
 
 
 class Cfg:
@@ -30,7 +31,7 @@ class Cfg:
     tombstone = True  # delete leaves a tombstone at the body key
     stamp = "hlc"  # hlc: max(prev+1, now) | seq: prev+1 | wall: now
     intent = "yes"  # yes | no (body, then entry) | trust (entry first, believed at once)
-    create = "body-first"  # | 'entry-first' (trusted entry before the body)
+    create = "intent"  # | 'body-first' (body, then entry) | 'entry-first' (trusted entry before the body)
     widcheck = True  # 412 -> read back, is it mine?
     hist = 16  # write ids of predecessors kept in the body
     order = "asc"  # reader lists ascending: entries, then segments | 'desc' segments before entries
@@ -50,7 +51,7 @@ class Cfg:
     rmw_etag = "unique"  # 'content': etag is hash of the user's content only (ABA)
     cas = True  # False: the service ignores conditional puts on bodies
     cascond = "base"  # unused knob
-    commit = True  # best effort commit entry after an overwrite
+    commit = "later"  # the confirmed row goes into the writer's next entry | 'now': an entry of its own | None
     max_tries = 5
     page = 1000
     leftover = False  # a compactor also deletes listed objects that another's segment covers
@@ -151,6 +152,7 @@ class Proc:
     def __init__(self, cfg, pid, script):
         self.cfg, self.pid, self.script = cfg, pid, script
         self.n = 0
+        self.later = []  # confirmed rows for the next entry
         # reader's replica
         self.conf, self.pend, self.floor, self.applied, self.mark = {}, {}, 0, set(), None
 
@@ -169,11 +171,21 @@ class Proc:
     def put_entry(self, rows, tries=3):
         t = yield NOW
         nm = self.name(t)
+        rows, self.later = list(rows) + self.later, []
         for _ in range(tries):
             r = yield ("put", ("x", nm), (tuple(sorted(rows)), frozenset(), 0), ABSENT)
             if r != "timeout":
                 return True  # 'no': the name is mine alone, so it is there
         return False
+
+    def confirm(self, row):
+        if self.cfg.create != "intent" and row[4] == "p":
+            return (yield from self.put_entry([row]))
+        if self.cfg.commit == "now":
+            yield from self.put_entry([row], 1)
+        elif self.cfg.commit == "later":
+            self.later.append(row)
+        return True
 
     def list_all(self, q=False, after=None):
         out = []
@@ -217,10 +229,10 @@ class Proc:
         rev = None
         maybe = False
         optimistic = kind == "p" and expect in (ANY, ABSENT) and not hint
-        was_opt = optimistic
         tries = 0
         sent_t = 0
         first, tried, landed_as = True, None, None
+        said = None  # stamp of an intent to replace whatever body there is
         while True:
             tries += 1
             if tries > cfg.max_tries:
@@ -245,17 +257,17 @@ class Proc:
                             ):  # created from nothing, and slow: give it a new stamp
                                 st = max(cur[1] + 1, t)
                                 yield ("note", "stat", "create got a new stamp")
+                                if cfg.create == "intent" and not (
+                                    yield from self.put_entry([("i", id, cur[1], st, wid, kind)])
+                                ):
+                                    continue
                                 r = yield ("put", ("b", id), ("L", st, wid, cur[3]), self.etag(cur))
                                 if r != "ok":
                                     maybe = True
                                     continue
                                 cur = ("L", st, wid, cur[3])
-                            ok = yield from self.put_entry([("c", id, cur[1], wid, kind)])
-                            yield ("note", "res", wid, "ok" if ok else "unknown")
-                            return
-                        if cfg.commit:
-                            yield from self.put_entry([("c", id, cur[1], wid, kind)], 1)
-                        yield ("note", "res", wid, "ok")
+                        ok = yield from self.confirm(("c", id, cur[1], wid, kind))
+                        yield ("note", "res", wid, "ok" if ok else "unknown")
                         return
                     if wid in cur[3]:  # mine, landed, superseded since
                         yield ("note", "stat", "found in history")
@@ -288,13 +300,19 @@ class Proc:
             new = ("L" if kind == "p" else "M", stamp, wid, hist)
             row = ("c", id, stamp, wid, kind)
             landed_as = "overwrite" if live else "create"
-            if live and cfg.intent != "no":
+            if said is not None and cur is not None and said > cur[1] and now - said <= cfg.elapsed:
+                stamp = said  # that intent stands for this attempt, too
+                new, row = (new[0], stamp) + new[2:], ("c", id, stamp, wid, kind)
+            elif cfg.intent != "no" and (live or cfg.create == "intent"):
+                base = cur[1] if cur else -1 if expect == ANY else 0
                 if cfg.intent == "trust":
                     ok = yield from self.put_entry([row])
                 else:
-                    ok = yield from self.put_entry([("i", id, cur[1], stamp, wid, kind)])
+                    ok = yield from self.put_entry([("i", id, base, stamp, wid, kind)])
                 if not ok:
                     continue
+                if base < 0:
+                    said = stamp
             if not live and cfg.create == "entry-first":
                 ok = yield from self.put_entry([row])
                 if not ok:
@@ -309,20 +327,12 @@ class Proc:
             else:
                 r = yield ("put", ("b", id), new, cond)
             if r == "ok":
-                if landed_as == "create" or cfg.intent == "no":
-                    t = yield NOW
-                    if cur is None and t - stamp > cfg.elapsed and cfg.restamp and cfg.widcheck:
-                        maybe = True
-                        continue
-                    if cfg.create == "entry-first" and landed_as == "create":
-                        ok = True
-                    else:
-                        ok = yield from self.put_entry([row])
-                    yield ("note", "res", wid, "ok" if ok else "unknown")
-                    return
-                if cfg.commit and cfg.intent == "yes" and not (was_opt and tries == 2):
-                    yield from self.put_entry([row], 1)  # 4 requests are enough
-                yield ("note", "res", wid, "ok")
+                t = yield NOW
+                if cur is None and t - stamp > cfg.elapsed and cfg.restamp and cfg.widcheck:
+                    maybe = True
+                    continue
+                ok = yield from self.confirm(row)
+                yield ("note", "res", wid, "ok" if ok else "unknown")
                 return
             if r == "no" and not cfg.widcheck:
                 if expect != ANY:
@@ -353,7 +363,7 @@ class Proc:
             else:
                 ans.pop(id, None)
             left = {
-                p for p in self.pend[id] if p[0] == b[1] and open_(self.cfg, p, c)
+                p for p in self.pend[id] if p[0] in (b[1], -1) and open_(self.cfg, p, c)
             }  # base is gone: it landed long ago, or never will
             if left:
                 self.pend[id] = left
@@ -512,10 +522,11 @@ class Proc:
             b = yield ("get", ("b", id))
             c = conf.get(id)
             need = max(max(p[0] + 1, p[1]) for p in pend[id])
-            if b is None:
+            if b is None:  # a tombstone, so that a late writer's condition fails
                 t = yield NOW
-                if need + cfg.grace < t:
-                    rows.append(("c", id, need, (self.pid, "x"), "d"))
+                st = max(need, t)
+                if (yield ("put", ("b", id), ("M", st, NOBODY, ()), ABSENT)) == "ok":
+                    rows.append(("c", id, st, NOBODY, "d"))
                 continue
             kind = "p" if b[0] == "L" else "d"
             if b[0] == "L":

@@ -4,7 +4,7 @@ import random
 import sys
 import time
 
-from protocol import ABSENT, ANY, Cfg, Proc
+from protocol import ABSENT, ANY, NOBODY, Cfg, Proc
 
 
 class Violation(Exception):
@@ -52,7 +52,7 @@ class World:
         old = self.bodies.get(id)
         if old is not None and wid is not None and old[2] == wid:
             return  # fence or re-stamp: same logical state
-        if wid is None:
+        if wid is None or wid == NOBODY:
             return
         if wid in self.landed:
             raise Violation(f"R8 write {wid} landed twice")
@@ -63,7 +63,8 @@ class World:
             raise Violation(f"R8 put-if-absent overwrote {old}")
         if op[2] == "rev" and not (live and old[2] == self.rev[wid]):
             raise Violation(f"R8 compare-and-set of {wid} replaced {old}")
-        self.chain[id].append((wid, kind, not live))
+        late = new is None or self.t - new[1] > self.cfg.elapsed  # it will get a new stamp
+        self.chain[id].append((wid, kind, not live and late))
 
     # ---- storage
     def cond(self, key, c):

@@ -25,7 +25,9 @@ def test_no_schedule_of_the_model_breaks_a_promise(hunt: Any):
 
 
 @pytest.mark.parametrize(
-    "variant", [{"delete_first": True}, {"order": "desc"}, {"intent": "no"}, {"reget": False}], ids=str
+    "variant",
+    [{"delete_first": True}, {"order": "desc"}, {"intent": "no"}, {"create": "body-first"}, {"reget": False}],
+    ids=str,
 )
 def test_the_model_finds_mistakes(variant: dict[str, Any], hunt: Any):
     _, seed, violation, *_ = hunt({}, 1_000, 1e9, 7_000_000, **variant)

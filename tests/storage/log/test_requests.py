@@ -48,24 +48,24 @@ def test_one_item(filled: MemoryBlobs, tmp_path: Path):
     store, counted = make_store(filled, tmp_path / "cold")
     for i in range(10):
         store.save(Sample(f"new {i}"))
-        assert methods(counted) == ["put body", "put entry"]
+        assert methods(counted) == ["put entry", "put body"]
     store.save(Sample("stored 7", count=70))
-    assert methods(counted) == ["put body", "get body", "put entry", "put body"]
+    assert methods(counted) == ["put entry", "put body", "get body", "put body"]
     assert store.get("stored 7").count == 70
     assert methods(counted) == ["get body"]
     assert store.exists("stored 7")
     assert not store.exists("nothing")
     assert methods(counted) == ["get body", "get body"]
     assert store.delete("stored 8")
-    assert methods(counted) == ["get body", "put entry", "put body", "put entry"]
+    assert methods(counted) == ["get body", "put entry", "put body"]
     assert not store.delete("nothing")
     assert methods(counted) == ["get body"]
     store.count()
     counted.calls.clear()
     store.save(Sample("stored 7", count=71))
-    assert methods(counted) == ["get body", "put entry", "put body", "put entry"]
+    assert methods(counted) == ["get body", "put entry", "put body"]
     store.save(Sample("stored 8"))
-    assert len(methods(counted)) <= 4
+    assert methods(counted) == ["get body", "put entry", "put body"]
     assert store.count() == store.collection(SAMPLES).count()
 
 
@@ -86,7 +86,9 @@ def test_a_query_of_a_warm_replica(filled: MemoryBlobs, tmp_path: Path):
     for i in range(5):
         writer.save(Sample(f"new {i}", data_asset="new"))
     assert len(reader.list_ids(StoreQuery(data_asset="new"))) == 5
-    assert sorted(methods(counted)) == ["get entry"] * 5 + ["list entry"]
+    assert sorted(methods(counted)) == ["get body"] + ["get entry"] * 5 + [
+        "list entry"
+    ]  # the last is not confirmed yet
     assert len(reader.query(StoreQuery(data_asset="new", limit=3))) == 3
     assert sorted(methods(counted)) == ["get body"] * 3 + ["list entry"]
     reader.query(StoreQuery(tags={"a": "b"}, text="words in notes"))
@@ -130,7 +132,7 @@ def test_a_writer_compacts_what_it_has_written(tmp_path: Path):
     for i in range(640):
         store.save(Sample(f"new {i}"))
     assert len(list(blobs.list("_truthstore/log/"))) == 10
-    assert sum(call.method != "delete" for call in counted.calls) == 640 * 2 + 10
+    assert sum(call.method != "delete" for call in counted.calls) == 640 * 2 + 10 * 2
     counted.calls.clear()
     assert store.count() == 640
     assert methods(counted) == ["list entry"]
@@ -146,7 +148,7 @@ def test_a_query_compacts_what_others_left(tmp_path: Path):
     reader, _ = make_store(blobs, tmp_path / "reader")
     assert reader.count() == 500
     assert reader.count() == 500
-    assert len(list(blobs.list("_truthstore/log/"))) == 1
+    assert len(list(blobs.list("_truthstore/log/"))) <= 2
     assert make_store(blobs, tmp_path / "cold")[0].count() == 500
 
 
@@ -158,7 +160,8 @@ def test_a_cold_start_over_many_items(number: int, tmp_path: Path):
     template = writer.put_record(
         SAMPLES.encode(Sample("0", name="some name", tags={"team": "data"})), collection=SAMPLES
     )
-    (entry,) = index.read_all(index.names())
+    entry = index.confirm_now()
+    assert entry is not None
     (row,) = entry.content.confirmed
     assert row.revision == template.revision
     # The bodies play no part in a cold start: entries that confirm them do.

@@ -46,7 +46,7 @@ def join(sources: Sequence[Source]) -> Joined:
         for row in source.content.confirmed:
             if row.head is not None and row.stamp <= floor and _is_doubtful(row, source, guards):
                 # It may have been deleted and forgotten: readers must look at the body.
-                doubt = Intent(row.id, row.stamp - 1, row.stamp, row.revision, live=True)
+                doubt = Intent(row.id, row.stamp - 1, row.stamp, row.revision)
                 intents.setdefault(row.id, set()).add(doubt)
                 continue
             known = confirmed.get(row.id)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from truthstore.model.collection import Collection
 
 __all__ = [
+    "ANY_BODY",
+    "NO_BODY",
     "Confirmed",
     "Head",
     "Intent",
@@ -44,6 +46,8 @@ __all__ = [
 VERSION: Final = 1
 MAGIC: Final = b"\x89TSL"
 TOP_LEVEL: Final = 9
+NO_BODY: Final = 0
+ANY_BODY: Final = -1
 _PREFIX: Final = struct.Struct(">4sBI")
 
 
@@ -72,13 +76,12 @@ class Confirmed(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Intent(msgspec.Struct, frozen=True, array_like=True):
-    """A writer may be replacing the body that has the stamp `base` by one with the stamp `stamp`."""
+    """A writer may be replacing the body that has the stamp `base`, `NO_BODY` or `ANY_BODY`, by one with the stamp `stamp`."""
 
     id: str
     base: int
     stamp: int
     revision: Revision
-    live: bool
 
 
 class LogObject(msgspec.Struct, frozen=True):

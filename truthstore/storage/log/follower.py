@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from truthstore.errors import StoreError, StoreReadError
 from truthstore.storage.log.compact import Source, covered_by
 from truthstore.storage.log.entry import LogObject, is_segment, rows_of, split_name
-from truthstore.storage.log.replica import Unlisted
 
 if TYPE_CHECKING:
-    from truthstore.storage.log.entry import Confirmed
     from truthstore.storage.log.log import Log
     from truthstore.storage.log.replica import Replica
     from truthstore.storage.log.writer import Write
@@ -26,12 +23,12 @@ if TYPE_CHECKING:
 __all__ = ["LogIndex"]
 
 OWN_ENTRIES: Final = 64
+MANY_DOUBTS: Final = 16
 FEW_ROWS: Final = 20_000
 MANY_SEGMENTS: Final = 24
 FEW_SEGMENTS: Final = 12
 SMALL_LOG: Final = 5_000
 DEAD_SHARE: Final = 0.25
-PATIENCE: Final = 600_000
 READ_ROUNDS: Final = 100
 logger: Final = logging.getLogger("truthstore.storage")
 
@@ -53,7 +50,6 @@ class LogIndex:
         self._compact_at = compact_at
         self._lock = threading.Lock()
         self._own: list[Source] = []
-        self._in_progress: set[str] = set()
         self._may_compact = True
 
     def follow(self) -> None:
@@ -64,13 +60,14 @@ class LogIndex:
             StoreError: a request failed.
         """
         names = self._read_log()
-        self._confirm_unlisted()
         doubtful = self.replica.open_intents(self._collection)
         if doubtful:
             found = zip(doubtful, self.log.parallel(self.objects.get, doubtful), strict=True)
-            self.replica.believe(
-                self._collection, {id: self.objects.confirmed(body) if body is not None else None for id, body in found}
-            )
+            rows = {id: self.objects.confirmed(body) if body is not None else None for id, body in found}
+            self.replica.believe(self._collection, rows)
+            if len(doubtful) > MANY_DOUBTS and self._may_compact:
+                self.log.confirm_later(row for row in rows.values() if row is not None)
+                self.log.confirm_now()
         segments = sum(map(is_segment, names))
         if len(names) - segments > self._compact_at or segments > MANY_SEGMENTS:
             self._compact_a_little(names)
@@ -98,53 +95,10 @@ class LogIndex:
             retryable=True,
         )
 
-    @contextmanager
-    def writing(self, writes: Sequence[Write]) -> Iterator[None]:
-        """Keep queries of this process from confirming bodies that it is creating just now."""
-        revisions = {write.revision for write in writes}
-        self._in_progress |= revisions
-        try:
-            yield
-        finally:
-            self._in_progress -= revisions
-
-    def creating(self, writes: Sequence[Write]) -> None:
-        """Remember bodies that are about to be created, in case this process dies before an entry confirms them."""
-        at = self.log.now()
-        self.replica.creating(self._collection, [Unlisted(write.id, write.revision, at) for write in writes])
-
-    def _confirm_unlisted(self) -> None:
-        """Confirm bodies that a writer on this machine created before it died or failed."""
-        waiting = [one for one in self.replica.unlisted(self._collection) if one.revision not in self._in_progress]
-        if not waiting:
-            return
-        confirmed: list[Confirmed] = []
-        done: list[tuple[str, str]] = []
-        bodies = self.log.parallel(lambda one: self.objects.get(one.id), waiting)
-        for one, body in zip(waiting, bodies, strict=True):
-            if body is not None and body.descends_from(one.revision):
-                row = self.log.late_row(body) if body.revision == one.revision else None
-                confirmed.extend([row] if row is not None else [])
-                done.append((one.id, one.revision))
-            elif self.log.now() - one.at > PATIENCE:
-                done.append((one.id, one.revision))
-        if not done:
-            return
-        try:
-            sources = [self.log.add(confirmed)] if confirmed else []
-        except StoreError as error:
-            logger.warning(
-                "%d items could not be entered in the log: the next query tries again (%s)", len(done), error
-            )
-            self.replica.believe(self._collection, {row.id: row for row in confirmed})
-            return
-        self.replica.apply(self._collection, sources, created=done)
-
-    def learn(self, writes: Sequence[Write], entries: Sequence[Source], created: Sequence[Write]) -> None:
+    def learn(self, writes: Sequence[Write], entries: Sequence[Source]) -> None:
         """Apply the writes of this process."""
         confirmed = LogObject(tuple(write.confirmed for write in writes if write.confirmed is not None))
-        known = [(write.id, write.revision) for write in created if not write.in_doubt]
-        self.replica.apply(self._collection, [*entries, Source("", confirmed)], created=known)
+        self.replica.apply(self._collection, [*entries, Source("", confirmed)])
 
     def _compact_a_little(self, names: Sequence[str]) -> None:
         """Compact a bounded amount; a reader that may not write leaves that to others."""
@@ -168,13 +122,13 @@ class LogIndex:
         if sum(rows_of(source.name) for source in some) > FEW_ROWS:
             return  # too much for a writer to do in passing
         try:
-            _, name = self.log.replace(some)
+            last = self.log.confirm_now()
+            segment = self.log.replace([*some, last] if last is not None else some)
         except StoreError as error:
             self._could_not_compact(error)
             return
-        if name is not None:
-            content = LogObject(coverage=frozenset(source.name for source in some))
-            self.replica.apply(self._collection, [Source(name, content)])
+        if segment is not None:
+            self.replica.apply(self._collection, [segment])
 
     def _could_not_compact(self, error: StoreError) -> None:
         if not error.retryable:
@@ -184,9 +138,10 @@ class LogIndex:
     def maintain(self, in_time: Callable[[], bool]) -> dict[str, int]:
         """Compact and merge, resolve old intents, and forget old deletes, for as long as there is time."""
         done = {"compacted": 0, "merged": 0, "resolved": 0, "tombstones": 0}
+        self.log.confirm_now()
         for kind, step in (("compacted", self.log.compact_some), ("merged", self.log.merge_some)):
             while in_time():
-                number, _ = step(self.log.names())
+                number = step(self.log.names())
                 done[kind] += number
                 if not number:
                     break
@@ -209,5 +164,4 @@ class LogIndex:
         if many_dead:
             done["tombstones"] += self.log.remove_tombstones(joined)
         sources, _ = self.log.load()
-        number, _ = self.log.replace(sources, forget_before=self.log.forget_before())
-        done["merged"] += number
+        done["merged"] += self.log.replaced(sources, forget_before=self.log.forget_before())

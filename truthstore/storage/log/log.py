@@ -9,6 +9,7 @@ condition fails.
 from __future__ import annotations
 
 import logging
+import threading
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -90,6 +91,8 @@ class Log:
         self.now = now
         self.timing = timing
         self._blobs = blobs
+        self._lock = threading.Lock()
+        self._later: list[Confirmed] = []
 
     def names(self) -> list[str]:
         """Return the names of all index objects, in ascending order."""
@@ -115,15 +118,32 @@ class Log:
             if len(sources) == len(names):
                 return sources, join(sources)
 
+    def confirm_later(self, confirmed: Iterable[Confirmed]) -> None:
+        """Put rows into the next entry of this process. Until then, or for ever if it dies, readers look at the bodies."""
+        with self._lock:
+            self._later.extend(confirmed)
+
+    def confirm_now(self) -> Source | None:
+        """Write an entry of the rows that wait for one; a failure changes nothing but the work of readers."""
+        if not self._later:
+            return None
+        try:
+            return self.add((), attempts=1)
+        except StoreError as error:
+            logger.info("writes in %s could not be confirmed: readers look at their bodies (%s)", self.folder, error)
+            return None
+
     def add(
         self, confirmed: Iterable[Confirmed], intents: Iterable[Intent] = (), *, attempts: int = ENTRY_ATTEMPTS
     ) -> Source:
-        """Write an entry.
+        """Write an entry, with the rows that wait for one.
 
         Raises:
             StoreError: it could not be written, or may not have been.
         """
-        content = LogObject(tuple(confirmed), tuple(intents))
+        with self._lock:
+            later, self._later = self._later, []
+        content = LogObject((*confirmed, *later), tuple(intents))
         source = Source(entry_name(self.now(), new_revision(), content), content)
         self._put(source.name, write_log_object(content), attempts)
         return source
@@ -142,24 +162,21 @@ class Log:
 
     # Compacting.
 
-    def compact_some(
-        self, names: Sequence[str], *, limit: int = COMPACT_LIMIT, rows: int | None = None
-    ) -> tuple[int, str | None]:
-        """Make one segment of the oldest entries; return of how many, and its name.
+    def compact_some(self, names: Sequence[str], *, rows: int | None = None) -> int:
+        """Make one segment of the oldest entries; return of how many.
 
         Args:
             names: the names in the log.
-            limit: of so many entries at most.
             rows: of so many rows at most, unless the first entry alone has more.
         """
-        entries = [name for name in names if not is_segment(name)][:limit]
+        entries = [name for name in names if not is_segment(name)][:COMPACT_LIMIT]
         if rows is not None:
             totals = accumulate(rows_of(name) for name in entries)
             entries = entries[: max(1, sum(total <= rows for total in totals))]
-        return self.replace(self.read_all(entries)) if entries else (0, None)
+        return self.replaced(self.read_all(entries))
 
-    def merge_some(self, names: Sequence[str], *, rows: int | None = None) -> tuple[int, str | None]:
-        """Make one segment of the segments of one level, if there are enough of them; return of how many, and its name.
+    def merge_some(self, names: Sequence[str], *, rows: int | None = None) -> int:
+        """Make one segment of the segments of one level, if there are enough of them; return of how many.
 
         Args:
             names: the names in the log.
@@ -172,26 +189,30 @@ class Log:
         for level in sorted(levels):
             some = levels[level]
             if len(some) >= FAN and (rows is None or sum(map(rows_of, some)) <= rows):
-                return self.replace(self.read_all(some))
-        return 0, None
+                return self.replaced(self.read_all(some))
+        return 0
 
-    def replace(self, sources: Sequence[Source], *, forget_before: int | None = None) -> tuple[int, str | None]:
-        """Write a segment in the place of some objects, and only then remove them; return how many, and its name."""
+    def replaced(self, sources: Sequence[Source], *, forget_before: int | None = None) -> int:
+        """Write a segment in the place of some objects; return how many."""
+        return len(sources) if self.replace(sources, forget_before=forget_before) is not None else 0
+
+    def replace(self, sources: Sequence[Source], *, forget_before: int | None = None) -> Source | None:
+        """Write a segment in the place of some objects, and only then remove them; return it."""
         if not sources:
-            return 0, None
+            return None
         content = compact(sources, forget_before=forget_before)
         if len(sources) == 1 and is_segment(sources[0].name):
             rows = split_name(sources[0].name)
             if (rows.rows, rows.intents) == (len(content.confirmed), len(content.intents)):
-                return 0, None  # it would be the same once more
+                return None  # it would be the same once more
         data = write_log_object(content)
         inputs = [source.name for source in sources]
         name = segment_name(content, data, inputs)
         if name in inputs:
-            return 0, None
+            return None
         self._put(name, data, 2)
         self.remove(inputs)
-        return len(inputs), name
+        return Source(name, content)
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove objects that a segment replaces. Those that stay behind change nothing, and any process may remove them."""
@@ -250,16 +271,14 @@ class Log:
         body = self.objects.get(id)
         need = max(max(intent.base + 1, intent.stamp) for intent in intents)
         if body is None:
-            if need + self.timing.grace < self.now():
-                return Confirmed(id, need, new_revision(), None)
-            return None
+            return self._bury(id, need)
         if not body.removed:
             need = max(need, joined.floor + 1, known.stamp if known is not None else 0)
         if body.stamp >= need:
             return self.objects.confirmed(body)
-        return self._fence(body, max(body.stamp + 1, need, self.now()))
+        return self.fence(body, max(body.stamp + 1, need, self.now()))
 
-    def _fence(self, body: BodyObject, stamp: int) -> Confirmed | None:
+    def fence(self, body: BodyObject, stamp: int) -> Confirmed | None:
         """Write the same body with a larger stamp, so that a writer that wanted to replace it must look again."""
         lineage = body.restamped(stamp)
         try:
@@ -267,13 +286,6 @@ class Log:
         except StoreConflictError:
             return None  # another writer replaced it meanwhile, and confirms that
         return self.objects.confirmed(body._replace(lineage=lineage, tag=tag))
-
-    def late_row(self, body: BodyObject) -> Confirmed | None:
-        """Return the row of a body that a writer created and did not confirm; None if it is being replaced."""
-        if body.lineage.predecessors or self.now() - body.stamp <= self.timing.slow:
-            return self.objects.confirmed(body)
-        # A tombstone may have come and gone since the stamp was made.
-        return self._fence(body, max(body.stamp + 1, self.now()))
 
     def remove_tombstones(self, joined: Joined) -> int:
         """Remove the tombstone objects of deletes that are older than the grace period; return how many.
@@ -297,12 +309,18 @@ class Log:
 
     def write_tombstone(self, id: str, stamp: int) -> None:
         """Write and confirm a tombstone where another program removed a body."""
-        row = Confirmed(id, max(stamp + 1, self.now()), new_revision(), None)
+        row = self._bury(id, stamp + 1)
+        if row is not None:
+            self.add([row])
+
+    def _bury(self, id: str, stamp: int) -> Confirmed | None:
+        """Write a tombstone where there is no body, so that a writer that wanted to create one must look again."""
+        row = Confirmed(id, max(stamp, self.now()), new_revision(), None)
         try:
             self.objects.put(tombstone(id, row.revision), Lineage(row.stamp, removed=True), expect=ABSENT)
         except StoreConflictError:
-            return  # there is a body again
-        self.add([row])
+            return None  # there is a body
+        return row
 
     def forget_before(self) -> int:
         """Return the stamp up to which tombstone rows may be forgotten."""

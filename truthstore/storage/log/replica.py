@@ -2,8 +2,7 @@
 
 It is a cache: it may be deleted at any time, and several processes may share it. The rows of an index object are written
 in the same transaction as the object's name. Beside the rows that answer queries it holds the latest confirmed row of
-each id, the open intents, and the floor; and, so that a writer that dies between the body and the entry is not forgotten
-on its own machine, the bodies that were about to be created.
+each id, the open intents, and the floor.
 """
 
 from __future__ import annotations
@@ -14,25 +13,25 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
-from truthstore.model.record import Revision, new_revision
+from truthstore.model.record import new_revision
 from truthstore.storage.catalog.catalog import Catalog, Put
 from truthstore.storage.catalog.connections import VERSION
 from truthstore.storage.log.compact import Joined, Source, join
-from truthstore.storage.log.entry import Confirmed, Head, Intent, LogObject, record_of
+from truthstore.storage.log.entry import ANY_BODY, Confirmed, Head, Intent, LogObject, record_of
 
 if TYPE_CHECKING:
     from truthstore.model.collection import Collection
     from truthstore.storage.catalog.catalog import Bodies
 
-__all__ = ["Replica", "Unlisted"]
+__all__ = ["Replica"]
 
 OWN: Final = "*"
-FORMAT: Final = 2
+FORMAT: Final = 3
 PREFIX: Final = f"replica{VERSION}.{FORMAT}-"
 CHUNK: Final = 5_000
 UNUSED: Final = 86_400.0
@@ -43,14 +42,6 @@ KNOWN: Final = Head()
 
 _to_json: Final = msgspec.json.Encoder().encode
 logger: Final = logging.getLogger("truthstore.storage")
-
-
-class Unlisted(NamedTuple):
-    """A body that a writer on this machine was about to create, before any entry confirmed it."""
-
-    id: str
-    revision: Revision
-    at: int
 
 
 class Replica(Catalog):
@@ -111,13 +102,11 @@ class Replica(Catalog):
                 "CREATE TABLE IF NOT EXISTS log_confirmed (collection TEXT NOT NULL, id TEXT NOT NULL, stamp INTEGER NOT NULL,"
                 " revision TEXT NOT NULL, live INTEGER NOT NULL, PRIMARY KEY (collection, id)) WITHOUT ROWID;"
                 "CREATE TABLE IF NOT EXISTS log_intents (collection TEXT NOT NULL, id TEXT NOT NULL, base INTEGER NOT NULL,"
-                " stamp INTEGER NOT NULL, revision TEXT NOT NULL, live INTEGER NOT NULL,"
+                " stamp INTEGER NOT NULL, revision TEXT NOT NULL,"
                 " PRIMARY KEY (collection, id, stamp, revision, base)) WITHOUT ROWID;"
                 "CREATE TABLE IF NOT EXISTS log_applied (collection TEXT NOT NULL, name TEXT NOT NULL,"
                 " PRIMARY KEY (collection, name)) WITHOUT ROWID;"
                 "CREATE TABLE IF NOT EXISTS log_floors (collection TEXT PRIMARY KEY, floor INTEGER NOT NULL) WITHOUT ROWID;"
-                "CREATE TABLE IF NOT EXISTS log_unlisted (collection TEXT NOT NULL, id TEXT NOT NULL,"
-                " revision TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (collection, id, revision)) WITHOUT ROWID;"
                 "COMMIT;"
             )
 
@@ -196,26 +185,12 @@ class Replica(Catalog):
                     if removed.rowcount:
                         connection.execute(table.insert, table.row(Put(record_of(row, row.head))))
 
-    def creating(self, collection: Collection[Any], unlisted: Iterable[Unlisted]) -> None:
-        """Remember bodies that no entry confirms yet."""
-        with self._transaction() as connection:
-            connection.executemany(
-                "INSERT OR REPLACE INTO log_unlisted VALUES (?, ?, ?, ?)",
-                [(collection.name, *one) for one in unlisted],
-            )
-
-    def unlisted(self, collection: Collection[Any]) -> list[Unlisted]:
-        """Return the bodies that were remembered and are not known to be confirmed."""
-        rows = self._read("SELECT id, revision, at FROM log_unlisted WHERE collection = ?", (collection.name,))
-        return [Unlisted(*row) for row in rows]
-
     def apply(
         self,
         collection: Collection[Any],
         sources: Sequence[Source],
         *,
         gone: Iterable[str] = (),
-        created: Iterable[tuple[str, Revision]] = (),
     ) -> None:
         """Apply index objects.
 
@@ -223,7 +198,6 @@ class Replica(Catalog):
             collection: the collection of the log.
             sources: the objects.
             gone: names that have left the log.
-            created: bodies that an entry confirms by now.
         """
         name = collection.name
         with self._transaction() as connection:
@@ -248,10 +222,6 @@ class Replica(Catalog):
             )
             connection.executemany(
                 "DELETE FROM log_applied WHERE collection = ? AND name = ?", [(name, each) for each in gone]
-            )
-            connection.executemany(
-                "DELETE FROM log_unlisted WHERE collection = ? AND id = ? AND revision = ?",
-                [(name, *one) for one in created],
             )
 
     def _joined(
@@ -286,10 +256,8 @@ class Replica(Catalog):
                 )
             )
             intents.extend(
-                Intent(id, base, stamp, revision, bool(live))
-                for id, base, stamp, revision, live in connection.execute(
-                    f"SELECT id, base, stamp, revision, live FROM log_intents {where}", some
-                )
+                Intent(*row)
+                for row in connection.execute(f"SELECT id, base, stamp, revision FROM log_intents {where}", some)
             )
         known = LogObject(tuple(confirmed), tuple(intents), frozenset(applied), floor)
         return known, join([Source(OWN, known), *sources])
@@ -326,9 +294,9 @@ class Replica(Catalog):
                 "DELETE FROM log_intents WHERE collection = ? AND id = ?", [(name, id) for id in before_ids]
             )
             connection.executemany(
-                "INSERT OR IGNORE INTO log_intents VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO log_intents VALUES (?, ?, ?, ?, ?)",
                 [
-                    (name, intent.id, intent.base, intent.stamp, intent.revision, intent.live)
+                    (name, intent.id, intent.base, intent.stamp, intent.revision)
                     for some in joined.intents.values()
                     for intent in some
                 ],
@@ -372,8 +340,8 @@ class Replica(Catalog):
                     now[id] = row
             self._write(connection, collection, LogObject(tuple(known.values())), Joined(now, {}, 0))
             connection.executemany(
-                "DELETE FROM log_intents WHERE collection = ? AND id = ? AND (base != ? OR stamp <= ?)",
-                [(name, id, row.stamp, now[id].stamp) for id, row in confirmed.items() if row is not None],
+                "DELETE FROM log_intents WHERE collection = ? AND id = ? AND (base NOT IN (?, ?) OR stamp <= ?)",
+                [(name, id, row.stamp, ANY_BODY, now[id].stamp) for id, row in confirmed.items() if row is not None],
             )
 
 

@@ -293,16 +293,9 @@ class LogStore(ObjectStore[T]):
         known = self._guard(lambda: self._replica.known(collection, [write.id for write in writes]))
         for write in writes:
             write.known = write.id in known
-        created: list[Write] = []
-
-        def creating(some: Sequence[Write]) -> None:
-            self._guard(lambda: index.creating(some))
-            created.extend(some)
-
-        writer = LogWriter(index.log, backend=self.name, creating=creating)
-        with index.writing(writes):
-            writer.run(writes)
-            self._guard(lambda: index.learn(writes, writer.entries, created))
+        writer = LogWriter(index.log, backend=self.name)
+        writer.run(writes)
+        self._guard(lambda: index.learn(writes, writer.entries))
         if self._lifecycle.subscribers:
             changes = [
                 Change(

@@ -1,9 +1,9 @@
 """Writing to a store whose index is a log: one item or many, with the same steps.
 
-A new id: its body if absent, then an entry that confirms it. An id that exists: a look at its body, an entry with the
-intent, the new body if the tag is unchanged, and an entry that confirms it; without that last one readers look at the
-body. A condition that did not hold, or a request without an answer, is never taken for an answer: a look at the body, its
-write id and the write ids of its predecessors shows if the write took place.
+An entry with the intent, the body if the one before is unchanged, and a row that confirms it in the next entry of this
+process; until then readers look at the body. A writer that dies in between leaves an item that is wholly there or wholly
+absent. What probably exists is looked at first. A condition that did not hold, or a request without an answer, is never
+taken for an answer: the write id of the body, and those of its predecessors, show if the write took place.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from truthstore.errors import (
     shown,
 )
 from truthstore.model.record import ABSENT, ANY, Condition, Expect, Record, Revision
-from truthstore.storage.log.entry import Confirmed, Intent, confirmed_of
+from truthstore.storage.log.entry import ANY_BODY, NO_BODY, Confirmed, Intent, confirmed_of
 from truthstore.storage.log.objects import HISTORY, BodyObject, tombstone
 from truthstore.storage.objects.document import Lineage
 from truthstore.store.records import conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from truthstore.storage.log.compact import Source
     from truthstore.storage.log.log import Log
@@ -55,28 +55,22 @@ class Write:
     """One item to write or to delete, and its progress.
 
     Attributes:
-        id: the item's id.
         record: the record to write, with its write id; None to delete.
         revision: the write id.
-        expect: the condition.
         known: there probably is a body already, so that looking first is cheaper.
-        step: the next step.
         error: the reason for a failure; None if it succeeded.
         changed: it changed the store.
         was_live: it replaced an item.
         confirmed: the row that is certain of the id now.
-        confirm: the log should hold that row.
-        in_doubt: there may be a body that the log does not confirm.
-        blind: the first attempt takes place without a look.
         rounds: attempts that were begun, with those of which the intent failed.
         attempts: bodies that were sent.
         failures: bodies that were sent without an answer.
         seen: the body at the last look.
         tried: the write id that the last attempt was to replace.
         refused: the condition of the last attempt did not hold.
-        created: the attempt makes a body where no document was, which queries find only once it is confirmed.
         stamp: the stamp of the last attempt.
         first_stamp: the stamp of the first attempt.
+        announced: the stamp of an intent to replace any body.
         sent_at: the time of the last attempt, in milliseconds.
         failure: the error of the last attempt.
     """
@@ -91,18 +85,15 @@ class Write:
     changed: bool = False
     was_live: bool = False
     confirmed: Confirmed | None = None
-    confirm: bool = False
-    in_doubt: bool = False
-    blind: bool = False
     rounds: int = 0
     attempts: int = 0
     failures: int = 0
     seen: BodyObject | None = None
     tried: Revision | None = None
     refused: bool = False
-    created: bool = False
     stamp: int = 0
     first_stamp: int = 0
+    announced: int = 0
     sent_at: int = 0
     failure: StoreError | None = field(default=None, repr=False)
 
@@ -114,13 +105,13 @@ class Write:
     def succeed(self) -> None:
         """End well."""
         self.changed = True
-        self.was_live = self.seen is not None and self.replaces and not self.seen.record.meta.deleted
+        self.was_live = self.replaces is not None and not self.replaces.record.meta.deleted
         self.step = Step.DONE
 
     @property
-    def replaces(self) -> bool:
-        """True if there is a document to replace."""
-        return self.seen is not None and not self.seen.removed
+    def replaces(self) -> BodyObject | None:
+        """The document to replace, if there is one."""
+        return self.seen if self.seen is not None and not self.seen.removed else None
 
     @property
     def body(self) -> Record:
@@ -132,16 +123,14 @@ class LogWriter:
     """Writes some items of one collection.
 
     Args:
-        log: the log that confirms them.
+        log: the log.
         backend: name of the backend, for messages.
-        creating: called with the writes that will make a body before any entry confirms it.
     """
 
-    def __init__(self, log: Log, *, backend: str, creating: Callable[[Sequence[Write]], object]) -> None:
+    def __init__(self, log: Log, *, backend: str) -> None:
         self._log = log
         self._objects = log.objects
         self._backend = backend
-        self._creating = creating
         self.entries: list[Source] = []
         """The entries that were written."""
 
@@ -149,24 +138,17 @@ class LogWriter:
         """Write; afterwards each write holds its result."""
         for write in writes:
             if write.record is not None and isinstance(write.expect, Condition) and not write.known:
-                write.blind = True
                 write.step = Step.SEND
-        announced: set[Revision] = set()
         waiting = list(writes)
         while waiting:
             self._log.parallel(self._look, [write for write in waiting if write.step is Step.LOOK])
             sending = [write for write in waiting if write.step is Step.SEND]
-            for write in sending:
-                self._prepare(write)
-            self._intend([write for write in sending if write.replaces])
-            sending = [write for write in sending if write.step is Step.SEND]
-            creating = [write for write in sending if write.created and write.revision not in announced]
-            if creating:
-                self._creating(creating)
-                announced.update(write.revision for write in creating)
-            self._log.parallel(self._send, sending)
+            self._intend([(write, intent) for write in sending if (intent := self._prepare(write))])
+            self._log.parallel(self._send, [write for write in sending if write.step is Step.SEND])
             waiting = [write for write in waiting if write.step is not Step.DONE]
-        self._confirm([write for write in writes if write.confirm])
+        self._log.confirm_later(write.confirmed for write in writes if write.confirmed is not None)
+        if len(writes) > 1 and (entry := self._log.confirm_now()):
+            self.entries.append(entry)
 
     # One round: look, intend, send.
 
@@ -193,11 +175,11 @@ class LogWriter:
             write.fail(self._in_doubt(write, write.failure))
             return
         write.seen = seen
-        if not self._allows(write, seen):
-            actual = seen.revision if seen is not None and write.replaces else None
+        if not self._allows(write):
+            actual = write.replaces.revision if write.replaces is not None else None
             collection = self._log.collection.name
             write.fail(conflict(write.id, write.expect, actual, backend=self._backend, collection=collection))
-        elif write.record is None and not write.replaces:
+        elif write.record is None and write.replaces is None:
             write.step = Step.DONE
         elif write.failure is not None and not write.failure.retryable:
             write.fail(self._named(write.failure, write))
@@ -206,14 +188,12 @@ class LogWriter:
         else:
             write.step = Step.SEND
 
-    def _allows(self, write: Write, seen: BodyObject | None) -> bool:
+    def _allows(self, write: Write) -> bool:
         """Check `expect`. A tombstone that a layer keeps is a document here, and no item to `ABSENT`."""
-        live = seen is not None and not seen.removed
+        document = write.replaces
         if write.expect is ABSENT:
-            return not live or (seen is not None and seen.record.meta.deleted)
-        if isinstance(write.expect, Condition):
-            return True
-        return live and seen is not None and seen.revision == write.expect
+            return document is None or document.record.meta.deleted
+        return isinstance(write.expect, Condition) or (document is not None and document.revision == write.expect)
 
     def _is_lost(self, write: Write, seen: BodyObject | None) -> bool:
         """Return True if the last attempt, which left no trace in the body, did certainly not take place."""
@@ -231,50 +211,51 @@ class LogWriter:
 
     def _landed(self, write: Write, seen: BodyObject) -> None:
         """Go on after a look that showed the body that was sent."""
-        stamp = seen.stamp
         now = self._log.now()
-        if write.created and not seen.lineage.predecessors and now - stamp > self._log.timing.slow:
+        write.stamp = seen.stamp
+        if write.attempts and not seen.lineage.predecessors and now - seen.stamp > self._log.timing.slow:
             # A tombstone may have come and gone since the stamp was made: give the same body a new stamp.
-            lineage = seen.restamped(max(stamp + 1, now))
             write.rounds += 1
+            write.stamp = max(seen.stamp + 1, now)
+            intent = Intent(write.id, seen.stamp, write.stamp, write.revision)
             try:
-                self._objects.put(write.body, lineage, expect=seen.tag)
-            except StoreConflictError:
-                return
+                self.entries.append(self._log.add((), [intent]))
+                if self._log.fence(seen, write.stamp) is None:
+                    return
             except StoreError as error:
                 write.failures += 1
                 if write.failures >= ATTEMPTS or not error.retryable:
                     write.fail(self._in_doubt(write, error))
                 return
-            stamp = lineage.stamp
-        write.stamp = stamp
-        self._finish(write, confirm=True)
+        self._finish(write)
 
-    def _prepare(self, write: Write) -> None:
-        """Make the stamp of the next attempt."""
+    def _prepare(self, write: Write) -> Intent | None:
+        """Make the stamp of the next attempt; return the intent, unless the log holds one that says as much."""
         seen = write.seen
         now = self._log.now()
         write.rounds += 1
         if write.rounds > PATIENT_ROUNDS:
             time.sleep(random.random() * min(0.05, 0.002 * write.rounds))  # noqa: S311  # others want to write, too
+        if seen is not None and seen.stamp < write.announced and now - write.announced <= self._log.timing.slow:
+            write.stamp = write.announced
+            return None
         write.stamp = now if seen is None else max(seen.stamp + 1, now)
         write.first_stamp = write.first_stamp or write.stamp
-        write.sent_at = now
-        write.created = not write.replaces
+        if seen is not None:
+            base = seen.stamp
+        else:
+            base = ANY_BODY if write.expect is ANY else NO_BODY
+            write.announced = write.stamp if write.expect is ANY else 0
+        return Intent(write.id, base, write.stamp, write.revision)
 
-    def _intend(self, writes: Sequence[Write]) -> None:
-        """Add the entry with the intents to replace bodies."""
-        intents = [
-            Intent(write.id, write.seen.stamp, write.stamp, write.revision, write.record is not None)
-            for write in writes
-            if write.seen is not None
-        ]
+    def _intend(self, intents: Sequence[tuple[Write, Intent]]) -> None:
+        """Add the entry with the intents of writes."""
         if not intents:
             return
         try:
-            self.entries.append(self._log.add((), intents))
+            self.entries.append(self._log.add((), [intent for _, intent in intents]))
         except StoreError as error:
-            for write in writes:
+            for write, _ in intents:
                 self._give_up(write, error)
 
     def _send(self, write: Write) -> None:
@@ -285,6 +266,7 @@ class LogWriter:
         write.step = Step.LOOK
         write.failure = None
         write.refused = False
+        write.sent_at = self._log.now()
         removed = write.record is None
         lineage = (
             Lineage(write.stamp, removed=removed) if seen is None else seen.successor(write.stamp, removed=removed)
@@ -293,40 +275,22 @@ class LogWriter:
             self._objects.put(write.body, lineage, expect=ABSENT if seen is None else seen.tag)
         except StoreConflictError:
             write.refused = True
-            return
         except StoreError as error:
             if isinstance(error, StoreConnectionError) and not error.retryable and not write.failures:
                 write.fail(self._named(error, write))  # no bucket, no permission: nothing was written
                 return
             write.failure = error
             write.failures += 1
-            return
-        if seen is None and self._log.now() - write.stamp > self._log.timing.slow:
-            return
-        # After an attempt that met an id which exists, four requests are enough: readers look at the body.
-        self._finish(write, confirm=write.created or not (write.blind and write.rounds > 1))
+        else:
+            if seen is not None or self._log.now() - write.stamp <= self._log.timing.slow:
+                self._finish(write)
 
-    def _finish(self, write: Write, *, confirm: bool) -> None:
+    def _finish(self, write: Write) -> None:
         write.succeed()
         if write.record is None:
             write.confirmed = Confirmed(write.id, write.stamp, write.revision, None)
         else:
             write.confirmed = confirmed_of(write.record, write.stamp, self._log.collection)
-        write.confirm = confirm
-
-    def _confirm(self, writes: Sequence[Write]) -> None:
-        """Add the entry that confirms the writes; without it, created bodies would not be found."""
-        confirmed = [write.confirmed for write in writes if write.confirmed is not None]
-        if not confirmed:
-            return
-        created = [write for write in writes if write.created]
-        try:
-            self.entries.append(self._log.add(confirmed, attempts=3 if created else 1))
-        except StoreError as error:
-            for write in created:
-                write.in_doubt = True
-                reason = f"was written, but not entered in the index, so that queries may not find it: save it again ({error})"
-                write.error = self._error(write, reason, retryable=error.retryable)
 
     # Errors.
 
@@ -354,7 +318,6 @@ class LogWriter:
         return self._error(write, reason, retryable=True)
 
     def _in_doubt(self, write: Write, error: StoreError | None) -> StoreWriteError:
-        write.in_doubt = True
         detail = error if error is not None else "an answer came late"
         reason = f"may or may not have been {_done(write)}: read it to find out ({detail})"
         return self._error(write, reason, cause=error, store_unavailable=True)
