@@ -156,7 +156,8 @@ def test_an_old_id_with_a_long_history_is_overwritten_without_looking_first(blob
 def test_intents_of_dead_writers_are_resolved(blobs: MemoryBlobs):
     clock = ManualClock()
     log_store(blobs, clock=clock).save_many([Sample("a", count=1), Sample("b", count=1)])
-    for id, kind in (("a", "crash-before"), ("b", "crash-after")):
+    deaths: dict[str, Any] = {"a": "crash-before", "b": "crash-after"}
+    for id, kind in deaths.items():
         faulty = FaultyBlobs(blobs)
         dying = log_store(faulty, clock=clock)
         dying.list_ids()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from truthstore.backends.cloud.failures import AMBIGUOUS_RETRY, Action, Failure, Meaning, error_of
 from truthstore.errors import StoreConfigError, StoreError, StoreNotFoundError, StoreNotSupportedError
 from truthstore.model.record import ABSENT, ANY
+from truthstore.runtime.forks import in_child
 from truthstore.storage.objects.blobs import Blobs
 from truthstore.store.records import conflict
 
@@ -71,7 +72,6 @@ class CloudBlobs(Blobs, ABC):
         self._prefix = prefix
         self.account = account
         self._made: tuple[int, Any] | None = None
-        self._locks: dict[int, threading.Lock] = {}
 
     @property
     def place(self) -> str:
@@ -88,14 +88,9 @@ class CloudBlobs(Blobs, ABC):
     def _client(self) -> Any:
         """Return this process's client, made when first used: connections are not shared with a forked child."""
         made, pid = self._made, os.getpid()
-        if made is not None and made[0] == pid:
-            return made[1]
-        # A fork copies the parent's lock as it was, perhaps held by a thread that was not copied.
-        with self._locks.get(pid) or self._locks.setdefault(pid, threading.Lock()):
-            made = self._made
-            if made is None or made[0] != pid:
-                made = self._made = (pid, self._connect())
-            return made[1]
+        if made is None or made[0] != pid:
+            made = self._made = (pid, self._connect())  # opening the store does it, in one thread
+        return made[1]
 
     def close(self) -> None:
         """Close connections; they are made again when they are needed."""
@@ -167,13 +162,15 @@ class SingleWriterBlobs:
     def __init__(self, blobs: Blobs, backend: str) -> None:
         self._blobs = blobs
         self._backend = backend
-        self._locks: dict[int, list[threading.Lock]] = {}
         self.get, self.list, self.close = blobs.get, blobs.list, blobs.close
+        self._make_locks()
+        in_child(self._make_locks)
+
+    def _make_locks(self) -> None:
+        self._locks = [threading.Lock() for _ in range(LOCKS)]
 
     def _lock(self, key: str) -> threading.Lock:
-        pid = os.getpid()
-        locks = self._locks.get(pid) or self._locks.setdefault(pid, [threading.Lock() for _ in range(LOCKS)])
-        return locks[hash(key) % LOCKS]
+        return self._locks[hash(key) % LOCKS]
 
     def put(self, key: str, data: bytes, *, expect: BlobExpect = ANY) -> Tag:
         """Store bytes, after a look at the object."""

@@ -120,7 +120,7 @@ def rebuild(index: LogIndex, follow: Callable[[], object]) -> None:
     if damaged:
         log.remove_damaged()
         follow()
-    replica.renew(collection, confirmed)
+    replica.believe(collection, {row.id: row for row in confirmed})
     seen = {row.id for row in confirmed}
     lost = [
         (id, stamp)

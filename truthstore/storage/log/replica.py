@@ -145,22 +145,13 @@ class Replica(Catalog):
 
     def known(self, collection: Collection[Any], ids: Sequence[str]) -> set[str]:
         """Return the ids that probably have a body, or a tombstone."""
-        sql = "SELECT id FROM log_confirmed WHERE collection = ? AND "
-        if len(ids) == 1:
-            rows = self._read(f"{sql} id = ?", (collection.name, ids[0]))
-        else:
-            listed = _to_json(ids).decode()
-            rows = self._read(f"{sql} id IN (SELECT value FROM json_each(?))", (collection.name, listed))
-        return {row[0] for row in rows}
+        sql = "SELECT id FROM log_confirmed WHERE collection = ? AND id IN (SELECT value FROM json_each(?))"
+        return {row[0] for row in self._read(sql, (collection.name, _to_json(ids).decode()))}
 
     def open_intents(self, collection: Collection[Any]) -> list[str]:
         """Return the ids that a writer may be replacing."""
-        return [
-            row[0]
-            for row in self._read(
-                "SELECT DISTINCT id FROM log_intents WHERE collection = ? ORDER BY id", (collection.name,)
-            )
-        ]
+        sql = "SELECT DISTINCT id FROM log_intents WHERE collection = ? ORDER BY id"
+        return [row[0] for row in self._read(sql, (collection.name,))]
 
     def live(self, collection: Collection[Any]) -> dict[str, int]:
         """Return the stamps of all items."""
@@ -171,19 +162,6 @@ class Replica(Catalog):
         sql = "SELECT id, stamp, revision FROM log_confirmed WHERE collection = ?"
         known = {id: (stamp, revision) for id, stamp, revision in self._read(sql, (collection.name,))}
         return [row for row in confirmed if row.id not in known or row.rank > known[row.id]]
-
-    def renew(self, collection: Collection[Any], confirmed: Sequence[Confirmed]) -> None:
-        """Apply bodies that were seen, and rewrite the rows that were known already."""
-        self.believe(collection, {row.id: row for row in confirmed})
-        table = self._table(collection)
-        with self._transaction() as connection:
-            for row in confirmed:
-                if row.head is not None:
-                    removed = connection.execute(
-                        f"DELETE FROM {table.name} WHERE id = ? AND revision = ?", (row.id, row.revision)
-                    )
-                    if removed.rowcount:
-                        connection.execute(table.insert, table.row(Put(record_of(row, row.head))))
 
     def apply(
         self,
@@ -336,7 +314,7 @@ class Replica(Catalog):
             for id, row in confirmed.items():
                 if row is None:
                     now.pop(id, None)
-                elif id not in known or row.rank > known[id].rank:
+                elif id not in known or row.rank >= known[id].rank:
                     now[id] = row
             self._write(connection, collection, LogObject(tuple(known.values())), Joined(now, {}, 0))
             connection.executemany(

@@ -103,18 +103,15 @@ class DurableQueue:
 
     def count(self, topic: str | None = None) -> int:
         """Return the number of queued entries, of one topic or of all."""
-        return self._sum("count(*)", topic)
+        return self._figure("count(*)", topic)
 
     def size(self, topic: str | None = None) -> int:
         """Return the bytes of queued payloads, of one topic or of all."""
-        return self._sum("coalesce(sum(length(payload)), 0)", topic)
+        return self._figure("coalesce(sum(length(payload)), 0)", topic)
 
-    def _sum(self, figure: str, topic: str | None) -> int:
-        where = "" if topic is None else " WHERE topic = ?"
-        rows = self._file.read(
-            f"SELECT {figure} FROM entries{where}",  # constants
-            () if topic is None else (topic,),
-        )
+    def _figure(self, figure: str, topic: str | None) -> int:
+        where, parameters = ("", ()) if topic is None else (" WHERE topic = ?", (topic,))
+        rows = self._file.read(f"SELECT {figure} FROM entries{where}", parameters)
         return int(rows[0][0]) if rows else 0
 
     def deliver(self, topic: str, send: Send, *, batch: int = 100, wait: float | None = 0) -> Delivery:
@@ -205,10 +202,8 @@ class DurableQueue:
 
     def rejected(self, topic: str) -> list[Rejected]:
         """Return the entries that their receiver rejected, in order."""
-        rows = self._file.read(
-            "SELECT number, topic, key, payload, error FROM rejected WHERE topic = ? ORDER BY number",
-            (topic,),
-        )
+        sql = "SELECT number, topic, key, payload, error FROM rejected WHERE topic = ? ORDER BY number"
+        rows = self._file.read(sql, (topic,))
         return [Rejected(Entry(*row[:4]), row[4]) for row in rows]
 
     def retry_rejected(self, topic: str, numbers: Sequence[int] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import threading
 import time
@@ -82,10 +83,7 @@ class Turns:
 def _lock(handle: int, wait: float | None) -> bool:
     import fcntl
 
-    if wait is None:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        return True
-    deadline = time.monotonic() + wait
+    deadline = math.inf if wait is None else time.monotonic() + wait
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
