@@ -16,6 +16,7 @@ import pytest
 
 from tests.storage.log.doubles import log_store
 from truthstore import (
+    Collection,
     StoreBulkError,
     StoreConfigError,
     StoreConflictError,
@@ -29,12 +30,16 @@ from truthstore import (
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.filesystem.log import FileLogStore
 from truthstore.model.record import ABSENT, ANY
+from truthstore.storage.log.follower import OWN_ENTRIES
 from truthstore.storage.log.store import LogStore
 from truthstore.testing import SAMPLES, FaultyBlobs, ManualClock, Sample, SimulatedCrashError, make_samples
 from truthstore.testing.memory_blobs import MemoryBlobs
 from truthstore.testing.suite.concurrency import start_child, wait_for_child
 
 LOG = "_truthstore/log/samples/"
+
+
+ITEMS = Collection.of(Sample, name="items", index={"count": int})
 
 
 def content(store: LogStore[Sample]) -> dict[str, int | None]:
@@ -216,6 +221,77 @@ def test_the_cache_may_be_deleted_or_damaged_at_any_time(blobs: MemoryBlobs, tmp
     assert content(one) == content(two) == {**wanted, "new": 1, "newer": 2}
 
 
+@pytest.mark.parametrize("trigger", ["removed", "a sum beyond 64 bits", "full"])
+def test_what_happens_to_the_cache_has_no_consequence(trigger: str, blobs: MemoryBlobs, tmp_path: Path):
+    store = log_store(blobs, ITEMS, cache_dir=str(tmp_path / "cache"))
+    other = store.collection(SAMPLES)
+    for i in range(OWN_ENTRIES - 4):
+        other.save(Sample(f"{i}"))
+        store.save(Sample(f"{i}", count=2**62))
+    before = store._replica.generation
+    if trigger == "removed":
+        shutil.rmtree(tmp_path / "cache")
+        store.count()
+    elif trigger == "full":
+        store._replica._connection.execute("PRAGMA max_page_count = 1")
+        store.save_many(Sample(f"more {i}", note="n" * 10_000) for i in range(100))
+        store.delete_many([f"more {i}" for i in range(100)])
+    else:
+        assert store.aggregate(metrics="sum:count")[0]["sum:count"] == (OWN_ENTRIES - 4) * 2**62
+    assert (store._replica.generation == before) == (trigger == "a sum beyond 64 bits")
+    for i in range(OWN_ENTRIES - 4, OWN_ENTRIES + 4):
+        other.save(Sample(f"{i}"))
+    wanted = {f"{i}" for i in range(OWN_ENTRIES + 4)}
+    assert set(other.list_ids()) == wanted
+    assert set(log_store(blobs).list_ids()) == wanted
+    assert store.count() == OWN_ENTRIES - 4
+
+
+def refill(blobs: MemoryBlobs, clock: ManualClock, cache: str) -> LogStore[Sample]:
+    """Fill a place, empty it, and return the store that was open all the time."""
+    store = log_store(blobs, clock=clock, cache_dir=cache)
+    store.save_many(Sample(f"old {i}") for i in range(3))
+    store.save(Sample("old"))
+    assert store.count() == 4
+    blobs._objects.clear()
+    clock.advance(seconds=1)
+    return store
+
+
+@pytest.mark.parametrize("opened", ["open", "closed"])
+@pytest.mark.parametrize("used", [True, False], ids=["used again", "empty"])
+def test_a_place_that_was_emptied_has_no_ghosts(opened: str, used: bool, blobs: MemoryBlobs, tmp_path: Path):
+    clock = ManualClock()
+    store = refill(blobs, clock, str(tmp_path))
+    if used:
+        log_store(blobs, clock=clock).save(Sample("new"))
+    if opened == "closed":
+        store.close()
+        store = log_store(blobs, clock=clock, cache_dir=str(tmp_path))
+    assert store.list_ids() == (["new"] if used else [])
+    assert content(store).keys() == ({"new"} if used else set())
+    store.save(Sample("newer"))
+    assert set(store.list_ids()) == set(log_store(blobs, clock=clock).list_ids())
+
+
+@pytest.mark.parametrize("saves", [1, 2 * OWN_ENTRIES])
+def test_a_writer_in_a_place_that_was_emptied_brings_nothing_back(saves: int, blobs: MemoryBlobs, tmp_path: Path):
+    clock = ManualClock()
+    writer = refill(blobs, clock, str(tmp_path))
+    for i in range(saves):
+        writer.save(Sample(f"{i}"))
+    wanted = {f"{i}" for i in range(saves)}
+    fresh = log_store(blobs, clock=clock)
+    assert set(fresh.list_ids()) == set(writer.list_ids()) == wanted
+    clock.advance(minutes=5)
+    fresh.maintain()
+    faulty = FaultyBlobs(blobs)
+    cold = log_store(faulty, clock=clock)
+    assert set(cold.list_ids()) == wanted
+    assert not [call for call in faulty.calls if "_samples/" in call.key]  # no body has to be looked at any more
+    assert cold.verify().ok
+
+
 def test_without_a_place_for_a_cache_it_works_all_the_same(
     blobs: MemoryBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -314,8 +390,6 @@ def test_one_failing_request_of_a_thousand_is_named(blobs: MemoryBlobs):
 
 
 def test_fields_declared_later_are_found(blobs: MemoryBlobs, tmp_path: Path):
-    from truthstore import Collection
-
     old = Collection.of(Sample, name="samples", index={"count": int})
     new = Collection.of(Sample, name="samples", index={"count": int, "name": str}, text=("note",))
     one = log_store(blobs, cache_dir=str(tmp_path)).collection(old)

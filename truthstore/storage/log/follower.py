@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from truthstore.storage.log.replica import Replica
     from truthstore.storage.log.writer import Write
 
-__all__ = ["LogIndex"]
+__all__ = ["LogIndex", "ReplacedError"]
 
 OWN_ENTRIES: Final = 64
 MANY_DOUBTS: Final = 16
@@ -33,6 +33,10 @@ READ_ROUNDS: Final = 100
 logger: Final = logging.getLogger("truthstore.storage")
 
 
+class ReplacedError(Exception):
+    """The log is that of another store than before."""
+
+
 class LogIndex:
     """The log of a collection, and this machine's replica of it.
 
@@ -40,14 +44,16 @@ class LogIndex:
         log: the log.
         replica: this machine's copy.
         compact_at: a query that meets more entries than this compacts them.
+        is_same: returns whether the store is still the one that the replica is about.
     """
 
-    def __init__(self, log: Log, replica: Replica, *, compact_at: int) -> None:
+    def __init__(self, log: Log, replica: Replica, *, compact_at: int, is_same: Callable[[], bool]) -> None:
         self.log = log
         self.objects = log.objects
         self.replica = replica
         self._collection = log.collection
         self._compact_at = compact_at
+        self._is_same = is_same
         self._lock = threading.Lock()
         self._own: list[Source] = []
         self._may_compact = True
@@ -56,6 +62,7 @@ class LogIndex:
         """Apply the new objects of the log.
 
         Raises:
+            ReplacedError: the store was emptied, or another one is in its place.
             sqlite3.Error: the replica is damaged.
             StoreError: a request failed.
         """
@@ -83,7 +90,9 @@ class LogIndex:
             covered = covered_by(sources)
             entries = [name for name in new if not is_segment(name) and name not in covered]
             sources.extend(self.log.read_all(entries))
-            gone = before.difference(names)
+            if not before - covered <= set(names) and not self._is_same():
+                raise ReplacedError
+            gone = (before | covered).difference(names)
             if sources or gone:
                 self.replica.apply(self._collection, sources, gone=gone)
             if len(sources) == len(segments) + len(entries):
@@ -122,13 +131,15 @@ class LogIndex:
         if sum(rows_of(source.name) for source in some) > FEW_ROWS:
             return  # too much for a writer to do in passing
         try:
+            if not self._is_same():
+                return  # the next query finds that out, too, and begins again
             last = self.log.confirm_now()
             segment = self.log.replace([*some, last] if last is not None else some)
         except StoreError as error:
             self._could_not_compact(error)
             return
         if segment is not None:
-            self.replica.apply(self._collection, [segment])
+            self.replica.apply(self._collection, [segment], gone=segment.content.coverage)
 
     def _could_not_compact(self, error: StoreError) -> None:
         if not error.retryable:
@@ -155,7 +166,7 @@ class LogIndex:
         rows = sum(segment.rows for segment in segments)
         dead = sum(segment.tombstones for segment in segments)
         many_dead = dead > DEAD_SHARE * rows or (dead > 0 and rows <= SMALL_LOG)
-        if any(segment.intents for segment in segments):
+        if any(segment.intents for segment in segments) or self.replica.open_intents(self._collection):
             done["resolved"] += self.log.resolve(self.log.load()[1])
         if not (done["resolved"] or many_dead or len(segments) > FEW_SEGMENTS):
             return

@@ -79,10 +79,17 @@ class Log:
         parallel: runs requests.
         now: this machine's clock, in milliseconds.
         timing: the periods of the protocol.
+        born: when the store was made, in milliseconds.
     """
 
     def __init__(
-        self, blobs: Blobs, objects: BodyObjects, parallel: Parallel, now: Callable[[], int], timing: Timing
+        self,
+        blobs: Blobs,
+        objects: BodyObjects,
+        parallel: Parallel,
+        now: Callable[[], int],
+        timing: Timing,
+        born: int = 0,
     ) -> None:
         self.folder = f"_truthstore/log/{objects.collection.name}/"
         self.collection = objects.collection
@@ -90,6 +97,7 @@ class Log:
         self.parallel = parallel
         self.now = now
         self.timing = timing
+        self.born = born
         self._blobs = blobs
         self._lock = threading.Lock()
         self._later: list[Confirmed] = []
@@ -116,7 +124,8 @@ class Log:
             names = self.names()
             sources = self.read_all(names)
             if len(sources) == len(names):
-                return sources, join(sources)
+                # Rows that are older than the store may be about what was in its place.
+                return sources, join([*sources, Source("", LogObject(floor=self.born))])
 
     def confirm_later(self, confirmed: Iterable[Confirmed]) -> None:
         """Put rows into the next entry of this process. Until then, or for ever if it dies, readers look at the bodies."""

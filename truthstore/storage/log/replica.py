@@ -56,10 +56,23 @@ class Replica(Catalog):
         super().__init__(bodies, words=True)
         self._folder = folder
         self._inode = 0
+        self.born = 0
+        self.identity = ""
+        self.generation = 0
+        """Grows when the rows that were here are given up."""
 
-    def open_cached(self) -> None:
-        """Open the file in the cache folder, or a database in memory if that fails."""
-        if self._folder is not None:
+    def open_cached(self, identity: str, born: int, *, in_memory: bool = False) -> None:
+        """Open the file in the cache folder, or a database in memory if that fails.
+
+        Args:
+            identity: of the store: what is known about one that was in the same place before is no use.
+            born: when the store was made, in milliseconds: older rows may be about that one, and are looked up.
+            in_memory: use no file.
+        """
+        self.abandon()
+        self.identity, self.born = identity, born
+        self.generation += 1
+        if self._folder is not None and not in_memory:
             try:
                 os.makedirs(self._folder, mode=0o700, exist_ok=True)
                 self._open_file(self._folder)
@@ -72,11 +85,14 @@ class Replica(Catalog):
         self._inode = 0
 
     def _open_file(self, folder: str) -> None:
-        path, *others = _files(folder) or [os.path.join(folder, f"{PREFIX}{new_revision()}.db")]
-        for other in others:
-            # Of processes that came first at the same time each made a file.
-            if _changed(other) < time.time() - UNUSED:
-                self._remove(other)
+        ours = f"{PREFIX}{self.identity}-"
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".db"))
+        name, *others = [name for name in names if name.startswith(ours)] or [f"{ours}{new_revision()}.db"]
+        for other in {*others, *(name for name in names if not name.startswith(ours))}:
+            # Of processes that came first at the same time each made a file; or the store has another identity now.
+            if _changed(os.path.join(folder, other)) < time.time() - UNUSED:
+                self._remove(os.path.join(folder, other))
+        path = os.path.join(folder, name)
         try:
             for attempt in Retrying(
                 retry=retry_if_exception(_is_busy), stop=stop_after_delay(10), wait=wait_random(0.01, 0.1), reraise=True
@@ -88,7 +104,7 @@ class Replica(Catalog):
                 raise
             self.abandon()
             self._remove(path)
-            path = os.path.join(folder, f"{PREFIX}{new_revision()}.db")
+            path = os.path.join(folder, f"{ours}{new_revision()}.db")
             self._open_with_tables(path)
         self._inode = _inode(path)
 
@@ -114,14 +130,16 @@ class Replica(Catalog):
         """Return True if the file that is open still lies in the cache folder."""
         return self._path is None or _inode(self._path) == self._inode
 
-    def replace(self) -> None:
-        """Give up the file, which is damaged or was removed, and open another one."""
-        path = self._path
+    def replace(self, *, damaged: bool) -> None:
+        """Give up the file and open another one.
+
+        Args:
+            damaged: remove the file; otherwise it was removed already, or cannot be used just now, like a full disk.
+        """
         current = self.is_current()
-        self.abandon()
-        if path is not None and current:
-            self._remove(path)
-        self.open_cached()
+        if self._path is not None and current and damaged:
+            self._remove(self._path)
+        self.open_cached(self.identity, self.born, in_memory=current and not damaged)
 
     def _remove(self, path: str) -> None:
         for suffix in ("", "-wal", "-shm"):
@@ -182,7 +200,7 @@ class Replica(Catalog):
             compacted = any(source.content.coverage or source.content.floor for source in sources)
             applied = self.applied(collection) if compacted else set[str]()
             row = connection.execute("SELECT floor FROM log_floors WHERE collection = ?", (name,)).fetchone()
-            floor = row[0] if row is not None else 0
+            floor = max(row[0] if row is not None else 0, self.born)
             news = [
                 source
                 for source in sources
@@ -321,12 +339,6 @@ class Replica(Catalog):
                 "DELETE FROM log_intents WHERE collection = ? AND id = ? AND (base NOT IN (?, ?) OR stamp <= ?)",
                 [(name, id, row.stamp, ANY_BODY, now[id].stamp) for id, row in confirmed.items() if row is not None],
             )
-
-
-def _files(folder: str) -> list[str]:
-    """List the files in a cache folder; processes of this machine share the first."""
-    names = sorted(name for name in os.listdir(folder) if name.startswith(PREFIX) and name.endswith(".db"))
-    return [os.path.join(folder, name) for name in names]
 
 
 def _changed(path: str) -> float:

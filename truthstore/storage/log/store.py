@@ -33,14 +33,14 @@ from truthstore.model.record import ABSENT, ANY, NONE, Change, Expect, Options, 
 from truthstore.runtime.parallel import Parallel
 from truthstore.storage.catalog.catalog import Location, Put
 from truthstore.storage.log.entry import is_segment
-from truthstore.storage.log.follower import LogIndex
+from truthstore.storage.log.follower import LogIndex, ReplacedError
 from truthstore.storage.log.log import Log, Timing
 from truthstore.storage.log.objects import BodyObjects
 from truthstore.storage.log.repair import rebuild, verify
 from truthstore.storage.log.replica import Replica
 from truthstore.storage.log.writer import LogWriter, Write
 from truthstore.storage.objects.blobs import probe_conditional_writes
-from truthstore.storage.objects.object_store import FORMAT_KEY, Format, ObjectStore
+from truthstore.storage.objects.object_store import FORMAT_KEY, Format, ObjectStore, is_damage
 from truthstore.store.records import conflict
 
 if TYPE_CHECKING:
@@ -58,6 +58,9 @@ V = TypeVar("V")
 
 COMPACT_AT: Final = 200
 AT_ONCE: Final = 100
+_UNUSABLE: Final = frozenset(
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
+)
 logger: Final = logging.getLogger("truthstore.storage")
 
 
@@ -145,7 +148,7 @@ class LogStore(ObjectStore[T]):
                 f"{self._url} was made with single_writer=True: say so again, and keep to one writer at a time",
                 backend=self.name,
             )
-        self._replica.open_cached()
+        self._replica.open_cached(made.identity, made.born)
 
     def _create(self) -> bytes:
         """Make the store, once, and return the format that it has."""
@@ -155,7 +158,8 @@ class LogStore(ObjectStore[T]):
                 "another service, or single_writer=True if there is only ever one writer at a time",
                 backend=self.name,
             )
-        data = msgspec.json.encode(self._format)
+        made = msgspec.structs.replace(self._format, identity=new_revision(), born=self._now() - 1)
+        data = msgspec.json.encode(made)
         try:
             self._blobs.put(FORMAT_KEY, data, expect=ABSENT)
         except StoreConflictError:
@@ -181,17 +185,45 @@ class LogStore(ObjectStore[T]):
                 compress=self._compress,
                 decompress=self._decompress,
             )
-            log = Log(self._blobs, objects, self._parallel, self._now, self._timing)
-            index = indexes.of.setdefault(collection, LogIndex(log, self._replica, compact_at=self._compact_at))
+            log = Log(self._blobs, objects, self._parallel, self._now, self._timing, self._replica.born)
+            index = indexes.of.setdefault(
+                collection, LogIndex(log, self._replica, compact_at=self._compact_at, is_same=self._is_same)
+            )
         return index
 
+    def _is_same(self) -> bool:
+        """Return True if the store is the one that was opened."""
+        try:
+            stored, _ = self._blobs.get(FORMAT_KEY)
+        except StoreNotFoundError:
+            return False
+        return msgspec.json.decode(stored, type=Format).identity == self._replica.identity
+
+    def _guard(self, operation: Callable[[], U]) -> U:
+        while True:
+            generation = self._replica.generation
+            result = super()._guard(operation)
+            if generation == self._replica.generation:
+                return result
+            # Another thread began a new replica, which may have lacked rows.
+
     def _recover_catalog(self, error: sqlite3.Error) -> None:
-        self._replace_catalog(error)
+        if is_damage(error) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNUSABLE:
+            self._replace_catalog(error)
 
     def _replace_catalog(self, error: sqlite3.Error) -> None:
         logger.info("the local index of %s is replaced: %s", self._url, error)
         with self._opening.lock:
-            self._replica.replace()
+            self._replica.replace(damaged=is_damage(error))
+            for collection in self._opening.ready:
+                self._prepare(collection)
+
+    def _open_again(self) -> None:
+        """Open the store that is now in the place of the one that was opened."""
+        logger.warning("%s was emptied, or another store is in its place now", self._url)
+        with self._opening.lock:
+            self._indexes.reset()
+            self._open()
             for collection in self._opening.ready:
                 self._prepare(collection)
 
@@ -201,7 +233,11 @@ class LogStore(ObjectStore[T]):
         if not self._replica.is_current():
             self._replace_catalog(sqlite3.OperationalError("its file was removed"))
         try:
-            self._index(collection).follow()
+            try:
+                self._index(collection).follow()
+            except ReplacedError:
+                self._open_again()
+                self._index(collection).follow()
         except StoreError as error:
             error.backend = error.backend or self.name
             raise

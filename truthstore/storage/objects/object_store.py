@@ -53,6 +53,8 @@ class Format(msgspec.Struct, frozen=True, omit_defaults=True):
         serialization: ``json``, ``msgpack`` or ``yaml``.
         index: ``sqlite`` or ``log``.
         single_writer: made on a service without conditional writes.
+        identity: tells this store from another one that was later made in its place.
+        born: when it was made, in milliseconds since 1970.
     """
 
     format: int
@@ -61,6 +63,8 @@ class Format(msgspec.Struct, frozen=True, omit_defaults=True):
     serialization: str
     index: str = "sqlite"
     single_writer: bool = False
+    identity: str = ""
+    born: int = 0
 
     @classmethod
     def of(cls, config: StoreConfig, extension: str | None = None) -> Format:
