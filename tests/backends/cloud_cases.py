@@ -20,7 +20,7 @@ from truthstore.errors import (
     StoreWriteError,
 )
 from truthstore.model.record import ABSENT, ANY
-from truthstore.storage.objects.blobs import Blobs, probe_conditional_writes
+from truthstore.storage.objects.blobs import Blobs, InParts, probe_conditional_writes
 
 
 # The vendors' clients leave a connection that broke to the garbage collector.
@@ -211,6 +211,18 @@ class DriverCases:
     def test_conditions_are_honoured(self, blobs: Blobs):
         assert probe_conditional_writes(blobs)
         assert list(blobs.list("")) == []
+
+    def test_conditions_are_honoured_for_what_is_sent_in_parts(self, blobs: Blobs):
+        if not isinstance(blobs, InParts):
+            pytest.skip("sends everything in one way")
+        tag = blobs.put_in_parts("a", b"1", expect=ABSENT)
+        with pytest.raises(StoreConflictError):
+            blobs.put_in_parts("a", b"2", expect=ABSENT)
+        assert blobs.get("a") == (b"1", tag)
+        blobs.put_in_parts("a", b"3", expect=tag)
+        with pytest.raises(StoreConflictError):
+            blobs.put_in_parts("a", b"4", expect=tag)
+        assert blobs.get("a")[0] == b"3"
 
     def test_a_child_process_makes_its_own_connections(self, blobs: Blobs):
         blobs.put("a", b"1")

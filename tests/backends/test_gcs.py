@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from tests.services.gcs import GCSServer, gcs
 from tests.services.process import started
 from tests.services.proxy import Answer
 from tests.smoke import SMOKE
-from truthstore import RESULTS
+from truthstore import RESULTS, get_store
 from truthstore.backends.gcs import GCSBlobs, GCSConfig, GCSStore
 from truthstore.errors import StoreConfigError, StoreConnectionError
-from truthstore.model.record import ABSENT
-from truthstore.storage.objects.blobs import Blobs
+from truthstore.model.record import ABSENT, ANY
+from truthstore.storage.objects.blobs import BlobExpect, Blobs, Tag
+from truthstore.store import registry
 from truthstore.testing import SAMPLES, BlobsSuite, StoreSuite, store_machine
 
 pytestmark = pytest.mark.xdist_group("gcs")
@@ -174,3 +176,25 @@ TestGCSMachine = pytest.mark.usefixtures("place")(
         store_machine(machine_store, make_location=lambda: f"machine-{next(numbers)}", writers=2, effort=0.2)
     )
 )
+
+
+def test_a_service_that_ignores_conditions_of_large_items_is_refused(location: dict[str, Any], tmp_path: Path):
+    class Careless(GCSBlobs):
+        def put_in_parts(self, key: str, data: bytes, *, expect: BlobExpect = ANY) -> Tag:
+            return super().put_in_parts(key, data)
+
+    store = GCSStore(**location, cache_dir=tmp_path)
+    store._blobs = store._driver = Careless(GCSConfig(**location), location["prefix"])
+    with pytest.raises(StoreConfigError, match="ignores conditional writes"):
+        store.list_ids()
+    store.close()
+
+
+def test_a_missing_client_is_named_by_its_distribution(monkeypatch: pytest.MonkeyPatch):
+    message = r"needs google-cloud-storage: pip install 'truthstore\[gcs\]'"
+    monkeypatch.setitem(sys.modules, "google.cloud.storage.exceptions", None)
+    with pytest.raises(StoreConfigError, match=message):
+        GCSStore(bucket="b").list_ids()
+    monkeypatch.setattr(registry, "_is_installed", lambda module: False)
+    with pytest.raises(StoreConfigError, match=message):
+        get_store("gcs", bucket="b")

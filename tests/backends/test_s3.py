@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,20 @@ import pytest
 from tests.backends.cloud_cases import DriverCases
 from tests.backends.cloud_stores import CloudStoreCases
 from tests.services.process import started
-from tests.services.proxy import Answer
+from tests.services.proxy import Answer, Proxy, proxy
 from tests.services.rclone import rclone
 from tests.services.s3 import S3Server, moto
 from tests.smoke import SMOKE
 from truthstore import RESULTS
 from truthstore.backends.cloud.driver import SingleWriterBlobs
 from truthstore.backends.s3 import S3Blobs, S3Config, S3Store
-from truthstore.errors import StoreConfigError, StoreConflictError, StoreConnectionError, StoreError
+from truthstore.errors import (
+    StoreConfigError,
+    StoreConflictError,
+    StoreConnectionError,
+    StoreError,
+    StoreNotSupportedError,
+)
 from truthstore.model.record import ABSENT
 from truthstore.storage.objects.blobs import Blobs, probe_conditional_writes
 from truthstore.testing import SAMPLES, BlobsSuite, StoreSuite, store_machine
@@ -276,6 +284,56 @@ def test_a_ready_client(server: S3Server, bucket_name: str):
 def test_options_that_make_no_sense(options: dict[str, Any], words: str):
     with pytest.raises(StoreConfigError, match=words):
         S3Blobs(S3Config(**options))
+
+
+@pytest.fixture(params=["option", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "profile"])
+def elsewhere(
+    request: pytest.FixtureRequest, server: S3Server, bucket_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[S3Blobs, Proxy]]:
+    """A driver whose endpoint is not Amazon's, in each way in which that can be said."""
+    options = {**server.options, "bucket": bucket_name}
+    del options["endpoint_url"]
+    with proxy(server.port) as faults:
+        if request.param == "option":
+            options["endpoint_url"] = faults.url
+        elif request.param == "profile":
+            (tmp_path / "config").write_text(f"[profile elsewhere]\nendpoint_url = {faults.url}\n")
+            monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+            options["profile"] = "elsewhere"
+        else:
+            monkeypatch.setenv(request.param, faults.url)
+        blobs = S3Blobs(S3Config(**options), f"elsewhere-{next(numbers)}/")
+        yield blobs, faults
+        blobs.close()
+
+
+def test_a_service_elsewhere_gets_no_checksums_of_amazon(elsewhere: tuple[S3Blobs, Proxy]):
+    blobs, faults = elsewhere
+    assert blobs.account == faults.url
+    blobs.put("a", b"1")
+    assert not [name for name in faults.headers if "checksum" in name.lower()]
+    assert blobs.get("a")[0] == b"1"
+
+
+def test_a_service_elsewhere_that_ignores_the_condition_of_a_delete_is_found_out(elsewhere: tuple[S3Blobs, Proxy]):
+    blobs, faults = elsewhere
+    tag = blobs.put("a", b"1")
+    faults.dropped = ("DELETE", "If-Match")
+    with pytest.raises(StoreNotSupportedError, match="condition of a delete"):
+        blobs.delete("a", expect=tag)
+    assert blobs.get("a")[0] == b"1"
+
+
+def test_buckets_of_amazon_are_known_by_their_name_alone():
+    assert S3Blobs(S3Config(bucket="b", region="eu-central-1")).account == ""
+    assert S3Blobs(S3Config(bucket="b", region="cn-north-1")).account == ""
+
+
+def test_a_missing_client_is_named_by_its_distribution(monkeypatch: pytest.MonkeyPatch):
+    for module in ("boto3", "botocore.exceptions"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(StoreConfigError, match=r"needs boto3: pip install 'truthstore\[s3\]'"):
+        S3Store(bucket="b").list_ids()
 
 
 def test_a_profile_that_does_not_exist():

@@ -33,12 +33,16 @@ class Proxy:
     Attributes:
         url: its address.
         requests: method and path of every request that came.
+        headers: the headers of the last request.
+        dropped: method and name of a header that the server does not get.
     """
 
     def __init__(self, upstream: int) -> None:
         self.upstream = upstream
         self.url = ""
         self.requests: list[str] = []
+        self.headers: dict[str, str] = {}
+        self.dropped: tuple[str, str] | None = None
         self._faults: deque[tuple[str, Fault]] = deque()
         self._lock = threading.Lock()
 
@@ -98,6 +102,9 @@ class Handler(BaseHTTPRequestHandler):
                 name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP | {"expect"}
             }
             headers["Content-Length"] = str(len(body))
+            self.proxy.headers = dict(headers)
+            if self.proxy.dropped is not None and self.command == self.proxy.dropped[0]:
+                headers.pop(self.proxy.dropped[1], None)
             upstream.request(self.command, self.path, body, headers)
             response = upstream.getresponse()
             data = response.read()

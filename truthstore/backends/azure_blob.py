@@ -7,7 +7,7 @@ the work of the first attempt, and is reported as a write whose outcome is unkno
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 from urllib.parse import quote
@@ -158,7 +158,7 @@ def _credential(config: AzureBlobConfig) -> Any:
         from azure.identity import DefaultAzureCredential
     except ImportError as error:
         raise StoreConfigError(
-            "without account_key and sas_token the Azure store needs azure.identity: pip install 'truthstore[azure]'",
+            "without account_key and sas_token the Azure store needs azure-identity: pip install 'truthstore[azure]'",
             backend="azure",
         ) from error
     return DefaultAzureCredential()
@@ -175,13 +175,19 @@ class AzureBlobs(CloudBlobs):
     backend = "azure"
     scheme = "az"
     noun = "container"
+    needs = "azure-storage-blob"
 
     def __init__(self, config: AzureBlobConfig, prefix: str = "") -> None:
-        super().__init__(config.container, prefix, config.url)
+        super().__init__(config.container, prefix)
         if not (config.connection_string or config.account_url or config.account_name):
             raise StoreConfigError("the azure store needs connection_string=, account_url= or account_name=")
         self._config = config
         self._metadata = {str(name): quote(str(value), safe=" /:,;+@") for name, value in config.metadata.items()}
+
+    @property
+    def account(self) -> str:
+        """The account's address."""
+        return self._config.url
 
     def _connect(self) -> Any:
         return connect(self._config)
@@ -200,6 +206,13 @@ class AzureBlobs(CloudBlobs):
 
     def put(self, key: str, data: bytes, *, expect: BlobExpect = ANY) -> Tag:
         """Store bytes: one request up to 64 MB."""
+        return self._put(key, data, expect)
+
+    def put_in_parts(self, key: str, data: bytes, *, expect: BlobExpect = ANY) -> Tag:
+        """Store bytes in the way of larger ones."""
+        return self._put(key, iter([data]), expect)
+
+    def _put(self, key: str, data: bytes | Iterator[bytes], expect: BlobExpect) -> Tag:
         from azure.storage.blob import ContentSettings, StandardBlobTier
 
         kind = content_type(key) if is_index(key) else self._config.content_type or content_type(key)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 
 from truthstore.backends.cloud.config import CloudConfig
@@ -115,10 +116,17 @@ class GCSBlobs(CloudBlobs):
 
     backend = "gcs"
     scheme = "gs"
+    needs = "google-cloud-storage"
 
     def __init__(self, config: GCSConfig, prefix: str = "") -> None:
-        super().__init__(config.bucket, prefix, os.environ.get("STORAGE_EMULATOR_HOST", ""))
+        super().__init__(config.bucket, prefix)
         self._config = config
+
+    @property
+    def account(self) -> str:
+        """The address of an emulator; at Google the names of buckets are unique."""
+        endpoint = str(self._client().api_endpoint)
+        return "" if endpoint.endswith(".googleapis.com") else endpoint
 
     def _connect(self) -> Any:
         return connect(self._config)
@@ -137,11 +145,18 @@ class GCSBlobs(CloudBlobs):
 
     def put(self, key: str, data: bytes, *, expect: BlobExpect = ANY) -> Tag:
         """Store bytes: one request up to 8 MB."""
+        return self._put(key, data, expect, len(data))
+
+    def put_in_parts(self, key: str, data: bytes, *, expect: BlobExpect = ANY) -> Tag:
+        """Store bytes in the way of larger ones."""
+        return self._put(key, data, expect, None)
+
+    def _put(self, key: str, data: bytes, expect: BlobExpect, size: int | None) -> Tag:
         condition = self._condition(key, expect)
 
         def write(settings: dict[str, Any]) -> Tag:
             blob = self._blob(key)
-            blob.upload_from_string(data, content_type=content_type(key), **condition, **settings)
+            blob.upload_from_file(BytesIO(data), size=size, content_type=content_type(key), **condition, **settings)
             return str(blob.generation)
 
         return self._call("write", key, write, expect)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import tenacity
 
@@ -39,6 +39,7 @@ R = TypeVar("R")
 MAX_TAGS: Final = 10
 DISCARDED: Final = 1_000
 SMALL: Final = 1_000_000
+AMAZON: Final = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu")
 SLOW_CLASSES: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
@@ -108,9 +109,6 @@ def connect(config: S3Config) -> Any:
         "retries": {"total_max_attempts": config.retries + 1, "mode": "standard"},
         "user_agent": "truthstore",  # the client's own is put together for every request
     }
-    if config.endpoint_url:
-        # Other services do not know Amazon's checksum trailers, and some keep "aws-chunked" as a content encoding.
-        settings["request_checksum_calculation"] = settings["response_checksum_validation"] = "when_required"
     try:
         session = boto3.Session(
             profile_name=config.profile,
@@ -122,8 +120,17 @@ def connect(config: S3Config) -> Any:
         client: Any = session.client("s3", endpoint_url=config.endpoint_url, config=Config(**settings))
     except (BotoCoreError, ValueError) as error:
         raise StoreConfigError(f"cannot make an S3 client: {error}", backend="s3") from error
+    if not is_amazon(client.meta.endpoint_url):
+        # Other services do not know Amazon's checksum trailers, and some keep "aws-chunked" as a content encoding.
+        facts = client.meta.config
+        facts.request_checksum_calculation = facts.response_checksum_validation = "when_required"
     client.meta.events.register_last("before-call.s3", _send_at_once)
     return client
+
+
+def is_amazon(url: str) -> bool:
+    """Return True for an endpoint of Amazon's own; options, environment and profiles may name another."""
+    return str(urlsplit(url).hostname).endswith(AMAZON)
 
 
 def _send_at_once(model: Any, params: dict[str, Any], **_: object) -> None:
@@ -143,15 +150,13 @@ class S3Blobs(CloudBlobs):
 
     backend = "s3"
     scheme = "s3"
+    needs = "boto3"
 
     def __init__(self, config: S3Config, prefix: str = "") -> None:
-        account = config.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3", os.environ.get("AWS_ENDPOINT_URL", ""))
-        if config.client is not None and config.bucket:
-            account = config.client.meta.endpoint_url
-        super().__init__(config.bucket, prefix, account)
+        super().__init__(config.bucket, prefix)
         self._config = config
         self._owner = os.getpid()
-        self._deletes_conditionally = True if config.endpoint_url is None and config.client is None else None
+        self._deletes_conditionally: bool | None = None
         self._again = tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_s3_collision),
             stop=tenacity.stop_after_attempt(config.retries + 1),
@@ -166,6 +171,12 @@ class S3Blobs(CloudBlobs):
         if config.tags:
             self._arguments["Tagging"] = urlencode(config.tags)
         self._class = {"StorageClass": config.storage_class} if config.storage_class != "STANDARD" else {}
+
+    @property
+    def account(self) -> str:
+        """The endpoint, unless it is Amazon's, where the names of buckets are unique."""
+        endpoint = str(self._client().meta.endpoint_url)
+        return "" if is_amazon(endpoint) else endpoint
 
     def _connect(self) -> Any:
         given = self._config.client
@@ -240,7 +251,7 @@ class S3Blobs(CloudBlobs):
         return answer
 
     def _check_deletes(self) -> None:
-        """Find out, once, if another service than Amazon's honours the condition of a delete.
+        """Find out, once, if the service honours the condition of a delete.
 
         Raises:
             StoreNotSupportedError: it does not.

@@ -133,7 +133,8 @@ def _factory_of(name: str) -> Factory:
     if (backend := _BACKENDS.get(name)) is not None:
         if not _is_installed(backend.needs):
             raise StoreConfigError(
-                f"the {name} store needs {backend.needs}: pip install 'truthstore[{backend.extra}]'", backend=name
+                f"the {name} store needs {backend.needs.replace('.', '-')}: pip install 'truthstore[{backend.extra}]'",
+                backend=name,
             )
         factory: Factory = getattr(importlib.import_module(backend.module), backend.store)
         return factory

@@ -51,32 +51,37 @@ class CloudBlobs(Blobs, ABC):
     Args:
         bucket: the bucket or container.
         prefix: the beginning of the names of all objects.
-        account: the endpoint or account, where the bucket's name alone is not unique.
 
     Attributes:
         backend: name of the backend.
         scheme: of the URLs in messages.
         noun: the service's word for a bucket, and the name of the option.
+        needs: the distribution that holds the service's client.
     """
 
     backend: ClassVar[str]
     scheme: ClassVar[str]
     noun: ClassVar[str] = "bucket"
+    needs: ClassVar[str]
 
-    def __init__(self, bucket: object, prefix: str, account: str = "") -> None:
+    def __init__(self, bucket: object, prefix: str) -> None:
         if not isinstance(bucket, str):
             raise TypeError(f"{self.noun} of the {self.backend} store is a string, not {type(bucket).__name__}")
         if not bucket:
             raise StoreConfigError(f"the {self.backend} store needs {self.noun}=")
         self._bucket = bucket
         self._prefix = prefix
-        self.account = account
         self._made: tuple[int, Any] | None = None
 
     @property
     def place(self) -> str:
         """The URL of the objects, without secrets."""
         return f"{self.scheme}://{self._bucket}/{self._prefix}"
+
+    @property
+    @abstractmethod
+    def account(self) -> str:
+        """The endpoint or account, where the bucket's name alone is not unique; else empty."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._bucket!r}, {self._prefix!r})"

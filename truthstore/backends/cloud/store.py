@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from truthstore.backends.cloud.config import place_of
 from truthstore.backends.cloud.driver import SingleWriterBlobs
-from truthstore.errors import StoreError
+from truthstore.errors import StoreConfigError, StoreError
 from truthstore.items.results import RESULTS
 from truthstore.model.record import new_revision
 from truthstore.storage.log.store import LogStore
@@ -56,12 +56,25 @@ class CloudStore(LogStore[T]):
             settings,
             Format.of(settings),
             SingleWriterBlobs(driver, self.name) if settings.single_writer else driver,
-            url=f"{driver.place} at {driver.account}" if driver.account else driver.place,
+            url=driver.place,
             cache_dir=None if settings.cache_dir is None else os.fspath(settings.cache_dir),
             single_writer=settings.single_writer,
             concurrency=settings.concurrency,
         )
         self._driver = driver
+
+    @property
+    def identity(self) -> str:
+        """The URL of the objects, and the account where that is needed to tell it from others."""
+        account = self._driver.account
+        return f"{self.place} at {account}" if account else self.place
+
+    def _open(self) -> None:
+        try:
+            super()._open()
+        except ImportError as error:
+            needs = f"the {self.name} store needs {self._driver.needs}"
+            raise StoreConfigError(f"{needs}: pip install 'truthstore[{self.name}]'", backend=self.name) from error
 
     @property
     def place(self) -> str:

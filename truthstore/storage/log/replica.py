@@ -49,30 +49,29 @@ class Replica(Catalog):
 
     Args:
         bodies: reads bodies, for fields that were declared later.
-        folder: the folder of the file; None means memory.
     """
 
-    def __init__(self, bodies: Bodies, folder: str | None) -> None:
+    def __init__(self, bodies: Bodies) -> None:
         super().__init__(bodies, words=True)
-        self._folder = folder
+        self._folder: str | None = None
         self._inode = 0
         self.born = 0
         self.identity = ""
         self.generation = 0
         """Grows when the rows that were here are given up."""
 
-    def open_cached(self, identity: str, born: int, *, in_memory: bool = False) -> None:
+    def open_cached(self, folder: str | None, identity: str, born: int) -> None:
         """Open the file in the cache folder, or a database in memory if that fails.
 
         Args:
+            folder: the folder; None means memory.
             identity: of the store: what is known about one that was in the same place before is no use.
             born: when the store was made, in milliseconds: older rows may be about that one, and are looked up.
-            in_memory: use no file.
         """
         self.abandon()
-        self.identity, self.born = identity, born
+        self._folder, self.identity, self.born = folder, identity, born
         self.generation += 1
-        if self._folder is not None and not in_memory:
+        if self._folder is not None:
             try:
                 os.makedirs(self._folder, mode=0o700, exist_ok=True)
                 self._open_file(self._folder)
@@ -139,7 +138,7 @@ class Replica(Catalog):
         current = self.is_current()
         if self._path is not None and current and damaged:
             self._remove(self._path)
-        self.open_cached(self.identity, self.born, in_memory=current and not damaged)
+        self.open_cached(self._folder if damaged or not current else None, self.identity, self.born)
 
     def _remove(self, path: str) -> None:
         for suffix in ("", "-wal", "-shm"):

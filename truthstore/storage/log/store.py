@@ -91,7 +91,7 @@ class LogStore(ObjectStore[T]):
         config: the options that every backend has.
         form: how objects are named and encoded.
         blobs: the driver; its keys are relative to this store.
-        url: the permanent name of this store, with namespace and prefix: the local replica is kept under its hash.
+        url: the permanent name of this store, with namespace and prefix.
         cache_dir: the folder of local replicas; by default the user's cache folder; ``:memory:`` keeps no file.
         single_writer: take a service without conditional writes, and promise that there is one writer at a time.
         concurrency: how many requests of one operation run in parallel; 1 runs all of them in the caller's thread.
@@ -123,13 +123,14 @@ class LogStore(ObjectStore[T]):
         self._compact_at = compact_at
         self._timing = Timing()
         self._parallel = Parallel(concurrency)
-        self._replica = Replica(self._bodies, _cache_folder(cache_dir, url))
+        self._replica = Replica(self._bodies)
+        self._cache_dir = cache_dir
         self._catalog = self._replica
         self._indexes = _Indexes()
 
     @property
     def identity(self) -> str:
-        """The URL of the place, and the account where that is needed to tell it from others."""
+        """The URL of the place, under whose hash the local replica is kept."""
         return self._url
 
     def _now(self) -> int:
@@ -148,7 +149,7 @@ class LogStore(ObjectStore[T]):
                 f"{self._url} was made with single_writer=True: say so again, and keep to one writer at a time",
                 backend=self.name,
             )
-        self._replica.open_cached(made.identity, made.born)
+        self._replica.open_cached(_cache_folder(self._cache_dir, self.identity), made.identity, made.born)
 
     def _create(self) -> bytes:
         """Make the store, once, and return the format that it has."""

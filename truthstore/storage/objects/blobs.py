@@ -8,9 +8,9 @@ from truthstore.errors import StoreConflictError, StoreNotSupportedError
 from truthstore.model.record import ABSENT, ANY, Condition, new_revision
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["BlobExpect", "Blobs", "Discarding", "Tag", "probe_conditional_writes"]
+__all__ = ["BlobExpect", "Blobs", "Discarding", "InParts", "Tag", "probe_conditional_writes"]
 
 Tag: TypeAlias = str
 """Name of one content of one key: an etag, a generation, a digest. Only the driver that made it can read it."""
@@ -73,25 +73,40 @@ class Discarding(Protocol):
         ...
 
 
+@runtime_checkable
+class InParts(Protocol):
+    """Optional beside `Blobs`: a driver that sends large objects in another way than small ones."""
+
+    def put_in_parts(self, key: str, data: bytes, *, expect: BlobExpect = ANY) -> Tag:
+        """Store bytes of any size in the way of large ones; else as `Blobs.put`."""
+        ...
+
+
 def probe_conditional_writes(blobs: Blobs) -> bool:
     """Return True if a service honours conditions. Some ignore them in silence, and two writers then undo each other unseen.
 
-    Write an object under a name of its own, try to overwrite it against a condition, and remove it.
+    Write an object under a name of its own, try to overwrite it against a condition, and remove it; once more in the way of
+    large objects.
     """
+    puts = [blobs.put, blobs.put_in_parts] if isinstance(blobs, InParts) else [blobs.put]
+    return all(_honours_conditions(blobs, put) for put in puts)
+
+
+def _honours_conditions(blobs: Blobs, put: Callable[..., Tag]) -> bool:
     key = f"_truthstore/probe-{new_revision()}"
     try:
-        first = blobs.put(key, b"1", expect=ABSENT)
-        second = blobs.put(key, b"2", expect=first)
-        return second != first and all(_is_refused(blobs, key, expect) for expect in (ABSENT, first))
+        first = put(key, b"1", expect=ABSENT)
+        second = put(key, b"2", expect=first)
+        return second != first and all(_is_refused(put, key, expect) for expect in (ABSENT, first))
     except (StoreConflictError, StoreNotSupportedError):
         return False
     finally:
         blobs.delete(key)
 
 
-def _is_refused(blobs: Blobs, key: str, expect: BlobExpect) -> bool:
+def _is_refused(put: Callable[..., Tag], key: str, expect: BlobExpect) -> bool:
     try:
-        blobs.put(key, b"3", expect=expect)
+        put(key, b"3", expect=expect)
     except StoreConflictError:
         return True
     return False
