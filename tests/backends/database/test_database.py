@@ -7,7 +7,6 @@ import sys
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from functools import partial
 from pathlib import Path
 from traceback import format_exception
 from typing import Any
@@ -15,10 +14,10 @@ from typing import Any
 import psycopg
 import pymysql
 import pytest
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import inspect, text
 
 from tests.crash.processes import at_once
-from tests.services.databases import Place, new_place
+from tests.services.databases import Place
 from truthstore import RESULTS, StoreConfigError, StoreConnectionError, StoreQuery, StoreWriteError, get_store
 from truthstore.backends.database import (
     DatabaseConfig,
@@ -269,55 +268,12 @@ def test_a_field_that_is_declared_later_is_filled_in(place: Place, monkeypatch: 
             assert after.count(StoreQuery(where={"rows": -1})) == 4
 
 
-def test_an_older_layout_is_upgraded_in_place_once(place: Place, monkeypatch: pytest.MonkeyPatch):
-    name = f"old_{place.space.replace('-', '_')}"
-    collection: Collection[Any] = Collection.of(Check, name=name, index={"asset": str})
-    with place.open(collection) as store:
-        store.save(Check("a", "orders"))
-
-    def step(connection: Any, tables: Any) -> None:
-        connection.execute(text(f"ALTER TABLE {tables.main.name} ADD COLUMN seal VARCHAR(10) DEFAULT 'sealed'"))
-
+def test_tables_of_another_layout_are_refused(url: str, monkeypatch: pytest.MonkeyPatch):
+    with DatabaseStore(connection_url=url) as store:
+        store.save(a_result())
     monkeypatch.setattr(database_schema, "LAYOUT", database_schema.LAYOUT + 1)
-    monkeypatch.setitem(database_schema.STEPS, database_schema.LAYOUT - 1, step)
-
-    def work(number: int) -> list[str]:
-        with place.open(collection) as mine:
-            mine.save(Check(str(number), "orders"))
-            return mine.list_ids(StoreQuery(ids=["a"]))
-
-    assert at_once(work, 5) == [["a"]] * 5  # twice would fail: the column would be there
-    with place.open(collection) as store:
-        columns = store.execute_with_retry(lambda c: {column["name"] for column in inspect(c).get_columns(name)})
-        assert "seal" in columns
-        assert store.count() == 6
-    monkeypatch.setattr(database_schema, "LAYOUT", database_schema.LAYOUT - 1)
-    with pytest.raises(StoreConfigError, match="upgrade truthstore"), place.open(collection) as store:
-        store.count()
-
-
-def test_the_first_layout_gets_its_index_of_ids(postgresql_16: Any, mariadb_server: Any):
-    for server in (postgresql_16, mariadb_server):
-        place = new_place(server.url)
-        name = f"first_{place.space.replace('-', '_')}"
-        collection: Collection[Any] = Collection.of(Check, name=name, index={"asset": str})
-        drop = f"DROP INDEX ix_{name}_id"
-        if server is mariadb_server:
-            drop = f"ALTER TABLE {name} DROP INDEX ix_{name}_id, DROP COLUMN `id$start`"
-        with place.open(collection) as store:
-            store.save_many([Check("b"), Check("a" * 200 + "2"), Check("a" * 200 + "1")])
-            store.execute_with_retry(partial(run, drop))
-            store.execute_with_retry(
-                partial(run, f"UPDATE truthstore_schema SET layout = 1 WHERE collection = '{name}'")
-            )
-        with place.open(collection) as store:
-            ordered = StoreQuery(order_by="id", ascending=True)
-            assert store.list_ids(ordered) == ["a" * 200 + "1", "a" * 200 + "2", "b"]
-            store.execute_with_retry(partial(run, drop))  # fails if the index is not there
-
-
-def run(statement: str, connection: Connection) -> None:
-    connection.execute(text(statement))
+    with pytest.raises(StoreConfigError, match="layout"):
+        get_store(url).list_ids()
 
 
 def test_tables_are_not_made_unless_allowed(url: str, tmp_path: Path):

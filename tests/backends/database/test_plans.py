@@ -11,7 +11,7 @@ from sqlalchemy import text
 from tests.services.databases import new_place
 from truthstore import StoreQuery
 from truthstore.backends.database import DatabaseStore
-from truthstore.backends.database.engine import run
+from truthstore.backends.database.engine import execute
 from truthstore.model.record import Meta
 from truthstore.storage.sql.compile import Statement
 from truthstore.storage.sql.paging import pages
@@ -93,7 +93,7 @@ def explained(store: DatabaseStore[Any], query: StoreQuery) -> str:
     list(pages(bound, rows, rows.whole, read))
     (statement,) = statements
     explain = "EXPLAIN QUERY PLAN " if store._database.kind == "sqlite" else "EXPLAIN "
-    found = store.execute_with_retry(lambda c: run(c, statement._replace(sql=explain + statement.sql)).all())
+    found = store.execute_with_retry(lambda c: execute(c, explain + statement.sql, statement.parameters).all())
     return "\n".join(" ".join(map(str, row)) for row in found)
 
 

@@ -17,13 +17,13 @@ __all__ = ["DatabaseConfig", "PoolingConfig", "options_of_url"]
 
 MAX_NAMESPACE: Final = 128
 MAX_PREFIX: Final = 20
-# For each kind of database the drivers that can be used, the preferred one first: SQLAlchemy's name and the module.
 DRIVERS: Final = {
-    "postgresql": (("psycopg", "psycopg"), ("psycopg2", "psycopg2")),
-    "mysql": (("pymysql", "pymysql"), ("mysqldb", "MySQLdb")),
-    "mariadb": (("pymysql", "pymysql"), ("mysqldb", "MySQLdb")),
-    "sqlite": (("pysqlite", "sqlite3"),),
+    "postgresql": {"psycopg": "psycopg", "psycopg2": "psycopg2"},
+    "mysql": {"pymysql": "pymysql", "mysqldb": "MySQLdb"},
+    "sqlite": {"pysqlite": "sqlite3"},
 }
+"""The drivers of each kind of database, the preferred one first: SQLAlchemy's name and the module."""
+ALIASES: Final = {"postgres": "postgresql", "mariadb": "mysql"}
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _PASSWORD: Final = re.compile(r"(//[^:@/]*):.*@(?=[^@]*$)|((?:password|passwd|pwd|sslpassword)=)[^&]*", re.IGNORECASE)
@@ -38,8 +38,8 @@ class PoolingConfig:
         max_overflow: number of connections beyond these, opened when they are needed and closed afterwards.
         pool_timeout: seconds to wait for a free connection.
         pool_recycle: connections older than so many seconds are replaced; -1 for never.
-        pool_pre_ping: ask each connection whether it lives before it is used. Without it a dead connection is found
-            when it is used, and the operation is repeated on another one where that is safe.
+        pool_pre_ping: ask each connection whether it lives before it is used. Without it a dead one is found too, and the
+            operation repeated.
         enable_circuit_breaker: after several failures to reach the server in a row, fail at once for a while.
         enable_health_checks: `is_healthy` asks the server; without it, it says how the last operation went.
         enable_retry: repeat an operation after a transient failure, where that is safe.
@@ -85,7 +85,7 @@ class DatabaseConfig(StoreConfig):
         pool_size: number of connections that are kept open.
         max_overflow: number of connections beyond these, opened when they are needed.
         echo: log every statement, without its values.
-        create_tables: make and upgrade tables when they are needed. Without it they must be there.
+        create_tables: make and extend tables when they are needed. Without it they must be there.
         pooling: everything about connections; wins over `pool_size` and `max_overflow`.
     """
 
@@ -113,8 +113,7 @@ class DatabaseConfig(StoreConfig):
             raise StoreConfigError(
                 f"table_prefix is [a-z][a-z0-9_]*, at most {MAX_PREFIX} characters, not {self.table_prefix!r}"
             )
-        if self.pooling is None:
-            _ = PoolingConfig(pool_size=self.pool_size, max_overflow=self.max_overflow)
+        _ = self.connections  # checks the numbers
 
     @property
     def space(self) -> str:
@@ -139,14 +138,8 @@ def without_password(url: str) -> str:
     return _PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[1] is not None else f"{found[2]}***", url)
 
 
-def kind_of(url: URL) -> str:
-    """Return the kind of database: ``postgresql``, ``mysql`` (MariaDB too) or ``sqlite``."""
-    kind = url.get_backend_name()
-    return "mysql" if kind == "mariadb" else kind
-
-
 def read_url(text: str) -> URL:
-    """Return the URL with its driver.
+    """Return a URL with its driver, ``mysql`` for MariaDB too.
 
     Raises:
         StoreConfigError: it is no URL, another kind of database, or no driver for it is installed.
@@ -163,21 +156,16 @@ def read_url(text: str) -> URL:
         ) from None
     if not url.drivername.startswith("sqlite") and "@" in f"{url.host}{url.database}":
         raise StoreConfigError("the user or password in connection_url holds an @: write %40 for it")
-    kind, plus, driver = url.drivername.partition("+")
-    if kind == "postgres":
-        kind = "postgresql"
+    kind, _, driver = url.drivername.partition("+")
+    kind = ALIASES.get(kind, kind)
     if kind not in DRIVERS:
         raise StoreConfigError(
             f"the database store supports SQLite, PostgreSQL, MariaDB and MySQL, not {kind}: use another store for it"
         )
-    if not plus:
-        for name, module in DRIVERS[kind]:
-            if importlib.util.find_spec(module) is not None:
-                driver = name
-                break
-        else:
-            raise StoreConfigError(f"no driver for {kind} is installed: pip install 'truthstore[db]'")
-    return url.set(drivername=f"{kind}+{driver}")
+    installed = [name for name, module in DRIVERS[kind].items() if importlib.util.find_spec(module) is not None]
+    if not driver and not installed:
+        raise StoreConfigError(f"no driver for {kind} is installed: pip install 'truthstore[db]'")
+    return url.set(drivername=f"{kind}+{driver or installed[0]}")
 
 
 def options_of_url(url: str) -> dict[str, Any]:

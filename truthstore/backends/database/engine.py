@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,21 +12,27 @@ import msgspec
 from sqlalchemy import create_engine, event, exc
 from sqlalchemy.pool import QueuePool
 
-from truthstore.backends.database.config import kind_of, without_password
+from truthstore.backends.database.config import without_password
 from truthstore.backends.database.failures import without_secret
 from truthstore.errors import StoreConfigError, StoreConnectionError
 
 if TYPE_CHECKING:
+    import psycopg
     from sqlalchemy import URL, Connection, CursorResult, Engine
 
     from truthstore.backends.database.config import DatabaseConfig
-    from truthstore.storage.sql.compile import Statement
 
-__all__ = ["PoolMetrics", "execute", "is_memory", "make_engine", "run"]
+__all__ = ["PoolMetrics", "execute", "execute_many", "is_memory", "make_engine"]
 
 NAME: Final = "database"
 BUSY_SECONDS: Final = 60.0
 CONNECT_SECONDS: Final = 10
+SETTINGS: Final = {
+    "sqlite": "PRAGMA journal_mode = WAL",
+    "postgresql": "SET TIME ZONE 'UTC'",
+    # Without this, MariaDB cuts what is too long and sorts by the first kilobyte.
+    "mysql": "SET SESSION sql_mode = 'STRICT_ALL_TABLES', max_sort_length = 8388, time_zone = '+00:00'",
+}
 OPTIONS: Final[Mapping[str, Any]] = {
     # psycopg
     "prepare_threshold": int | None,
@@ -66,29 +72,6 @@ class PoolMetrics:
     circuit: str
 
 
-def _listen(engine: Engine, kind: str, counts: Counter[str], *, memory: bool) -> None:
-    """Set up every connection that is opened. The listeners hold no reference to the store, so that it can be freed."""
-    settings = {
-        "sqlite": () if memory else ("PRAGMA journal_mode = WAL",),
-        "postgresql": ("SET TIME ZONE 'UTC'",),
-        # Without this, MariaDB cuts what is too long and sorts by the first kilobyte.
-        "mysql": ("SET SESSION sql_mode = 'STRICT_ALL_TABLES', max_sort_length = 8388, time_zone = '+00:00'",),
-    }[kind]
-
-    def connected(connection: Any, _record: Any) -> None:
-        counts["opened"] += 1
-        cursor = connection.cursor()
-        for setting in settings:
-            cursor.execute(setting)
-        cursor.close()
-
-    def invalidated(*_: Any) -> None:
-        counts["invalidated"] += 1
-
-    event.listen(engine, "connect", connected)
-    event.listen(engine, "invalidate", invalidated)
-
-
 def is_memory(url: URL) -> bool:
     """Return whether it is a database in memory, which lives as long as its one connection."""
     return url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}
@@ -103,11 +86,10 @@ def make_engine(url: URL, config: DatabaseConfig, counts: Counter[str]) -> Engin
     """
     pooling = config.connections
     alone = is_memory(url)
-    kind = kind_of(url)
+    kind = url.get_backend_name()
     if kind == "sqlite" and not alone and config.create_tables and not str(url.database).startswith("file:"):
         _make_folder(Path(str(url.database)).parent)
-    arguments = {name: value for name, value in _arguments(url).items() if name not in url.query}
-    arguments.update(_typed(url))
+    arguments = _arguments(url)
     try:
         engine = create_engine(
             url,
@@ -131,7 +113,19 @@ def make_engine(url: URL, config: DatabaseConfig, counts: Counter[str]) -> Engin
     except (exc.ArgumentError, TypeError) as error:
         shown = without_password(url.render_as_string(hide_password=True))
         raise StoreConfigError(f"cannot use {shown}: {without_secret(error, url)}", backend=NAME) from None
-    _listen(engine, kind, counts, memory=alone)
+
+    # The listeners hold no reference to the store, so that it can be freed.
+    def connected(connection: Any, _record: Any) -> None:
+        counts["opened"] += 1
+        cursor = connection.cursor()
+        cursor.execute(SETTINGS[kind])
+        cursor.close()
+
+    def invalidated(*_: Any) -> None:
+        counts["invalidated"] += 1
+
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "invalidate", invalidated)
     return engine
 
 
@@ -139,52 +133,48 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreConnectionError(
-            NAME, f"cannot make the folder {folder}: {error.strerror}", retryable=False
-        ) from error
+        message = f"cannot make the folder {folder}: {error.strerror}"
+        raise StoreConnectionError(NAME, message, retryable=False) from error
 
 
 def _arguments(url: URL) -> dict[str, Any]:
-    """Return the driver's arguments beside those in the URL."""
-    if kind_of(url) == "sqlite":
-        return {"timeout": BUSY_SECONDS, "check_same_thread": False}
-    if kind_of(url) == "postgresql" and url.get_driver_name() == "psycopg":
-        from psycopg import Cursor
-        from psycopg.pq import Format
-
-        class BinaryCursor(Cursor[Any]):
-            """A cursor that receives bodies as they are, not as hexadecimal text."""
-
-            def __init__(self, *arguments: Any, **keywords: Any) -> None:
-                super().__init__(*arguments, **keywords)
-                self.format = Format.BINARY
-
-        return {"cursor_factory": BinaryCursor, "connect_timeout": CONNECT_SECONDS}
-    return {"connect_timeout": CONNECT_SECONDS}
-
-
-def _typed(url: URL) -> dict[str, Any]:
-    """Return the options in a URL whose types neither SQLAlchemy nor the driver makes of text.
+    """Return the driver's arguments: ours that the URL does not name, and its own that no one else makes of text.
 
     Raises:
-        StoreConfigError: a value that is not of the option's type.
+        StoreConfigError: a value in the URL that is not of the option's type.
     """
+    ours: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS}
+    if url.get_backend_name() == "sqlite":
+        ours = {"timeout": BUSY_SECONDS, "check_same_thread": False}
+    elif url.get_driver_name() == "psycopg":
+        ours["cursor_factory"] = _binary_cursor
     given = {name: text for name, text in url.query.items() if name in OPTIONS and isinstance(text, str)}
     try:
-        return {name: msgspec.convert(text, OPTIONS[name], strict=False) for name, text in given.items()}
+        typed = {name: msgspec.convert(text, OPTIONS[name], strict=False) for name, text in given.items()}
     except msgspec.ValidationError as error:
         raise StoreConfigError(f"an option in connection_url: {error}", backend=NAME) from error
+    return {name: value for name, value in ours.items() if name not in url.query} | typed
 
 
-def execute(
-    connection: Connection, sql: str, parameters: tuple[Any, ...] | list[tuple[Any, ...]]
-) -> CursorResult[*tuple[Any, ...]]:
-    """Run SQL text, whose placeholders are question marks; with a list of parameters, once for each."""
-    if connection.dialect.paramstyle != "qmark":
-        sql = sql.replace("?", "%s")
-    return connection.exec_driver_sql(sql, parameters)
+def _binary_cursor(connection: psycopg.Connection, **options: Any) -> psycopg.Cursor:
+    """Return a cursor that receives bodies as they are, not as hexadecimal text."""
+    from psycopg import Cursor
+    from psycopg.pq import Format
+
+    cursor = Cursor(connection, **options)
+    cursor.format = Format.BINARY
+    return cursor
 
 
-def run(connection: Connection, statement: Statement) -> CursorResult[*tuple[Any, ...]]:
-    """Run a statement with its parameters."""
-    return execute(connection, statement.sql, tuple(statement.parameters))
+def execute(connection: Connection, sql: str, parameters: Sequence[Any] = ()) -> CursorResult[*tuple[Any, ...]]:
+    """Run SQL text, whose placeholders are question marks."""
+    return connection.exec_driver_sql(_placed(connection, sql), tuple(parameters))
+
+
+def execute_many(connection: Connection, sql: str, rows: list[tuple[Any, ...]]) -> None:
+    """Run SQL text once for each row of parameters."""
+    connection.exec_driver_sql(_placed(connection, sql), rows)
+
+
+def _placed(connection: Connection, sql: str) -> str:
+    return sql if connection.dialect.paramstyle == "qmark" else sql.replace("?", "%s")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from truthstore.backends.database.engine import execute, run
+from truthstore.backends.database.engine import execute, execute_many
 from truthstore.backends.database.rows import FIELDS_FROM
 from truthstore.errors import StoreConfigError
 from truthstore.model.record import Record
-from truthstore.storage.sql.compile import Statement, contained
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -31,11 +31,10 @@ def fill_fields(database: Database, rows: Rows) -> None:
     Raises:
         StoreConfigError: there are too many of them.
     """
-    lacking = contained(rows.dialect, "shape", rows.definition.lacking)
-    where = Statement(f"namespace = ? AND {lacking.sql}", [rows.space, *lacking.parameters])
-    some = f"SELECT item FROM {rows.name} WHERE {where.sql} LIMIT {BACKFILL_LIMIT + 1}"
-    count = Statement(f"SELECT count(*) FROM ({some}) waiting", where.parameters)
-    waiting = database.read(lambda connection: run(connection, count).scalar_one())
+    lacking = f" AND {rows.definition.lacking}"
+    some = f"SELECT item FROM {rows.name} WHERE namespace = ?{lacking} LIMIT {BACKFILL_LIMIT + 1}"
+    count = f"SELECT count(*) FROM ({some}) waiting"
+    waiting = database.read(lambda connection: execute(connection, count, (rows.space,)).scalar_one())
     if waiting > BACKFILL_LIMIT:
         name = rows.collection.name
         raise StoreConfigError(
@@ -45,24 +44,23 @@ def fill_fields(database: Database, rows: Rows) -> None:
             collection=name,
         )
     if waiting:
-        refill(database, rows, where)
+        refill(database, rows, lacking)
 
 
-def refill(database: Database, rows: Rows, where: Statement) -> None:
-    """Fill the declared fields and words of some rows from their bodies, a batch at a time."""
+def refill(database: Database, rows: Rows, lacking: str = "") -> None:
+    """Fill the declared fields and words of rows from their bodies, a batch at a time: of all, or where a condition holds."""
     sql = (
-        f"SELECT item, shape, {rows.whole} FROM {rows.name} WHERE {where.sql} AND item > ? ORDER BY item LIMIT {BATCH}"
+        f"SELECT item, shape, {rows.whole} FROM {rows.name} "
+        f"WHERE namespace = ?{lacking} AND item > ? ORDER BY item LIMIT {BATCH}"
     )
     last = 0
-    while found := _fill_batch(database, rows, Statement(sql, [*where.parameters, last])):
+    while found := database.read(partial(_select, sql=sql, parameters=(rows.space, last))):
+        database.write(partial(_refill, rows=rows, found=found))
         last = found[-1][0]
 
 
-def _fill_batch(database: Database, rows: Rows, statement: Statement) -> list[Any]:
-    found: list[Any] = database.read(lambda connection: list(run(connection, statement)))
-    if found:
-        database.write(lambda connection: _refill(connection, rows, found))
-    return found
+def _select(connection: Connection, sql: str, parameters: Sequence[Any]) -> list[Any]:
+    return list(execute(connection, sql, parameters))
 
 
 def _refill(connection: Connection, rows: Rows, found: Sequence[Any]) -> None:
@@ -80,7 +78,7 @@ def _refill(connection: Connection, rows: Rows, found: Sequence[Any]) -> None:
             record = Record(meta.replace(fields=fields, tags=tags, text=text), record.body, record.revision)
         changes.append((*rows.row(record)[FIELDS_FROM:], shape | rows.definition.bit, item, record.revision))
         filled.append((item, record))
-    execute(connection, rows.refill, changes)
+    execute_many(connection, rows.refill, changes)
     rows.change_words(connection, filled)
 
 
@@ -101,7 +99,7 @@ def _wordless(connection: Connection, rows: Rows, columns: str, limit: int) -> l
     words = rows.dialect.quoted(rows.tables.words or "")
     last = f"coalesce((SELECT rowid FROM {words} ORDER BY rowid DESC LIMIT 1), 0)"
     sql = f"SELECT {columns} FROM {rows.name} WHERE item > {last} ORDER BY item LIMIT {limit}"
-    return list(execute(connection, sql, ()))
+    return _select(connection, sql, ())
 
 
 def _add_words(connection: Connection, rows: Rows) -> int:
@@ -112,5 +110,5 @@ def _add_words(connection: Connection, rows: Rows) -> int:
     found = _wordless(connection, rows, f"item, {rows.whole}", BATCH)
     values = [(item, rows.words(rows.record(columns).meta)) for item, *columns in found]
     if values:
-        execute(connection, rows.insert_words, values)
+        execute_many(connection, rows.insert_words, values)
     return len(values)

@@ -1,4 +1,4 @@
-"""Run statements: SQLAlchemy's pool of connections, repetition by tenacity, a circuit breaker, and errors explained.
+"""Run statements: SQLAlchemy's pool of connections, repetition, a circuit breaker, and errors explained.
 
 Connections commit by themselves, so that a read is one round trip; what needs several statements says BEGIN.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -15,16 +16,16 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import tenacity
 from sqlalchemy import exc
 
-from truthstore.backends.database.config import DatabaseConfig, kind_of, read_url, without_password
+from truthstore.backends.database.config import DatabaseConfig, read_url, without_password
 from truthstore.backends.database.engine import PoolMetrics, is_memory, make_engine
 from truthstore.backends.database.failures import (
     FAILURES,
+    HINTS,
     AmbiguousError,
     UnreachableError,
-    advice,
+    code_of,
     is_item_error,
     is_lost,
     is_race,
@@ -75,7 +76,7 @@ class Database:
         self._config = config
         self._pooling = pooling = config.connections
         self.url: URL = read_url(config.connection_url)
-        self.kind = kind_of(self.url)
+        self.kind = self.url.get_backend_name()
         self.lock = threading.RLock()
         self.rows: dict[tuple[str, str], Rows] = {}
         self.healthy = True
@@ -128,18 +129,14 @@ class Database:
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run statements that change nothing; again on another connection if this one was lost."""
-        return self._run(lambda: self._attempt(work), StoreReadError)
+        return self._run(work, StoreReadError)
 
     def prepare(self, work: Callable[[Connection], T]) -> T:
         """Run statements that make tables, in a transaction. They must be safe to repeat."""
         try:
-            return self._run(lambda: self._attempt(partial(self._transact, work)), StoreConfigError)
+            return self._run(partial(self._transact, work), StoreConfigError)
         except AmbiguousError as error:
             raise StoreConnectionError(NAME, f"{self.shown}: {error}") from error
-
-    def _attempt(self, work: Callable[[Connection], T]) -> T:
-        with self._connect() as connection:
-            return work(connection)
 
     def write(
         self, work: Callable[[Connection], T], again: Callable[[], None] | None = None, *, alone: bool = False
@@ -154,22 +151,23 @@ class Database:
         Raises:
             AmbiguousError: it may have been committed, and repeating it did not help.
         """
-        whole = partial(_commit if alone else self._transact, work)
-        return self._run(lambda: self._attempt(whole), StoreWriteError, again)
+        return self._run(partial(_commit if alone else self._transact, work), StoreWriteError, again)
 
     def _transact(self, work: Callable[[Connection], T], connection: Connection) -> T:
         """BEGIN … COMMIT, or ROLLBACK if anything is raised."""
         connection.exec_driver_sql("BEGIN IMMEDIATE" if self.kind == "sqlite" else "BEGIN")
         try:
             result = work(connection)
-            _commit(_say_commit, connection)
+            _commit(lambda connection: connection.exec_driver_sql("COMMIT"), connection)
         except BaseException:
             if not connection.invalidated:
                 _roll_back(connection)
             raise
         return result
 
-    def _run(self, attempt: Callable[[], T], kind: type[StoreError], again: Callable[[], None] | None = None) -> T:
+    def _run(
+        self, work: Callable[[Connection], T], kind: type[StoreError], again: Callable[[], None] | None = None
+    ) -> T:
         """Make an attempt, and if it fails for a transient reason, more of them."""
         if self._pooling.enable_circuit_breaker and not self.circuit.allow():
             raise StoreConnectionError(
@@ -177,15 +175,32 @@ class Database:
                 f"{self.shown} could not be reached several times in a row: it is tried again in "
                 f"{self.circuit.retry_after:.0f} s",
             )
-        try:
-            result = attempt()
-        except FAILURES as error:
-            result = self._repeat(error, attempt, kind, again)
-        except StoreError:
-            self._count(reached=True)
-            raise
-        self._count(reached=True)
-        return result
+        attempts = 0
+        in_doubt = False
+        while True:
+            try:
+                with self._connect() as connection:
+                    result = work(connection)
+            except StoreError:
+                self._count(reached=True)
+                raise
+            except FAILURES as error:
+                attempts += 1
+                is_ambiguous = isinstance(error, AmbiguousError)
+                in_doubt = in_doubt or is_ambiguous
+                if not self._may_repeat(error, attempts):
+                    if not in_doubt:
+                        raise self.explained(error, kind) from error
+                    self._count(reached=False)
+                    raise AmbiguousError(without_secret(error.__cause__ or error, self.url)) from error
+                if is_ambiguous and again is not None:
+                    again()
+                delay = self._wait(error, attempts)
+            else:
+                self._count(reached=True)
+                return result
+            time.sleep(delay)
+            self._counts["retries"] += 1
 
     def _count(self, *, reached: bool) -> None:
         self.healthy = reached
@@ -196,54 +211,15 @@ class Database:
             else:
                 self.circuit.failed()
 
-    def _repeat(
-        self,
-        first: Exception,
-        attempt: Callable[[], T],
-        kind: type[StoreError],
-        again: Callable[[], None] | None,
-    ) -> T:
-        pending: list[Exception] = [first]
-        is_ambiguous = isinstance(first, AmbiguousError)
-
-        def once() -> T:
-            # The attempt that was made already is the first that tenacity sees.
-            if pending:
-                raise pending.pop()
-            self._counts["retries"] += 1
-            return attempt()
-
-        def note(state: tenacity.RetryCallState) -> None:
-            nonlocal is_ambiguous
-            if isinstance(_error_of(state), AmbiguousError):
-                is_ambiguous = True
-                if again is not None:
-                    again()
-
-        retrying = tenacity.Retrying(
-            stop=self._stops,
-            wait=self._wait,
-            retry=tenacity.retry_if_exception(is_transient),
-            before_sleep=note,
-            reraise=True,
-        )
-        try:
-            return retrying(once)
-        except FAILURES as error:
-            if is_ambiguous or isinstance(error, AmbiguousError):
-                self._count(reached=False)
-                raise AmbiguousError(without_secret(error.__cause__ or error, self.url)) from error
-            raise self.explained(error, kind) from error
-
-    def _stops(self, state: tenacity.RetryCallState) -> bool:
+    def _may_repeat(self, error: Exception, attempts: int) -> bool:
         most = self._pooling.max_retries if self._pooling.enable_retry else 0
-        return state.attempt_number > most * (RACES_PER_RETRY if is_race(_error_of(state)) else 1)
+        return is_transient(error) and attempts <= most * (RACES_PER_RETRY if is_race(error) else 1)
 
-    def _wait(self, state: tenacity.RetryCallState) -> float:
-        error = _error_of(state)
-        if state.attempt_number == 1 and is_lost(error):
+    def _wait(self, error: Exception, attempts: int) -> float:
+        """Return the seconds to wait after so many attempts, the last of which failed."""
+        if attempts == 1 and is_lost(error):
             return 0.0  # a connection that died while it was idle says nothing about the server
-        delay = self._pooling.retry_base_delay * 2 ** (state.attempt_number - 1)
+        delay = self._pooling.retry_base_delay * 2 ** (attempts - 1)
         if is_race(error):
             # The other writer is done soon; chance keeps the two from meeting again.
             delay = min(delay, self._pooling.retry_base_delay * 8) / 10
@@ -256,7 +232,7 @@ class Database:
                 f"no connection was free within {self._pooling.pool_timeout:g} s: raise pool_size and max_overflow",
                 backend=NAME,
             )
-        hint = advice(error)
+        hint = HINTS.get(code_of(error))
         message = f"{self.shown}: {without_secret(error, self.url)}" + (f" ({hint})" if hint else "")
         if is_unreachable(error):
             self._count(reached=False)
@@ -290,10 +266,6 @@ class Database:
             self._engine.dispose()
 
 
-def _say_commit(connection: Connection) -> None:
-    connection.exec_driver_sql("COMMIT")
-
-
 def _commit(work: Callable[[Connection], T], connection: Connection) -> T:
     """Run a statement that commits.
 
@@ -315,10 +287,6 @@ def _roll_back(connection: Connection) -> None:
         # The error that is being raised says more than this one; the connection is given up.
         if not error.connection_invalidated:
             connection.invalidate(error)
-
-
-def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome is not None else None
 
 
 def _dispose(engine: Engine, pid: int) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 from sqlalchemy.exc import IntegrityError
 
-from truthstore.backends.database.engine import execute, run
+from truthstore.backends.database.engine import execute, execute_many
 from truthstore.backends.database.failures import code_of
 from truthstore.backends.database.schema import Definition, Tables, field_column
 from truthstore.errors import StoreError, StoreWriteError, shown
@@ -278,7 +278,7 @@ class Rows(Source):
     def _add_tags(self, connection: Connection, written: Iterable[tuple[int, Record]]) -> None:
         rows = [row for item, record in written for row in _tag_rows(item, record)]
         if rows:
-            execute(connection, self._insert_tags, rows)
+            execute_many(connection, self._insert_tags, rows)
 
     def write(
         self, connection: Connection, records: Sequence[Record], expect: Expect, *, in_doubt: bool
@@ -308,10 +308,12 @@ class Rows(Source):
                 changed.append((row.item, record))
         written = list(changed)
         if new:
-            execute(connection, self._insert, [self.row(record) for record in new.values()])
+            execute_many(connection, self._insert, [self.row(record) for record in new.values()])
             written += [(row.item, new[key]) for key, row in self._known(connection, new).items()]
         if changed:
-            execute(connection, self._update, [(*self.row(record)[len(PLACE) :], item) for item, record in changed])
+            execute_many(
+                connection, self._update, [(*self.row(record)[len(PLACE) :], item) for item, record in changed]
+            )
             self._delete(connection, self._tags, [item for item, _ in changed])
             self.change_words(connection, changed)
         self._add_tags(connection, written)
@@ -362,7 +364,7 @@ class Rows(Source):
         if gone:
             self._delete(connection, self._tags, gone)
             if self.tables.words:
-                execute(connection, self._delete_words, [(item,) for item in gone])
+                execute_many(connection, self._delete_words, [(item,) for item in gone])
             self._delete(connection, self.name, gone)
         return live, refused
 
@@ -377,13 +379,13 @@ class Rows(Source):
 
     def _delete(self, connection: Connection, table: str, items: Sequence[int]) -> None:
         where, parameters = contained(self.dialect, "item", items)
-        run(connection, Statement(f"DELETE FROM {table} WHERE {where}", parameters))
+        execute(connection, f"DELETE FROM {table} WHERE {where}", parameters)
 
     def change_words(self, connection: Connection, changed: Iterable[tuple[int, Record]]) -> None:
         """Replace words in SQLite's index, unless a row has another revision by now; `fill_words` adds new rows."""
         if self.tables.words:
             words = [(self.words(record.meta), item, record.revision) for item, record in changed]
-            execute(connection, self._update_words, words)
+            execute_many(connection, self._update_words, words)
 
 
 def _converters(known: Converters, columns: Sequence[str], collection: Collection[Any]) -> list[tuple[int, Any]]:

@@ -8,8 +8,9 @@ do it once. A row's ``shape`` is a set of bits, one per declaration: those whose
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
@@ -26,7 +27,6 @@ from sqlalchemy import (
     inspect,
     select,
     text,
-    update,
 )
 from sqlalchemy.schema import CreateTable
 
@@ -41,25 +41,14 @@ if TYPE_CHECKING:
     from truthstore.model.collection import Collection
     from truthstore.storage.sql.dialect import Dialect
 
-__all__ = ["LAYOUT", "STEPS", "Definition", "Tables", "define", "defined"]
+__all__ = ["LAYOUT", "Definition", "Tables", "define", "defined"]
 
 LAYOUT: Final = 2
-"""The layout that this library makes. A change of it adds the step from the one before to `STEPS`."""
-
-Step = Callable[["Connection", "Tables"], None]
-
-
-def _index_ids(connection: Connection, tables: Tables) -> None:
-    if tables.dialect.kind != "sqlite":
-        tables.create(connection)
-
-
-STEPS: Final[dict[int, Step]] = {1: _index_ids}
-"""Upgrades of a collection's tables to the next layout, by the number of the older one."""
-
+"""The layout of the tables that this version makes and reads."""
 OWN_COLUMNS: Final = frozenset({"item", "namespace", "key", "extra", "words", "shape", "body"})
 MAX_NAME: Final = 60
 MAX_DEFINITIONS: Final = 60
+MAX_LISTED: Final = 8
 MAX_INDEXED_STRINGS: Final = 3
 LOCK_SECONDS: Final = 60
 LOCK: Final = 0x7472757468  # "truth"
@@ -126,9 +115,8 @@ class Tables:
             Column("body", BODY, nullable=False),
         ]
         options: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"}
-        for_mariadb = {f"mariadb_{name[6:]}": value for name, value in options.items()}
         # Numbers of rows are never used twice: words are copied for the rows beyond the last that has them.
-        self.main = Table(name, metadata, *columns, sqlite_autoincrement=True, **options, **for_mariadb)
+        self.main = Table(name, metadata, *columns, sqlite_autoincrement=True, **options)
         c = self.main.c
         self.fields: Mapping[str, Column[Any]] = {**declared, "id": c.id, "size": c.size, "stored_at": c.stored_at}
         self.tags = Table(
@@ -141,7 +129,6 @@ class Tables:
             Column("key", KEY, nullable=False),
             sqlite_with_rowid=False,
             **options,
-            **for_mariadb,
         )
         Index(shortened(f"ix_{self.tags.name}_key"), self.tags.c.key, self.tags.c.item)
         self.words = shortened(f"{name}_text") if collection.text and dialect.kind == "sqlite" else None
@@ -191,7 +178,7 @@ class Tables:
         if self.dialect.kind == "postgresql":
             Index(name, self.main.c.words, postgresql_using="gin")
         else:
-            Index(name, self.main.c.words, mysql_prefix="FULLTEXT", mariadb_prefix="FULLTEXT")
+            Index(name, self.main.c.words, mysql_prefix="FULLTEXT")
 
     def create(self, connection: Connection) -> None:
         """Make the tables that are not there, and the columns and indexes of newly declared fields."""
@@ -216,26 +203,36 @@ class Tables:
             if column.name not in present:
                 specification = compiler.get_column_specification(column)
                 connection.execute(text(f"ALTER TABLE {quote(self.main.name)} ADD COLUMN {specification}"))
+        # Only where there are several declarations, rows of the others are looked for.
+        Index(shortened(f"ix_{self.main.name}_shape"), self.main.c.namespace, self.main.c.shape)
         indexes = _index_names(connection, self.main)
         for index in self.main.indexes:
             if index.name not in indexes:
                 index.create(connection)
 
 
+@dataclass(frozen=True, slots=True)
 class Definition:
     """One declaration of a collection's fields, as the database knows it.
 
     Attributes:
         bit: its bit in a row's ``shape``.
-        lacking: the values of ``shape`` of rows in which its fields are not all filled; empty if it is the only one.
+        lacking: the condition that not all of its fields are filled in a row; empty if it is the only declaration.
     """
 
-    __slots__ = ("bit", "lacking")
+    bit: int
+    lacking: str
 
-    def __init__(self, number: int, known: int) -> None:
-        self.bit = 1 << number
-        combinations = range(1, 1 << min(known, 8))
-        self.lacking = [] if known == 1 else [shape for shape in combinations if not shape & self.bit]
+    @classmethod
+    def of(cls, number: int, known: int) -> Definition:
+        """Return the declaration of a number among so many."""
+        bit = 1 << number
+        if known == 1:
+            return cls(bit, "")
+        if known > MAX_LISTED:
+            return cls(bit, f"(shape & {bit}) = 0")
+        # Listed, an index finds them.
+        return cls(bit, f"shape IN ({', '.join(str(n) for n in range(1, 1 << known) if not n & bit)})")
 
 
 def registry(prefix: str) -> Table:
@@ -248,51 +245,45 @@ def registry(prefix: str) -> Table:
         Column("number", Integer, nullable=False),
         Column("layout", Integer, nullable=False),
         mysql_engine="InnoDB",
-        mariadb_engine="InnoDB",
     )
-
-
-def _registered(connection: Connection, collection: Collection[Any], listed: Table) -> Sequence[Any]:
-    if not inspect(connection).has_table(listed.name):
-        return []
-    rows = connection.execute(select(listed).where(listed.c.collection == collection.name)).all()
-    newest = max((row.layout for row in rows), default=LAYOUT)
-    if newest > LAYOUT:
-        raise StoreConfigError(
-            f"the tables of {collection.name} have layout {newest}, this library knows up to {LAYOUT}: upgrade truthstore",
-            collection=collection.name,
-        )
-    return rows
 
 
 def defined(connection: Connection, tables: Tables, prefix: str) -> Definition | None:
     """Return a declaration as the database knows it; None if something must be made first.
 
     Raises:
-        StoreConfigError: a newer version of this library made the tables.
+        StoreConfigError: another version of this library made the tables.
     """
-    rows = _registered(connection, tables.collection, registry(prefix))
-    numbers = {row.fingerprint: row.number for row in rows if row.layout == LAYOUT}
+    numbers = _numbers(connection, tables.collection, registry(prefix))
     number = numbers.get(tables.collection.fingerprint)
-    return None if number is None else Definition(number, len(numbers))
+    return None if number is None else Definition.of(number, len(numbers))
+
+
+def _numbers(connection: Connection, collection: Collection[Any], listed: Table) -> dict[str, int]:
+    """Return the numbers of a collection's declarations, by fingerprint."""
+    if not inspect(connection).has_table(listed.name):
+        return {}
+    rows = connection.execute(select(listed).where(listed.c.collection == collection.name)).all()
+    if others := {row.layout for row in rows} - {LAYOUT}:
+        raise StoreConfigError(
+            f"the tables of {collection.name} have layout {max(others)}, this version of truthstore has {LAYOUT}: "
+            "use the version that made them, or another table_prefix",
+            collection=collection.name,
+        )
+    return {row.fingerprint: row.number for row in rows}
 
 
 def define(connection: Connection, tables: Tables, prefix: str) -> Definition:
-    """Make or upgrade the tables of a collection, and register its declaration; one process at a time.
+    """Make the tables of a collection, and register its declaration; one process at a time.
 
     Raises:
-        StoreConfigError: a newer version made the tables, too many declarations are known, or the lock is taken.
+        StoreConfigError: another version made the tables, too many declarations are known, or the lock is taken.
     """
     collection = tables.collection
     listed = registry(prefix)
-    mine = listed.c.collection == collection.name
     with _locked(connection):
         listed.create(connection, checkfirst=True)
-        rows = _registered(connection, collection, listed)
-        for layout in range(min((row.layout for row in rows), default=LAYOUT), LAYOUT):
-            STEPS[layout](connection, tables)
-            connection.execute(update(listed).where(mine).values(layout=layout + 1))
-        numbers = {row.fingerprint: row.number for row in rows}
+        numbers = _numbers(connection, collection, listed)
         if collection.fingerprint not in numbers:
             if len(numbers) >= MAX_DEFINITIONS:
                 raise StoreConfigError(
@@ -301,11 +292,8 @@ def define(connection: Connection, tables: Tables, prefix: str) -> Definition:
                 )
             tables.create(connection)
             number = numbers[collection.fingerprint] = len(numbers)
-            row = (collection.name, collection.fingerprint, number, LAYOUT)
-            connection.execute(insert(listed).values(row))
-            if number > 0:
-                _index_shapes(connection, tables)
-        return Definition(numbers[collection.fingerprint], len(numbers))
+            connection.execute(insert(listed).values((collection.name, collection.fingerprint, number, LAYOUT)))
+        return Definition.of(numbers[collection.fingerprint], len(numbers))
 
 
 def _index_names(connection: Connection, table: Table) -> set[str]:
@@ -314,13 +302,6 @@ def _index_names(connection: Connection, table: Table) -> set[str]:
     # SQLAlchemy's own look at indexes cannot read what connections give in binary form.
     listed = text("SELECT indexname FROM pg_indexes WHERE schemaname = current_schema() AND tablename = :name")
     return set(connection.execute(listed, {"name": table.name}).scalars())
-
-
-def _index_shapes(connection: Connection, tables: Tables) -> None:
-    """Make an index that finds rows of other declarations; needed only where there are several."""
-    name = shortened(f"ix_{tables.main.name}_shape")
-    if name not in _index_names(connection, tables.main):
-        Index(name, tables.main.c.namespace, tables.main.c.shape).create(connection)
 
 
 @contextmanager

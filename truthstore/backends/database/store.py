@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 
 from truthstore.backends.database.config import DatabaseConfig, PoolingConfig
-from truthstore.backends.database.engine import PoolMetrics, execute, is_memory, run
+from truthstore.backends.database.engine import PoolMetrics, execute, is_memory
 from truthstore.backends.database.failures import AmbiguousError
 from truthstore.backends.database.fill import fill_fields, fill_words, refill
 from truthstore.backends.database.pool import Database
@@ -269,7 +269,7 @@ class DatabaseStore(BaseStore[T]):
         return pages(bound, rows, columns, self._all)
 
     def _all(self, statement: Statement) -> list[Any]:
-        return self._database.read(lambda connection: list(run(connection, statement)))
+        return self._database.read(lambda connection: list(execute(connection, *statement)))
 
     def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
         """Return the ids that a query finds, without the rest of their rows."""
@@ -322,7 +322,7 @@ class DatabaseStore(BaseStore[T]):
         """Fill the declared fields and words of every item from its body, and return how many items there are."""
         super().rebuild_index()
         rows = self._rows(self._collection)
-        refill(self._database, rows, Statement("namespace = ?", [rows.space]))
+        refill(self._database, rows)
         return self.count_records(EVERYTHING, collection=self._collection)
 
     @property

@@ -52,26 +52,26 @@ class Exact(TypeDecorator[str]):
 KEY: Final = (
     String(22)
     .with_variant(postgresql.VARCHAR(22, collation="C"), "postgresql")
-    .with_variant(mysql.VARCHAR(22, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
+    .with_variant(mysql.VARCHAR(22, charset="ascii", collation="ascii_bin"), "mysql")
 )
 WORDS: Final = (
     Text()
     .with_variant(postgresql.TSVECTOR(), "postgresql")
-    .with_variant(mysql.LONGTEXT(charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
+    .with_variant(mysql.LONGTEXT(charset="ascii", collation="ascii_bin"), "mysql")
 )
 LONG: Final = (
     Text()
     .with_variant(postgresql.TEXT(collation="C"), "postgresql")
-    .with_variant(mysql.LONGTEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
+    .with_variant(mysql.LONGTEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql")
 )
 # The database's most precise time, so that other tools read it; SQLite has none, and gets ISO text.
 MOMENT: Final = (
     DateTime()
     .with_variant(postgresql.TIMESTAMP(timezone=True, precision=6), "postgresql")
-    .with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+    .with_variant(mysql.DATETIME(fsp=6), "mysql")
     .with_variant(Text(), "sqlite")
 )
-BODY: Final = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
+BODY: Final = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
 NUMBER: Final = BigInteger()
 COUNTER: Final = BigInteger().with_variant(Integer(), "sqlite")
 
