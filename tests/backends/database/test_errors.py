@@ -69,7 +69,7 @@ def test_an_item_that_no_such_database_takes_is_at_fault(
 def test_a_value_that_cannot_be_bound_is_the_item_s_fault():
     assert is_item_error(exc.StatementError("not a number", "INSERT", {}, ValueError("x")))
     assert not is_item_error(exc.InvalidRequestError("no transaction"))
-    assert not is_item_error(AmbiguousError())
+    assert not is_item_error(AmbiguousError("database", "lost"))
 
 
 @pytest.mark.parametrize("number", [1205, 1213, 1020, 1062])

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import exc
 
+from truthstore.errors import StoreConnectionError, StoreWriteError
+
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
@@ -15,6 +17,8 @@ __all__ = [
     "HINTS",
     "AmbiguousError",
     "UnreachableError",
+    "code_of",
+    "doubtful",
     "is_item_error",
     "is_lost",
     "is_race",
@@ -66,7 +70,7 @@ class UnreachableError(Exception):
     """No connection could be made; the cause says why."""
 
 
-class AmbiguousError(Exception):
+class AmbiguousError(StoreConnectionError):
     """The connection was lost when the transaction may have been committed already."""
 
 
@@ -130,3 +134,14 @@ def without_secret(error: BaseException, url: URL) -> str:
     cause = _cause_of(error) or error
     text = " ".join(str(getattr(cause, "orig", None) or cause).split())
     return (text.replace(str(url.password), "***") if url.password else text)[:500]
+
+
+def doubtful(what: str, *, collection: str | None = None, identifier: str | None = None) -> StoreWriteError:
+    """Return the error for what may have happened: the connection is to blame, not the item."""
+    return StoreWriteError(
+        f"{what}: the connection was lost while that was being committed; read it to find out",
+        backend="database",
+        collection=collection,
+        identifier=identifier,
+        store_unavailable=True,
+    )

@@ -12,7 +12,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -133,10 +133,7 @@ class Database:
 
     def prepare(self, work: Callable[[Connection], T]) -> T:
         """Run statements that make tables, in a transaction. They must be safe to repeat."""
-        try:
-            return self._run(partial(self._transact, work), StoreConfigError)
-        except AmbiguousError as error:
-            raise StoreConnectionError(NAME, f"{self.shown}: {error}") from error
+        return self._run(partial(self._transact, work), StoreConfigError)
 
     def write(
         self, work: Callable[[Connection], T], again: Callable[[], None] | None = None, *, alone: bool = False
@@ -161,7 +158,8 @@ class Database:
             _commit(lambda connection: connection.exec_driver_sql("COMMIT"), connection)
         except BaseException:
             if not connection.invalidated:
-                _roll_back(connection)
+                with suppress(exc.DBAPIError):  # the error that is being raised says more
+                    connection.exec_driver_sql("ROLLBACK")
             raise
         return result
 
@@ -181,9 +179,6 @@ class Database:
             try:
                 with self._connect() as connection:
                     result = work(connection)
-            except StoreError:
-                self._count(reached=True)
-                raise
             except FAILURES as error:
                 attempts += 1
                 is_ambiguous = isinstance(error, AmbiguousError)
@@ -192,10 +187,14 @@ class Database:
                     if not in_doubt:
                         raise self.explained(error, kind) from error
                     self._count(reached=False)
-                    raise AmbiguousError(without_secret(error.__cause__ or error, self.url)) from error
+                    text = without_secret(error.__cause__ or error, self.url)
+                    raise AmbiguousError(NAME, f"{self.shown}: {text}") from error
                 if is_ambiguous and again is not None:
                     again()
                 delay = self._wait(error, attempts)
+            except StoreError:
+                self._count(reached=True)
+                raise
             else:
                 self._count(reached=True)
                 return result
@@ -276,17 +275,8 @@ def _commit(work: Callable[[Connection], T], connection: Connection) -> T:
         return work(connection)
     except exc.DBAPIError as error:
         if error.connection_invalidated:
-            raise AmbiguousError from error
+            raise AmbiguousError(NAME, "the connection was lost during COMMIT") from error
         raise
-
-
-def _roll_back(connection: Connection) -> None:
-    try:
-        connection.exec_driver_sql("ROLLBACK")
-    except exc.DBAPIError as error:
-        # The error that is being raised says more than this one; the connection is given up.
-        if not error.connection_invalidated:
-            connection.invalidate(error)
 
 
 def _dispose(engine: Engine, pid: int) -> None:

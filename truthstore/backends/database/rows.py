@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy.exc import IntegrityError
 
 from truthstore.backends.database.engine import execute, execute_many
-from truthstore.backends.database.failures import code_of
+from truthstore.backends.database.failures import code_of, doubtful
 from truthstore.backends.database.schema import Definition, Tables, field_column
 from truthstore.errors import StoreError, StoreWriteError, shown
 from truthstore.model.collection import Derivation
@@ -323,18 +323,14 @@ class Rows(Source):
         actual = row.revision if row is not None else None
         return conflict(id, expect, actual, backend=NAME, collection=self.collection.name)
 
-    def doubtful(self, id: str, cause: Exception | None = None) -> StoreWriteError:
-        """Return the error for a write that may have happened: the connection is to blame, not the item."""
-        error = StoreWriteError(
-            f"{self.collection.name} {shown(id)} may or may not have been written: "
-            "the connection was lost while it was being committed; read it to find out",
-            backend=NAME,
+    def doubtful(self, *ids: str) -> StoreWriteError:
+        """Return the error for writes that may have happened."""
+        what = shown(ids[0]) if len(ids) == 1 else f"{len(ids)} items"
+        return doubtful(
+            f"{self.collection.name} {what} may or may not have been changed",
             collection=self.collection.name,
-            identifier=id,
-            store_unavailable=True,
+            identifier=ids[0] if len(ids) == 1 else None,
         )
-        error.__cause__ = cause
-        return error
 
     def delete(
         self, connection: Connection, ids: Sequence[str], expect: Expect, doubtful: Sized[str]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 
 from truthstore.backends.database.config import DatabaseConfig, PoolingConfig
 from truthstore.backends.database.engine import PoolMetrics, execute, is_memory
-from truthstore.backends.database.failures import AmbiguousError
+from truthstore.backends.database.failures import AmbiguousError, doubtful
 from truthstore.backends.database.fill import fill_fields, fill_words, refill
 from truthstore.backends.database.pool import Database
 from truthstore.backends.database.rows import Rows
@@ -24,7 +24,6 @@ from truthstore.errors import (
     StoreError,
     StoreNotFoundError,
     StoreReadError,
-    StoreWriteError,
 )
 from truthstore.items.results import RESULTS
 from truthstore.model.query import EVERYTHING
@@ -33,7 +32,6 @@ from truthstore.storage.sql.compile import Statement, aggregate_statement, condi
 from truthstore.storage.sql.dialect import MYSQL, POSTGRESQL, SQLITE
 from truthstore.storage.sql.paging import pages
 from truthstore.store.config import configure
-from truthstore.store.health import Health
 from truthstore.store.store import BaseStore
 
 if TYPE_CHECKING:
@@ -43,6 +41,7 @@ if TYPE_CHECKING:
     from truthstore.model.aggregate import Aggregation, Row
     from truthstore.model.collection import Collection
     from truthstore.model.query import BoundQuery, StoreQuery
+    from truthstore.store.health import Health
 
 __all__ = ["DatabaseConfig", "DatabaseStore", "PoolMetrics", "PoolingConfig"]
 
@@ -138,51 +137,46 @@ class DatabaseStore(BaseStore[T]):
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> Record:
-        """Store a record, in one transaction."""
+        """Store a record, in one transaction; a new one by one statement where the database can."""
         rows = self._rows(collection)
+        database = self._database
         doubt: list[bool] = []
-        created = isinstance(expect, Condition) and self._create(rows, record, doubt)
-        if not created:
-            for error in self._write(rows, [record], expect, doubt).values():
-                raise error
+        try:
+            created = isinstance(expect, Condition) and database.write(
+                lambda connection: rows.create(connection, record),
+                lambda: doubt.append(True),
+                alone=database.kind == "postgresql",
+            )
+            refused = {} if created else self._write(rows, [record], expect, doubt)
+        except AmbiguousError as error:
+            raise rows.doubtful(record.id) from error
+        for conflict in refused.values():
+            raise conflict
         if self._lifecycle.subscribers:
             self._announce([Change.of(collection.name, record)])
         return record.head()
 
-    def _create(self, rows: Rows, record: Record, doubt: list[bool]) -> bool:
-        """Write a record whose id is new; return False if it is not."""
-        try:
-            return self._database.write(
-                lambda connection: rows.create(connection, record),
-                lambda: doubt.append(True),
-                alone=self._database.kind == "postgresql",
-            )
-        except AmbiguousError as error:
-            raise rows.doubtful(record.id) from error
-
     def _write(self, rows: Rows, records: Sequence[Record], expect: Expect, doubt: list[bool]) -> dict[str, StoreError]:
         """Write records with different ids in one transaction; return the errors of those that were refused."""
-        try:
-            return self._database.write(
-                lambda connection: rows.write(connection, records, expect, in_doubt=bool(doubt)),
-                lambda: doubt.append(True),
-            )
-        except AmbiguousError as error:
-            return {record.id: rows.doubtful(record.id, error) for record in records}
+        return self._database.write(
+            lambda connection: rows.write(connection, records, expect, in_doubt=bool(doubt)), lambda: doubt.append(True)
+        )
 
     def put_records(
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> list[Record]:
         """Store records by bulk statements, in one transaction; those with an id twice in a further one."""
         rows = self._rows(collection)
-        failed: dict[str, Exception] = {}
+        failed: dict[str, StoreError] = {}
         kept: list[Record] = []
         try:
             for batch in _batches(records):
                 try:
                     refused = self._write(rows, batch, expect, [])
+                except AmbiguousError:
+                    refused = {record.id: rows.doubtful(record.id) for record in batch}
                 except StoreError as error:
-                    if not kept and not failed and len(batch) == len(records):
+                    if not kept and not failed:
                         raise
                     refused = {record.id: error for record in batch}
                 failed.update(refused)
@@ -218,14 +212,7 @@ class DatabaseStore(BaseStore[T]):
         try:
             deleted, refused = self._database.write(work, lambda: doubtful.update(attempted))
         except AmbiguousError as error:
-            raise StoreWriteError(
-                f"{collection.name}: {len(ids)} items may or may not have been removed: "
-                "the connection was lost while that was being committed; read them to find out",
-                backend=self.name,
-                collection=collection.name,
-                identifier=ids[0] if len(ids) == 1 else None,
-                store_unavailable=True,
-            ) from error
+            raise rows.doubtful(*ids) from error
         if deleted and self._lifecycle.subscribers:
             self._announce([Change(collection.name, id, None) for id in deleted])
         for conflict in refused.values():
@@ -262,11 +249,8 @@ class DatabaseStore(BaseStore[T]):
         """Return the records that a query finds, a page of 1,000 at a time, each one SELECT."""
         bound = query.bind(collection)
         rows = self._ready(bound)
-        pages = self._read_pages(rows, bound, rows.whole if bodies else rows.heads)
-        return (rows.record(row) for page in pages for row in page)
-
-    def _read_pages(self, rows: Rows, bound: BoundQuery, columns: str) -> Iterator[list[Sequence[Any]]]:
-        return pages(bound, rows, columns, self._all)
+        columns = rows.whole if bodies else rows.heads
+        return (rows.record(row) for page in pages(bound, rows, columns, self._all) for row in page)
 
     def _all(self, statement: Statement) -> list[Any]:
         return self._database.read(lambda connection: list(execute(connection, *statement)))
@@ -275,7 +259,7 @@ class DatabaseStore(BaseStore[T]):
         """Return the ids that a query finds, without the rest of their rows."""
         bound = query.bind(collection)
         rows = self._ready(bound)
-        return [row[0] for page in self._read_pages(rows, bound, rows.names["id"]) for row in page]
+        return [row[0] for page in pages(bound, rows, rows.names["id"], self._all) for row in page]
 
     def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
         """Return how many records fulfil the conditions of a query."""
@@ -302,7 +286,7 @@ class DatabaseStore(BaseStore[T]):
     # Fields that were declared later, and words.
 
     def _ready(self, bound: BoundQuery) -> Rows:
-        """Return the rows of a collection, after what a query needs was filled in."""
+        """Return the rows of a collection, after filling in what a query needs."""
         rows = self._rows(bound.collection)
         if rows.definition.lacking:
             fill_fields(self._database, rows)
@@ -365,22 +349,15 @@ class DatabaseStore(BaseStore[T]):
         try:
             return self._database.write(operation)
         except AmbiguousError as error:
-            raise StoreWriteError(
-                "the transaction may or may not have been committed: the connection was lost meanwhile",
-                backend=self.name,
-                store_unavailable=True,
-            ) from error
+            raise doubtful("the transaction may or may not have been committed") from error
 
     def health_check(self) -> Health:
         """Say whether the store can be used, and if not, why and what to do, without a password."""
         health = super().health_check()
-        if self._lifecycle.closed:
-            return health
         try:
-            details = self.get_pool_status()
+            return replace(health, details=self.get_pool_status())
         except StoreError:
             return health
-        return Health(healthy=health.healthy, backend=health.backend, message=health.message, details=details)
 
     def stats(self) -> dict[str, Any]:
         """Return figures about the store, and the labels of its configuration."""
