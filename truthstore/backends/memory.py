@@ -36,10 +36,6 @@ class MemoryConfig(StoreConfig):
     Attributes:
         max_items: keep at most so many items of a collection, dropping those stored first; 0 means no limit.
         deep_copy: saved and read items are copies; always so, kept for users of the first system.
-
-    Raises:
-        StoreConfigError: a compression.
-        ValueError: a negative limit.
     """
 
     max_items: int = 0
@@ -54,19 +50,15 @@ class MemoryConfig(StoreConfig):
 
 
 class MemoryData:
-    """The records of memory stores; stores that share it see each other's items."""
+    """The records of memory stores by namespace, prefix and collection; stores that share it see each other's items."""
 
     def __init__(self) -> None:
-        self._places: dict[tuple[str, str], defaultdict[str, _Records]] = {}
-        self._renew()
-        in_child(self._renew)
+        self.places: dict[tuple[str, str], defaultdict[str, _Records]] = {}
+        self._renew_lock()
+        in_child(self._renew_lock)
 
-    def _renew(self) -> None:
+    def _renew_lock(self) -> None:
         self.lock = threading.Lock()
-
-    def place(self, namespace: str, prefix: str) -> defaultdict[str, _Records]:
-        """Return the records below a namespace and prefix, by name of the collection."""
-        return self._places.setdefault((namespace, prefix), defaultdict(_Records))
 
 
 class _Records(dict[str, Record]):
@@ -75,13 +67,6 @@ class _Records(dict[str, Record]):
     def __init__(self) -> None:
         super().__init__()
         self.declarations: set[str] = set()
-
-    def read(self, ids: frozenset[str] | None, collection: Collection[Any]) -> list[Record]:
-        """Return all records, or those with some ids, with the fields that a collection declares now."""
-        found = list(self.values() if ids is None else filter(None, map(self.get, ids)))
-        if self.declarations <= {collection.fingerprint} or collection.opaque:
-            return found
-        return [as_declared(record, collection) for record in found]
 
 
 class MemoryStore(BaseStore[T]):
@@ -126,7 +111,8 @@ class MemoryStore(BaseStore[T]):
         self._settings = configure(MemoryConfig, config, options, "MemoryStore")
         self.encoding = self._settings.serialization_format
         self._data = MemoryData() if data is None else data
-        self._records = self._data.place(self._settings.namespace, self._settings.prefix)
+        place = self._settings.namespace, self._settings.prefix
+        self._records = self._data.places.setdefault(place, defaultdict(_Records))
 
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
@@ -135,7 +121,7 @@ class MemoryStore(BaseStore[T]):
         if self._lifecycle.closed:
             self._check()
         name, id, limit = collection.name, record.meta.id, self._settings.max_items
-        changes: list[Change] = []
+        dropped: list[Change] = []
         with self._data.lock:
             records = self._records[name]
             known = records.get(id)
@@ -148,18 +134,17 @@ class MemoryStore(BaseStore[T]):
             while limit and len(records) > limit:
                 oldest = next(iter(records))
                 del records[oldest]
-                changes.append(Change(name, oldest, None))
-        head = record.head()
+                dropped.append(Change(name, oldest, None))
         if self._lifecycle.subscribers:
-            self._announce([Change.of(name, head), *changes])
-        return head
+            self._announce([Change.of(name, record), *dropped])
+        return record.head()
 
     def _compare(self, known: Record | None, id: str, expect: Expect, name: str) -> None:
         if expect is ANY:
             return
-        live = known is not None and not known.meta.deleted
         actual = None if known is None else known.revision
-        if live if isinstance(expect, Condition) else actual != expect:
+        is_live = known is not None and not known.meta.deleted
+        if is_live if isinstance(expect, Condition) else actual != expect:
             raise conflict(id, expect, actual, backend=self.name, collection=name)
 
     def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
@@ -192,7 +177,11 @@ class MemoryStore(BaseStore[T]):
         bound = query.bind(collection)
         self._check()
         with self._data.lock:
-            found = self._records[collection.name].read(bound.ids, collection)
+            records = self._records[collection.name]
+            found = list(records.values() if bound.ids is None else filter(None, map(records.get, bound.ids)))
+            is_as_declared = records.declarations <= {collection.fingerprint} or collection.opaque
+        if not is_as_declared:
+            found = [as_declared(record, collection) for record in found]
         return iter([record if bodies else record.head() for record in bound.select(found)])
 
     def definitely_absent(self, id: str, *, collection: Collection[Any]) -> bool:

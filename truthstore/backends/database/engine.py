@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -14,7 +13,7 @@ from sqlalchemy.pool import QueuePool
 
 from truthstore.backends.database.config import without_password
 from truthstore.backends.database.failures import without_secret
-from truthstore.errors import StoreConfigError, StoreConnectionError
+from truthstore.errors import StoreConfigError
 
 if TYPE_CHECKING:
     import psycopg
@@ -78,17 +77,14 @@ def is_memory(url: URL) -> bool:
 
 
 def make_engine(url: URL, config: DatabaseConfig, counts: Counter[str]) -> Engine:
-    """Make the engine of one process. It connects when it is first used.
+    """Make an engine, which connects when it is first used.
 
     Raises:
         StoreConfigError: the driver is not installed, or does not take the options in the URL.
-        StoreConnectionError: the folder of a SQLite file cannot be made.
     """
     pooling = config.connections
     alone = is_memory(url)
     kind = url.get_backend_name()
-    if kind == "sqlite" and not alone and config.create_tables and not str(url.database).startswith("file:"):
-        _make_folder(Path(str(url.database)).parent)
     arguments = _arguments(url)
     try:
         engine = create_engine(
@@ -127,14 +123,6 @@ def make_engine(url: URL, config: DatabaseConfig, counts: Counter[str]) -> Engin
     event.listen(engine, "connect", connected)
     event.listen(engine, "invalidate", invalidated)
     return engine
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = f"cannot make the folder {folder}: {error.strerror}"
-        raise StoreConnectionError(NAME, message, retryable=False) from error
 
 
 def _arguments(url: URL) -> dict[str, Any]:

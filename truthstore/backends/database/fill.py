@@ -32,10 +32,9 @@ def fill_fields(database: Database, rows: Rows) -> None:
         StoreConfigError: there are too many of them.
     """
     lacking = f" AND {rows.definition.lacking}"
-    some = f"SELECT item FROM {rows.name} WHERE namespace = ?{lacking} LIMIT {BACKFILL_LIMIT + 1}"
-    count = f"SELECT count(*) FROM ({some}) waiting"
-    waiting = database.read(lambda connection: execute(connection, count, (rows.space,)).scalar_one())
-    if waiting > BACKFILL_LIMIT:
+    sql = f"SELECT item FROM {rows.name} WHERE namespace = ?{lacking} LIMIT {BACKFILL_LIMIT + 1}"
+    waiting = database.read(partial(_select, sql=sql, parameters=(rows.space,)))
+    if len(waiting) > BACKFILL_LIMIT:
         name = rows.collection.name
         raise StoreConfigError(
             f"the fields of {name} were declared differently before, and more than {BACKFILL_LIMIT} items must be read "

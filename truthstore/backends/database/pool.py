@@ -5,7 +5,6 @@ Connections commit by themselves, so that a read is one round trip; what needs s
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
@@ -14,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import exc
@@ -45,7 +45,7 @@ from truthstore.runtime.circuit import CircuitBreaker, CircuitConfig
 from truthstore.runtime.forks import before_fork, fork_gate, in_child
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Connection, Engine
+    from sqlalchemy import URL, Connection, Pool
 
     from truthstore.backends.database.rows import Rows
 
@@ -57,6 +57,9 @@ NAME: Final = "database"
 RACES_PER_RETRY: Final = 10
 """Losing a race against another writer is no failure of the database: it is repeated more often."""
 
+_of_parents: Final[list[Pool]] = []
+"""The connections of the processes that this one was forked from: kept untouched, without a word to the server."""
+
 
 class Database:
     """An engine per process, and everything that is done with its connections.
@@ -67,25 +70,25 @@ class Database:
     Attributes:
         url: where the database is, with the driver.
         kind: ``sqlite``, ``postgresql`` or ``mysql``.
-        lock: held while the engine or tables are made; a child of a fork has a lock of its own.
+        lock: held while tables are made; a child of a fork has a lock of its own.
         rows: the rows of the collections whose tables are ready, by name and declaration.
         healthy: whether the database could be reached when it was last tried.
     """
 
     def __init__(self, config: DatabaseConfig) -> None:
-        self._config = config
         self._pooling = pooling = config.connections
         self.url: URL = read_url(config.connection_url)
         self.kind = self.url.get_backend_name()
         self.lock = threading.RLock()
         self.rows: dict[tuple[str, str], Rows] = {}
         self.healthy = True
-        self._engine: Engine | None = None
-        self._abandoned: list[Engine] = []
         self._counts: Counter[str] = Counter()
         self.circuit = CircuitBreaker(
             CircuitConfig(failure_threshold=pooling.failure_threshold, recovery_timeout=pooling.recovery_timeout)
         )
+        self._engine = make_engine(self.url, config, self._counts)
+        # A store that is forgotten without being closed leaves no connection behind.
+        weakref.finalize(self, self._engine.dispose)
         self._is_file = self.kind == "sqlite" and not is_memory(self.url)
         if self._is_file:
             before_fork(self.close)
@@ -93,35 +96,35 @@ class Database:
 
     def _begin_in_child(self) -> None:
         self.lock = threading.RLock()
-        if self._engine is not None:
-            # The connections are the parent's: they are kept untouched, without a word to the server.
-            self._abandoned.append(self._engine)
-            self._engine = None
-            self.circuit.reset()
+        _of_parents.append(self._engine.pool)
+        self._engine.dispose(close=False)
+        self.circuit.reset()
 
     @property
     def shown(self) -> str:
         """The URL without its password."""
         return without_password(self.url.render_as_string(hide_password=True))
 
-    @property
-    def engine(self) -> Engine:
-        """This process's engine, made at the first use."""
-        if self._engine is None:
-            with self.lock:
-                if self._engine is None:
-                    engine = make_engine(self.url, self._config, self._counts)
-                    # A store that is forgotten without being closed leaves no connection behind.
-                    weakref.finalize(self, _dispose, engine, os.getpid())
-                    self._engine = engine
-        return self._engine
+    def make_folder(self) -> None:
+        """Make the folder of a SQLite file.
+
+        Raises:
+            StoreConnectionError: it cannot be made.
+        """
+        if not self._is_file or str(self.url.database).startswith("file:"):
+            return
+        folder = Path(str(self.url.database)).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"cannot make the folder {folder}: {error.strerror}"
+            raise StoreConnectionError(NAME, message, retryable=False) from error
 
     @contextmanager
     def _connect(self) -> Generator[Connection]:
-        engine = self.engine  # before the gate: inside it, no thread waits for one that is outside
         with fork_gate if self._is_file else nullcontext():
             try:
-                connection = engine.connect()
+                connection = self._engine.connect()
             except exc.DBAPIError as error:
                 raise UnreachableError from error
             with connection:
@@ -241,7 +244,7 @@ class Database:
 
     def metrics(self) -> PoolMetrics:
         """Return figures of the pool of this process."""
-        pool: Any = self.engine.pool
+        pool: Any = self._engine.pool
         return PoolMetrics(
             size=pool.size(),
             checked_in=pool.checkedin(),
@@ -255,14 +258,13 @@ class Database:
         """Close idle connections; those in use are closed when they are given back. Return how many were idle."""
         if is_memory(self.url):
             return 0
-        idle: int = self.engine.pool.checkedin()  # type: ignore[attr-defined]  # a QueuePool
-        self.engine.dispose()
+        idle: int = self._engine.pool.checkedin()  # type: ignore[attr-defined]  # a QueuePool
+        self._engine.dispose()
         return idle
 
     def close(self) -> None:
         """Close all idle connections of this process; a new one is opened at the next use."""
-        if self._engine is not None:
-            self._engine.dispose()
+        self._engine.dispose()
 
 
 def _commit(work: Callable[[Connection], T], connection: Connection) -> T:
@@ -277,8 +279,3 @@ def _commit(work: Callable[[Connection], T], connection: Connection) -> T:
         if error.connection_invalidated:
             raise AmbiguousError(NAME, "the connection was lost during COMMIT") from error
         raise
-
-
-def _dispose(engine: Engine, pid: int) -> None:
-    if pid == os.getpid():
-        engine.dispose()

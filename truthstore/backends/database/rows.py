@@ -24,15 +24,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from truthstore.model.collection import Collection
-    from truthstore.model.record import FieldValue
     from truthstore.storage.sql.dialect import Converters
 
 __all__ = ["FIELDS_FROM", "Rows", "key_of", "tag_key", "term"]
 
 NAME: Final = "database"
 MAX_TERM: Final = 60
-# PostgreSQL keeps at most a megabyte of words with an item.
-MAX_WORDS: Final = 1_000_000
 DUPLICATE_KEY: Final = 1062
 """The number of MariaDB and MySQL for an id that is there already."""
 
@@ -67,7 +64,6 @@ def term(word: str) -> str:
 class Known(NamedTuple):
     """The values of a row that a write looks at."""
 
-    key: str
     item: int
     revision: str
     deleted: bool
@@ -178,11 +174,7 @@ class Rows(Source):
         return self.space, key_of(id), id
 
     def row(self, record: Record) -> tuple[Any, ...]:
-        """Return the values of an insert.
-
-        Raises:
-            StoreWriteError: more words than the database takes.
-        """
+        """Return the values of an insert."""
         meta = record.meta
         tags = meta.tags
         extra = None
@@ -211,16 +203,7 @@ class Rows(Source):
     def words(self, meta: Meta) -> Any:
         """Return an item's words as the full-text index takes them."""
         terms = list(map(term, meta.text.split()))
-        if self.dialect.kind != "postgresql":
-            return " ".join(terms)
-        if sum(map(len, terms)) > MAX_WORDS:
-            raise StoreWriteError(
-                f"{self.collection.name} {shown(meta.id)} has more different words than PostgreSQL's index takes (1 MB)",
-                backend=NAME,
-                collection=self.collection.name,
-                identifier=meta.id,
-            )
-        return terms
+        return terms if self.dialect.kind == "postgresql" else " ".join(terms)
 
     def record(self, row: Sequence[Any]) -> Record:
         """Return a record from the columns of `heads` or `whole`."""
@@ -237,13 +220,10 @@ class Rows(Source):
             encoding, listed, annotations = _from_json(extra)
             encodings = tuple(listed)
         body = bytes(values.pop()) if len(values) > len(collection.fields) else None
-        derive = (
-            Derivation(collection, body, encoding) if body is not None and text is None and collection.text else None
-        )
-        fields: dict[str, FieldValue] = dict(zip(collection.fields, values, strict=True))
+        has_text = text is None and bool(collection.text)
         meta = Meta(
             id,
-            fields=fields,
+            fields=dict(zip(collection.fields, values, strict=True)),
             tags=_from_json(tags) if tags is not None else {},
             text=text,
             size=size,
@@ -252,7 +232,7 @@ class Rows(Source):
             stored_at=stored_at,
             deleted=deleted,
             annotations=annotations or NO_ANNOTATIONS,
-            derive=derive,
+            derive=Derivation(collection, body, encoding) if has_text and body is not None else None,
         )
         return Record(meta, body, revision)
 
@@ -285,11 +265,7 @@ class Rows(Source):
     ) -> dict[str, StoreError]:
         """Write records with different ids; return the errors of those for which `expect` does not hold.
 
-        Args:
-            connection: with a transaction.
-            records: the records.
-            expect: what must be there.
-            in_doubt: an earlier attempt may have been committed: what does not hold now may have held then.
+        With `in_doubt`, an earlier attempt may have been committed: what does not hold now may have held then.
         """
         by_key = {key_of(record.id): record for record in records}
         known = self._known(connection, by_key)
@@ -337,11 +313,7 @@ class Rows(Source):
     ) -> tuple[set[str], dict[str, StoreError]]:
         """Remove rows; return the ids of those that were live, and the errors where `expect` did not hold.
 
-        Args:
-            connection: with a transaction.
-            ids: the ids.
-            expect: what must be there.
-            doubtful: ids that an earlier attempt, which may have been committed, removed.
+        Where an earlier attempt, which may have been committed, removed some already, those are `doubtful`.
         """
         by_key = {key_of(id): id for id in ids}
         known = self._known(connection, by_key)
@@ -350,7 +322,7 @@ class Rows(Source):
         gone: list[int] = []
         for key, id in by_key.items():
             row = known.get(key)
-            if not isinstance(expect, Condition) and (row is None or row.revision != expect):
+            if not _holds(expect, row):
                 if id not in doubtful:
                     refused[id] = self._conflict(id, expect, row)
             elif row is not None:
@@ -368,10 +340,11 @@ class Rows(Source):
         """Look at rows, and lock them where databases lock rows."""
         key = self.dialect.quoted("key")
         where, parameters = contained(self.dialect, key, sorted(keys))
-        lock = "" if self.dialect.kind == "sqlite" else " FOR UPDATE"
-        sql = f"SELECT {key}, item, revision, deleted FROM {self.name} WHERE namespace = ? AND {where} ORDER BY {key}{lock}"
+        sql = f"SELECT {key}, item, revision, deleted FROM {self.name} WHERE namespace = ? AND {where} ORDER BY {key}"
+        if self.dialect.kind != "sqlite":
+            sql += " FOR UPDATE"
         rows = execute(connection, sql, (self.space, *parameters))
-        return {row[0]: Known._make(row) for row in rows}
+        return {key: Known(*values) for key, *values in rows}
 
     def _delete(self, connection: Connection, table: str, items: Sequence[int]) -> None:
         where, parameters = contained(self.dialect, "item", items)

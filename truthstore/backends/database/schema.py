@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
-    Boolean,
     Column,
     Computed,
     Index,
@@ -104,7 +103,7 @@ class Tables:
             Column("revision", String(40), nullable=False),
             Column("stored_at", MOMENT, nullable=False),
             Column("size", NUMBER, nullable=False),
-            Column("deleted", Boolean(create_constraint=False), nullable=False),
+            Column("deleted", FIELD_TYPES[bool], nullable=False),
             Column("shape", NUMBER, nullable=False),
             *declared.values(),
             Column("tags", LONG),
@@ -139,20 +138,17 @@ class Tables:
         for lookup in [(), *collection.lookups]:
             self._index(lookup)
         if self.words_in_row:
-            self._index_words()
+            Index(shortened(f"ix_{name}_words"), c.words, postgresql_using="gin", mysql_prefix="FULLTEXT")
 
     def _index(self, lookup: tuple[str, ...]) -> None:
         time = self.collection.time or "stored_at"
         names = [*lookup, *([] if time in lookup else [time])]
         listed: list[ColumnElement[Any] | Column[Any]] = [self.main.c.namespace]
-        strings = 0
         for name in names:
             column = self.fields[name]
             if isinstance(column.type, Exact) and self.dialect.kind != "sqlite":
-                strings += 1
-                if strings > MAX_INDEXED_STRINGS:
-                    continue
-                listed.append(self._beginning(name))
+                if len(listed) <= MAX_INDEXED_STRINGS:
+                    listed.append(self._beginning(name))
             elif self.dialect.kind == "postgresql" and name == names[-1]:
                 # Read backwards or forwards, None is the lowest value.
                 listed.append(column.desc().nulls_last())
@@ -172,13 +168,6 @@ class Tables:
         if name not in self.main.c:
             self.main.append_column(Column(name, Exact(INDEXED), Computed(start, persisted=True)))
         return self.main.c[name]
-
-    def _index_words(self) -> None:
-        name = shortened(f"ix_{self.main.name}_words")
-        if self.dialect.kind == "postgresql":
-            Index(name, self.main.c.words, postgresql_using="gin")
-        else:
-            Index(name, self.main.c.words, mysql_prefix="FULLTEXT")
 
     def create(self, connection: Connection) -> None:
         """Make the tables that are not there, and the columns and indexes of newly declared fields."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar, overload
 
 from truthstore.backends.database.config import DatabaseConfig, PoolingConfig
 from truthstore.backends.database.engine import PoolMetrics, execute, is_memory
@@ -122,6 +122,8 @@ class DatabaseStore(BaseStore[T]):
         settings = self._settings
         prefix = settings.table_prefix
         tables = Tables(collection, prefix, DIALECTS[self._database.kind])
+        if settings.create_tables:
+            self._database.make_folder()
         definition = self._database.read(lambda connection: defined(connection, tables, prefix))
         if definition is None:
             if not settings.create_tables:
@@ -221,18 +223,18 @@ class DatabaseStore(BaseStore[T]):
 
     def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
         """Return a record with its body: one SELECT."""
-        rows = self._rows(collection)
-        return self._one(rows, rows.get, id)
+        return self._one(id, collection, "get")
 
     def head_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
         """Return the head of a record: one SELECT."""
-        rows = self._rows(collection)
-        return self._one(rows, rows.head, id)
+        return self._one(id, collection, "head")
 
-    def _one(self, rows: Rows, sql: str, id: str) -> Record:
+    def _one(self, id: str, collection: Collection[Any], statement: Literal["get", "head"]) -> Record:
+        rows = self._rows(collection)
+        sql = rows.get if statement == "get" else rows.head
         row = self._database.read(lambda connection: execute(connection, sql, rows.at(id)).first())
         if row is None:
-            raise StoreNotFoundError(rows.collection.name, id, backend=self.name)
+            raise StoreNotFoundError(collection.name, id, backend=self.name)
         return rows.record(row)
 
     def get_records(
@@ -247,8 +249,7 @@ class DatabaseStore(BaseStore[T]):
         self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
     ) -> Iterator[Record]:
         """Return the records that a query finds, a page of 1,000 at a time, each one SELECT."""
-        bound = query.bind(collection)
-        rows = self._ready(bound)
+        bound, rows = self._ready(query, collection)
         columns = rows.whole if bodies else rows.heads
         return (rows.record(row) for page in pages(bound, rows, columns, self._all) for row in page)
 
@@ -257,14 +258,12 @@ class DatabaseStore(BaseStore[T]):
 
     def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
         """Return the ids that a query finds, without the rest of their rows."""
-        bound = query.bind(collection)
-        rows = self._ready(bound)
+        bound, rows = self._ready(query, collection)
         return [row[0] for page in pages(bound, rows, rows.names["id"], self._all) for row in page]
 
     def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
         """Return how many records fulfil the conditions of a query."""
-        bound = query.bind(collection)
-        rows = self._ready(bound)
+        bound, rows = self._ready(query, collection)
         where, parameters = condition(bound, rows)
         (row,) = self._all(Statement(f"SELECT count(*) FROM {rows.name} WHERE {where}", parameters))
         return int(row[0])
@@ -273,8 +272,7 @@ class DatabaseStore(BaseStore[T]):
         self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
     ) -> list[Row]:
         """Compute figures in SQL."""
-        bound = query.bind(collection)
-        rows = self._ready(bound)
+        bound, rows = self._ready(query, collection)
         try:
             groups = self._all(aggregate_statement(bound, aggregation, rows))
         except StoreReadError as error:
@@ -285,14 +283,15 @@ class DatabaseStore(BaseStore[T]):
 
     # Fields that were declared later, and words.
 
-    def _ready(self, bound: BoundQuery) -> Rows:
-        """Return the rows of a collection, after filling in what a query needs."""
-        rows = self._rows(bound.collection)
+    def _ready(self, query: StoreQuery, collection: Collection[Any]) -> tuple[BoundQuery, Rows]:
+        """Return a query as the collection means it and the rows, after filling in what it needs."""
+        bound = query.bind(collection)
+        rows = self._rows(collection)
         if rows.definition.lacking:
             fill_fields(self._database, rows)
         if bound.words and rows.tables.words:
             fill_words(self._database, rows)
-        return rows
+        return bound, rows
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
         """On SQLite, index the words of what was saved since the last query that asked for words."""
@@ -353,11 +352,7 @@ class DatabaseStore(BaseStore[T]):
 
     def health_check(self) -> Health:
         """Say whether the store can be used, and if not, why and what to do, without a password."""
-        health = super().health_check()
-        try:
-            return replace(health, details=self.get_pool_status())
-        except StoreError:
-            return health
+        return replace(super().health_check(), details=self.get_pool_status())
 
     def stats(self) -> dict[str, Any]:
         """Return figures about the store, and the labels of its configuration."""

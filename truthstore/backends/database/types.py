@@ -34,18 +34,15 @@ class Exact(TypeDecorator[str]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Return the database's string type with its collation by code point."""
-        kind: TypeEngine[str]
+        if dialect.name == "sqlite":
+            return Text()
         if dialect.name == "postgresql":
-            kind = postgresql.VARCHAR(self.length, collation="C") if self.length else postgresql.TEXT(collation="C")
-        elif dialect.name == "sqlite":
-            kind = Text()
-        else:
-            # A URL that says mysql may lead to MariaDB, which has no collation of MySQL's name.
-            collation = "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
-            kind = mysql.TEXT(charset="utf8mb4", collation=collation)
-            if self.length:
-                kind = mysql.VARCHAR(self.length, charset="utf8mb4", collation=collation)
-        return dialect.type_descriptor(kind)
+            return postgresql.VARCHAR(self.length, collation="C")
+        # A URL that says mysql may lead to MariaDB, which has no collation of MySQL's name.
+        collation = "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
+        if self.length:
+            return mysql.VARCHAR(self.length, charset="utf8mb4", collation=collation)
+        return mysql.TEXT(charset="utf8mb4", collation=collation)
 
 
 # Made by this library of ASCII letters and digits: never longer, never anything else.
@@ -59,11 +56,7 @@ WORDS: Final = (
     .with_variant(postgresql.TSVECTOR(), "postgresql")
     .with_variant(mysql.LONGTEXT(charset="ascii", collation="ascii_bin"), "mysql")
 )
-LONG: Final = (
-    Text()
-    .with_variant(postgresql.TEXT(collation="C"), "postgresql")
-    .with_variant(mysql.LONGTEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql")
-)
+LONG: Final = Text().with_variant(mysql.LONGTEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql")
 # The database's most precise time, so that other tools read it; SQLite has none, and gets ISO text.
 MOMENT: Final = (
     DateTime()
@@ -78,7 +71,7 @@ COUNTER: Final = BigInteger().with_variant(Integer(), "sqlite")
 FIELD_TYPES: Final[dict[type, TypeEngine[Any]]] = {
     str: Exact(),
     int: BigInteger(),
-    bool: Boolean(create_constraint=False),
+    bool: Boolean(),
     float: Double(),
     datetime: MOMENT,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
@@ -31,12 +31,10 @@ class Dialect:
         day: the UTC day of a time.
         quote: stands around names.
         live: the condition that a row is no tombstone.
-        null_first: follows ASC, so that NULL is the lowest value.
-        null_last: follows DESC, so that NULL is the lowest value.
+        nulls: follow ASC and DESC, so that NULL is the lowest value.
         number: a bool as a number that can be summed up.
         listed: so many values a statement lists after IN; None for any number.
-        many: the condition that a column has one of more values, which are one parameter.
-        array: the values of that parameter.
+        many: the condition that a column has one of more values, which are one parameter, made by `array`.
         ends_first: look up the last value of a page before the page. MariaDB and MySQL sort everything that matches,
             because ids do not fit into an index beside the field that the order goes by; the value is found in the
             index alone, and rows beyond it are left out.
@@ -49,8 +47,7 @@ class Dialect:
     day: str
     quote: str = '"'
     live: str = "deleted = 0"
-    null_first: str = ""
-    null_last: str = ""
+    nulls: tuple[str, str] = ("", "")
     number: str = "{}"
     listed: int | None = None
     many: str = ""
@@ -81,16 +78,12 @@ def _to_naive(value: int) -> datetime:
     return from_microseconds(value).replace(tzinfo=None)
 
 
-def _from_aware(value: datetime) -> int:
-    return (value - EPOCH) // MICROSECOND
-
-
-def _from_naive(value: datetime) -> int:
-    return (value.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
+def _from_time(value: datetime) -> int:
+    return ((value if value.tzinfo else value.replace(tzinfo=UTC)) - EPOCH) // MICROSECOND
 
 
 def _from_text(value: str) -> int:
-    return _from_naive(datetime.fromisoformat(value))
+    return _from_time(datetime.fromisoformat(value))
 
 
 def _to_finite(value: float) -> float:
@@ -109,26 +102,22 @@ def _from_finite(value: float) -> float:
 
 # SQLite's % takes the sign of the dividend; times before 1970 need the floor.
 _FLOOR: Final = "({{}} - (({{}} % {0}) + {0}) % {0})"
-_IN_JSON: Final = "{} IN (SELECT value FROM json_each(?))"
 
 CATALOG: Final = Dialect(
     kind="sqlite",
     hour=_FLOOR.format(HOUR),
     day=_FLOOR.format(DAY),
     listed=50,
-    many=_IN_JSON,
+    many="{} IN (SELECT value FROM json_each(?))",
     array=_json,
     read={bool: bool},
 )
 """SQLite as the index of files: times are integers."""
 
-SQLITE: Final = Dialect(
-    kind="sqlite",
+SQLITE: Final = replace(
+    CATALOG,
     hour="substr({}, 1, 13) || ':00:00.000000'",
     day="substr({}, 1, 10) || ' 00:00:00.000000'",
-    listed=50,
-    many=_IN_JSON,
-    array=_json,
     write={datetime: _to_text},
     read={bool: bool, datetime: _from_text},
 )
@@ -139,13 +128,12 @@ POSTGRESQL: Final = Dialect(
     hour="date_trunc('hour', {}, 'UTC')",
     day="date_trunc('day', {}, 'UTC')",
     live="deleted IS FALSE",
-    null_first=" NULLS FIRST",
-    null_last=" NULLS LAST",
+    nulls=(" NULLS FIRST", " NULLS LAST"),
     number="CAST({} AS INTEGER)",
     listed=0,
     many="{} = ANY (?)",
     write={datetime: from_microseconds},
-    read={datetime: _from_aware},
+    read={datetime: _from_time},
 )
 
 MYSQL: Final = Dialect(
@@ -155,5 +143,5 @@ MYSQL: Final = Dialect(
     quote="`",
     ends_first=True,
     write={datetime: _to_naive, float: _to_finite},
-    read={bool: bool, datetime: _from_naive, float: _from_finite},
+    read={bool: bool, datetime: _from_time, float: _from_finite},
 )

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from truthstore.storage.sql.compile import INDEXED, Source, Statement, condition
 
 if TYPE_CHECKING:
     from truthstore.model.query import BoundQuery
 
-__all__ = ["PAGE", "Start", "page", "pages", "ranges"]
+__all__ = ["PAGE", "page", "pages", "ranges"]
 
 PAGE: Final = 1_000
 NEVER_NULL: Final = frozenset({"id", "size", "stored_at"})
-
-Start: TypeAlias = tuple[Any, str] | None
-"""The value, as the database keeps it, and the id after which a page starts."""
 
 
 def pages(
@@ -30,7 +27,10 @@ def pages(
         columns: the columns wanted, as SQL lists them, ``id`` first.
         read: runs a statement and returns its rows.
     """
-    left, offset, start = bound.limit, bound.offset, _start(bound, source)
+    left, offset, start = bound.limit, bound.offset, bound.start
+    write = source.dialect.write.get(bound.field(bound.order).type)
+    if write and start is not None and start[0] is not None:
+        start = write(start[0]), start[1]
     goes_on = left is None or left > PAGE
     if goes_on:
         # The value that the order goes by comes last, so that the next page can start after it.
@@ -51,16 +51,8 @@ def pages(
         offset = 0
 
 
-def _start(bound: BoundQuery, source: Source) -> Start:
-    if bound.start is None:
-        return None
-    value, id = bound.start
-    write = source.dialect.write.get(bound.field(bound.order).type)
-    return (write(value) if write and value is not None else value), id
-
-
-def ranges(bound: BoundQuery, source: Source, start: Start) -> Iterator[Statement]:
-    """Compile the conditions that, one after the other, hold for all rows after a start.
+def ranges(bound: BoundQuery, source: Source, start: tuple[Any, str] | None) -> Iterator[Statement]:
+    """Compile the conditions that, one after the other, hold for all rows after a value, as the database keeps it, and an id.
 
     There are two where the order passes from values to NULLs, so that each is one range of an index.
     """
@@ -92,7 +84,7 @@ def ranges(bound: BoundQuery, source: Source, start: Start) -> Iterator[Statemen
 def page(bound: BoundQuery, source: Source, columns: str, where: Statement, limit: int, offset: int) -> Statement:
     """Compile the SELECT of at most `limit` rows for which a condition holds, in the query's order."""
     dialect, id = source.dialect, source.names["id"]
-    direction, nulls = ("ASC", dialect.null_first) if bound.ascending else ("DESC", dialect.null_last)
+    direction, nulls = ("ASC", dialect.nulls[0]) if bound.ascending else ("DESC", dialect.nulls[1])
     if bound.order == "id":
         # Ids in the order of their beginnings are nearly in order, and the beginnings are in an index.
         first, nulls = source.beginnings.get("id", id), ""
