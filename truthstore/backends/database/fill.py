@@ -95,8 +95,7 @@ def fill_words(database: Database, rows: Rows, budget: float | None = None) -> i
 
 def _wordless(connection: Connection, rows: Rows, columns: str, limit: int) -> list[Any]:
     """Return rows whose words are not in SQLite's index."""
-    words = rows.dialect.quoted(rows.tables.words or "")
-    last = f"coalesce((SELECT rowid FROM {words} ORDER BY rowid DESC LIMIT 1), 0)"
+    last = f"coalesce((SELECT rowid FROM {rows.word_index} ORDER BY rowid DESC LIMIT 1), 0)"
     sql = f"SELECT {columns} FROM {rows.name} WHERE item > {last} ORDER BY item LIMIT {limit}"
     return _select(connection, sql, ())
 

@@ -70,19 +70,12 @@ class Known(NamedTuple):
 
 
 class Rows(Source):
-    """The rows of one collection in one namespace.
-
-    Args:
-        tables: the tables.
-        definition: what the database knows of the declaration of fields.
-        space: the namespace.
+    """The rows of one collection in one namespace, and the statements that read and write them.
 
     Attributes:
-        collection: the collection.
-        heads: the columns of a head, as SQL lists them.
-        whole: the columns of a head and its body.
-        get: the SELECT of one record, with the parameters `at`.
-        head: the SELECT of one head, with the same parameters.
+        heads: the columns of a head, as SQL lists them; `whole` has the body too.
+        get: the SELECT of one record, with the parameters `at`; `head` that of its head.
+        word_index: SQLite's full-text index.
         refill: the UPDATE of fields, words and shape of a row that still has its revision.
     """
 
@@ -94,6 +87,9 @@ class Rows(Source):
         self.dialect = dialect = tables.dialect
         quoted = dialect.quoted
         self.name = quoted(tables.main.name)
+        self._tags = quoted(tables.tags.name)
+        self.word_index = quoted(tables.words or "")
+        self._key = quoted("key")  # a reserved word of MySQL
         self.names = {name: quoted(column.name) for name, column in tables.fields.items()}
         self.beginnings = tables.beginnings
         fields = self.collection.fields
@@ -111,7 +107,7 @@ class Rows(Source):
             columns.append(quoted("words"))
             # The words as they are: PostgreSQL's own parser would cut them up.
             places.append("array_to_tsvector(CAST(? AS TEXT[]))" if kind == "postgresql" else "?")
-        here = f"{quoted('namespace')} = ? AND {quoted('key')} = ? AND {quoted('id')} = ?"
+        here = f"namespace = ? AND {self._key} = ? AND id = ?"
         self.get = f"SELECT {self.whole} FROM {self.name} WHERE {here}"
         self.head = f"SELECT {self.heads} FROM {self.name} WHERE {here}"
         changed = [f"{column} = {place}" for column, place in zip(columns, places, strict=True)]
@@ -119,24 +115,20 @@ class Rows(Source):
         filled = ", ".join([*changed[FIELDS_FROM:], "shape = ?"])
         self.refill = f"UPDATE {self.name} SET {filled} WHERE item = ? AND revision = ?"
         self._insert = f"INSERT INTO {self.name} ({', '.join(columns)}) VALUES ({', '.join(places)})"
-        listed = ", ".join(map(quoted, ("item", "name", "value", "key")))
-        self._tags = tags = quoted(self.tables.tags.name)
-        self._insert_tags = f"INSERT INTO {tags} ({listed}) VALUES (?, ?, ?, ?)"
+        listed = f"item, name, value, {self._key}"
+        self._insert_tags = f"INSERT INTO {self._tags} ({listed}) VALUES (?, ?, ?, ?)"
         self._create = self._insert
         if kind != "mysql":
             self._create += " ON CONFLICT (namespace, key) DO NOTHING"
         if kind == "postgresql":
             arrays = ", ".join(["CAST(? AS TEXT[])"] * 3)
             self._create = (
-                f"WITH made AS ({self._create} RETURNING item), tagged AS (INSERT INTO {tags} ({listed})"
+                f"WITH made AS ({self._create} RETURNING item), tagged AS (INSERT INTO {self._tags} ({listed})"
                 f" SELECT made.item, listed.* FROM made, unnest({arrays}) AS listed) SELECT item FROM made"
             )
-        if self.tables.words:
-            words = quoted(self.tables.words)
-            self.insert_words = f"INSERT OR REPLACE INTO {words} (rowid, words) VALUES (?, ?)"
-            same = f"SELECT item FROM {self.name} WHERE item = ? AND revision = ?"
-            self._update_words = f"UPDATE {words} SET words = ? WHERE rowid = ({same})"
-            self._delete_words = f"DELETE FROM {words} WHERE rowid = ?"
+        self.insert_words = f"INSERT OR REPLACE INTO {self.word_index} (rowid, words) VALUES (?, ?)"
+        same = f"SELECT item FROM {self.name} WHERE item = ? AND revision = ?"
+        self._update_words = f"UPDATE {self.word_index} SET words = ? WHERE rowid = ({same})"
 
     # Conditions of queries.
 
@@ -146,14 +138,12 @@ class Rows(Source):
 
     def with_ids(self, ids: Iterable[str]) -> Statement:
         """Return the condition that a row has one of some ids."""
-        return contained(self.dialect, self.dialect.quoted("key"), sorted(map(key_of, ids)))
+        return contained(self.dialect, self._key, sorted(map(key_of, ids)))
 
     def with_tag(self, name: str, value: str) -> Statement:
         """Return the condition that a row has a tag."""
-        quoted = self.dialect.quoted
         return Statement(
-            f"item IN (SELECT item FROM {self._tags} WHERE {quoted('key')} = ? AND "
-            f"{quoted('name')} = ? AND {quoted('value')} = ?)",
+            f"item IN (SELECT item FROM {self._tags} WHERE {self._key} = ? AND name = ? AND value = ?)",
             [tag_key(name, value), name, value],
         )
 
@@ -161,11 +151,13 @@ class Rows(Source):
         """Return the condition that a row has all of some words."""
         terms = sorted(map(term, words))
         if self.dialect.kind == "postgresql":
-            return (Statement("words @@ CAST(? AS TSQUERY)", [" & ".join(f"'{one}'" for one in terms)]),)
-        if self.dialect.kind == "mysql":
-            return (Statement("MATCH (words) AGAINST (? IN BOOLEAN MODE)", [" ".join(f"+{one}" for one in terms)]),)
-        table = self.dialect.quoted(self.tables.words or "")
-        return (Statement(f"item IN (SELECT rowid FROM {table} WHERE {table} MATCH ?)", [" AND ".join(terms)]),)
+            found = Statement("words @@ CAST(? AS TSQUERY)", [" & ".join(f"'{one}'" for one in terms)])
+        elif self.dialect.kind == "mysql":
+            found = Statement("MATCH (words) AGAINST (? IN BOOLEAN MODE)", [" ".join(f"+{one}" for one in terms)])
+        else:
+            table = self.word_index
+            found = Statement(f"item IN (SELECT rowid FROM {table} WHERE {table} MATCH ?)", [" AND ".join(terms)])
+        return (found,)
 
     # Records and rows.
 
@@ -332,22 +324,22 @@ class Rows(Source):
         if gone:
             self._delete(connection, self._tags, gone)
             if self.tables.words:
-                execute_many(connection, self._delete_words, [(item,) for item in gone])
+                self._delete(connection, self.word_index, gone, "rowid")
             self._delete(connection, self.name, gone)
         return live, refused
 
     def _known(self, connection: Connection, keys: Iterable[str]) -> dict[str, Known]:
         """Look at rows, and lock them where databases lock rows."""
-        key = self.dialect.quoted("key")
-        where, parameters = contained(self.dialect, key, sorted(keys))
-        sql = f"SELECT {key}, item, revision, deleted FROM {self.name} WHERE namespace = ? AND {where} ORDER BY {key}"
+        where, parameters = contained(self.dialect, self._key, sorted(keys))
+        columns = f"{self._key}, item, revision, deleted"
+        sql = f"SELECT {columns} FROM {self.name} WHERE namespace = ? AND {where} ORDER BY {self._key}"
         if self.dialect.kind != "sqlite":
             sql += " FOR UPDATE"
         rows = execute(connection, sql, (self.space, *parameters))
         return {key: Known(*values) for key, *values in rows}
 
-    def _delete(self, connection: Connection, table: str, items: Sequence[int]) -> None:
-        where, parameters = contained(self.dialect, "item", items)
+    def _delete(self, connection: Connection, table: str, items: Sequence[int], column: str = "item") -> None:
+        where, parameters = contained(self.dialect, column, items)
         execute(connection, f"DELETE FROM {table} WHERE {where}", parameters)
 
     def change_words(self, connection: Connection, changed: Iterable[tuple[int, Record]]) -> None:
