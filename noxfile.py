@@ -40,11 +40,16 @@ def install_wheel(session: nox.Session, *extras: str) -> None:
         session.install("--reinstall-package", "truthstore", wanted)
 
 
-PROGRAMS = {"strace": "strace", "mariadbd": "mariadb-server-core", "mariadb": "mariadb-client-core"}
+PROGRAMS = {
+    "strace": "strace",
+    "mariadbd": "mariadb-server-core",
+    "mariadb": "mariadb-client-core",
+    "pgbouncer": "pgbouncer",
+}
 
 
 def install_programs(session: nox.Session) -> None:
-    """In CI, as root on Debian: install strace, with which the crash tests make system calls fail, and MariaDB."""
+    """In CI, as root on Debian: install strace, with which the crash tests make system calls fail, MariaDB and PgBouncer."""
     path = f"{os.environ['PATH']}:/usr/sbin"
     missing = [package for program, package in PROGRAMS.items() if not shutil.which(program, path=path)]
     if CI and missing and shutil.which("apt-get") and os.geteuid() == 0:

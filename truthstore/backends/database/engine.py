@@ -26,9 +26,11 @@ __all__ = ["PoolMetrics", "execute", "execute_many", "is_memory", "make_engine"]
 NAME: Final = "database"
 BUSY_SECONDS: Final = 60.0
 CONNECT_SECONDS: Final = 10
+PREPARE_THRESHOLD: Final = 5
+"""A statement is prepared when it is run more often, where the server itself is at the other end."""
 SETTINGS: Final = {
     "sqlite": "PRAGMA journal_mode = WAL",
-    "postgresql": "SET TIME ZONE 'UTC'",
+    "postgresql": "SELECT set_config('TimeZone', 'UTC', false), pg_backend_pid()",
     # Without this, MariaDB cuts what is too long and sorts by the first kilobyte.
     "mysql": "SET SESSION sql_mode = 'STRICT_ALL_TABLES', max_sort_length = 8388, time_zone = '+00:00'",
 }
@@ -86,6 +88,7 @@ def make_engine(url: URL, config: DatabaseConfig, counts: Counter[str]) -> Engin
     alone = is_memory(url)
     kind = url.get_backend_name()
     arguments = _arguments(url)
+    may_prepare = url.get_driver_name() == "psycopg" and "prepare_threshold" not in url.query
     try:
         engine = create_engine(
             url,
@@ -115,6 +118,10 @@ def make_engine(url: URL, config: DatabaseConfig, counts: Counter[str]) -> Engin
         counts["opened"] += 1
         cursor = connection.cursor()
         cursor.execute(SETTINGS[kind])
+        # A pooler says a number of its own when a client connects. It may hand each transaction to another connection
+        # of the server, on which what this one prepared does not exist, or is a statement of another client.
+        if may_prepare and cursor.fetchone()[1] == connection.info.backend_pid:
+            connection.prepare_threshold = PREPARE_THRESHOLD
         cursor.close()
 
     def invalidated(*_: Any) -> None:
@@ -135,13 +142,16 @@ def _arguments(url: URL) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
         ours = {"timeout": BUSY_SECONDS, "check_same_thread": False}
     elif url.get_driver_name() == "psycopg":
-        ours["cursor_factory"] = _binary_cursor
-    given = {name: text for name, text in url.query.items() if name in OPTIONS and isinstance(text, str)}
-    try:
-        typed = {name: msgspec.convert(text, OPTIONS[name], strict=False) for name, text in given.items()}
-    except msgspec.ValidationError as error:
-        raise StoreConfigError(f"an option in connection_url: {error}", backend=NAME) from error
-    return {name: value for name, value in ours.items() if name not in url.query} | typed
+        ours |= {"cursor_factory": _binary_cursor, "prepare_threshold": None}
+    for name, text in url.query.items():
+        ours.pop(name, None)
+        if name in OPTIONS:
+            try:
+                # msgspec says null for None.
+                ours[name] = msgspec.convert("null" if text in {"none", "None"} else text, OPTIONS[name], strict=False)
+            except msgspec.ValidationError as error:
+                raise StoreConfigError(f"{name} in connection_url: {error}", backend=NAME) from error
+    return ours
 
 
 def _binary_cursor(connection: psycopg.Connection, **options: Any) -> psycopg.Cursor:
