@@ -44,7 +44,7 @@ def test_a_fork_closes_readers_that_are_there_without_a_writer(catalog: Catalog)
 
 
 def test_a_child_of_a_transaction_uses_connections_of_its_own(catalog: Catalog):
-    with catalog._transaction() as connection:
+    with catalog.transaction() as connection:
 
         def work(_: Any) -> tuple[bool, bool]:
             found = catalog.find(SAMPLES, "a")

@@ -289,14 +289,15 @@ def test_a_place_that_is_taken_keeps_no_item_from_being_saved(store: FileSystemS
 
 def test_a_store_that_is_closed_while_a_thread_writes(open_store: OpenFolder, monkeypatch: pytest.MonkeyPatch):
     store = open_store()
-    follow = store._follow_index
+    is_current = store._index.is_current
 
-    def follow_and_close() -> None:
-        monkeypatch.setattr(store, "_follow_index", follow)
-        follow()
+    def look_and_close() -> bool:
+        monkeypatch.setattr(store._index, "is_current", is_current)
+        found = is_current()
         store.close()
+        return found
 
-    monkeypatch.setattr(store, "_follow_index", follow_and_close)
+    monkeypatch.setattr(store._index, "is_current", look_and_close)
     with pytest.raises(StoreClosedError, match="was closed"):
         store.save(Sample("a"))
     again = open_store()

@@ -51,7 +51,7 @@ class FileFaults:
 
     def __init__(self, store: FileSystemStore[Any]) -> None:
         self._catalog = store._catalog
-        self._committing = store._catalog.committing
+        self._transaction = store._catalog.transaction
         self._left = 0
         self._kind: FaultKind = "before"
         self._only = ""
@@ -63,19 +63,19 @@ class FileFaults:
     def arm(self, fail_at: int, kind: FaultKind = "before", only: str = "", *, times: int = 1) -> None:
         self._left, self._kind, self._only, self._armed, self._times = fail_at, kind, only, True, times
         _patch(_FaultyOs(self))
-        self._catalog.committing = self._faulty_committing  # type: ignore[method-assign]
+        self._catalog.transaction = self._faulty_transaction  # type: ignore[method-assign, assignment]
 
     def disarm(self) -> bool:
         waiting, self._armed = self._armed, False
         _patch(os)
         if not self.crashed:
-            self._catalog.committing = self._committing  # type: ignore[method-assign]
+            self._catalog.transaction = self._transaction  # type: ignore[method-assign]
         return waiting
 
     @contextmanager
-    def _faulty_committing(self) -> Iterator[sqlite3.Connection]:
+    def _faulty_transaction(self) -> Iterator[sqlite3.Connection]:
         with ExitStack() as transaction:
-            connection = transaction.enter_context(self._committing())
+            connection = transaction.enter_context(self._transaction())
             yield connection
             self.call("commit", transaction.close)
 

@@ -1,10 +1,10 @@
-"""Commits of writes to a folder: row and document in one transaction of the index, then the file.
+"""Commits of writes to a folder: documents in new files, then rows and journal in one transaction, then renames.
 
-The commit of the transaction is the moment at which a write is done, wholly. The file is written behind it, without waiting
-for the disk, and the journal keeps the document until the file is synced; so if the process dies in between, or the power
-fails, the file can be written again. Threads that write at the same time share one transaction: the first that gets the
-lock of the folder commits for all that wait ("group commit", DeWitt et al., "Implementation techniques for main memory
-database systems", 1984).
+The commit of the transaction is the moment at which a write is done, wholly. Behind it the new files are renamed, without
+waiting for the disk. The journal keeps, until the files are synced, what they must hold: the documents themselves; where
+nothing is synced, the names of the new files. So if the process dies in between, or the power fails, it can be done
+later. Threads that write at the same time share one transaction: the first that gets the lock of the folder commits for all
+that wait ("group commit", DeWitt et al., "Implementation techniques for main memory database systems", 1984).
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-import threading
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from truthstore.backends.filesystem.files import read_file, replace_file, sync_files
+from truthstore.backends.filesystem.files import read_file, sync_files, write_new
 from truthstore.backends.filesystem.mark import CLEAR, DOUBTFUL, UNSYNCED, Mark
 from truthstore.errors import StoreConfigError, StoreConflictError, StoreCorruptError, shown
-from truthstore.model.record import ABSENT
+from truthstore.model.record import ABSENT, new_revision
 from truthstore.storage.catalog.catalog import Committed, Location, Put
 from truthstore.storage.catalog.journal import Entry, Journal, salvage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from truthstore.backends.filesystem.files import FileBlobs
     from truthstore.backends.filesystem.folder import Folder
@@ -37,20 +37,20 @@ __all__ = ["BACKEND", "Commits", "Write"]
 log: Final = logging.getLogger("truthstore.backends.filesystem")
 BACKEND: Final = "filesystem"
 RELEASE_FILES: Final = 500
-RELEASE_UNSYNCED: Final = 64
 RELEASE_BYTES: Final = 16 << 20
-"""So many files or bytes wait in the journal before they are released together; fewer where nothing has to be synced."""
+"""So many files or bytes wait in the journal before they are released together."""
 
 
 class Write:
     """The changes of one caller, all in one transaction.
 
     Attributes:
+        staged: the new files of the records, by id.
         committed: what came of it; None until it is committed.
         live: ids that were removed, without tombstones.
     """
 
-    __slots__ = ("collection", "committed", "deletes", "documents", "expect", "live", "puts")
+    __slots__ = ("collection", "committed", "deletes", "documents", "expect", "live", "puts", "staged")
 
     def __init__(
         self,
@@ -62,17 +62,17 @@ class Write:
     ) -> None:
         self.collection = collection
         self.expect = expect
-        self.puts = [Put(record) for record in records]
+        self.puts = [*map(Put, records)]
         self.documents = documents
         self.deletes = deletes
+        self.staged: dict[str, str] = {}
         self.committed: Committed | None = None
         self.live: list[str] = []
 
     def __str__(self) -> str:
-        number = len(self.puts) + len(self.deletes)
-        items = shown(self.id) if self.id is not None else str(number)
+        items = self.id if self.id is None else shown(self.id)
         action, place = ("remove", "from") if self.deletes else ("write", "to")
-        return f"{action} {self.collection.name} {items} {place}"
+        return f"{action} {self.collection.name} {items or len(self.puts) + len(self.deletes)} {place}"
 
     @property
     def id(self) -> str | None:
@@ -80,14 +80,9 @@ class Write:
         ids = [*(put.record.meta.id for put in self.puts), *self.deletes]
         return ids[0] if len(ids) == 1 else None
 
-    @property
-    def refused(self) -> dict[str, StoreConflictError]:
-        """Return the conflicts of items that were left out, by id."""
-        return {} if self.committed is None else self.committed.refused
-
 
 class Commits:
-    """The writes of one folder. All but `enter`, `leave` and `forget` is done under the folder's lock.
+    """The writes of one folder.
 
     Args:
         blobs: the folder, and whether to wait for the disk.
@@ -99,7 +94,7 @@ class Commits:
     def __init__(self, blobs: FileBlobs, folder: Folder, catalog: Catalog, journal: Journal) -> None:
         self._root = blobs.root
         self._sync = blobs.sync
-        self._temporary = os.path.join(blobs.temporary, "commit")
+        self._new = blobs.temporary
         self._folder = folder
         self._catalog = catalog
         self._journal = journal
@@ -108,32 +103,52 @@ class Commits:
 
     def forget(self) -> None:
         """Forget the writes of other threads, which a fork did not copy, and what this process wrote."""
-        self._turn = threading.Lock()
-        self._waiting: list[Write] = []
+        self._waiting: deque[Write] = deque()
         self._files = 0
         self._bytes = 0
 
     def enter(self, write: Write) -> None:
-        """Let a write be committed with those of other threads; its thread calls `run`."""
-        with self._turn:
-            self._waiting.append(write)
+        """Write the new files, and let the write be committed with those of other threads; its thread calls `run`.
+
+        Raises:
+            OSError: the new files could not be written.
+        """
+        for put, data in zip(write.puts, write.documents, strict=True):
+            write.staged[put.record.meta.id] = self._stage(data)
+        self._waiting.append(write)
+
+    def _stage(self, data: bytes) -> str:
+        """Write a new file, and return its name."""
+        name = new_revision()
+        try:
+            write_new(f"{self._new}/{name}", data, sync=False)
+        except FileNotFoundError:
+            os.makedirs(self._new, exist_ok=True)
+            write_new(f"{self._new}/{name}", data, sync=False)
+        return name
 
     def leave(self, write: Write) -> None:
-        """Let a write not be committed by other threads, for its own has given up."""
-        with self._turn:
-            if write in self._waiting:
-                self._waiting.remove(write)
+        """Let a write that its own thread has given up not be committed by others."""
+        with suppress(ValueError):
+            self._waiting.remove(write)
+
+    def discard(self, names: Iterable[str]) -> None:
+        """Remove new files that are not needed."""
+        for name in names:
+            with suppress(OSError):
+                os.unlink(f"{self._new}/{name}")
 
     def run(self, write: Write) -> None:
-        """Commit a write and all that wait, unless another thread has done so.
+        """Commit a write and all that wait, unless another thread has done so; under the folder's lock.
 
         Raises:
             sqlite3.Error: it was not committed, or may not have been; the same write can be run again.
         """
         if write.committed is not None:
             return
-        with self._turn:
-            batch, self._waiting = self._waiting, []
+        batch: list[Write] = []
+        while self._waiting:
+            batch.append(self._waiting.popleft())
         if write not in batch:
             batch.append(write)  # its group failed
         try:
@@ -150,10 +165,11 @@ class Commits:
                 self.settle()  # of a writer that was cut short
                 complete = True
         entries: dict[str, Entry] = {}
+        staged: dict[str, str] = {}
         done: list[Committed] = []
         if complete:
             self.mark.set(DOUBTFUL)
-        with self._catalog.committing() as connection:
+        with self._catalog.transaction() as connection:
             for write in batch:
                 strangers = self._strangers(write, entries) if write.expect is ABSENT else {}
                 puts = [put for put in write.puts if put.record.meta.id not in strangers] if strangers else write.puts
@@ -161,11 +177,14 @@ class Commits:
                     connection, write.collection, puts, write.deletes, expect=write.expect, backend=BACKEND
                 )
                 done.append(Committed(before, {**refused, **strangers}))
-                self._add_entries(write, done[-1], entries)
+                self._add_entries(write, done[-1], entries, staged)
             self._journal.append(connection, entries.values(), sync=self._sync)
+        needed = set(staged.values())
         for write, committed in zip(batch, done, strict=True):
             write.committed = committed
-        complete = self._write_files(entries) and complete
+            if not needed.issuperset(write.staged.values()):
+                self.discard(set(write.staged.values()) - needed)
+        complete = self._write_files(entries, staged) and complete
         try:
             if complete:
                 self.mark.set(CLEAR)
@@ -193,15 +212,18 @@ class Commits:
                 )
         return found
 
-    def _add_entries(self, write: Write, committed: Committed, entries: dict[str, Entry]) -> None:
-        """Add the states that the files must have after a write."""
+    def _add_entries(
+        self, write: Write, committed: Committed, entries: dict[str, Entry], staged: dict[str, str]
+    ) -> None:
+        """Add the states that the files must have after a write, and the new files that are to be renamed."""
         folder, collection = self._folder, write.collection
         before, refused = committed
         for put, data in zip(write.puts, write.documents, strict=True):
             id, revision = put.record.meta.id, put.record.revision
             if id not in refused:
                 file = folder.file(collection, Location(id))
-                entries[file] = Entry(file, revision, data)
+                name = staged[file] = write.staged[id]
+                entries[file] = Entry(file, revision, data if self._sync else name)
                 if id in before and before[id].name is not None:
                     file = folder.file(collection, before[id])
                     entries[file] = Entry(file, revision, None)
@@ -215,31 +237,46 @@ class Commits:
                 if not location.deleted:
                     write.live.append(id)
 
-    def _write_files(self, entries: dict[str, Entry]) -> bool:
-        """Write what was committed to the files. What fails here waits in the journal and is read from there."""
+    def _write_files(self, entries: dict[str, Entry], staged: dict[str, str]) -> bool:
+        """Move what was committed to its place. What fails here waits in the journal and is read from there."""
         complete = True
-        for entry in entries.values():
+        for file, entry in entries.items():
             try:
-                self._apply(entry)
+                self._apply(entry, staged.get(file))
             except OSError as error:
-                log.warning("%s waits in the index, for its file could not be written: %s", entry.file, error)
+                log.warning("%s waits in the index, for its file could not be written: %s", file, error)
                 complete = False
             self._files += 1
-            self._bytes += len(entry.data or b"")
+            self._bytes += len(entry.data or "")
         return complete
 
-    def _apply(self, entry: Entry) -> None:
+    def _apply(self, entry: Entry, name: str | None = None) -> None:
+        """Give a file the state of its entry.
+
+        Args:
+            entry: the state.
+            name: the new file with its bytes, if there is one.
+        """
         path = f"{self._root}/{entry.file}"
         if entry.data is None:
             with suppress(FileNotFoundError):
                 os.unlink(path)
-        else:
-            replace_file(path, entry.data, self._temporary)
+            return
+        if name is None:
+            name = entry.data if isinstance(entry.data, str) else self._stage(entry.data)
+        try:
+            os.rename(f"{self._new}/{name}", path)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            if not os.path.exists(f"{self._new}/{name}"):
+                if isinstance(entry.data, str):
+                    return  # it is in its place
+                name = self._stage(entry.data)
+            os.rename(f"{self._new}/{name}", path)
 
     def _release(self, entries: dict[str, Entry]) -> None:
         """Sync what must not wait any longer."""
-        limit = RELEASE_FILES if self._sync else RELEASE_UNSYNCED
-        if self._files >= limit or self._bytes >= RELEASE_BYTES:
+        if self._files >= RELEASE_FILES or self._bytes >= RELEASE_BYTES:
             self.settle()
             return
         # A file that is put back by hand must not be removed again: what removes files does not wait at all.
@@ -262,7 +299,7 @@ class Commits:
         for file in waiting if mark != CLEAR else ():
             entry = self._journal.read(file)
             try:
-                if entry is not None and (mark == UNSYNCED or self.standing(entry) is None):
+                if entry is not None and (mark == UNSYNCED or self._standing(entry) is None):
                     self._apply(entry)
                     changed += 1
             except OSError as error:
@@ -286,27 +323,37 @@ class Commits:
             self.mark.set(UNSYNCED)
             raise
 
-    def standing(self, entry: Entry) -> bytes | None:
+    def _standing(self, entry: Entry) -> bytes | None:
         """Return the bytes of a file if it is as its entry says or was edited by hand since; None if it must be written."""
         try:
             data = read_file(f"{self._root}/{entry.file}")
         except OSError:
             return None
+        if isinstance(entry.data, str):
+            return None if os.path.exists(f"{self._new}/{entry.data}") else data
         return data if data == entry.data or (entry.data and self._folder.is_edited(data, entry)) else None
 
-    def rescue(self, connection: sqlite3.Connection) -> int:
-        """Write the files that the journal of a database holds that is given up; how many that were.
+    def content(self, entry: Entry) -> bytes | None:
+        """Return the bytes that a file has or must have; None if it must not be there."""
+        if not isinstance(entry.data, str):
+            return self._standing(entry) or entry.data
+        for path in (f"{self._new}/{entry.data}", f"{self._root}/{entry.file}"):
+            with suppress(FileNotFoundError):
+                return read_file(path)
+        return None
+
+    def rescue(self, connection: sqlite3.Connection) -> None:
+        """Write the files that the journal of a database holds that is given up.
 
         A database that is damaged may be older than the files: those that bear a later time stay.
         """
         written: list[str] = []
         for entry in salvage(connection):
             try:
-                if self._folder.is_newer(entry):
+                if self._folder.is_newer(entry, self.content(entry)):
                     self._apply(entry)
                 written.append(f"{self._root}/{entry.file}")
             except (OSError, StoreCorruptError, StoreConfigError) as error:
                 log.warning("%s in the index that is given up could not be saved: %s", entry.file, error)
         if written:
             sync_files(written)
-        return len(written)

@@ -30,7 +30,6 @@ __all__ = [
     "FileBlobs",
     "modified",
     "read_file",
-    "replace_file",
     "sync_files",
     "sync_folder",
     "write_new",
@@ -125,36 +124,6 @@ def write_new(path: str, data: bytes, *, sync: bool) -> None:
     except BaseException:
         with suppress(OSError):
             os.unlink(path)
-        raise
-
-
-def replace_file(path: str, data: bytes, temporary: str) -> None:
-    """Write a file whole: a new one, which is renamed over the old one. Nothing waits for the disk.
-
-    Args:
-        path: where.
-        data: its bytes.
-        temporary: where it is written first; nobody else may use that at the same time.
-
-    Raises:
-        OSError: it could not be written; the old file is as it was.
-    """
-    try:
-        write_new(temporary, data, sync=False)
-    except FileExistsError:
-        os.unlink(temporary)  # of a process that died
-        write_new(temporary, data, sync=False)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(temporary), exist_ok=True)
-        write_new(temporary, data, sync=False)
-    try:
-        try:
-            os.rename(temporary, path)
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            os.rename(temporary, path)
-    except OSError:
-        os.unlink(temporary)
         raise
 
 

@@ -124,23 +124,23 @@ class Folder:
         except StoreCorruptError:
             return False
 
-    def is_newer(self, entry: Entry) -> bool:
-        """Return whether an entry of a journal that may be out of date is newer than the file.
+    def is_newer(self, entry: Entry, data: bytes | None) -> bool:
+        """Return whether an entry of a journal that may be out of date, and its bytes, are newer than the file.
 
         Raises:
             StoreCorruptError: the entry is damaged.
         """
-        record = None if entry.data is None else self.parse(entry.data, RESULTS)
-        if record is not None and is_changed(self._decompress(entry.data or b""), record):
+        record = None if data is None else self.parse(data, RESULTS)
+        if record is not None and is_changed(self._decompress(data or b""), record):
             raise StoreCorruptError("its checksum is wrong")
         try:
-            data = read_file(f"{self.root}/{entry.file}")
-            there = self.parse(data, RESULTS)
+            file = read_file(f"{self.root}/{entry.file}")
+            there = self.parse(file, RESULTS)
         except (FileNotFoundError, StoreCorruptError):
             return record is not None
         if record is None:
             return there.revision == entry.revision
-        return there.meta.stored_at < record.meta.stored_at and not self.is_edited(data, entry)
+        return there.meta.stored_at < record.meta.stored_at and not self.is_edited(file, entry)
 
     def names(self, collection: Collection[Any]) -> list[str]:
         """Return the names of the files that are documents by their name, sorted."""

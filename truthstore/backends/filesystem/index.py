@@ -103,7 +103,7 @@ class IndexFile:
         What waits in the one that was removed is saved, unless the whole folder is another one.
         """
         if _inode(os.path.dirname(self._folder)) == self._root:
-            with suppress(sqlite3.Error), self._catalog.committing() as connection:
+            with suppress(sqlite3.Error), self._catalog.transaction() as connection:
                 self._commits.rescue(connection)
         self._catalog.abandon()
         self.open()

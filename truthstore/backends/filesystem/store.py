@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 
@@ -43,7 +43,7 @@ from truthstore.items.expectations import SUITES, ExpectationSuite
 from truthstore.items.results import RESULTS
 from truthstore.model.query import EVERYTHING
 from truthstore.model.record import ABSENT, ANY, NONE, Change, Expect, Options, Record
-from truthstore.storage.catalog.catalog import Location, Put
+from truthstore.storage.catalog.catalog import Committed, Location, Put
 from truthstore.storage.catalog.journal import Journal
 from truthstore.storage.objects.names import path_of
 from truthstore.storage.objects.object_store import FORMAT_KEY, Format, ObjectStore
@@ -154,7 +154,6 @@ class FileSystemStore(ObjectStore[T]):
                 self.name, f"there is no folder {self._root}, and create_dirs is off", retryable=False
             )
         self._access.readonly = exists and not is_writable(self._root)
-        self._check_pending()
         if self._access.readonly:
             self._open_in_memory()
             return
@@ -170,16 +169,8 @@ class FileSystemStore(ObjectStore[T]):
         self._check_format()
         self._catalog.open(None)
         self._journal.make()
-        with self._catalog.committing() as connection:
+        with self._catalog.transaction() as connection:
             self._journal.append(connection, self._index.waiting(), sync=False)
-
-    def _check_pending(self) -> None:
-        pending = self._blobs.path(f"{OWN}/pending")
-        if os.path.isdir(pending) and os.listdir(pending):
-            raise StoreConfigError(
-                f"an earlier version of this library left writes in {pending}: finish them with that version "
-                "(open the store and close it), or remove that folder and lose them"
-            )
 
     def _check_format(self) -> None:
         from msgspec import json
@@ -212,8 +203,9 @@ class FileSystemStore(ObjectStore[T]):
         for file in self._journal.files():
             folder, name = os.path.split(f"{self._root}/{file}")
             entry = self._journal.read(file) if folder == self._folder.of(collection) else None
-            if entry is not None and entry.data is not None:
-                puts.append(Put(self._folder.parse(entry.data, collection)))
+            data = None if entry is None else self._commits.content(entry)
+            if data is not None:
+                puts.append(Put(self._folder.parse(data, collection)))
             elif entry is not None:
                 with suppress(FileNotFoundError):
                     gone.append(self._folder.entry(collection, name).record.id)
@@ -239,21 +231,20 @@ class FileSystemStore(ObjectStore[T]):
                 yield
                 return
             with self._lock:
-                self._follow_index()
+                if not self._index.is_current() and self._opening.ready:
+                    self._reopen()
                 yield
         except OSError as error:
-            if isinstance(error, FileNotFoundError) and not os.path.isdir(self._root):
-                raise StoreConnectionError(
-                    self.name,
-                    f"cannot {what} {self._root}: the folder was removed: restore it, or save to make it again",
-                    retryable=False,
-                ) from error
-            raise failed(error, f"cannot {what} {self._root}") from error
+            raise self._failure(error, str(what), failed) from error
 
-    def _follow_index(self) -> None:
-        """Open the index that is in the folder now, if this process has another one open; under the lock."""
-        if not self._index.is_current() and self._opening.ready:
-            self._reopen()
+    def _failure(self, error: OSError, what: str, failed: Callable[[OSError, str], StoreError]) -> StoreError:
+        if isinstance(error, FileNotFoundError) and not os.path.isdir(self._root):
+            return StoreConnectionError(
+                self.name,
+                f"cannot {what} {self._root}: the folder was removed: restore it, or save to make it again",
+                retryable=False,
+            )
+        return failed(error, f"cannot {what} {self._root}")
 
     def _guard(self, operation: Callable[[], U]) -> U:
         if self._opening.ready and self._is_stale():
@@ -315,7 +306,7 @@ class FileSystemStore(ObjectStore[T]):
         )
         if entry is None:
             return self._folder.read(collection, location)
-        data = self._commits.standing(entry) or entry.data
+        data = self._commits.content(entry)
         return None if data is None else self._folder.parse(data, collection, location.id)
 
     def _find(self, collection: Collection[Any], id: str) -> Record | None:
@@ -359,91 +350,107 @@ class FileSystemStore(ObjectStore[T]):
             return True  # every file is there; a row whose file was removed by hand is met by ABSENT
         return self._guard(lambda: self._catalog.find(collection, id)) is None
 
-    def _check_writable(self) -> None:
-        if self._access.readonly:
-            raise StoreWriteError(
-                f"{self._root} is read-only for this process", backend=self.name, store_unavailable=True
-            )
-
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> Record:
         """Store a record."""
-        heads, refused = self._put((record,), collection, expect)
+        refused = self._put([record], collection, expect)
         if refused:
             raise refused[record.meta.id]
-        return heads[0]
+        return record.head()
 
     def put_records(
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> list[Record]:
         """Store records in one commit."""
-        if not records:
-            return []
-        heads, refused = self._put(records, collection, expect)
-        if refused:
-            raise StoreBulkError([h.id for h in heads], refused, backend=self.name, collection=collection.name)
+        wanted: dict[str, Record] = {}
+        repeated: dict[str, StoreConflictError] = {}
+        for record in records:
+            if expect is ABSENT and record.meta.id in wanted:
+                repeated[record.meta.id] = conflict(
+                    record.meta.id, expect, None, backend=BACKEND, collection=collection.name
+                )
+            else:
+                wanted[record.meta.id] = record
+        refused = self._put(list(wanted.values()), collection, expect) if wanted else {}
+        heads = [record.head() for record in records if record.meta.id not in refused]
+        if refused or repeated:
+            raise StoreBulkError(
+                [head.id for head in heads], {**refused, **repeated}, backend=self.name, collection=collection.name
+            )
         return heads
 
     def _put(
         self, records: Sequence[Record], collection: Collection[Any], expect: Expect
-    ) -> tuple[list[Record], dict[str, StoreConflictError]]:
+    ) -> Mapping[str, StoreConflictError]:
+        """Store records with different ids in one commit; return the conflicts of those that were left out."""
         self._ready(collection)
-        self._check_writable()
-        repeated: dict[str, StoreConflictError] = {}
-        wanted = records if len(records) == 1 else _distinct(records, collection, expect, repeated)
-        documents = [self._folder.write(record, collection) for record in wanted]
-        write = Write(collection, expect, wanted, documents)
-        self._commit(write)
-        refused = {**write.refused, **repeated}
-        heads = [record.head() for record in records if record.meta.id not in write.refused]
-        if self._lifecycle.subscribers and heads:
-            self._announce([Change.of(collection.name, head) for head in {head.id: head for head in heads}.values()])
-        return heads, refused
+        write = Write(collection, expect, records, [self._folder.write(record, collection) for record in records])
+        refused = self._commit(write).refused
+        if self._lifecycle.subscribers and len(refused) < len(records):
+            self._announce(
+                [Change.of(collection.name, record.head()) for record in records if record.meta.id not in refused]
+            )
+        return refused
 
     def _delete(self, collection: Collection[Any], ids: Sequence[str], expect: Expect) -> list[str]:
         self._ready(collection)
-        self._check_writable()
         deleted: list[str] = []
         try:
             for start in range(0, len(ids), CHUNK):
                 write = Write(collection, expect, deletes=ids[start : start + CHUNK])
-                self._commit(write)
+                committed = self._commit(write)
                 deleted.extend(write.live)
-                for refusal in write.refused.values():
+                for refusal in committed.refused.values():
                     raise refusal
         finally:
             if deleted and self._lifecycle.subscribers:
                 self._announce([Change(collection.name, id, None) for id in deleted])
         return deleted
 
-    def _commit(self, write: Write) -> None:
+    def _commit(self, write: Write) -> Committed:
         """Commit a write, with those of other threads; once more after the index was replaced, which does no harm.
 
         Raises:
             StoreWriteError: it was not committed, or the message says that this is not known.
         """
-        self._commits.enter(write)
+        self._check_writable()
+        commits = self._commits
         try:
+            commits.enter(write)
             try:
-                super()._guard(lambda: self._run(write))
-            except StoreConnectionError:
-                if not write.puts or os.path.isdir(self._root):
-                    raise
-                self._blobs.make_folders()
-                super()._guard(lambda: self._run(write))
-        except StoreReadError as error:
-            if not isinstance(error.__cause__, sqlite3.Error):
-                raise
-            raise self._not_committed(write, error.__cause__) from error.__cause__
-        finally:
-            if write.committed is None:
-                self._commits.leave(write)
+                self._run(write)
+            except sqlite3.Error as error:
+                self._recover_catalog(error)
+                self._run(write)
+        except Exception as error:
+            commits.leave(write)
+            commits.discard(write.staged.values())
+            if isinstance(error, OSError):
+                raise self._failure(error, str(write), write_error) from error
+            if isinstance(error, sqlite3.Error):
+                raise self._not_committed(write, error) from error
+            raise
+        except BaseException:
+            commits.leave(write)  # it may have been committed
+            raise
+        assert write.committed is not None
+        return write.committed
 
     def _run(self, write: Write) -> None:
-        with self._locked(write, write_error):
-            self._check()
-            self._commits.run(write)
+        with self._lock.thread:
+            if write.committed is None:
+                with self._lock:
+                    if not self._index.is_current():
+                        self._reopen()
+                    self._check()
+                    self._commits.run(write)
+
+    def _check_writable(self) -> None:
+        if self._access.readonly:
+            raise StoreWriteError(
+                f"{self._root} is read-only for this process", backend=self.name, store_unavailable=True
+            )
 
     def _not_committed(self, write: Write, error: sqlite3.Error) -> StoreWriteError:
         full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
@@ -531,16 +538,3 @@ def open_folder(
 
         return FileLogStore(settings, collection=collection)
     return FileSystemStore(settings, collection=collection)
-
-
-def _distinct(
-    records: Sequence[Record], collection: Collection[Any], expect: Expect, repeated: dict[str, StoreConflictError]
-) -> list[Record]:
-    """Return of several records with one id the last; where the id must be new, the first, and the others are refused."""
-    named: dict[str, Record] = {}
-    for record in records:
-        if expect is ABSENT and record.id in named:
-            repeated[record.id] = conflict(record.id, expect, None, backend=BACKEND, collection=collection.name)
-            continue
-        named[record.id] = record
-    return list(named.values())

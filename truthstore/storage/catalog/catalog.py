@@ -9,8 +9,7 @@ watermarks, so that postings of replaced rows match nothing.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,7 +17,7 @@ import msgspec
 from truthstore.errors import StoreConfigError, StoreCorruptError
 from truthstore.model.collection import Collection
 from truthstore.model.record import ANY, Condition, Expect, Record
-from truthstore.storage.catalog.connections import VERSION, Connections
+from truthstore.storage.catalog.connections import Connections
 from truthstore.storage.catalog.table import Committed, Location, Put, Table, as_location, tag_term
 from truthstore.storage.sql.compile import Statement, aggregate_statement, condition, partials
 from truthstore.storage.sql.paging import PAGE, pages
@@ -34,6 +33,9 @@ __all__ = ["Catalog", "Committed", "Location", "Put"]
 BACKFILL_LIMIT: Final = 10_000
 UNREAD: Final = ""
 """Stands among the postings for the words of an item that could not be read; no word is empty."""
+
+_PLACE: Final = "id, revision, deleted, name"
+"""The columns of a `Location`."""
 
 _to_json: Final = msgspec.json.Encoder().encode
 _from_json: Final = msgspec.json.decode
@@ -77,11 +79,13 @@ class Catalog(Connections):
             self._tables[collection] = self._prepared[key]
             return
         with self._lock:
-            known = self._connection.execute(
-                "SELECT number FROM definitions WHERE collection = ? AND fingerprint = ?", key
-            ).fetchone()
+            known = (
+                self._writable()
+                .execute("SELECT number FROM definitions WHERE collection = ? AND fingerprint = ?", key)
+                .fetchone()
+            )
             if known is None:
-                with self._transaction() as connection:
+                with self.transaction() as connection:
                     known = (self._define(connection, collection, load),)
             table = Table(collection, known[0], words=self._words)
             self._tables[collection] = self._prepared[key] = table
@@ -123,32 +127,8 @@ class Catalog(Connections):
         Raises:
             sqlite3.Error: nothing was written, or the commit is in doubt.
         """
-        with self.committing() as connection:
+        with self.transaction() as connection:
             return self.write(connection, collection, puts, deletes, expect=expect, backend=backend)
-
-    @contextmanager
-    def committing(self) -> Generator[sqlite3.Connection]:
-        """Begin a transaction; after an error of the disk nothing of it comes back to life.
-
-        Raises:
-            sqlite3.Error: nothing was written, or the commit is in doubt.
-        """
-        try:
-            with self._transaction() as connection:
-                yield connection
-        except sqlite3.OperationalError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
-                self._bury()
-            raise
-
-    def _bury(self) -> None:
-        """Overwrite what a failed commit left in the write-ahead log.
-
-        What was written whole and could only not be synced would come back to life with the next recovery, when nobody
-        expects it any more.
-        """
-        with suppress(sqlite3.Error), self._transaction() as connection:
-            connection.execute(f"PRAGMA user_version = {VERSION}")  # writes the first page, changed or not
 
     def write(
         self,
@@ -161,44 +141,42 @@ class Catalog(Connections):
         backend: str,
     ) -> Committed:
         """Write and remove rows in a transaction that has begun; those for which `expect` does not hold are left out."""
-        table = self._table(collection)
+        table = self._tables[collection]
+        rows = [table.row(put) for put in puts]
+        if isinstance(expect, Condition) and connection.executemany(table.insert, rows).rowcount == len(rows) > 0:
+            return Committed({}, {})
+        changes: dict[str, tuple[Any, ...] | None] = {row[0]: row for row in rows} | dict.fromkeys(deletes)
+        where = table.with_ids(changes)
+        found = connection.execute(f"SELECT {_PLACE} FROM {table.name} WHERE {where.sql}", where.parameters)
+        known = {row[0]: as_location(row) for row in found}
         before: dict[str, Location] = {}
         refused: dict[str, StoreConflictError] = {}
-        for put in puts:
-            row = table.row(put)
-            id = row[0]
-            if isinstance(expect, Condition) and connection.execute(table.insert, row).rowcount == 1:
-                continue
-            known = _location(connection, table, id)
-            if known is not None and known.revision == put.record.revision and expect is not ANY:
+        written: list[tuple[Any, ...]] = []
+        for id, row in changes.items():
+            location = known.get(id)
+            actual = None if location is None else location.revision
+            if row is not None and actual == row[1] and expect is not ANY:
                 continue  # the same write, once more; without a condition its row is written again
-            if not _holds(expect, known):
-                actual = known.revision if known is not None else None
+            if not _holds(expect, location):
                 refused[id] = conflict(id, expect, actual, backend=backend, collection=collection.name)
                 continue
-            if known is not None:
-                before[id] = known
-                connection.execute(f"DELETE FROM {table.name} WHERE id = ?", (id,))
-            connection.execute(table.insert, row)
-        for id in deletes:
-            known = _location(connection, table, id)
-            if isinstance(expect, str) and not _holds(expect, known):
-                actual = known.revision if known is not None else None
-                refused[id] = conflict(id, expect, actual, backend=backend, collection=collection.name)
-            elif known is not None:
-                before[id] = known
-                connection.execute(f"DELETE FROM {table.name} WHERE id = ?", (id,))
+            if location is not None:
+                before[id] = location
+            if row is not None:
+                written.append(row)
+        connection.executemany(f"DELETE FROM {table.name} WHERE id = ?", [(id,) for id in before])
+        connection.executemany(table.insert, written)
         return Committed(before, refused)
 
     def find(self, collection: Collection[Any], id: str) -> Location | None:
         """Where an item lies, or None if the index has no such row."""
         table = self._table(collection)
-        rows = self._read(f"SELECT id, revision, deleted, name FROM {table.name} WHERE id = ?", (id,))
+        rows = self.read(f"SELECT {_PLACE} FROM {table.name} WHERE id = ?", (id,))
         return as_location(rows[0]) if rows else None
 
     def locations(self, bound: BoundQuery) -> Iterator[list[Location]]:
         """Read the locations of the items that a query finds, in its order, a page at a time."""
-        for page in self._pages(bound, "id, revision, deleted, name"):
+        for page in self._pages(bound, _PLACE):
             yield [as_location(row) for row in page]
 
     def heads(self, bound: BoundQuery) -> Iterator[list[Record]]:
@@ -216,13 +194,13 @@ class Catalog(Connections):
         return pages(bound, self._complete(bound), columns, self._select)
 
     def _select(self, statement: Statement) -> list[tuple[Any, ...]]:
-        return self._read(statement.sql, statement.parameters)
+        return self.read(statement.sql, statement.parameters)
 
     def count(self, bound: BoundQuery) -> int:
         """Return how many items fulfil the conditions of a query."""
         table = self._complete(bound)
         sql, parameters = condition(bound, table)
-        return int(self._read(f"SELECT count(*) FROM {table.name} WHERE {sql}", parameters)[0][0])
+        return int(self.read(f"SELECT count(*) FROM {table.name} WHERE {sql}", parameters)[0][0])
 
     def aggregate(self, bound: BoundQuery, aggregation: Aggregation) -> list[Row]:
         """Compute figures over the items that fulfil the conditions of a query.
@@ -232,13 +210,13 @@ class Catalog(Connections):
         """
         table = self._complete(bound)
         sql, parameters = aggregate_statement(bound, aggregation, table)
-        return aggregation.rows(partials(aggregation, bound, table, self._read(sql, parameters)))
+        return aggregation.rows(partials(aggregation, bound, table, self.read(sql, parameters)))
 
     def _complete(self, bound: BoundQuery) -> Table:
         """Return the table, after everything that the query needs was copied into it."""
         table = self._table(bound.collection)
         name = table.collection.name
-        definitions = self._read("SELECT number, mark, columns FROM definitions WHERE collection = ?", (name,))
+        definitions = self.read("SELECT number, mark, columns FROM definitions WHERE collection = ?", (name,))
         if len(definitions) > 1:
             # Rows of processes that declare all fields that this one does are complete.
             lacking = [
@@ -257,7 +235,7 @@ class Catalog(Connections):
     def _backfill(self, table: Table, mark: int, lacking: Sequence[int]) -> None:
         """Fill the columns of this definition in rows that processes with other ones wrote."""
         where = f"FROM {table.name} WHERE seq > ? AND shape IN ({','.join('?' * len(lacking))})"
-        (top, waiting) = self._read(f"SELECT max(seq), count(*) {where}", (mark, *lacking))[0]
+        (top, waiting) = self.read(f"SELECT max(seq), count(*) {where}", (mark, *lacking))[0]
         if not waiting:
             return
         name = table.collection.name
@@ -266,14 +244,14 @@ class Catalog(Connections):
                 f"the fields of {name} were declared differently before, and {waiting} items must be read once: call rebuild_index()",
                 collection=name,
             )
-        rows = self._read(f"SELECT id, revision, deleted, name {where}", (mark, *lacking))
+        rows = self.read(f"SELECT {_PLACE} {where}", (mark, *lacking))
         # Bodies are read outside the transaction: reading may need the lock that a writer holds who waits for us.
         values = [
             (*(record.meta.fields.get(field) for field in table.collection.fields), record.id, record.revision)
             for record in self._bodies(table.collection, [as_location(row) for row in rows])
         ]
         sets = ", ".join(f"{field} = ?" for field in table.columns)
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.executemany(f"UPDATE {table.name} SET {sets} WHERE id = ? AND revision = ?", values)
             connection.execute(
                 "UPDATE definitions SET mark = max(mark, ?) WHERE collection = ? AND number = ?",
@@ -281,14 +259,14 @@ class Catalog(Connections):
             )
 
     def _tag_terms(self, table: Table, mark: int, top: int) -> list[tuple[str, int]]:
-        rows = self._read(
+        rows = self.read(
             f"SELECT seq, tags FROM {table.name} WHERE seq > ? AND seq <= ? AND tags IS NOT NULL", (mark, top)
         )
         return [(tag_term(key, value), seq) for seq, tags in rows for key, value in _from_json(tags).items()]
 
     def _word_terms(self, table: Table, mark: int, top: int) -> list[tuple[str, int]]:
-        rows = self._read(
-            "SELECT seq, id, revision, deleted, name, CASE WHEN shape = ? OR extra IS NOT NULL THEN text END"
+        rows = self.read(
+            f"SELECT seq, {_PLACE}, CASE WHEN shape = ? OR extra IS NOT NULL THEN text END"
             f" FROM {table.name} WHERE seq > ? AND seq <= ?",
             (table.number, mark, top),
         )
@@ -317,12 +295,12 @@ class Catalog(Connections):
             StoreCorruptError: one is damaged still.
         """
         unread = table.word_term(UNREAD)
-        if not self._read(f"SELECT 1 FROM {table.postings} WHERE term = ? LIMIT 1", (unread,)):
+        if not self.read(f"SELECT 1 FROM {table.postings} WHERE term = ? LIMIT 1", (unread,)):
             return
         sql, parameters = condition(bound, table, [UNREAD])
-        rows = self._read(f"SELECT seq, id, revision, deleted, name FROM {table.name} WHERE {sql}", parameters)
+        rows = self.read(f"SELECT seq, {_PLACE} FROM {table.name} WHERE {sql}", parameters)
         texts = [(row[0], self._text_of(table, as_location(row[1:5]))) for row in rows]
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             for seq, text in texts:
                 connection.execute(f"DELETE FROM {table.postings} WHERE term = ? AND item = ?", (unread, seq))
                 terms = [(table.word_term(word), seq) for word in text.split()]
@@ -333,12 +311,12 @@ class Catalog(Connections):
         name = table.collection.name
         watermark = "SELECT ifnull(max(mark), 0) FROM marks WHERE collection = ? AND kind = ?"
         while True:
-            mark, top = self._read(f"SELECT ({watermark}), max(seq) FROM {table.name}", (name, kind))[0]
+            mark, top = self.read(f"SELECT ({watermark}), max(seq) FROM {table.name}", (name, kind))[0]
             if top is None or top <= mark:
                 return
             top = min(top, mark + PAGE)
             found = terms(table, mark, top)
-            with self._transaction() as connection:
+            with self.transaction() as connection:
                 # Another process may have done the same meanwhile.
                 if connection.execute(watermark, (name, kind)).fetchone()[0] == mark:
                     connection.executemany(f"INSERT OR IGNORE INTO {table.postings} VALUES (?, ?)", found)
@@ -355,7 +333,7 @@ class Catalog(Connections):
         stale = f"SELECT term, item FROM {table.postings} WHERE item NOT IN (SELECT seq FROM {table.name}) LIMIT {PAGE}"
         removed = 0
         while not until():
-            with self._transaction() as connection:
+            with self.transaction() as connection:
                 step = connection.execute(f"DELETE FROM {table.postings} WHERE (term, item) IN ({stale})").rowcount
             removed += step
             if step < PAGE:
@@ -368,16 +346,11 @@ class Catalog(Connections):
         Raises:
             sqlite3.DatabaseError: it is damaged.
         """
-        (found,) = self._read("PRAGMA quick_check(1)")[0]
+        (found,) = self.read("PRAGMA quick_check(1)")[0]
         if found != "ok":
             error = sqlite3.DatabaseError(f"the index is damaged: {found}")
             error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
             raise error
-
-
-def _location(connection: sqlite3.Connection, table: Table, id: str) -> Location | None:
-    row = connection.execute(f"SELECT id, revision, deleted, name FROM {table.name} WHERE id = ?", (id,)).fetchone()
-    return None if row is None else as_location(row)
 
 
 def _holds(expect: Expect, known: Location | None) -> bool:

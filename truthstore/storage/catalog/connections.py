@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -18,7 +19,6 @@ VERSION: Final = 2
 PAGE_SIZE: Final = 2_048
 CHECKPOINT_PAGES: Final = 4_000
 BUSY_SECONDS: Final = 60.0
-_SYNCHRONOUS: Final = frozenset({"NORMAL", "FULL"})
 
 
 class Connections:
@@ -29,8 +29,6 @@ class Connections:
     """
 
     def __init__(self, synchronous: str) -> None:
-        if synchronous not in _SYNCHRONOUS:
-            raise ValueError(f"synchronous is one of {', '.join(sorted(_SYNCHRONOUS))}, not {synchronous!r}")
         self._synchronous = synchronous
         self._path: str | None = None
         self._abandoned: list[sqlite3.Connection] = []
@@ -135,10 +133,6 @@ class Connections:
         connection.execute("PRAGMA secure_delete = OFF")
         return connection
 
-    @property
-    def _connection(self) -> sqlite3.Connection:
-        return self._writable()
-
     def _writable(self) -> sqlite3.Connection:
         if self._pid != os.getpid():
             self._leave_parent()
@@ -148,10 +142,11 @@ class Connections:
             self._writer = self._connect("rw")
         return self._writer
 
-    def _read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
         if self._path is None:
             with self._lock:
-                return self._connection.execute(sql, parameters).fetchall()
+                return self._writable().execute(sql, parameters).fetchall()
         with fork_gate:
             if self._pid != os.getpid():
                 self._leave_parent()
@@ -165,11 +160,12 @@ class Connections:
             idle.append(connection)
         return rows
 
-    def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Return the rows of a query."""
-        return self._read(sql, parameters)
+    def transaction(self) -> Transaction:
+        """Begin a transaction, commit it, or roll it back if anything is raised: a `with` block.
 
-    def _transaction(self) -> Transaction:
+        Raises:
+            sqlite3.Error: nothing was written, or the commit is in doubt.
+        """
         return Transaction(self._lock, self._writable)
 
     def close(self) -> None:
@@ -221,11 +217,25 @@ class Transaction:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         try:
-            if kind is None:
+            if error is None:
                 self._connection.execute("COMMIT")
+        except sqlite3.Error as failure:
+            error = failure
+            raise
         finally:
             try:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
+                    self._bury()
             finally:
                 self._lock.__exit__()
+
+    def _bury(self) -> None:
+        """Overwrite what a failed commit left in the write-ahead log.
+
+        What was written whole and could only not be synced would come back to life with the next recovery, when nobody
+        expects it any more.
+        """
+        with suppress(sqlite3.Error), self:
+            self._connection.execute(f"PRAGMA user_version = {VERSION}")  # writes the first page, changed or not

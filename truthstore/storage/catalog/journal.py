@@ -31,12 +31,12 @@ class Entry(NamedTuple):
     Attributes:
         file: its path below the folder of the store.
         revision: of the write.
-        data: its bytes; None if it must not be there.
+        data: its bytes; or the name of a new file that holds them, or has become this one; None if it must not be there.
     """
 
     file: str
     revision: str
-    data: bytes | None
+    data: bytes | str | None
 
 
 class Journal:
@@ -51,17 +51,11 @@ class Journal:
 
     def make(self) -> None:
         """Make the table if it is not there."""
-        with self._catalog.committing() as connection:
+        with self._catalog.transaction() as connection:
             connection.execute(_TABLE)
 
     def append(self, connection: sqlite3.Connection, entries: Iterable[Entry], *, sync: bool) -> None:
-        """Add entries in a transaction that has begun.
-
-        Args:
-            connection: the transaction.
-            entries: what is added.
-            sync: the files must be on the disk before the entries are removed.
-        """
+        """Add entries in a transaction that has begun; with `sync`, files must be on the disk before these are removed."""
         rows = [(*entry, sync) for entry in entries]
         connection.executemany("INSERT INTO journal (file, revision, data, sync) VALUES (?, ?, ?, ?)", rows)
 
@@ -84,7 +78,7 @@ class Journal:
         self._delete(f"WHERE file IN ({_places(files)})", files)
 
     def _delete(self, where: str, files: Sequence[str]) -> None:
-        with self._catalog.committing() as connection:
+        with self._catalog.transaction() as connection:
             connection.execute(f"DELETE FROM journal {where}", files)
 
 

@@ -111,8 +111,8 @@ class Replica(Catalog):
         with self._lock:
             self.open(path)
             # A cold start writes very many rows into indexes in any order.
-            self._connection.execute(f"PRAGMA cache_size = -{CACHE_KILOBYTES}")
-            self._connection.executescript(
+            self._writable().execute(f"PRAGMA cache_size = -{CACHE_KILOBYTES}")
+            self._writable().executescript(
                 "BEGIN IMMEDIATE;"
                 "CREATE TABLE IF NOT EXISTS log_confirmed (collection TEXT NOT NULL, id TEXT NOT NULL, stamp INTEGER NOT NULL,"
                 " revision TEXT NOT NULL, live INTEGER NOT NULL, PRIMARY KEY (collection, id)) WITHOUT ROWID;"
@@ -151,33 +151,34 @@ class Replica(Catalog):
             self.abandon()
         super().close()
 
-    def _read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
         # One connection: should the file be replaced, a second one might see another file than the first.
         with self._lock:
-            return self._connection.execute(sql, parameters).fetchall()
+            return self._writable().execute(sql, parameters).fetchall()
 
     def applied(self, collection: Collection[Any]) -> set[str]:
         """Return the names of the index objects whose content is here."""
-        return {row[0] for row in self._read("SELECT name FROM log_applied WHERE collection = ?", (collection.name,))}
+        return {row[0] for row in self.read("SELECT name FROM log_applied WHERE collection = ?", (collection.name,))}
 
     def known(self, collection: Collection[Any], ids: Sequence[str]) -> set[str]:
         """Return the ids that probably have a body, or a tombstone."""
         sql = "SELECT id FROM log_confirmed WHERE collection = ? AND id IN (SELECT value FROM json_each(?))"
-        return {row[0] for row in self._read(sql, (collection.name, _to_json(ids).decode()))}
+        return {row[0] for row in self.read(sql, (collection.name, _to_json(ids).decode()))}
 
     def open_intents(self, collection: Collection[Any]) -> list[str]:
         """Return the ids that a writer may be replacing."""
         sql = "SELECT DISTINCT id FROM log_intents WHERE collection = ? ORDER BY id"
-        return [row[0] for row in self._read(sql, (collection.name,))]
+        return [row[0] for row in self.read(sql, (collection.name,))]
 
     def live(self, collection: Collection[Any]) -> dict[str, int]:
         """Return the stamps of all items."""
-        return dict(self._read("SELECT id, stamp FROM log_confirmed WHERE collection = ? AND live", (collection.name,)))
+        return dict(self.read("SELECT id, stamp FROM log_confirmed WHERE collection = ? AND live", (collection.name,)))
 
     def news(self, collection: Collection[Any], confirmed: Iterable[Confirmed]) -> list[Confirmed]:
         """Return the rows that are not known here."""
         sql = "SELECT id, stamp, revision FROM log_confirmed WHERE collection = ?"
-        known = {id: (stamp, revision) for id, stamp, revision in self._read(sql, (collection.name,))}
+        known = {id: (stamp, revision) for id, stamp, revision in self.read(sql, (collection.name,))}
         return [row for row in confirmed if row.id not in known or row.rank > known[row.id]]
 
     def apply(
@@ -195,7 +196,7 @@ class Replica(Catalog):
             gone: names that have left the log.
         """
         name = collection.name
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             compacted = any(source.content.coverage or source.content.floor for source in sources)
             applied = self.applied(collection) if compacted else set[str]()
             row = connection.execute("SELECT floor FROM log_floors WHERE collection = ?", (name,)).fetchone()
@@ -320,7 +321,7 @@ class Replica(Catalog):
         """
         name = collection.name
         listed = (name, _to_json(list(confirmed)).decode())
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             rows = connection.execute(
                 "SELECT id, stamp, revision, live FROM log_confirmed WHERE collection = ? AND id IN"
                 " (SELECT value FROM json_each(?))",
