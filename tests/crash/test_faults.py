@@ -38,6 +38,7 @@ class Operation(NamedTuple):
     before: Items = OLD
     opened: bool = True
     """Whether the store is open when the faults begin."""
+    durability: str = "fsync"
 
     def prepare(self, store: FileSystemStore[Sample]) -> None:
         """What comes before the faults."""
@@ -52,6 +53,8 @@ def keep(*ids: str) -> Items:
 OPERATIONS = {
     "save": Operation(lambda store: store.save(NEW["x"]), {**OLD, "x": NEW["x"]}),
     "overwrite": Operation(lambda store: store.save(NEW["a"]), {**OLD, "a": NEW["a"]}),
+    "overwrite without syncs": Operation(lambda store: store.save(NEW["a"]), {**OLD, "a": NEW["a"]}, durability="os"),
+    "save_many without syncs": Operation(lambda store: store.save_many(NEW.values()), {**OLD, **NEW}, durability="os"),
     "delete": Operation(lambda store: store.delete("a"), keep("b", "c", "d")),
     "save_many": Operation(lambda store: store.save_many(NEW.values()), {**OLD, **NEW}),
     "delete_many": Operation(lambda store: store.delete_many(["a", "b", "nothing"]), keep("c", "d")),
@@ -91,7 +94,7 @@ class Scene:
                 store.save_many(operation.before.values())
 
     def _open(self) -> FileSystemStore[Sample]:
-        return FileSystemStore(base_path=self._folder, collection=SAMPLES)
+        return FileSystemStore(base_path=self._folder, collection=SAMPLES, durability=self._operation.durability)
 
     def _restore(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)

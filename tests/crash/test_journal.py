@@ -49,11 +49,13 @@ def die(*_: Any, **__: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def killed(folder: Path, work: Callable[[Store], object], *, at: tuple[Any, str] | None = None) -> None:
+def killed(
+    folder: Path, work: Callable[[Store], object], *, at: tuple[Any, str] | None = None, durability: str = "fsync"
+) -> None:
     """Does some work in a process that is killed: where it calls `at`, or else when it is done."""
 
     def run(_: Any) -> None:
-        store: Store = FileSystemStore(base_path=folder, collection=SAMPLES)
+        store: Store = FileSystemStore(base_path=folder, collection=SAMPLES, durability=durability)
         store.initialize()
         if at is not None:
             setattr(*at, die)
@@ -116,6 +118,25 @@ def test_nothing_is_released_before_file_and_folder_are_synced(store: Store, mon
     assert steps == []
     store.maintain()
     assert steps == ["sync", "empty"]
+
+
+def test_a_store_that_does_not_wait_for_the_disk_keeps_no_documents_in_the_index(store: Store, open_store: OpenFolder):
+    hasty = open_store(durability="os")
+    hasty.save(Sample("a", note="x" * 1_000))
+    assert isinstance(hasty._journal.read("_samples/a.json").data, str)  # type: ignore[union-attr]
+    assert file_of(hasty, "a").is_file()
+    store.save(Sample("a", count=1))
+    assert store._journal.read("_samples/a.json").data == file_of(store, "a").read_bytes()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("durability", ["fsync", "os"])
+def test_writes_that_are_refused_or_outrun_leave_no_new_files(durability: str, open_store: OpenFolder):
+    store = open_store(durability=durability)
+    store.save(Sample("a"))
+    with pytest.raises(StoreConflictError):
+        store.save(Sample("a"), expect=ABSENT)
+    held(store, [lambda n=n: store.save(Sample("a", count=n)) for n in range(4)])  # type: ignore[misc]
+    assert list(Path(store.root, ".truthstore", "new").iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [1, 9])
@@ -252,20 +273,21 @@ STEPS: dict[str, tuple[Callable[[Store], object], dict[str, int]]] = {
 }
 MOMENTS: dict[str, tuple[Any, str]] = {
     "before the files": (Commits, "_write_files"),
-    "before the mark": (Commits, "_release"),
+    "before the mark": (Commits, "_release_removed"),
     "while it syncs": (commit, "sync_files"),
     "before it is released": (Journal, "_delete"),
 }
 
 
+@pytest.mark.parametrize("durability", ["fsync", "os"])
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("name", STEPS)
 def test_a_writer_that_dies_behind_the_commit_has_done_it(
-    name: str, moment: str, folder: Path, store: Store, open_store: OpenFolder
+    name: str, moment: str, durability: str, folder: Path, store: Store, open_store: OpenFolder
 ):
     step, expected = STEPS[name]
     store.save_many([Sample("a", count=1), Sample("b", count=1)])
-    killed(folder, lambda other: (step(other), other.maintain()), at=MOMENTS[moment])
+    killed(folder, lambda other: (step(other), other.maintain()), at=MOMENTS[moment], durability=durability)
     for reader in (store, open_store()):
         found = contents(reader, ["a", "b", "x"])
         assert {id: sample.count for id, sample in found.items()} == expected
@@ -383,7 +405,7 @@ def test_an_index_that_is_given_up_gives_its_journal_first(store: Store):
     tear(file_of(store, "a"))
     with store._lock:
         store._index.replace()
-        store._prepare_again()
+        store._prepare_all()
     assert file_of(store, "newer").read_bytes() == kept
     assert contents(store) == {"a": Sample("a", count=1), "newer": Sample("newer", count=1)}
 

@@ -147,7 +147,7 @@ def test_a_damaged_index_is_healed_by_every_operation(files):
         files._catalog.close()
         index = next(Path(files.root).glob(".truthstore/index-*.db"))
         files._index.reopen()
-        files._prepare_again()
+        files._prepare_all()
         with index.open("r+b") as file:
             file.seek(2_048)
             file.write(b"\xff" * (index.stat().st_size - 2_048))

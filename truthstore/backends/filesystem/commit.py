@@ -9,6 +9,7 @@ that wait ("group commit", DeWitt et al., "Implementation techniques for main me
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import sqlite3
@@ -104,6 +105,7 @@ class Commits:
     def forget(self) -> None:
         """Forget the writes of other threads, which a fork did not copy, and what this process wrote."""
         self._waiting: deque[Write] = deque()
+        self._names = map(f"{new_revision()}-{{}}".format, itertools.count())
         self._files = 0
         self._bytes = 0
 
@@ -119,7 +121,7 @@ class Commits:
 
     def _stage(self, data: bytes) -> str:
         """Write a new file, and return its name."""
-        name = new_revision()
+        name = next(self._names)
         try:
             write_new(f"{self._new}/{name}", data, sync=False)
         except FileNotFoundError:
@@ -171,7 +173,7 @@ class Commits:
             self.mark.set(DOUBTFUL)
         with self._catalog.transaction() as connection:
             for write in batch:
-                strangers = self._strangers(write, entries) if write.expect is ABSENT else {}
+                strangers = self._strangers(write, entries)
                 puts = [put for put in write.puts if put.record.meta.id not in strangers] if strangers else write.puts
                 before, refused = self._catalog.write(
                     connection, write.collection, puts, write.deletes, expect=write.expect, backend=BACKEND
@@ -188,27 +190,31 @@ class Commits:
         try:
             if complete:
                 self.mark.set(CLEAR)
-            self._release(entries)
+            if self._files >= RELEASE_FILES or self._bytes >= RELEASE_BYTES:
+                self.settle()
+            elif complete:
+                self._release_removed(entries)
         except (OSError, sqlite3.Error) as error:
             log.warning("what was written waits in the index, for it could not be brought to the disk: %s", error)
 
     def _strangers(self, write: Write, entries: dict[str, Entry]) -> dict[str, StoreConflictError]:
         """Return the conflicts of new items in whose places there are files that the index does not know."""
+        name = write.collection.name
         found: dict[str, StoreConflictError] = {}
-        for put in write.puts:
-            id = put.record.meta.id
-            file = self._folder.file(write.collection, Location(id))
+        for put in write.puts if write.expect is ABSENT else ():
+            location = Location(put.record.meta.id)
+            file = self._folder.file(write.collection, location)
             if (
                 os.access(f"{self._root}/{file}", os.F_OK)
                 and file not in entries
-                and self._catalog.find(write.collection, id) is None
+                and self._catalog.find(write.collection, location.id) is None
             ):
-                found[id] = StoreConflictError(
-                    f"{write.collection.name} {shown(id)} exists already, as a file that the index does not know: "
+                found[location.id] = StoreConflictError(
+                    f"{name} {shown(location.id)} exists already, as a file that the index does not know: "
                     "call rebuild_index(), or use expect=ANY to overwrite it",
                     backend=BACKEND,
-                    collection=write.collection.name,
-                    identifier=id,
+                    collection=name,
+                    identifier=location.id,
                 )
         return found
 
@@ -274,14 +280,10 @@ class Commits:
                 name = self._stage(entry.data)
             os.rename(f"{self._new}/{name}", path)
 
-    def _release(self, entries: dict[str, Entry]) -> None:
-        """Sync what must not wait any longer."""
-        if self._files >= RELEASE_FILES or self._bytes >= RELEASE_BYTES:
-            self.settle()
-            return
-        # A file that is put back by hand must not be removed again: what removes files does not wait at all.
-        removed = [entry.file for entry in entries.values() if entry.data is None]
-        if removed and self.mark.get() == CLEAR:
+    def _release_removed(self, entries: dict[str, Entry]) -> None:
+        """Release files that were removed at once: one that is put back by hand must not be removed again."""
+        removed = [file for file, entry in entries.items() if entry.data is None]
+        if removed:
             self._sync_files(removed if self._sync else ())
             self._journal.remove(removed)
 

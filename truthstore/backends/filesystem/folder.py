@@ -173,21 +173,13 @@ class Folder:
         usual = self.path(collection, Location(record.id)) == path
         return FileEntry(record, None if usual else name, is_changed(data, record))
 
-    def unreadable(self, collection: Collection[Any], names: list[str]) -> list[str]:
-        """Return those of some files that are damaged."""
-        damaged: list[str] = []
-        for name in names:
-            try:
-                self.entry(collection, name)
-            except FileNotFoundError:
-                continue  # removed meanwhile
-            except (StoreCorruptError, StoreConfigError):
-                damaged.append(name)
-        return damaged
+    def entries(self, collection: Collection[Any], names: list[str]) -> tuple[list[FileEntry], list[str]]:
+        """Return the contents of files, one for each id, and the names of damaged ones, which are logged.
 
-    def entries(self, collection: Collection[Any], names: list[str]) -> list[FileEntry]:
-        """Return the contents of files, one for each id; a file under its usual name wins. Damaged files are logged."""
+        A file under its usual name wins.
+        """
         found: dict[str, FileEntry] = {}
+        damaged: list[str] = []
         for name in names:
             try:
                 entry = self.entry(collection, name)
@@ -195,12 +187,13 @@ class Folder:
                 continue  # removed meanwhile
             except (StoreCorruptError, StoreConfigError) as error:
                 log.warning("%s/%s: %s", self.of(collection), name, error)
+                damaged.append(name)
                 continue
             id = entry.record.id
             usual = self.path(collection, Location(id))
             if entry.name is None or (id not in found and not os.path.exists(usual)):
                 found[id] = entry
-        return list(found.values())
+        return list(found.values()), damaged
 
 
 def _decompressor(name: str) -> Callable[[bytes], bytes]:

@@ -88,7 +88,10 @@ class IndexFile:
 
     def is_current(self) -> bool:
         """Return whether the file that is open is still the one in the folder."""
-        return _inode(self._path) == self._inode
+        try:
+            return os.stat(self._path).st_ino == self._inode
+        except OSError:
+            return False
 
     def replace(self) -> None:
         """Move a damaged index away, unless another process has done so, and open its successor; under the lock."""

@@ -103,15 +103,13 @@ def index_files(
     """
     names = folder.names(collection)
     edited: list[Record] = []
-    unread: list[str] = []
+    damaged: set[str] = set()
     for start in range(0, len(names), CHUNK):
-        chunk = names[start : start + CHUNK]
         with locked():
-            entries = folder.entries(collection, chunk)
+            entries, unread = folder.entries(collection, names[start : start + CHUNK])
             catalog.commit(collection, [entry.put for entry in entries], expect=ANY, backend="filesystem")
         edited.extend(entry.record for entry in entries if entry.changed)
-        unread.extend(folder.unreadable(collection, chunk) if len(entries) < len(chunk) else ())
-    damaged = {f"{folder.of(collection)}/{name}" for name in unread}
+        damaged.update(f"{folder.of(collection)}/{name}" for name in unread)
     for page in catalog.locations(EVERYTHING.replace(include_deleted=True).bind(collection)):
         with locked():
             rows = [row for row in (catalog.find(collection, found.id) for found in page) if row is not None]

@@ -35,7 +35,6 @@ from truthstore.errors import (
     StoreConnectionError,
     StoreCorruptError,
     StoreError,
-    StoreReadError,
     StoreWriteError,
     shown,
 )
@@ -212,7 +211,8 @@ class FileSystemStore(ObjectStore[T]):
         self._catalog.commit(collection, puts, gone, expect=ANY, backend=self.name)
 
     def _load(self, collection: Collection[Any]) -> Iterable[Put]:
-        return (entry.put for entry in self._folder.entries(collection, self._folder.names(collection)))
+        entries, _ = self._folder.entries(collection, self._folder.names(collection))
+        return (entry.put for entry in entries)
 
     def _forked(self) -> None:
         self._lock.anew()
@@ -260,7 +260,7 @@ class FileSystemStore(ObjectStore[T]):
         return any(modified(self._folder.of(c)) != self._access.seen.get(c.name) for c in self._opening.ready)
 
     def _reopen(self) -> None:
-        """Follow an index that was removed or replaced; under the lock."""
+        """Follow an index that was removed, replaced or is damaged; under the lock."""
         if self._access.readonly:
             os.stat(self._root)  # one that was removed is not an empty one
             self._catalog.abandon()
@@ -269,10 +269,9 @@ class FileSystemStore(ObjectStore[T]):
             self._blobs.make_folders()
             self._check_format()
             self._index.reopen()
-        self._prepare_again()
+        self._prepare_all()
 
-    def _prepare_again(self) -> None:
-        """Prepare all collections in an index that was opened again; under the lock."""
+    def _prepare_all(self) -> None:
         for collection in self._opening.ready:
             self._prepare(collection)
 
@@ -286,51 +285,39 @@ class FileSystemStore(ObjectStore[T]):
             raise self._read_error(error) from error
         with self._lock:
             self._index.replace()
-            self._prepare_again()
+            self._prepare_all()
 
     def _read(self, collection: Collection[Any], location: Location) -> Record | None:
-        try:
+        if self._commits.mark.get() == CLEAR:
             return self._folder.read(collection, location)
-        except (StoreReadError, StoreCorruptError):
-            if self._commits.mark.get() == CLEAR:
-                raise
-            return None  # it may wait in the journal
+        return self._guard(lambda: self._read_waiting(collection, location))
 
-    def _record_at(self, collection: Collection[Any], location: Location) -> Record | None:
-        """Return what the journal says of a file, or else what is in it; None if it must not be there, or is not.
+    def _read_waiting(self, collection: Collection[Any], location: Location) -> Record | None:
+        """Return what the journal says of a file, or else what is in it.
 
-        The mark is asked first, and then the journal: what leaves it meanwhile is in the file.
+        The mark was asked before the journal: what leaves it meanwhile is in the file.
         """
-        entry = (
-            self._journal.read(self._folder.file(collection, location)) if self._commits.mark.get() != CLEAR else None
-        )
+        entry = self._journal.read(self._folder.file(collection, location))
         if entry is None:
             return self._folder.read(collection, location)
         data = self._commits.content(entry)
         return None if data is None else self._folder.parse(data, collection, location.id)
 
     def _find(self, collection: Collection[Any], id: str) -> Record | None:
-        if self._commits.mark.get() == CLEAR:
-            record = self._folder.read(collection, Location(id))
-            if record is not None:
-                return record
-        return self._guard(lambda: self._find_now(collection, id))
-
-    def _find_now(self, collection: Collection[Any], id: str) -> Record | None:
-        record = self._record_at(collection, Location(id))
-        if record is None and self._catalog.find(collection, id) is not None:
-            return self._settle_locked(collection, id)
-        return record
+        return self._read(collection, Location(id)) or self._settle(collection, id)
 
     def _settle(self, collection: Collection[Any], id: str) -> Record | None:
-        return self._guard(lambda: self._settle_locked(collection, id))
+        return self._guard(lambda: self._settle_now(collection, id))
 
-    def _settle_locked(self, collection: Collection[Any], id: str) -> Record | None:
+    def _settle_now(self, collection: Collection[Any], id: str) -> Record | None:
+        if self._catalog.find(collection, id) is None:
+            return None
         with self._locked("read"):
             location = self._catalog.find(collection, id)
             if location is None:
                 return None
-            record = self._record_at(collection, location)
+            read = self._folder.read if self._commits.mark.get() == CLEAR else self._read_waiting
+            record = read(collection, location)
             if record is None:
                 raise StoreCorruptError(
                     f"the index lists {collection.name} {shown(id)} but its file is gone: "
@@ -468,11 +455,8 @@ class FileSystemStore(ObjectStore[T]):
     def verify_records(self, collection: Collection[Any]) -> Verification:
         """Read every file and compare it with the index."""
         self._ready(collection)
-        return self._guard(lambda: self._verify(collection))
-
-    def _verify(self, collection: Collection[Any]) -> Verification:
-        self._roll_forward("read", read_error)
-        return verify_files(self._folder, self._catalog, collection, lambda: self._locked("read"))
+        self._guard(lambda: self._roll_forward("read", read_error))
+        return self._guard(lambda: verify_files(self._folder, self._catalog, collection, lambda: self._locked("read")))
 
     def _roll_forward(self, what: str, failed: Callable[[OSError, str], StoreError]) -> int:
         if self._access.readonly:
@@ -499,14 +483,14 @@ class FileSystemStore(ObjectStore[T]):
         self._ready(collection)
         self._check_writable()
         self._guard(self._catalog.check)
-        for edited in self._guard(lambda: self._index_files(collection)):
+        self._guard(lambda: self._roll_forward("index", write_error))
+        edits = self._guard(
+            lambda: index_files(self._folder, self._catalog, collection, lambda: self._locked("index", write_error))
+        )
+        for edited in edits:
             with suppress(StoreConflictError):  # it was replaced meanwhile
                 self.put_record(Record(edited.meta, edited.body), collection=collection, expect=edited.revision)
         return self.count_records(EVERYTHING, collection=collection)
-
-    def _index_files(self, collection: Collection[Any]) -> list[Record]:
-        self._roll_forward("index", write_error)
-        return index_files(self._folder, self._catalog, collection, lambda: self._locked("index", write_error))
 
     def close(self) -> None:
         """Bring what waits in the journal to the disk, and close the index and the folder."""

@@ -237,5 +237,6 @@ class Transaction:
         What was written whole and could only not be synced would come back to life with the next recovery, when nobody
         expects it any more.
         """
-        with suppress(sqlite3.Error), self:
+        with suppress(sqlite3.Error), self._connection:  # which commits, or rolls back
+            self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute(f"PRAGMA user_version = {VERSION}")  # writes the first page, changed or not
