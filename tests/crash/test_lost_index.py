@@ -161,13 +161,13 @@ def test_maintain_clears_what_crashes_left(store: FileSystemStore[Sample], folde
     """Not at once: a person may want to see why an index was damaged."""
     store.save(Sample("kept"))
     own = databases(folder)[0].parent
-    left = [own / "damaged-0.db", own / "damaged-0.db-wal"]
+    left = [own / "damaged-0.db", own / "damaged-0.db-wal", own / "new" / "0123-4"]
     for path in left:
         path.write_bytes(b"half a wri")
-    assert store.maintain()["damaged_removed"] == 0
+    assert store.maintain()["leftovers_removed"] == 0
     assert all(path.exists() for path in left)
     for path in left:
         os.utime(path, (0, 0))
-    assert store.maintain()["damaged_removed"] == 2
+    assert store.maintain()["leftovers_removed"] == 3
     assert not any(path.exists() for path in left)
     assert contents(store) == {"kept": Sample("kept")}

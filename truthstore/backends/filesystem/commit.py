@@ -21,8 +21,9 @@ from truthstore.backends.filesystem.files import read_file, sync_files, write_ne
 from truthstore.backends.filesystem.mark import CLEAR, DOUBTFUL, UNSYNCED, Mark
 from truthstore.errors import StoreConfigError, StoreConflictError, StoreCorruptError, shown
 from truthstore.model.record import ABSENT, new_revision
-from truthstore.storage.catalog.catalog import Committed, Location, Put
+from truthstore.storage.catalog.catalog import Location, Put
 from truthstore.storage.catalog.journal import Entry, Journal, salvage
+from truthstore.store.records import conflict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,11 +48,12 @@ class Write:
 
     Attributes:
         staged: the new files of the records, by id.
-        committed: what came of it; None until it is committed.
+        done: it is committed.
+        refused: the conflicts of items that were left out, by id.
         live: ids that were removed, without tombstones.
     """
 
-    __slots__ = ("collection", "committed", "deletes", "documents", "expect", "live", "puts", "staged")
+    __slots__ = ("collection", "deletes", "documents", "done", "expect", "live", "puts", "refused", "staged")
 
     def __init__(
         self,
@@ -67,7 +69,8 @@ class Write:
         self.documents = documents
         self.deletes = deletes
         self.staged: dict[str, str] = {}
-        self.committed: Committed | None = None
+        self.done = False
+        self.refused: dict[str, StoreConflictError] = {}
         self.live: list[str] = []
 
     def __str__(self) -> str:
@@ -146,7 +149,7 @@ class Commits:
         Raises:
             sqlite3.Error: it was not committed, or may not have been; the same write can be run again.
         """
-        if write.committed is not None:
+        if write.done:
             return
         batch: list[Write] = []
         while self._waiting:
@@ -168,22 +171,24 @@ class Commits:
                 complete = True
         entries: dict[str, Entry] = {}
         staged: dict[str, str] = {}
-        done: list[Committed] = []
         if complete:
             self.mark.set(DOUBTFUL)
         with self._catalog.transaction() as connection:
             for write in batch:
-                strangers = self._strangers(write, entries)
-                puts = [put for put in write.puts if put.record.meta.id not in strangers] if strangers else write.puts
+                write.refused = self._strangers(write, entries)
+                puts = [put for put in write.puts if put.record.meta.id not in write.refused]
                 before, refused = self._catalog.write(
-                    connection, write.collection, puts, write.deletes, expect=write.expect, backend=BACKEND
+                    connection, write.collection, puts, write.deletes, expect=write.expect
                 )
-                done.append(Committed(before, {**refused, **strangers}))
-                self._add_entries(write, done[-1], entries, staged)
+                for id, actual in refused.items():
+                    write.refused[id] = conflict(
+                        id, write.expect, actual, backend=BACKEND, collection=write.collection.name
+                    )
+                self._add_entries(write, before, entries, staged)
             self._journal.append(connection, entries.values(), sync=self._sync)
         needed = set(staged.values())
-        for write, committed in zip(batch, done, strict=True):
-            write.committed = committed
+        for write in batch:
+            write.done = True
             if not needed.issuperset(write.staged.values()):
                 self.discard(set(write.staged.values()) - needed)
         complete = self._write_files(entries, staged) and complete
@@ -219,14 +224,13 @@ class Commits:
         return found
 
     def _add_entries(
-        self, write: Write, committed: Committed, entries: dict[str, Entry], staged: dict[str, str]
+        self, write: Write, before: dict[str, Location], entries: dict[str, Entry], staged: dict[str, str]
     ) -> None:
         """Add the states that the files must have after a write, and the new files that are to be renamed."""
         folder, collection = self._folder, write.collection
-        before, refused = committed
         for put, data in zip(write.puts, write.documents, strict=True):
             id, revision = put.record.meta.id, put.record.revision
-            if id not in refused:
+            if id not in write.refused:
                 file = folder.file(collection, Location(id))
                 name = staged[file] = write.staged[id]
                 entries[file] = Entry(file, revision, data if self._sync else name)
@@ -238,7 +242,7 @@ class Commits:
             location = before.get(id, Location(id))
             file = folder.file(collection, location)
             exists = entries[file].data is not None if file in entries else folder.exists(collection, location)
-            if id not in refused and (id in before or exists):
+            if id not in write.refused and (id in before or exists):
                 entries[file] = Entry(file, location.revision, None)
                 if not location.deleted:
                     write.live.append(id)

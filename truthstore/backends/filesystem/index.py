@@ -6,6 +6,7 @@ import logging
 import os
 import sqlite3
 from contextlib import closing, suppress
+from glob import escape, glob
 from time import time
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -122,17 +123,15 @@ class IndexFile:
                 return list(salvage(connection))
         return []
 
-    def clear_damaged(self) -> int:
-        """Remove indexes that were set aside long ago, and return the number of files; under the lock."""
+    def clear_leftovers(self) -> int:
+        """Remove damaged indexes, and new files of processes that died, after a week; return how many; under the lock."""
         removed = 0
-        with os.scandir(self._folder) as entries:
-            old = [
-                e.path for e in entries if e.name.startswith("damaged-") and e.stat().st_mtime < time() - KEEP_SECONDS
-            ]
-        for path in old:
-            with suppress(FileNotFoundError):
-                os.unlink(path)
-                removed += 1
+        for pattern in ("damaged-*", "new/*"):
+            for path in glob(os.path.join(escape(self._folder), pattern)):
+                with suppress(FileNotFoundError):
+                    if os.stat(path).st_mtime < time() - KEEP_SECONDS:
+                        os.unlink(path)
+                        removed += 1
         return removed
 
     def _set_aside(self, path: str) -> None:

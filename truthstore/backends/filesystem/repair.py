@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 from truthstore.backends.filesystem.files import read_error
 from truthstore.errors import StoreConfigError, StoreCorruptError, shown
 from truthstore.model.query import EVERYTHING
-from truthstore.model.record import ANY
 from truthstore.store.health import Verification
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ def index_files(
     for start in range(0, len(names), CHUNK):
         with locked():
             entries, unread = folder.entries(collection, names[start : start + CHUNK])
-            catalog.commit(collection, [entry.put for entry in entries], expect=ANY, backend="filesystem")
+            catalog.commit(collection, [entry.put for entry in entries])
         edited.extend(entry.record for entry in entries if entry.changed)
         damaged.update(f"{folder.of(collection)}/{name}" for name in unread)
     for page in catalog.locations(EVERYTHING.replace(include_deleted=True).bind(collection)):
@@ -117,5 +116,5 @@ def index_files(
                 row.id for row in rows if folder.path(collection, row) in damaged or not folder.exists(collection, row)
             ]
             if gone:
-                catalog.commit(collection, (), gone, expect=ANY, backend="filesystem")
+                catalog.commit(collection, (), gone)
     return edited

@@ -42,7 +42,7 @@ from truthstore.items.expectations import SUITES, ExpectationSuite
 from truthstore.items.results import RESULTS
 from truthstore.model.query import EVERYTHING
 from truthstore.model.record import ABSENT, ANY, NONE, Change, Expect, Options, Record
-from truthstore.storage.catalog.catalog import Committed, Location, Put
+from truthstore.storage.catalog.catalog import Location, Put
 from truthstore.storage.catalog.journal import Journal
 from truthstore.storage.objects.names import path_of
 from truthstore.storage.objects.object_store import FORMAT_KEY, Format, ObjectStore
@@ -93,20 +93,10 @@ class FileSystemStore(ObjectStore[T]):
     name: ClassVar[str] = "filesystem"
 
     @overload
-    def __init__(
-        self: FileSystemStore[ValidationResult],
-        config: FileSystemConfig | None = ...,
-        *,
-        collection: Collection[ValidationResult] = ...,
-        **options: Any,
-    ) -> None: ...
+    def __init__(self, config: FileSystemConfig | None = ..., *, collection: Collection[T], **options: Any) -> None: ...
     @overload
     def __init__(
-        self,
-        config: FileSystemConfig | None = ...,
-        *,
-        collection: Collection[T],
-        **options: Any,
+        self: FileSystemStore[ValidationResult], config: FileSystemConfig | None = ..., **options: Any
     ) -> None: ...
     def __init__(
         self, config: FileSystemConfig | None = None, *, collection: Collection[Any] = RESULTS, **options: Any
@@ -208,7 +198,7 @@ class FileSystemStore(ObjectStore[T]):
             elif entry is not None:
                 with suppress(FileNotFoundError):
                     gone.append(self._folder.entry(collection, name).record.id)
-        self._catalog.commit(collection, puts, gone, expect=ANY, backend=self.name)
+        self._catalog.commit(collection, puts, gone)
 
     def _load(self, collection: Collection[Any]) -> Iterable[Put]:
         entries, _ = self._folder.entries(collection, self._folder.names(collection))
@@ -341,9 +331,8 @@ class FileSystemStore(ObjectStore[T]):
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> Record:
         """Store a record."""
-        refused = self._put([record], collection, expect)
-        if refused:
-            raise refused[record.meta.id]
+        for refusal in self._put([record], collection, expect).values():
+            raise refusal
         return record.head()
 
     def put_records(
@@ -373,7 +362,7 @@ class FileSystemStore(ObjectStore[T]):
         """Store records with different ids in one commit; return the conflicts of those that were left out."""
         self._ready(collection)
         write = Write(collection, expect, records, [self._folder.write(record, collection) for record in records])
-        refused = self._commit(write).refused
+        refused = self._commit(write)
         if self._lifecycle.subscribers and len(refused) < len(records):
             self._announce(
                 [Change.of(collection.name, record.head()) for record in records if record.meta.id not in refused]
@@ -386,17 +375,20 @@ class FileSystemStore(ObjectStore[T]):
         try:
             for start in range(0, len(ids), CHUNK):
                 write = Write(collection, expect, deletes=ids[start : start + CHUNK])
-                committed = self._commit(write)
+                refused = self._commit(write)
                 deleted.extend(write.live)
-                for refusal in committed.refused.values():
+                for refusal in refused.values():
                     raise refusal
         finally:
             if deleted and self._lifecycle.subscribers:
                 self._announce([Change(collection.name, id, None) for id in deleted])
         return deleted
 
-    def _commit(self, write: Write) -> Committed:
+    def _commit(self, write: Write) -> Mapping[str, StoreConflictError]:
         """Commit a write, with those of other threads; once more after the index was replaced, which does no harm.
+
+        Returns:
+            The conflicts of items that were left out, by id.
 
         Raises:
             StoreWriteError: it was not committed, or the message says that this is not known.
@@ -421,12 +413,11 @@ class FileSystemStore(ObjectStore[T]):
         except BaseException:
             commits.leave(write)  # it may have been committed
             raise
-        assert write.committed is not None
-        return write.committed
+        return write.refused
 
     def _run(self, write: Write) -> None:
         with self._lock.thread:
-            if write.committed is None:
+            if not write.done:
                 with self._lock:
                     if not self._index.is_current():
                         self._reopen()
@@ -465,13 +456,13 @@ class FileSystemStore(ObjectStore[T]):
             return self._commits.settle()
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
-        """Bring what waits in the journal to the disk, and remove damaged indexes that were set aside a week ago."""
+        """Bring what waits in the journal to the disk, and remove what was left a week ago."""
         done = super().maintain(budget)
         if self._access.readonly:
             return done
         settled = self._guard(lambda: self._roll_forward("look after", write_error))
         with self._locked("look after", write_error):
-            return {**done, "writes_settled": settled, "damaged_removed": self._index.clear_damaged()}
+            return {**done, "writes_settled": settled, "leftovers_removed": self._index.clear_leftovers()}
 
     def rebuild_index(self) -> int:
         """Index every file again and return how many items there are. Works while others write.

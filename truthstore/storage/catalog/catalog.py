@@ -21,10 +21,8 @@ from truthstore.storage.catalog.connections import Connections
 from truthstore.storage.catalog.table import Committed, Location, Put, Table, as_location, tag_term
 from truthstore.storage.sql.compile import Statement, aggregate_statement, condition, partials
 from truthstore.storage.sql.paging import PAGE, pages
-from truthstore.store.records import conflict
 
 if TYPE_CHECKING:
-    from truthstore.errors import StoreConflictError
     from truthstore.model.aggregate import Aggregation, Row
     from truthstore.model.query import BoundQuery
 
@@ -79,15 +77,14 @@ class Catalog(Connections):
             self._tables[collection] = self._prepared[key]
             return
         with self._lock:
-            known = (
-                self._writable()
-                .execute("SELECT number FROM definitions WHERE collection = ? AND fingerprint = ?", key)
-                .fetchone()
+            known = self._writable().execute(
+                "SELECT number FROM definitions WHERE (collection, fingerprint) = (?, ?)", key
             )
-            if known is None:
+            number = next(known, (None,))[0]
+            if number is None:
                 with self.transaction() as connection:
-                    known = (self._define(connection, collection, load),)
-            table = Table(collection, known[0], words=self._words)
+                    number = self._define(connection, collection, load)
+            table = Table(collection, number, words=self._words)
             self._tables[collection] = self._prepared[key] = table
 
     def _define(
@@ -110,35 +107,23 @@ class Catalog(Connections):
         )
         return table.number
 
-    def _table(self, collection: Collection[Any]) -> Table:
-        return self._tables[collection]
-
-    def commit(
-        self,
-        collection: Collection[Any],
-        puts: Sequence[Put] = (),
-        deletes: Sequence[str] = (),
-        *,
-        expect: Expect,
-        backend: str,
-    ) -> Committed:
-        """Write and remove rows in one transaction; those for which `expect` does not hold are left out.
+    def commit(self, collection: Collection[Any], puts: Sequence[Put], deletes: Sequence[str] = ()) -> None:
+        """Write and remove rows in one transaction.
 
         Raises:
             sqlite3.Error: nothing was written, or the commit is in doubt.
         """
         with self.transaction() as connection:
-            return self.write(connection, collection, puts, deletes, expect=expect, backend=backend)
+            self.write(connection, collection, puts, deletes, expect=ANY)
 
     def write(
         self,
         connection: sqlite3.Connection,
         collection: Collection[Any],
-        puts: Sequence[Put] = (),
-        deletes: Sequence[str] = (),
+        puts: Sequence[Put],
+        deletes: Sequence[str],
         *,
         expect: Expect,
-        backend: str,
     ) -> Committed:
         """Write and remove rows in a transaction that has begun; those for which `expect` does not hold are left out."""
         table = self._tables[collection]
@@ -150,7 +135,7 @@ class Catalog(Connections):
         found = connection.execute(f"SELECT {_PLACE} FROM {table.name} WHERE {where.sql}", where.parameters)
         known = {row[0]: as_location(row) for row in found}
         before: dict[str, Location] = {}
-        refused: dict[str, StoreConflictError] = {}
+        refused: dict[str, str | None] = {}
         written: list[tuple[Any, ...]] = []
         for id, row in changes.items():
             location = known.get(id)
@@ -158,7 +143,7 @@ class Catalog(Connections):
             if row is not None and actual == row[1] and expect is not ANY:
                 continue  # the same write, once more; without a condition its row is written again
             if not _holds(expect, location):
-                refused[id] = conflict(id, expect, actual, backend=backend, collection=collection.name)
+                refused[id] = actual
                 continue
             if location is not None:
                 before[id] = location
@@ -170,7 +155,7 @@ class Catalog(Connections):
 
     def find(self, collection: Collection[Any], id: str) -> Location | None:
         """Where an item lies, or None if the index has no such row."""
-        table = self._table(collection)
+        table = self._tables[collection]
         rows = self.read(f"SELECT {_PLACE} FROM {table.name} WHERE id = ?", (id,))
         return as_location(rows[0]) if rows else None
 
@@ -181,7 +166,7 @@ class Catalog(Connections):
 
     def heads(self, bound: BoundQuery) -> Iterator[list[Record]]:
         """Read the heads of the items that a query finds, in its order, a page at a time."""
-        table = self._table(bound.collection)
+        table = self._tables[bound.collection]
         for page in self._pages(bound, table.heads):
             yield [table.head(row) for row in page]
 
@@ -214,7 +199,7 @@ class Catalog(Connections):
 
     def _complete(self, bound: BoundQuery) -> Table:
         """Return the table, after everything that the query needs was copied into it."""
-        table = self._table(bound.collection)
+        table = self._tables[bound.collection]
         name = table.collection.name
         definitions = self.read("SELECT number, mark, columns FROM definitions WHERE collection = ?", (name,))
         if len(definitions) > 1:
@@ -329,7 +314,7 @@ class Catalog(Connections):
             collection: whose postings.
             until: asked between two steps whether to stop.
         """
-        table = self._table(collection)
+        table = self._tables[collection]
         stale = f"SELECT term, item FROM {table.postings} WHERE item NOT IN (SELECT seq FROM {table.name}) LIMIT {PAGE}"
         removed = 0
         while not until():

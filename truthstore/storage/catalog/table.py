@@ -16,7 +16,6 @@ from truthstore.storage.sql.compile import Source, Statement, contained
 from truthstore.storage.sql.dialect import CATALOG
 
 if TYPE_CHECKING:
-    from truthstore.errors import StoreConflictError
     from truthstore.model.collection import Collection
     from truthstore.model.record import FieldValue
 
@@ -45,10 +44,10 @@ class Put(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """The outcome of a commit: the places of overwritten and removed items, and the conflicts of those that it refused, by id."""
+    """The outcome of a write: the places of overwritten and removed items, and the revisions of refused ones, by id."""
 
     before: dict[str, Location]
-    refused: dict[str, StoreConflictError]
+    refused: dict[str, str | None]
 
 
 def tag_term(key: str, value: str) -> str:

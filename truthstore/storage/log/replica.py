@@ -263,7 +263,7 @@ class Replica(Catalog):
     ) -> None:
         """Write the rows that changed."""
         name = collection.name
-        table = self._table(collection)
+        table = self._tables[collection]
         before = {row.id: row for row in known.confirmed}
         changed = [row for id, row in joined.confirmed.items() if before.get(id) is not row]
         doubted = [id for id in before if id not in joined.confirmed]
