@@ -131,7 +131,7 @@ def _factory_of(name: str) -> Factory:
     """
     name = _ALIASES.get(name, name)
     if (backend := _BACKENDS.get(name)) is not None:
-        if not _is_installed(backend.needs):
+        if backend.needs and not _is_installed(backend.needs):
             raise StoreConfigError(
                 f"the {name} store needs {backend.needs.replace('.', '-')}: pip install 'truthstore[{backend.extra}]'",
                 backend=name,

@@ -233,7 +233,7 @@ def test_what_happens_to_the_cache_has_no_consequence(trigger: str, blobs: Memor
         shutil.rmtree(tmp_path / "cache")
         store.count()
     elif trigger == "full":
-        store._replica._connection.execute("PRAGMA max_page_count = 1")
+        store._replica._writable().execute("PRAGMA max_page_count = 1")
         store.save_many(Sample(f"more {i}", note="n" * 10_000) for i in range(100))
         store.delete_many([f"more {i}" for i in range(100)])
     else:
