@@ -121,7 +121,7 @@ class Passing(WrapperStore[Any]):
         ('{layer: retention, policy: {type: "truthstore_plugins:Policy"}}', "is not of truthstore"),
         ('{layer: retention, policy: {type: "truthstore.retention.plan:threading"}}', "is not a class"),
         (
-            '{layer: retention, policy: {type: "truthstore.observability.audit.sinks:ThreadPoolExecutor"}}',
+            '{layer: retention, policy: {type: "truthstore.runtime.parallel:ThreadPoolExecutor"}}',
             "not of truthstore",
         ),
         ('{layer: retention, policy: {type: "truthstore.factory:open_store", source: made}}', "is not a class"),
