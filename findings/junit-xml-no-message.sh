@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# junit-xml 1.9 (the writer behind many exporters to JUnit)
+# junit-xml 1.9 (the writer that the exporters dbt-to-junit and dbt-junit-report use)
 # Expected: a test case with a failure is written as failed, whether or not there is a text; of two, both are kept.
 # What happens: add_failure_info() and add_error_info() without message and output are dropped: the case is written
 #   as passed, counts 0. A case with two failures keeps the last one only, unless the case was made with
