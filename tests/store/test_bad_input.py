@@ -322,7 +322,7 @@ AFTER_CLOSING: dict[str, Callable[[Store], object]] = {
     "list_ids": lambda store: store.list_ids(),
     "count": lambda store: store.count(),
     "aggregate": lambda store: store.aggregate(),
-    "clear": lambda store: store.clear(),
+    "clear": lambda store: store.clear(everything=True),
     "verify": lambda store: store.verify(),
     "rebuild_index": lambda store: store.rebuild_index(),
     "maintain": lambda store: store.maintain(),

@@ -20,10 +20,11 @@ from truthstore import (
 )
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryData, MemoryStore
+from truthstore.batching import BatchedStore
 from truthstore.caching import CachedStore
 from truthstore.model.record import ANY, NONE, Expect, Meta, Options
 from truthstore.observability import ObservableStore
-from truthstore.retention import RetentionStore
+from truthstore.retention import RetentionStore, TimeBasedPolicy
 from truthstore.testing import SAMPLES, FaultPlan, FaultyStore, Sample, WrapperSuite, make_samples, store_machine
 from truthstore.versioning import VersionedStore
 
@@ -164,13 +165,17 @@ def test_where_one_form_is_overridden_the_others_are_built_on_it(operation: str)
             store.query,
             lambda: list(store.iter_query()),
         ],
-        "delete_record": [lambda: store.delete(id), lambda: store.delete_many([id]), store.clear],
+        "delete_record": [
+            lambda: store.delete(id),
+            lambda: store.delete_many([id]),
+            lambda: store.clear(everything=True),
+        ],
         "scan": [
             store.query,
             store.list_ids,
             store.count,
             store.aggregate,
-            store.clear,
+            lambda: store.clear(everything=True),
             lambda: store.get_latest("orders"),
             lambda: list(store.entries()),
             lambda: store.distinct("name"),
@@ -251,18 +256,19 @@ def test_options_reach_the_layer_that_declares_them():
 
 
 BUILT: dict[str, type[WrapperStore[Any]]] = {
-    layer.name: layer for layer in (VersionedStore, RetentionStore, CachedStore, ObservableStore)
+    layer.name: layer for layer in (VersionedStore, RetentionStore, CachedStore, BatchedStore, ObservableStore)
 }
-PLANNED = {"batching"}
 
 
 def test_orders_are_refused_by_the_names_that_layers_have():
     for layer in BUILT.values():
-        assert set(layer.CANNOT_COVER) <= BUILT.keys() | PLANNED
+        assert set(layer.CANNOT_COVER) <= BUILT.keys()
     with pytest.raises(StoreConfigError, match=r"VersionedStore cannot stand above CachedStore: .*put it above"):
         VersionedStore(CachedStore(MemoryStore()))
     with pytest.raises(StoreConfigError, match="VersionedStore cannot stand above RetentionStore"):
-        VersionedStore(RetentionStore(MemoryStore()))
+        VersionedStore(RetentionStore(MemoryStore(), TimeBasedPolicy(1)))
+    with pytest.raises(StoreConfigError, match="VersionedStore cannot stand above BatchedStore"):
+        VersionedStore(BatchedStore(MemoryStore()))
 
 
 def test_a_head_with_changes_has_just_these():

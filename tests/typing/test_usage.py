@@ -94,7 +94,7 @@ def operations(store: ValidationStore[ValidationResult], result: ValidationResul
     assert_type(store.verify(), Verification)
     assert_type(store.health_check(), Health)
     assert_type(store.delete(result.run_id), bool)
-    assert_type(store.clear(), int)
+    assert_type(store.clear(everything=True), int)
 
     def told(changes: Sequence[Change]) -> None:
         for change in changes:

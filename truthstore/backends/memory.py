@@ -190,7 +190,7 @@ class MemoryStore(BaseStore[T]):
 
     def clear_all(self) -> int:
         """Remove every item of the collection and return how many there were."""
-        return self.clear()
+        return self.clear(everything=True)
 
     def stats(self) -> dict[str, Any]:
         """Return figures about the store, and the labels of its configuration."""

@@ -162,9 +162,25 @@ class BatchedStore(WrapperStore[T], Generic[T]):
     scan_ids = _drained(WrapperStore.scan_ids)
     count_records = _drained(WrapperStore.count_records)
     aggregate_records = _drained(WrapperStore.aggregate_records)
+    held_ids = _drained(WrapperStore.held_ids)
     get_history = _drained(WrapperStore.get_history)
     verify_records = _drained(WrapperStore.verify_records)
     rebuild_index = _drained(WrapperStore.rebuild_index)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Store pending saves before a method of a layer below is called."""
+            found = super().__getattr__(name)
+            if not callable(found):
+                return found
+
+            @functools.wraps(found)
+            def ask(*args: Any, **options: Any) -> Any:
+                self._drain(self._collection)
+                return found(*args, **options)
+
+            return ask
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
         """Store pending saves, and maintain the store below."""

@@ -63,7 +63,7 @@ class CachedStore(WrapperStore[T], Generic[T]):
         config: CacheConfig | None = None,
         **options: Any,
     ) -> None:
-        settings = configure(CacheConfig, config, options, "CachedStore")
+        settings = configure(CacheConfig, config, options, "CachedStore", ("cache", "mode"))
         self.mode = member(CacheMode, mode, "mode")
         if cache is not None:
             _check_beside(cache, settings, options)

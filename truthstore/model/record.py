@@ -13,6 +13,8 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 
+from truthstore.errors import StoreCorruptError
+
 __all__ = [
     "ABSENT",
     "ANY",
@@ -254,7 +256,11 @@ class Meta:
         return Meta.of, (self.parts(),)
 
     def __repr__(self) -> str:
-        return f"Meta({self.id!r}, size={self.size}, deleted={self.deleted}, fields={dict(self._fields or {})!r})"
+        try:
+            parts = f"fields={dict(self.fields)!r}, tags={dict(self.tags)!r}"
+        except StoreCorruptError as error:
+            parts = f"damaged: {error}"
+        return f"Meta({self.id!r}, size={self.size}, deleted={self.deleted}, {parts})"
 
 
 _SLOTS: Final = {name: f"_{name}" for name in ("derive", "fields", "tags", "text")}

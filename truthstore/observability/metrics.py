@@ -61,7 +61,9 @@ class _Exporter(ABC):
         """Read the `figures` of layers at every scrape, as long as they live."""
         with self._lock:
             known = [reference() for _, reference, _ in self._layers]
-            new = [layer for layer in layers if hasattr(layer, "figures") and not any(one is layer for one in known)]
+            new = [
+                layer for layer in layers if hasattr(type(layer), "figures") and not any(one is layer for one in known)
+            ]
             self._layers += [(store, weakref.ref(layer), {}) for layer in new]
 
     def sums(self, figure: str) -> dict[str, int]:

@@ -23,6 +23,7 @@ from truthstore.observability.context import correlation, current_actor, current
 from truthstore.observability.metrics import metrics_of
 from truthstore.observability.operation import Hook, Operation
 from truthstore.observability.tracing import Tracing
+from truthstore.store.config import configure
 from truthstore.store.wrapper import WrapperStore
 
 if TYPE_CHECKING:
@@ -73,16 +74,15 @@ class ObservableStore(WrapperStore[T], Generic[T]):
 
     Args:
         base: the store below.
-        config: the parts; by default an audit trail in the store itself.
+        config: the parts; by default an audit trail in the store itself, or
+        options: the same as keywords.
     """
 
     name: ClassVar[str] = "observable"
 
-    def __init__(self, base: BaseStore[T], config: ObservabilityConfig | None = None) -> None:
+    def __init__(self, base: BaseStore[T], config: ObservabilityConfig | None = None, **options: Any) -> None:
         super().__init__(base)
-        self._settings = settings = config or ObservabilityConfig()
-        if not isinstance(settings, ObservabilityConfig):
-            raise TypeError(f"config is an ObservabilityConfig, not {type(config).__name__}")
+        self._settings = settings = configure(ObservabilityConfig, config, options, "ObservableStore")
         *_, self._backend = base.layers()
         self._metrics = metrics_of(self._backend.name, settings.metrics, base.layers())
         self._tracing = Tracing(self._backend.name, settings) if settings.tracing.enabled else None

@@ -29,6 +29,7 @@ from truthstore.model.record import ABSENT, ANY, NONE, Meta, Options, Record
 from truthstore.retention.base import RetentionAction, RetentionResult
 
 if TYPE_CHECKING:
+    from truthstore.retention.base import RetentionConfig
     from truthstore.retention.plan import PlannedItem, RetentionPlan
     from truthstore.store.store import BaseStore
 
@@ -39,7 +40,7 @@ MOST_ERRORS: Final = 100
 
 def _history_of(store: BaseStore[Any], collection: Collection[Any]) -> Collection[Any] | None:
     """Return the collection in which a layer keeps older versions; its field ``item`` holds the ids of their items."""
-    layers: Iterator[Any] = (layer for layer in store.layers() if hasattr(layer, "history_of"))
+    layers: Iterator[Any] = (layer for layer in store.layers() if hasattr(type(layer), "history_of"))
     return next((layer.history_of(collection) for layer in layers if collection.is_users), None)
 
 
@@ -56,9 +57,18 @@ def apply_plan(
     collection: Collection[Any],
     base: BaseStore[Any],
     archive: BaseStore[Any] | None,
+    config: RetentionConfig,
     seconds: float | None = None,
 ) -> RetentionResult:
-    """Carry out a plan, and begin nothing new after some seconds; an item that changed since it was made is kept."""
+    """Carry out a plan, and begin nothing new after some seconds; an item that changed since it was made is kept.
+
+    Raises:
+        StoreConfigError: it is a plan for another collection.
+    """
+    if plan.collection != collection.name:
+        raise StoreConfigError(
+            f"this plan is for {plan.collection}: apply it to store.collection(…) of that, not to {collection.name}"
+        )
     start = datetime.now(UTC)
     end = None if seconds is None else time.monotonic() + seconds
     done: Counter[str] = Counter()
@@ -67,6 +77,9 @@ def apply_plan(
         if end is not None and time.monotonic() > end:
             break
         done["begun"] += 1
+        if config.holds(item):  # by a rule that is newer than the plan
+            done["held"] += 1
+            continue
         try:
             _carry_out(item, collection, base, archive)
         except (StoreConflictError, StoreNotFoundError):
@@ -85,7 +98,8 @@ def apply_plan(
         items_deleted=done[RetentionAction.DELETE],
         items_archived=done[RetentionAction.ARCHIVE],
         items_quarantined=done[RetentionAction.QUARANTINE],
-        items_preserved=plan.items_scanned - done["begun"] + done["changed"] + done["failed"],
+        items_preserved=plan.items_scanned - done["begun"] + done["changed"] + done["failed"] + done["held"],
+        items_excluded=plan.items_excluded + done["held"],
         items_changed=done["changed"],
         items_left=len(plan) - done["begun"],
         bytes_freed=done["bytes"],

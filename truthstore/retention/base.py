@@ -14,6 +14,7 @@ import msgspec
 from truthstore.model.fields import to_microseconds
 
 if TYPE_CHECKING:
+    from truthstore.retention.plan import PlannedItem
     from truthstore.store.store import BaseStore
 
 __all__ = [
@@ -40,6 +41,8 @@ def age_of(days: float = 0, hours: float = 0, minutes: float = 0) -> timedelta:
         return timedelta(days=days, hours=hours, minutes=minutes)
     except (ValueError, OverflowError):
         raise ValueError("an age is a finite number of days, hours or minutes, at most 999,999,999 days") from None
+    except TypeError as error:
+        raise TypeError("an age is a number of days, hours or minutes; a timedelta is given as max_age=") from error
 
 
 def check_tags(name: str, tags: Mapping[Any, Any], *, any_value: bool = False) -> None:
@@ -244,7 +247,7 @@ class RetentionConfig:
             object.__setattr__(self, "excluded_tags", dict.fromkeys(_names("excluded_tags", tags)))
         object.__setattr__(self, "excluded_assets", _names("excluded_assets", self.excluded_assets))
 
-    def holds(self, item: ItemMetadata) -> bool:
+    def holds(self, item: ItemMetadata | PlannedItem) -> bool:
         """Return whether an item is under a legal hold."""
         if item.data_asset in self.excluded_assets:
             return True

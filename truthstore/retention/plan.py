@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import heapq
+import os
 import tempfile
 import threading
 import weakref
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 import msgspec
 
+from truthstore.errors import StoreClosedError, StoreCorruptError
 from truthstore.model.query import EVERYTHING, StoreQuery, from_microseconds
 from truthstore.retention.base import (
     ItemMetadata,
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from truthstore.model.record import Record
     from truthstore.store.store import BaseStore
 
-__all__ = ["PlannedItem", "RetentionPlan", "SpooledList", "make_plan"]
+__all__ = ["PlannedItem", "RetentionPlan", "SpooledList", "make_plan", "metadata_of"]
 
 T = TypeVar("T")
 
@@ -74,6 +76,11 @@ class SpooledList(Generic[T]):
             *lines, rest = (rest + chunk).split(b"\n")
             yield from map(self._decode, lines)
 
+    @property
+    def closed(self) -> bool:
+        """True if the temporary file is deleted."""
+        return not self._finalizer.alive
+
     def close(self) -> None:
         """Delete the temporary file."""
         self._finalizer()
@@ -90,6 +97,7 @@ class PlannedItem(msgspec.Struct, frozen=True, array_like=True):
         size_bytes: length of its body.
         action: what would be done with it.
         reasons: the policies that let it go.
+        tags: its tags, by which a legal hold is found that was declared since.
     """
 
     item_id: str
@@ -99,15 +107,28 @@ class PlannedItem(msgspec.Struct, frozen=True, array_like=True):
     size_bytes: int
     action: RetentionAction
     reasons: tuple[str, ...]
+    tags: Mapping[str, str] = {}
 
 
+class _Heading(msgspec.Struct, frozen=True, tag="retention plan 1", tag_field="format"):
+    collection: str
+    made_at: datetime
+    items_scanned: int
+    items_excluded: int
+    items: int
+
+
+_decode_heading: Final = msgspec.json.Decoder(_Heading).decode
 _decode_planned: Final = msgspec.json.Decoder(PlannedItem).decode
 
 
 class RetentionPlan:
     """The items that would go, newest first; it can be iterated over any number of times, until it is closed.
 
+    `save` writes it to a file, and `RetentionPlan.load` reads that, in another process or on another day.
+
     Attributes:
+        collection: name of the collection of the items.
         made_at: time of its making.
         items_scanned: number of the items judged.
         items_excluded: number of the items kept for their tags or assets.
@@ -115,10 +136,11 @@ class RetentionPlan:
         actions: number of items for each action.
     """
 
-    def __init__(self) -> None:
-        self.made_at = datetime.now(UTC)
-        self.items_scanned = 0
-        self.items_excluded = 0
+    def __init__(self, collection: str, made_at: datetime, items_scanned: int = 0, items_excluded: int = 0) -> None:
+        self.collection = collection
+        self.made_at = made_at
+        self.items_scanned = items_scanned
+        self.items_excluded = items_excluded
         self.bytes_planned = 0
         self.actions: Counter[RetentionAction] = Counter()
         self._items = SpooledList(_decode_planned)
@@ -129,6 +151,31 @@ class RetentionPlan:
         self.bytes_planned += item.size_bytes
         self._items.append(item)
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the plan to a file, one item a line."""
+        heading = _Heading(self.collection, self.made_at, self.items_scanned, self.items_excluded, len(self))
+        with open(path, "wb") as file:
+            file.writelines(_encode(line) + b"\n" for line in (heading, *self))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a plan that was saved.
+
+        Raises:
+            StoreCorruptError: the file is not a whole plan.
+        """
+        with open(path, "rb") as file:
+            try:
+                heading = _decode_heading(file.readline())
+                plan = cls(heading.collection, heading.made_at, heading.items_scanned, heading.items_excluded)
+                for line in file:
+                    plan.add(_decode_planned(line))
+            except msgspec.MsgspecError as error:
+                raise StoreCorruptError(f"{os.fspath(path)} is no retention plan: {error}") from error
+        if len(plan) != heading.items:
+            raise StoreCorruptError(f"{os.fspath(path)} holds {len(plan)} of the {heading.items} items of its plan")
+        return plan
+
     def __len__(self) -> int:
         return self.actions.total()
 
@@ -136,6 +183,8 @@ class RetentionPlan:
         return True  # a plan, even if nothing is to be done
 
     def __iter__(self) -> Iterator[PlannedItem]:
+        if self._items.closed:
+            raise StoreClosedError("this plan was closed: apply it within its `with` block, or save it to a file")
         return iter(self._items)
 
     def result(self) -> RetentionResult:
@@ -179,13 +228,13 @@ _decode_seen: Final = msgspec.json.Decoder(_Seen).decode
 
 def make_plan(base: BaseStore[Any], collection: Collection[Any], config: RetentionConfig) -> RetentionPlan:
     """Judge every item of a collection, as it is now: one that is saved meanwhile is not judged unseen."""
-    plan = RetentionPlan()
-    if not config.policies or not collection.is_users:
+    plan = RetentionPlan(collection.name, datetime.now(UTC))
+    if not collection.is_users:
         return plan
     items = SpooledList(_decode_seen)
     try:
         for head in _heads(base, collection):
-            items.append(_metadata_of(head, collection))
+            items.append(metadata_of(head, collection))
         _judge_all(items, plan, config)
     except BaseException:
         plan.close()
@@ -211,7 +260,8 @@ def _heads(base: BaseStore[Any], collection: Collection[Any]) -> Iterator[Record
     return heapq.merge(dated, undated, key=age_key, reverse=True)
 
 
-def _metadata_of(head: Record, collection: Collection[Any]) -> _Seen:
+def metadata_of(head: Record, collection: Collection[Any]) -> _Seen:
+    """Return an item as policies see it, with its revision."""
     meta = head.meta
     fields: Mapping[str, Any] = meta.fields
     time = fields.get(collection.time) if collection.time is not None else None
@@ -245,7 +295,16 @@ def _judge_all(items: SpooledList[_Seen], plan: RetentionPlan, config: Retention
         action = next((action for action in GENTLEST_FIRST if action in asked), config.default_action)
         names = tuple(dict.fromkeys(policy.description for policy in reasons))
         plan.add(
-            PlannedItem(item.item_id, item.revision, item.data_asset, item.created_at, item.size_bytes, action, names)
+            PlannedItem(
+                item.item_id,
+                item.revision,
+                item.data_asset,
+                item.created_at,
+                item.size_bytes,
+                action,
+                names,
+                item.tags,
+            )
         )
 
 

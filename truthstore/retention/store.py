@@ -20,7 +20,7 @@ from truthstore.retention.base import (
     RetentionPolicy,
     RetentionResult,
 )
-from truthstore.retention.plan import make_plan
+from truthstore.retention.plan import make_plan, metadata_of
 from truthstore.retention.schedule import Schedule
 from truthstore.store.config import configure
 from truthstore.store.registry import get_store
@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 log: Final = logging.getLogger("truthstore.retention")
 
+OWN_OPTIONS: Final = ("policy", "cleanup_interval_hours", "clock")
 NOT_HERE: Final[Mapping[RetentionAction, str]] = MappingProxyType(
     {
         RetentionAction.COMPRESS: "retention compresses nothing: put a compression layer below, for all items",
@@ -68,7 +69,8 @@ class RetentionStore(WrapperStore[T]):
         archive_store: the store of archived items, or None.
 
     Raises:
-        StoreConfigError: an action that cannot be done here: ARCHIVE without an archive store, COMPRESS, TIER_DOWN.
+        StoreConfigError: there is no policy; or an action that cannot be done here: ARCHIVE without an archive store,
+            COMPRESS, TIER_DOWN.
     """
 
     name: ClassVar[str] = "retention"
@@ -91,6 +93,10 @@ class RetentionStore(WrapperStore[T]):
         if cleanup_interval_hours is not None:
             schedule = dataclasses.replace(settings.schedule, enabled=True, interval_hours=cleanup_interval_hours)
             settings = dataclasses.replace(settings, schedule=schedule)
+        if not settings.policies:
+            raise StoreConfigError(
+                "RetentionStore without a policy keeps everything: give it one, such as TimeBasedPolicy(90)"
+            )
         self.config = settings
         self.archive_store = _archive_of(settings, base, self._collection)
         self._schedule = Schedule(base, settings.schedule, clock)
@@ -104,11 +110,11 @@ class RetentionStore(WrapperStore[T]):
         """Carry out a plan. An item that was saved again since it was made is kept.
 
         Args:
-            plan: from `plan`.
+            plan: from `plan`, or from a file by `RetentionPlan.load`.
             max_seconds: begin nothing new after so long.
         """
         self._check()
-        return apply_plan(plan, self._collection, self._base, self.archive_store, max_seconds)
+        return apply_plan(plan, self._collection, self._base, self.archive_store, self.config, max_seconds)
 
     def run_cleanup(self, dry_run: bool | None = None, max_seconds: float | None = None) -> RetentionResult:  # noqa: FBT001
         """Plan and carry out.
@@ -126,7 +132,7 @@ class RetentionStore(WrapperStore[T]):
 
     def _clean(self, collection: Collection[Any], seconds: float) -> RetentionResult:
         with make_plan(self._base, collection, self.config) as plan:
-            result = apply_plan(plan, collection, self._base, self.archive_store, seconds)
+            result = apply_plan(plan, collection, self._base, self.archive_store, self.config, seconds)
         self._schedule.done(collection.name, result)
         return result
 
@@ -176,8 +182,16 @@ class RetentionStore(WrapperStore[T]):
             # The save is durable already; the clean-up is tried again when its claim has run out.
             log.exception("the clean-up of %s failed", collection.name)
 
+    def held_ids(self, query: StoreQuery, *, collection: Collection[Any]) -> frozenset[str]:
+        """Return the ids of items with an excluded tag or asset, and of those that layers below hold."""
+        below, config = super().held_ids(query, collection=collection), self.config
+        if not (config.excluded_tags or config.excluded_assets):
+            return below
+        heads = self._base.scan(query, collection=collection)
+        return below.union(head.id for head in heads if config.holds(metadata_of(head, collection)))
+
     def _cleans(self, collection: Collection[Any]) -> bool:
-        return bool(self.config.policies) and not self.config.dry_run and collection.is_users
+        return not self.config.dry_run and collection.is_users
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
         """Maintain the store below, then clean up."""
@@ -190,13 +204,15 @@ class RetentionStore(WrapperStore[T]):
 
 def _settings(policy: object, config: RetentionConfig | None, options: dict[str, Any]) -> RetentionConfig:
     if policy is None:
-        return configure(RetentionConfig, config, options, "RetentionStore")
+        return configure(RetentionConfig, config, options, "RetentionStore", OWN_OPTIONS)
     if config is not None or "policies" in options or (isinstance(policy, RetentionConfig) and options):
         raise TypeError("RetentionStore takes either policies with options, or policies=, or config=")
     if isinstance(policy, RetentionConfig):
         return policy
     several = isinstance(policy, Sequence) and not isinstance(policy, str)
-    return configure(RetentionConfig, None, {"policies": policy if several else (policy,), **options}, "RetentionStore")
+    return configure(
+        RetentionConfig, None, {"policies": policy if several else (policy,), **options}, "RetentionStore", OWN_OPTIONS
+    )
 
 
 def _archive_of(config: RetentionConfig, base: BaseStore[Any], collection: Collection[Any]) -> BaseStore[Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any, Final, TypeVar, cast
@@ -80,7 +80,7 @@ class StoreConfig:
         return "gzip" if chosen else None
 
 
-def configure(kind: type[C], config: C | None, options: Mapping[str, Any], owner: str) -> C:
+def configure(kind: type[C], config: C | None, options: Mapping[str, Any], owner: str, others: Iterable[str] = ()) -> C:
     """Return the configuration of a store, from an object or from keywords.
 
     Args:
@@ -88,6 +88,7 @@ def configure(kind: type[C], config: C | None, options: Mapping[str, Any], owner
         config: a ready configuration, or None.
         options: keywords.
         owner: name of the store, for messages.
+        others: parameters of the store that are not part of its configuration.
 
     Raises:
         TypeError: both were given, an unknown keyword, or an object of another class.
@@ -101,7 +102,7 @@ def configure(kind: type[C], config: C | None, options: Mapping[str, Any], owner
     declared = declared_types(kind)
     for name in options:
         if name not in declared:
-            raise TypeError(f"{owner} has no option {name!r}: {nearest(name, set(declared))}")
+            raise TypeError(f"{owner} has no option {name!r}: {nearest(name, {*declared, *others})}")
     options = converted(kind, options)
     for name, value in options.items():
         wanted = _PLAIN_TYPES.get(declared[name], object)

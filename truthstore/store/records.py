@@ -152,6 +152,10 @@ class RecordStore(ABC):
         everything = query.replace(limit=None, offset=0, after=None)
         return aggregation.over(self.scan(everything, collection=collection, options=options))
 
+    def held_ids(self, query: StoreQuery, *, collection: Collection[Any]) -> frozenset[str]:
+        """Return the ids among those that a query finds which a layer keeps under a legal hold."""
+        return frozenset()
+
 
 def check_expect(expect: object) -> None:
     """Check that a value can be an expectation.

@@ -213,10 +213,17 @@ class BaseStore(BulkOperations[T], Generic[T]):
         self._check()
         return self.count_records(_query(query), collection=self._collection)
 
-    def clear(self, query: StoreQuery | None = None) -> int:
-        """Remove exactly the items that `query(query)` finds, without a query all, and return their number."""
+    def clear(self, query: StoreQuery | None = None, *, everything: bool = False) -> int:
+        """Remove exactly the items that `query(query)` finds, but for those under a legal hold, and return their number.
+
+        Raises:
+            TypeError: there is neither a query nor ``everything=True``, which removes all items.
+        """
         self._check()
-        return self.delete_many(self.list_ids(query))
+        if (query is not None) is everything:
+            raise TypeError("clear() takes either a query or, to remove all items, everything=True")
+        held = self.held_ids(_query(query), collection=self._collection)
+        return self.delete_many([id for id in self.list_ids(query) if id not in held])
 
     def get_latest(self, data_asset: str) -> T | None:
         """Return the newest item of an asset, or None if it has none."""
@@ -355,6 +362,15 @@ class BaseStore(BulkOperations[T], Generic[T]):
     def close(self) -> None:
         """Give up connections and files. Closing twice is harmless; every later operation raises."""
         self._lifecycle.closed = True
+
+    if (
+        not TYPE_CHECKING
+    ):  # methods of layers have types where the layer is named: `store.layer(VersionedStore).rollback`
+
+        def __getattr__(self, name: str) -> Any:
+            from truthstore.store.layer_methods import why_missing
+
+            raise AttributeError(why_missing(self, name), name=name, obj=self)
 
     def __copy__(self) -> Self:
         view = object.__new__(type(self))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, cast
 
 from truthstore.errors import StoreConfigError
 from truthstore.model.record import NONE, Options, Record
+from truthstore.store.layer_methods import layers_with
 from truthstore.store.store import BaseStore
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class WrapperStore(BaseStore[T], Generic[T]):
     scan_ids = _forwarded(BaseStore.scan_ids)
     count_records = _forwarded(BaseStore.count_records)
     aggregate_records = _forwarded(BaseStore.aggregate_records)
+    held_ids = _forwarded(BaseStore.held_ids)
     verify_records = _forwarded(BaseStore.verify_records)
     subscribe = _forwarded(BaseStore.subscribe)
     """Subscribe where writes become durable: at the backend."""
@@ -150,6 +152,14 @@ class WrapperStore(BaseStore[T], Generic[T]):
         """Return figures about the store below, and the names of the layers."""
         layers = [layer.name for layer in self.layers()]
         return {**self._base.collection(self._collection).stats(), "layers": layers}
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Find a method of a layer below, where just one has it."""
+            if len(layers_with(self, name)) == 1:
+                return getattr(self._base.collection(self._collection), name)
+            return super().__getattr__(name)
 
     def close(self) -> None:
         """Close the whole stack."""

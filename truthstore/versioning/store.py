@@ -64,7 +64,7 @@ class VersionedStore(WrapperStore[T]):
             "versioning": "one layer keeps the versions of all items",
             "retention": "it would delete items and leave their history: put it above the versions",
             "cached": "below the versions it would answer with heads that were replaced: put it above",
-            "batching": "a version is numbered when it is written: put it above the versions",
+            "batched": "a version is numbered when it is written: put it above the versions",
         }
     )
 

@@ -166,7 +166,7 @@ class ConcurrencyTests(StoreCase):
         assert two.list_ids() == ["a"]
         with pytest.raises(StoreNotFoundError):
             two.get("b")
-        assert two.clear() == 1
+        assert two.clear(everything=True) == 1
         assert one.count() == 0
 
     def test_stores_of_threads_race_fairly(self, open_store: OpenStore):

@@ -56,7 +56,7 @@ class IdTests(StoreCase):
     @settings(suppress_health_check=[HealthCheck.differing_executors, HealthCheck.function_scoped_fixture])
     @given(some=st.lists(ids(), min_size=1, max_size=5, unique=True))
     def test_no_two_ids_are_confused(self, some: list[str], store: BaseStore[Sample]):
-        store.clear()
+        store.clear(everything=True)
         for i, id in enumerate(some):
             store.save(Sample(id, count=i), expect=ABSENT)
         assert [store.get(id).count for id in some] == list(range(len(some)))
@@ -91,7 +91,7 @@ class IdTests(StoreCase):
         assert (results.count(), suites.count()) == (1, 2)
         assert results.list_assets() == ["orders"]
         assert suites.list_assets() == ["customers", "orders"]
-        assert suites.clear() == 2
+        assert suites.clear(everything=True) == 2
         assert results.list_ids() == ["same"]
         assert results.collection(RESULTS).list_ids() == ["same"]
 
@@ -117,7 +117,7 @@ class IdTests(StoreCase):
         for i, store in enumerate(stores):
             assert sorted(store.list_ids()) == sorted(names)
             assert {store.get(name).count for name in names} == {i}
-        stores[0].clear()
+        stores[0].clear(everything=True)
         assert [store.count() for store in stores] == [0, len(names), len(names)]
 
     def test_namespaces_are_apart(self, open_store: OpenStore):
@@ -131,7 +131,7 @@ class IdTests(StoreCase):
         for name, store in stores.items():
             assert sorted(store.list_ids()) == sorted({"same", name})
             assert store.get("same").name == name
-        stores["default"].clear()
+        stores["default"].clear(everything=True)
         assert stores["other"].exists("same")
         with pytest.raises(StoreNotFoundError):
             stores["default"].get("same")
