@@ -40,6 +40,7 @@ class StoreConfig:
         serialization_format: ``json``, ``msgpack`` or ``yaml``.
         compression: None, ``gzip`` or ``zstd``; True means gzip.
         use_compression: another name of `compression`.
+        max_item_bytes: compressed items may have so many bytes when they are expanded; more is taken for damage.
         metadata: labels of this store, repeated by `stats()`.
 
     Raises:
@@ -52,6 +53,7 @@ class StoreConfig:
     serialization_format: Encoding = "json"
     compression: str | bool | None = None
     use_compression: bool | None = None
+    max_item_bytes: int = 1 << 30
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -67,6 +69,8 @@ class StoreConfig:
         ):
             if (value := getattr(self, option)) not in known:
                 raise StoreConfigError(f"unknown {option} {value!r}: use one of {', '.join(map(str, known))}")
+        if not isinstance(self.max_item_bytes, int) or self.max_item_bytes < 1:
+            raise StoreConfigError(f"max_item_bytes is a number of at least 1, not {self.max_item_bytes!r}")
         both = self.compression is not None and self.use_compression is not None
         if both and bool(self.compression) != bool(self.use_compression):
             raise StoreConfigError("compression and use_compression contradict each other: give one of them")

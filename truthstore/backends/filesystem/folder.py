@@ -58,11 +58,13 @@ class Folder:
     Args:
         root: the folder of the default collection.
         form: how files are named and encoded.
+        limit: compressed files may expand to so many bytes.
     """
 
-    def __init__(self, root: str, form: Format) -> None:
+    def __init__(self, root: str, form: Format, limit: int) -> None:
         self.root = root
-        ending, self._compress, self._decompress = compressor(form.compression)
+        self._limit = limit
+        ending, self._compress, self._decompress = compressor(form.compression, limit)
         self._plain_extension = form.extension
         self._extension = form.extension + ending
 
@@ -113,7 +115,7 @@ class Folder:
         except OSError as error:
             raise read_error(error, f"cannot read {collection.name} {shown(location.id)}") from error
         if location.name is not None:
-            data = unpacked(data, _decompressor(location.name), collection, location.id)
+            data = unpacked(data, self._decompressor(location.name), collection, location.id)
             return read_document(data, collection, location.id)
         return self.parse(data, collection, location.id)
 
@@ -167,11 +169,14 @@ class Folder:
             StoreCorruptError: it is damaged.
         """
         path = f"{self.of(collection)}/{name}"
-        data = unpacked(read_file(path), _decompressor(name), collection, file=name)
+        data = unpacked(read_file(path), self._decompressor(name), collection, file=name)
         record = read_document(data, collection, file=name)
         derive_now(record, collection, file=name)
         usual = self.path(collection, Location(record.id)) == path
         return FileEntry(record, None if usual else name, is_changed(data, record))
+
+    def _decompressor(self, name: str) -> Callable[[bytes], bytes]:
+        return compressor(_ALGORITHMS.get(os.path.splitext(name)[1]), self._limit)[2]
 
     def entries(self, collection: Collection[Any], names: list[str]) -> tuple[list[FileEntry], list[str]]:
         """Return the contents of files, one for each id, and the names of damaged ones, which are logged.
@@ -194,7 +199,3 @@ class Folder:
             if entry.name is None or (id not in found and not os.path.exists(usual)):
                 found[id] = entry
         return list(found.values()), damaged
-
-
-def _decompressor(name: str) -> Callable[[bytes], bytes]:
-    return compressor(_ALGORITHMS.get(os.path.splitext(name)[1]))[2]

@@ -117,7 +117,7 @@ class FileSystemStore(ObjectStore[T]):
         self._blobs = FileBlobs(root, durability=settings.durability)
         self._lock = self._blobs.lock
         self._root = self._blobs.root
-        self._folder = Folder(self._root, form)
+        self._folder = Folder(self._root, form, settings.max_item_bytes)
         self._journal = Journal(self._catalog)
         self._commits = Commits(self._blobs, self._folder, self._catalog, self._journal)
         self._index = IndexFile(self._blobs.path(OWN), self._catalog, self._journal, self._commits)

@@ -46,6 +46,7 @@ __all__ = [
 VERSION: Final = 1
 MAGIC: Final = b"\x89TSL"
 TOP_LEVEL: Final = 9
+MAX_BYTES: Final = 1 << 30
 NO_BODY: Final = 0
 ANY_BODY: Final = -1
 _PREFIX: Final = struct.Struct(">4sBI")
@@ -139,14 +140,14 @@ def read_log_object(data: bytes, name: str) -> LogObject:
     try:
         magic, version, length = _PREFIX.unpack_from(data)
         if magic != MAGIC:
-            raise StoreCorruptError(f"{name} is no index object: call rebuild_index()")
+            raise StoreCorruptError("it is no index object")
         if version > VERSION:
             raise StoreConfigError(
                 f"{name} has format {version}, this library reads up to {VERSION}: upgrade truthstore"
             )
         opening = _unpack_opening(data[_PREFIX.size : _PREFIX.size + length])
-        rows = _unpack_rows(zlib.decompress(data[_PREFIX.size + length :]))
-    except (struct.error, zlib.error, msgspec.MsgspecError) as error:
+        rows = _unpack_rows(zlib.decompressobj().decompress(data[_PREFIX.size + length :], MAX_BYTES))
+    except (struct.error, zlib.error, msgspec.MsgspecError, StoreCorruptError) as error:
         raise StoreCorruptError(f"the index object {name} is damaged ({error}): call rebuild_index()") from error
     return LogObject(rows.confirmed, rows.intents, frozenset(opening.coverage), opening.floor)
 

@@ -9,7 +9,7 @@ import msgspec
 from truthstore.errors import StoreNotFoundError
 from truthstore.model.record import Meta, Record
 from truthstore.storage.log.entry import Confirmed, confirmed_of
-from truthstore.storage.objects.document import Lineage, parse_document, write_document
+from truthstore.storage.objects.document import Lineage, parse_document, unpacked, write_document
 from truthstore.storage.objects.object_store import folder_of, object_key
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ class BodyObjects:
             data, tag = self._blobs.get(key)
         except StoreNotFoundError:
             return None
-        return BodyObject(*parse_document(self._decompress(data), self.collection, id), tag)
+        data = unpacked(data, self._decompress, self.collection, id, file=key)
+        return BodyObject(*parse_document(data, self.collection, id, file=key), tag)
 
     def stand_in(self, id: str, stamp: int) -> BodyObject | None:
         """Return a stand-in for an unreadable object that an unconditional write may replace; None if it is gone."""

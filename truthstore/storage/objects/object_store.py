@@ -141,7 +141,7 @@ class ObjectStore(BaseStore[T]):
         self._config = config
         self.encoding = config.serialization_format
         self._format = form
-        ending, self._compress, self._decompress = compressor(form.compression)
+        ending, self._compress, self._decompress = compressor(form.compression, config.max_item_bytes)
         self._extension = form.extension + ending
         self._opening = Opening()
         self._catalog = Catalog(self._bodies, synchronous=synchronous)
