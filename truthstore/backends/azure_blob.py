@@ -165,12 +165,7 @@ def _credential(config: AzureBlobConfig) -> Any:
 
 
 class AzureBlobs(CloudBlobs):
-    """The blobs of a container below a prefix.
-
-    Args:
-        config: the options.
-        prefix: the beginning of the names of all blobs.
-    """
+    """The blobs of a container below a prefix."""
 
     backend = "azure"
     scheme = "az"

@@ -107,12 +107,7 @@ class _Repeating:
 
 
 class GCSBlobs(CloudBlobs):
-    """The objects of a bucket below a prefix.
-
-    Args:
-        config: the options.
-        prefix: the beginning of the names of all objects.
-    """
+    """The objects of a bucket below a prefix."""
 
     backend = "gcs"
     scheme = "gs"

@@ -141,12 +141,7 @@ def _send_at_once(model: Any, params: dict[str, Any], **_: object) -> None:
 
 
 class S3Blobs(CloudBlobs):
-    """The objects of a bucket below a prefix.
-
-    Args:
-        config: the options.
-        prefix: the beginning of the names of all objects.
-    """
+    """The objects of a bucket below a prefix."""
 
     backend = "s3"
     scheme = "s3"

@@ -45,7 +45,7 @@ def make_faulty(location: Path) -> tuple[FileLogStore[Sample], FaultyBlobs]:
     store.initialize()
     faulty = FaultyBlobs(store._blobs)
     store._blobs = faulty
-    store._indexes.reset()
+    store._indexes.clear()
     return store, faulty
 
 

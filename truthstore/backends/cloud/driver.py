@@ -48,12 +48,7 @@ def is_index(key: str) -> bool:
 class CloudBlobs(Blobs, ABC):
     """The objects of a bucket or container below a prefix.
 
-    Args:
-        bucket: the bucket or container.
-        prefix: the beginning of the names of all objects.
-
     Attributes:
-        backend: name of the backend.
         scheme: of the URLs in messages.
         noun: the service's word for a bucket, and the name of the option.
         needs: the distribution that holds the service's client.
@@ -132,15 +127,7 @@ class CloudBlobs(Blobs, ABC):
         """Return full names below a prefix, and the token of the next page; names up to `start` may be left out."""
 
     def _error(self, action: Action, key: str, meaning: Meaning, expect: BlobExpect, *, repeated: bool) -> StoreError:
-        """Return the error for a request that failed with this meaning.
-
-        Args:
-            action: the kind of the request.
-            key: the object.
-            meaning: the meaning of the client's error.
-            expect: the condition of the request.
-            repeated: the client had sent the request before, and may have got no answer.
-        """
+        """Return the error for a request, `repeated` by the client or not, that failed with this meaning."""
         if meaning == "missing":
             if action in {"read", "remove", "change"}:
                 return StoreNotFoundError("object", key, backend=self.backend)
@@ -158,10 +145,6 @@ class SingleWriterBlobs:
     """Blobs that look before they write, for a service without conditional writes.
 
     Threads of one process exclude each other; another process is not noticed.
-
-    Args:
-        blobs: the service.
-        backend: name of the backend, for messages.
     """
 
     def __init__(self, blobs: Blobs, backend: str) -> None:

@@ -60,16 +60,9 @@ AMBIGUOUS_RETRY: Final = Failure(
 
 
 def error_of(backend: str, action: Action, place: str, failure: Failure, *, repeated: bool = False) -> StoreError:
-    """Return the error for a request that failed, or got no answer.
+    """Return the error for a request that failed, or got no answer, or was `repeated` by the client after one that got none.
 
     A connection error that is not retryable means that nothing was written.
-
-    Args:
-        backend: name of the backend.
-        action: the kind of the request.
-        place: URL of the object, or of the bucket.
-        failure: its meaning.
-        repeated: the client had sent the request before, and may have got no answer.
     """
     writes = action in {"write", "remove", "change"}
     message = f"cannot {action} {place}: {hidden(failure.advice)}"
@@ -115,6 +108,11 @@ _S3_PERMISSION: Final = Failure(
     "no permission: the policy must allow s3:GetObject, s3:PutObject and s3:DeleteObject on the objects and s3:ListBucket on "
     "the bucket (and the use of the KMS key, if there is one)"
 )
+_EXPIRED: Final = Failure("the credentials have expired, or their token is not valid: get new ones")
+_S3_ELSEWHERE: Final = Failure(
+    "the bucket is in another region, or at another endpoint: set region= to the bucket's own"
+)
+_S3_KEY: Final = Failure("the KMS key cannot be used: check kms_key_id, that the key is enabled, and the key's policy")
 _S3_UNSUPPORTED: Final = Failure("the service does not offer this request", kind="unsupported")
 _S3_COLLISION: Final = Failure(
     "other requests for this key are under way, nothing was changed: repeat", retryable=True, kind="refused"
@@ -125,36 +123,16 @@ _S3: Final = _table(
     (_S3_PERMISSION, "AccessDenied AllAccessDisabled AccountProblem 403"),
     # The answer to HEAD, which does not say why.
     (Failure("the credentials are not valid or have expired, or the bucket is in another region"), "400"),
-    (
-        Failure("the credentials have expired: get new ones"),
-        "ExpiredToken ExpiredTokenException TokenRefreshRequired RequestExpired",
-    ),
-    (Failure("the session token is not valid: get new credentials"), "InvalidToken"),
-    (
-        Failure("the access key is not known to the service: check access key id and endpoint"),
-        "InvalidAccessKeyId",
-    ),
+    (_EXPIRED, "ExpiredToken ExpiredTokenException TokenRefreshRequired RequestExpired InvalidToken"),
+    (Failure("the access key is not known to the service: check access key id and endpoint"), "InvalidAccessKeyId"),
     (Failure("the secret access key is wrong"), "SignatureDoesNotMatch"),
     (Failure("this machine's clock is wrong: set it"), "RequestTimeTooSkewed"),
-    (Failure("the bucket does not exist: check its name, or create it"), "NoSuchBucket"),
-    (Failure("this cannot be the name of a bucket"), "InvalidBucketName"),
-    (
-        Failure("the bucket is in another region, or at another endpoint: set region= to the bucket's own"),
-        "PermanentRedirect 301 AuthorizationHeaderMalformed IllegalLocationConstraintException",
-    ),
-    (
-        _BUSY,
-        (
-            "SlowDown Throttling ThrottlingException TooManyRequests RequestLimitExceeded RequestTimeout "
-            "ServiceUnavailable InternalError"
-        ),
-    ),
+    (Failure("the bucket does not exist: check its name, or create it"), "NoSuchBucket InvalidBucketName"),
+    (_S3_ELSEWHERE, "PermanentRedirect 301 AuthorizationHeaderMalformed IllegalLocationConstraintException"),
+    (_BUSY, "SlowDown Throttling ThrottlingException TooManyRequests RequestLimitExceeded RequestTimeout"),
     (_S3_COLLISION, "ConditionalRequestConflict OperationAborted"),
     (_S3_UNSUPPORTED, "NotImplemented"),
-    (
-        Failure("the KMS key cannot be used: check kms_key_id, that the key is enabled, and the key's policy"),
-        "KMS.DisabledException KMS.NotFoundException KMS.KMSInvalidStateException",
-    ),
+    (_S3_KEY, "KMS.DisabledException KMS.NotFoundException KMS.KMSInvalidStateException"),
     (Failure("the object is in an archive class: restore it first", kind="refused"), "InvalidObjectState"),
     (Failure("the service has no such storage class", kind="settings"), "InvalidStorageClass"),
 )
@@ -243,37 +221,28 @@ def gcs_meaning(error: Any) -> Meaning:
 # Azure Blob Storage.
 
 _AZURE_WRONG_KEY: Final = Failure("the account key or the SAS is wrong, has expired, or does not allow this")
+_AZURE_NO_KEY: Final = Failure("there are no credentials: give account_key, sas_token or connection_string")
+_AZURE_REFUSED: Final = Failure(
+    "refused: the account key or the SAS is wrong or does not allow this, or the account's firewall does not let this "
+    "address in"
+)
+_AZURE_PERMISSION: Final = Failure(
+    "no permission: the identity needs the role Storage Blob Data Contributor, a SAS the permissions racwdl (and t for "
+    "set_access_tier)"
+)
+_AZURE_ARCHIVED: Final = Failure(
+    "it is in the archive tier: set its tier to Hot, if that was not done yet, and wait some hours", kind="refused"
+)
 _AZURE: Final = _table(
     ("changed", "BlobAlreadyExists"),
-    (Failure("the container does not exist: check its name, or create it"), "ContainerNotFound"),
-    (Failure("the container is being deleted: create it again, or use another"), "ContainerBeingDeleted"),
-    (Failure("the container is disabled"), "ContainerDisabled"),
+    (Failure("the container does not exist: check its name, or create it"), "ContainerNotFound ContainerBeingDeleted"),
+    (Failure("the container, or the storage account, is disabled"), "ContainerDisabled AccountIsDisabled"),
     (_AZURE_WRONG_KEY, "AuthenticationFailed InvalidAuthenticationInfo"),
-    (
-        Failure("there are no credentials: give account_key, sas_token or connection_string"),
-        "NoAuthenticationInformation",
-    ),
-    (
-        Failure(
-            "refused: the account key or the SAS is wrong or does not allow this, or the account's firewall does not let "
-            "this address in"
-        ),
-        "AuthorizationFailure",
-    ),
-    (
-        Failure(
-            "no permission: the identity needs the role Storage Blob Data Contributor, a SAS the permissions racwdl (and t "
-            "for set_access_tier)"
-        ),
-        (
-            "AuthorizationPermissionMismatch AuthorizationServiceMismatch AuthorizationResourceTypeMismatch "
-            "InsufficientAccountPermissions"
-        ),
-    ),
-    (Failure("the storage account is disabled"), "AccountIsDisabled"),
-    (_BUSY, "ServerBusy InternalError OperationTimedOut"),
-    (Failure("it is in the archive tier: set its tier to Hot and wait some hours", kind="refused"), "BlobArchived"),
-    (Failure("it is on its way out of the archive tier: wait some hours", kind="refused"), "BlobBeingRehydrated"),
+    (_AZURE_NO_KEY, "NoAuthenticationInformation"),
+    (_AZURE_REFUSED, "AuthorizationFailure"),
+    (_AZURE_PERMISSION, "AuthorizationPermissionMismatch AuthorizationServiceMismatch"),
+    (_AZURE_PERMISSION, "AuthorizationResourceTypeMismatch InsufficientAccountPermissions"),
+    (_AZURE_ARCHIVED, "BlobArchived BlobBeingRehydrated"),
     (Failure("it is leased: break the lease", kind="refused"), "LeaseIdMissing"),
     (Failure("it has snapshots: remove them first", kind="refused"), "SnapshotsPresent"),
 )

@@ -41,8 +41,6 @@ class LogIndex:
     """The log of a collection, and this machine's replica of it.
 
     Args:
-        log: the log.
-        replica: this machine's copy.
         compact_at: a query that meets more entries than this compacts them.
         is_same: returns whether the store is still the one that the replica is about.
     """

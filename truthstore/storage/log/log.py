@@ -74,11 +74,8 @@ class Log:
     """The index objects of one collection.
 
     Args:
-        blobs: the driver.
         objects: the body objects that it is about.
-        parallel: runs requests.
         now: this machine's clock, in milliseconds.
-        timing: the periods of the protocol.
         born: when the store was made, in milliseconds.
     """
 
@@ -172,12 +169,7 @@ class Log:
     # Compacting.
 
     def compact_some(self, names: Sequence[str], *, rows: int | None = None) -> int:
-        """Make one segment of the oldest entries; return of how many.
-
-        Args:
-            names: the names in the log.
-            rows: of so many rows at most, unless the first entry alone has more.
-        """
+        """Make one segment of the oldest entries, of at most so many rows unless the first has more; return of how many."""
         entries = [name for name in names if not is_segment(name)][:COMPACT_LIMIT]
         if rows is not None:
             totals = accumulate(rows_of(name) for name in entries)
@@ -185,12 +177,7 @@ class Log:
         return self.replaced(self.read_all(entries))
 
     def merge_some(self, names: Sequence[str], *, rows: int | None = None) -> int:
-        """Make one segment of the segments of one level, if there are enough of them; return of how many.
-
-        Args:
-            names: the names in the log.
-            rows: leave alone what has more rows than this together.
-        """
+        """Make one segment of those of one level, if they are enough and have at most so many rows; return of how many."""
         levels: dict[int, list[str]] = {}
         for name in names:
             if is_segment(name):
@@ -226,18 +213,13 @@ class Log:
     def remove(self, names: Iterable[str]) -> None:
         """Remove objects that a segment replaces. Those that stay behind change nothing, and any process may remove them."""
         keys = [self.folder + name for name in names]
-        blobs = self._blobs
-
-        def remove(key: str) -> None:
-            try:
-                if isinstance(blobs, Discarding):
-                    blobs.discard(keys)
-                else:
-                    blobs.delete(key)
-            except StoreError as error:
-                logger.info("%s, which a segment replaces, could not be removed: %s", key, error)
-
-        self.parallel(remove, keys[:1] if isinstance(blobs, Discarding) else keys)
+        try:
+            if isinstance(self._blobs, Discarding):
+                self._blobs.discard(keys)
+            else:
+                self.parallel(self._blobs.delete, keys)
+        except StoreError as error:
+            logger.info("what a segment in %s replaces could not be removed: %s", self.folder, error)
 
     def remove_covered(self, sources: Sequence[Source]) -> int:
         """Remove the inputs that crashed compactors left behind."""

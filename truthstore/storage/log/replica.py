@@ -181,20 +181,8 @@ class Replica(Catalog):
         known = {id: (stamp, revision) for id, stamp, revision in self.read(sql, (collection.name,))}
         return [row for row in confirmed if row.id not in known or row.rank > known[row.id]]
 
-    def apply(
-        self,
-        collection: Collection[Any],
-        sources: Sequence[Source],
-        *,
-        gone: Iterable[str] = (),
-    ) -> None:
-        """Apply index objects.
-
-        Args:
-            collection: the collection of the log.
-            sources: the objects.
-            gone: names that have left the log.
-        """
+    def apply(self, collection: Collection[Any], sources: Sequence[Source], *, gone: Iterable[str] = ()) -> None:
+        """Apply index objects, and forget the names of those that have left the log."""
         name = collection.name
         with self.transaction() as connection:
             compacted = any(source.content.coverage or source.content.floor for source in sources)

@@ -13,7 +13,7 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
@@ -69,27 +69,10 @@ def now() -> int:
     return time.time_ns() // 1_000
 
 
-class _Indexes:
-    """The indexes of the collections that this process has used: shared by all views of one store."""
-
-    __slots__ = ("of", "pid")
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget them, after a fork: a child has written nothing yet."""
-        self.pid = os.getpid()
-        self.of: dict[Collection[Any], LogIndex] = {}
-
-
 class LogStore(ObjectStore[T]):
     """Keeps items as objects, any number of writers at once; queries go to this machine's replica of the log.
 
     Args:
-        collection: the collection that the public operations act on.
-        config: the options that every backend has.
-        form: how objects are named and encoded.
         blobs: the driver; its keys are relative to this store.
         url: the permanent name of this store, with namespace and prefix.
         cache_dir: the folder of local replicas; by default the user's cache folder; ``:memory:`` keeps no file.
@@ -126,7 +109,7 @@ class LogStore(ObjectStore[T]):
         self._replica = Replica(self._bodies)
         self._cache_dir = cache_dir
         self._catalog = self._replica
-        self._indexes = _Indexes()
+        self._indexes: dict[Collection[Any], LogIndex] = {}  # shared by all views of one store
 
     @property
     def identity(self) -> str:
@@ -171,13 +154,10 @@ class LogStore(ObjectStore[T]):
         return ()  # they are in the log
 
     def _forked(self) -> None:
-        self._indexes.reset()
+        self._indexes.clear()  # a child has written nothing yet
 
     def _index(self, collection: Collection[Any]) -> LogIndex:
-        indexes = self._indexes
-        if indexes.pid != os.getpid():
-            indexes.reset()
-        index = indexes.of.get(collection)
+        index = self._indexes.get(collection)
         if index is None:
             objects = BodyObjects(
                 self._blobs,
@@ -187,7 +167,7 @@ class LogStore(ObjectStore[T]):
                 decompress=self._decompress,
             )
             log = Log(self._blobs, objects, self._parallel, self._now, self._timing, self._replica.born)
-            index = indexes.of.setdefault(
+            index = self._indexes.setdefault(
                 collection, LogIndex(log, self._replica, compact_at=self._compact_at, is_same=self._is_same)
             )
         return index
@@ -223,7 +203,7 @@ class LogStore(ObjectStore[T]):
         """Open the store that is now in the place of the one that was opened."""
         logger.warning("%s was emptied, or another store is in its place now", self._url)
         with self._opening.lock:
-            self._indexes.reset()
+            self._indexes.clear()
             self._open()
             for collection in self._opening.ready:
                 self._prepare(collection)
@@ -288,22 +268,15 @@ class LogStore(ObjectStore[T]):
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> list[Record]:
         """Store records in parallel, and confirm them in one entry."""
-        refused: dict[str, Exception] = {}
         named: dict[str, Write] = {}
-        heads: list[Record] = []
+        failed: dict[str, Exception] = {}
         for record in records:
-            id = record.id
-            if expect is ABSENT and id in named:
-                refused[id] = conflict(id, expect, None, backend=self.name, collection=collection.name)
-                continue
-            named[id] = Write(record.id, record, record.revision, expect)
-            heads.append(record.head())
-        writes = self._write(collection, list(named.values()))
-        failed = {write.id: write.error for write in writes if write.error is not None}
-        if failed or refused:
-            stored = [head.id for head in heads if head.id not in failed]
-            raise StoreBulkError(stored, {**failed, **refused}, backend=self.name, collection=collection.name)
-        return heads
+            if expect is ABSENT and record.id in named:
+                failed[record.id] = conflict(record.id, expect, None, backend=self.name, collection=collection.name)
+            else:
+                named[record.id] = Write(record.id, record, record.revision, expect)
+        self._write_all(collection, list(named.values()), failed)
+        return [record.head() for record in records]
 
     def delete_record(
         self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
@@ -315,12 +288,22 @@ class LogStore(ObjectStore[T]):
         return write.was_live
 
     def _delete(self, collection: Collection[Any], ids: Sequence[str], expect: Expect) -> list[str]:
-        writes = self._write(collection, [Write(id, None, new_revision(), expect) for id in ids])
-        deleted = [write.id for write in writes if write.was_live and write.error is None]
-        failed = {write.id: write.error for write in writes if write.error is not None}
+        return self._write_all(collection, [Write(id, None, new_revision(), expect) for id in ids], {})
+
+    def _write_all(
+        self, collection: Collection[Any], writes: list[Write], failed: Mapping[str, Exception]
+    ) -> list[str]:
+        """Write, and return the ids of what was stored, or was there and is deleted.
+
+        Raises:
+            StoreBulkError: writes failed, or some had before.
+        """
+        self._write(collection, writes)
+        done = [write.id for write in writes if write.error is None and (write.record is not None or write.was_live)]
+        failed = {**{write.id: write.error for write in writes if write.error is not None}, **failed}
         if failed:
-            raise StoreBulkError(deleted, failed, backend=self.name, collection=collection.name)
-        return deleted
+            raise StoreBulkError(done, failed, backend=self.name, collection=collection.name)
+        return done
 
     def _write(self, collection: Collection[Any], writes: list[Write]) -> list[Write]:
         if not writes:
@@ -355,10 +338,10 @@ class LogStore(ObjectStore[T]):
         return self._guard(lambda: verify(index, lambda: self._follow(collection)))
 
     def rebuild_index(self) -> int:
-        """Confirm every body that the log does not know, rewrite this machine's replica, and return how many items there are.
+        """Confirm every body that the log does not know, beside other writers, and return how many items there are.
 
-        Items whose objects another program removed leave the index. Works while others write. Bodies that cannot be read
-        keep out of the index and are logged; `verify` names them.
+        Items whose objects another program removed leave the index. Bodies that cannot be read keep out of it and are
+        logged; `verify` names them.
         """
         self._check()
         collection = self._collection
@@ -370,8 +353,7 @@ class LogStore(ObjectStore[T]):
     def maintain(self, budget: float | None = None) -> dict[str, int]:
         """Compact the log, resolve intents of writers that died, and forget deletes that are older than a day.
 
-        Safe beside all other operations. Return counts: objects compacted and merged, intents resolved, tombstones of
-        deleted items removed. Takes at most about `budget` seconds, if it is given.
+        Return counts: objects compacted and merged, intents resolved, tombstones of deleted items removed.
         """
         done = super().maintain(budget)
         collection = self._collection
@@ -384,6 +366,7 @@ class LogStore(ObjectStore[T]):
     def stats(self) -> dict[str, Any]:
         """Return figures about the store, with the number of objects in its log."""
         figures = super().stats()
+        self._ready(self._collection)
         names = self._index(self._collection).log.names()
         segments = sum(is_segment(name) for name in names)
         return {**figures, "log": {"entries": len(names) - segments, "segments": segments}}

@@ -8,7 +8,6 @@ taken for an answer: the write id of the body, and those of its predecessors, sh
 
 from __future__ import annotations
 
-import enum
 import random
 import time
 from dataclasses import dataclass, field
@@ -42,34 +41,20 @@ ROUNDS: Final = 100
 PATIENT_ROUNDS: Final = 3
 
 
-class Step(enum.Enum):
-    """The next step of a write."""
-
-    LOOK = enum.auto()
-    SEND = enum.auto()
-    DONE = enum.auto()
-
-
 @dataclass(slots=True)
 class Write:
     """One item to write or to delete, and its progress.
 
     Attributes:
         record: the record to write, with its write id; None to delete.
-        revision: the write id.
         known: there probably is a body already, so that looking first is cheaper.
+        is_ready: it can be sent; otherwise the body is looked at.
         error: the reason for a failure; None if it succeeded.
-        changed: it changed the store.
         was_live: it replaced an item.
-        confirmed: the row that is certain of the id now.
-        rounds: attempts that were begun, with those of which the intent failed.
-        attempts: bodies that were sent.
-        failures: bodies that were sent without an answer.
+        rounds: attempts that were begun; some did not come as far as sending a body, or got no answer (`failures`).
         seen: the body at the last look.
         tried: the write id that the last attempt was to replace.
         refused: the condition of the last attempt did not hold.
-        stamp: the stamp of the last attempt.
-        first_stamp: the stamp of the first attempt.
         announced: the stamp of an intent to replace any body.
         sent_at: the time of the last attempt, in milliseconds.
         failure: the error of the last attempt.
@@ -80,7 +65,8 @@ class Write:
     revision: Revision
     expect: Expect = ANY
     known: bool = False
-    step: Step = Step.LOOK
+    is_ready: bool = False
+    is_done: bool = False
     error: Exception | None = None
     changed: bool = False
     was_live: bool = False
@@ -100,13 +86,13 @@ class Write:
     def fail(self, error: Exception) -> None:
         """End with an error."""
         self.error = error
-        self.step = Step.DONE
+        self.is_done = True
 
     def succeed(self) -> None:
         """End well."""
         self.changed = True
         self.was_live = self.replaces is not None and not self.replaces.record.meta.deleted
-        self.step = Step.DONE
+        self.is_done = True
 
     @property
     def replaces(self) -> BodyObject | None:
@@ -120,12 +106,7 @@ class Write:
 
 
 class LogWriter:
-    """Writes some items of one collection.
-
-    Args:
-        log: the log.
-        backend: name of the backend, for messages.
-    """
+    """Writes some items of one collection."""
 
     def __init__(self, log: Log, *, backend: str) -> None:
         self._log = log
@@ -137,15 +118,14 @@ class LogWriter:
     def run(self, writes: Sequence[Write]) -> None:
         """Write; afterwards each write holds its result."""
         for write in writes:
-            if write.record is not None and isinstance(write.expect, Condition) and not write.known:
-                write.step = Step.SEND
+            write.is_ready = write.record is not None and isinstance(write.expect, Condition) and not write.known
         waiting = list(writes)
         while waiting:
-            self._log.parallel(self._look, [write for write in waiting if write.step is Step.LOOK])
-            sending = [write for write in waiting if write.step is Step.SEND]
+            self._log.parallel(self._look, [write for write in waiting if not write.is_ready])
+            sending = [write for write in waiting if write.is_ready]
             self._intend([(write, intent) for write in sending if (intent := self._prepare(write))])
-            self._log.parallel(self._send, [write for write in sending if write.step is Step.SEND])
-            waiting = [write for write in waiting if write.step is not Step.DONE]
+            self._log.parallel(self._send, [write for write in sending if not write.is_done])
+            waiting = [write for write in waiting if not write.is_done]
         self._log.confirm_later(write.confirmed for write in writes if write.confirmed is not None)
         if len(writes) > 1 and (entry := self._log.confirm_now()):
             self.entries.append(entry)
@@ -180,13 +160,13 @@ class LogWriter:
             collection = self._log.collection.name
             write.fail(conflict(write.id, write.expect, actual, backend=self._backend, collection=collection))
         elif write.record is None and write.replaces is None:
-            write.step = Step.DONE
+            write.is_done = True
         elif write.failure is not None and not write.failure.retryable:
             write.fail(self._named(write.failure, write))
         elif write.failures >= ATTEMPTS or write.rounds >= ROUNDS:
             write.fail(self._in_doubt(write, write.failure) if write.failures else self._crowded_out(write))
         else:
-            write.step = Step.SEND
+            write.is_ready = True
 
     def _allows(self, write: Write) -> bool:
         """Check `expect`. A tombstone that a layer keeps is a document here, and no item to `ABSENT`."""
@@ -263,7 +243,7 @@ class LogWriter:
         seen = write.seen
         write.tried = seen.revision if seen is not None else None
         write.attempts += 1
-        write.step = Step.LOOK
+        write.is_ready = False
         write.failure = None
         write.refused = False
         write.sent_at = self._log.now()
