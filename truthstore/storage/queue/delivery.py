@@ -35,7 +35,7 @@ class DeliveryLoop:
     Args:
         work: the function. The object of a bound method is held weakly: the thread ends when it is gone.
         interval: seconds between two calls; None for no thread.
-        name: the name of the thread, and of the work in the log.
+        name: of the thread, and in the log.
     """
 
     def __init__(self, work: Callable[[], object], *, interval: float | None, name: str) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Final
 
 from truthstore.errors import (
@@ -71,23 +71,24 @@ class QueueFile:
             self._abandoned.append(self._connection)
             self._connection = None
         if self._connection is None:
-            connection: sqlite3.Connection | None = None
             try:
-                if self.path is not None:
-                    _make_folder(os.path.dirname(self.path), sync=self._sync)
-                connection = sqlite3.connect(
-                    self.path or ":memory:", timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-                )
-                self._prepare(connection)
-            except (OSError, sqlite3.Error, StoreConfigError) as error:
-                if connection is not None:
-                    connection.close()
-                if isinstance(error, StoreConfigError):
-                    raise
+                self._connection = self._connect()
+            except (OSError, sqlite3.Error) as error:
                 raise StoreConnectionError("queue", self._broken("be opened", error)) from error
-            self._connection = connection
             self._inode = 0 if self.path is None else _inode(self.path)
         return self._connection
+
+    def _connect(self) -> sqlite3.Connection:
+        if self.path is not None:
+            _make_folder(os.path.dirname(self.path), sync=self._sync)
+        path = self.path or ":memory:"
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -112,7 +113,7 @@ class QueueFile:
     def __str__(self) -> str:
         return "the queue in memory" if self.path is None else f"the queue in {self.path}"
 
-    def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def read(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """Return rows; none, and make nothing, where there is no file yet."""
         with fork_gate, self._lock:
             if self._connection is None and not self._closed and (self.path is None or not _inode(self.path)):
@@ -127,11 +128,7 @@ class QueueFile:
 
     @contextlib.contextmanager
     def writing(self, step: str) -> Generator[sqlite3.Connection]:
-        """Run one transaction; nothing of it remains if it raises.
-
-        Args:
-            step: the failed action, for the message.
-        """
+        """Run one transaction; nothing of it remains if it raises. The step names it in the message."""
         with fork_gate, self._lock:
             connection = self._open()
             try:

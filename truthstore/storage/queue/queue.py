@@ -81,23 +81,17 @@ class DurableQueue:
             return [connection.execute(insert, (topic, *entry)).lastrowid or 0 for entry in entries]
 
     def pending(self, topic: str, *, key: str | None = None, after: int = 0, limit: int | None = None) -> list[Entry]:
-        """Return queued entries in order.
-
-        Args:
-            topic: of this topic.
-            key: of this key only.
-            after: behind this number.
-            limit: at most so many.
+        """Return queued entries of a topic, or of one key of it, in order, those behind a number.
 
         Raises:
             StoreReadError: the file cannot be read.
         """
+        # Without a key by number: an index would have to be sorted.
+        table, where = ("entries NOT INDEXED", "") if key is None else ("entries", " AND key = :key")
         rows = self._file.read(
-            # Without a key by number: an index would have to be sorted.
-            f"SELECT number, topic, key, payload FROM entries {'NOT INDEXED' if key is None else ''}"
-            f" WHERE topic = ? AND number > ?{'' if key is None else ' AND key = ?'}"
-            " ORDER BY number LIMIT ?",
-            (topic, after, *(() if key is None else (key,)), -1 if limit is None else limit),
+            f"SELECT number, topic, key, payload FROM {table} WHERE topic = :topic AND number > :after{where}"
+            " ORDER BY number LIMIT :limit",
+            {"topic": topic, "key": key, "after": after, "limit": -1 if limit is None else limit},
         )
         return [Entry(*row) for row in rows]
 
@@ -123,7 +117,7 @@ class DurableQueue:
         dies between sending and removing leaves entries that are sent again.
 
         Args:
-            topic: of this topic.
+            topic: the topic.
             send: delivers a batch.
             batch: at most so many entries at a time.
             wait: seconds to wait for the turn; None for ever.
@@ -137,14 +131,14 @@ class DurableQueue:
         held: set[str] = set()
         if self.count(topic):
             with self._file.turns.take(topic, wait) as is_ours:
-                last, end = 0, self._end() if is_ours else 0
+                last, end = 0, self._figure("coalesce(max(number), 0)", None) if is_ours else 0
                 while entries := [e for e in self.pending(topic, after=last, limit=batch) if e.number <= end]:
                     last = entries[-1].number
                     ready = [entry for entry in entries if entry.key not in held]
                     failed = self._send(send, ready)
                     errors.update(failed)
                     done: list[Entry] = []
-                    moved: list[Entry] = []
+                    moved: list[tuple[Entry, Exception]] = []
                     for entry in ready:
                         error = failed.get(entry.number)
                         if entry.key in held:
@@ -152,18 +146,15 @@ class DurableQueue:
                         if error is None:
                             done.append(entry)
                         elif is_item_error(error):
-                            moved.append(entry)
+                            moved.append((entry, error))
                         else:
                             held.add(entry.key)
-                    self._finish(done, [(entry, failed[entry.number]) for entry in moved])
+                    self._finish(done, moved)
                     delivered += len(done)
                     rejected += len(moved)
                     if failed and len(failed) == len(ready) and _all_unreachable(failed.values()):
                         break
         return Delivery(delivered, self.count(topic), rejected, errors)
-
-    def _end(self) -> int:
-        return int(self._file.read("SELECT coalesce(max(number), 0) FROM entries")[0][0])
 
     @staticmethod
     def _send(send: Send, entries: Sequence[Entry]) -> Mapping[int, Exception]:
@@ -207,14 +198,10 @@ class DurableQueue:
         return [Rejected(Entry(*row[:4]), row[4]) for row in rows]
 
     def retry_rejected(self, topic: str, numbers: Sequence[int] | None = None) -> int:
-        """Put rejected entries back at the end of the queue, in order, and return how many.
+        """Put rejected entries, all or those of some numbers, back at the end of the queue, and return how many.
 
         An entry stays rejected if a later one of its key is queued, was delivered since, or stays rejected itself:
         it would undo what came later.
-
-        Args:
-            topic: of this topic.
-            numbers: of these numbers only.
         """
         chosen = set(self._chosen(topic, numbers))
         if not chosen:
@@ -243,22 +230,16 @@ class DurableQueue:
         return len(back)
 
     def discard_rejected(self, topic: str, numbers: Sequence[int] | None = None) -> int:
-        """Remove rejected entries for ever and return how many.
-
-        Args:
-            topic: of this topic.
-            numbers: of these numbers only.
-        """
+        """Remove rejected entries for ever, all or those of some numbers, and return how many."""
         chosen = self._chosen(topic, numbers)
         if not chosen:
             return 0
         with self._file.writing("discard what was rejected") as connection:
-            return connection.executemany(
-                "DELETE FROM rejected WHERE number = ?", [(number,) for number in chosen]
-            ).rowcount
+            rows = [(number,) for number in chosen]
+            return connection.executemany("DELETE FROM rejected WHERE number = ?", rows).rowcount
 
     def _chosen(self, topic: str, numbers: Sequence[int] | None) -> list[int]:
-        """Return the numbers of rejected entries of a topic, in order."""
+        """Return the numbers of rejected entries, all or those among some, in order."""
         wanted = None if numbers is None else set(numbers)
         rows = self._file.read("SELECT number FROM rejected WHERE topic = ? ORDER BY number", (topic,))
         return [number for (number,) in rows if wanted is None or number in wanted]

@@ -33,11 +33,7 @@ class Turns:
 
     @contextlib.contextmanager
     def take(self, topic: str, wait: float | None) -> Generator[bool]:
-        """Yield True while this thread has the turn, False if it did not get it, or has it already.
-
-        Args:
-            topic: the topic.
-            wait: seconds to wait; None for ever.
+        """Yield True while this thread has the turn, False if it has it already, or did not get it in `wait` seconds.
 
         Raises:
             StoreConnectionError: the lock file cannot be made.
@@ -56,6 +52,8 @@ class Turns:
                 if self._handles.pop(turn, None) is not None and is_ours:
                     lock.release()
             return
+        import fcntl
+
         name = hashlib.blake2b(topic.encode(), digest_size=8).hexdigest()
         with fork_gate:  # a fork comes when the handle is known, so that the child can close it
             try:
@@ -69,7 +67,8 @@ class Turns:
             with fork_gate:
                 # Not closed if this is a forked child, which has done so: the number may be of another file by now.
                 if self._handles.pop(turn, None) is not None:
-                    _unlock(handle)
+                    fcntl.flock(handle, fcntl.LOCK_UN)  # before closing: a child may not have closed its copy yet
+                    os.close(handle)
 
     def forget(self) -> None:
         """In a forked child: close the inherited files, for a lock belongs to all processes that have its file open."""
@@ -93,10 +92,3 @@ def _lock(handle: int, wait: float | None) -> bool:
             time.sleep(POLL_SECONDS)
         else:
             return True
-
-
-def _unlock(handle: int) -> None:
-    import fcntl
-
-    fcntl.flock(handle, fcntl.LOCK_UN)  # before closing: a child may not have closed its copy yet
-    os.close(handle)
