@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from truthstore.errors import StoreConfigError
@@ -26,7 +26,6 @@ DRIVERS: Final = {
 ALIASES: Final = {"postgres": "postgresql", "mariadb": "mysql"}
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_PASSWORD: Final = re.compile(r"(//[^:@/]*):.*@(?=[^@]*$)|((?:password|passwd|pwd|sslpassword)=)[^&]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,13 +73,14 @@ class PoolingConfig:
             raise ValueError("failure_threshold is at least 1, recovery_timeout at least 0")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseConfig(StoreConfig):
     """Options of the database store.
 
     Attributes:
         connection_url: where the database is, as SQLAlchemy writes it: ``sqlite:///path``, ``postgresql://…``,
             ``mysql://…``, ``mariadb://…``; without a driver's name the installed one is used.
+        user, password, host, port, database: the same as parts of `connection_url`, as they are, without any escapes.
         table_prefix: what table names begin with.
         pool_size: number of connections that are kept open.
         max_overflow: number of connections beyond these, opened when they are needed.
@@ -89,7 +89,12 @@ class DatabaseConfig(StoreConfig):
         pooling: everything about connections; wins over `pool_size` and `max_overflow`.
     """
 
-    connection_url: str = "sqlite:///.truthstore/store.db"
+    connection_url: str = field(default="sqlite:///.truthstore/store.db", repr=False)
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    host: str | None = None
+    port: int | None = None
+    database: str | None = None
     table_prefix: str = ""
     pool_size: int = 5
     max_overflow: int = 10
@@ -101,8 +106,8 @@ class DatabaseConfig(StoreConfig):
         StoreConfig.__post_init__(self)
         if self.algorithm is not None:
             raise StoreConfigError("the database store does not compress: put a CompressedStore on top of it")
-        for name in ("connection_url", "table_prefix"):
-            if not isinstance(getattr(self, name), str):
+        for name in ("connection_url", "table_prefix", "user", "password", "host", "database"):
+            if not isinstance(getattr(self, name), str | None):
                 raise TypeError(f"{name} is a string, not {type(getattr(self, name)).__name__}")
         for name in ("namespace", "prefix"):
             if found := _CONTROL.search(getattr(self, name)):
@@ -126,20 +131,14 @@ class DatabaseConfig(StoreConfig):
         """Return the options of connections."""
         return self.pooling or PoolingConfig(pool_size=self.pool_size, max_overflow=self.max_overflow)
 
-    def __repr__(self) -> str:
-        return (
-            f"DatabaseConfig(connection_url={without_password(self.connection_url)!r}, namespace={self.namespace!r}, "
-            f"prefix={self.prefix!r}, table_prefix={self.table_prefix!r})"
-        )
+
+def shown_url(url: URL) -> str:
+    """Return a URL for messages: without the password, and without options, one of which may be a password too."""
+    return url.create(url.drivername, url.username, None, url.host, url.port, url.database).render_as_string()
 
 
-def without_password(url: str) -> str:
-    """Return a URL as messages show it."""
-    return _PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[1] is not None else f"{found[2]}***", url)
-
-
-def read_url(text: str) -> URL:
-    """Return a URL with its driver, ``mysql`` for MariaDB too.
+def read_url(config: DatabaseConfig) -> URL:
+    """Return where the database is, with the driver; ``mysql`` for MariaDB too.
 
     Raises:
         StoreConfigError: it is no URL, another kind of database, or no driver for it is installed.
@@ -148,14 +147,24 @@ def read_url(text: str) -> URL:
     from sqlalchemy.exc import ArgumentError
 
     try:
-        url = make_url(text)
+        url = make_url(config.connection_url)
     except (ArgumentError, ValueError):
         # Its text, its message and the chained error's may hold a password anywhere.
         raise StoreConfigError(
             "connection_url is no database URL: write dialect://user:password@host/database"
         ) from None
-    if not url.drivername.startswith("sqlite") and "@" in f"{url.host}{url.database}":
-        raise StoreConfigError("the user or password in connection_url holds an @: write %40 for it")
+    is_file = url.drivername.startswith("sqlite")
+    before, at, _ = config.connection_url.rpartition("@")
+    if not is_file and at and ("@" in before or "?" in before or url.username is None):
+        # It is open what is the password and what the host, which messages show.
+        raise StoreConfigError(
+            "user or password in connection_url hold a sign that ends them: write %40 for @, %2F for /, %3F for ?, "
+            "or give them apart as user= and password="
+        )
+    user, password, host, port = config.user, config.password, config.host, config.port
+    if is_file and (user, password, host, port) != (None, None, None, None):
+        raise StoreConfigError("user, password, host and port are for a server: add connection_url='postgresql://'")
+    url = url.set(username=user, password=password, host=host, port=port, database=config.database)
     kind, _, driver = url.drivername.partition("+")
     kind = ALIASES.get(kind, kind)
     if kind not in DRIVERS:
@@ -172,8 +181,10 @@ def options_of_url(url: str) -> dict[str, Any]:
     """Return the options of the store in a URL; the rest of its query is for the driver."""
     from urllib.parse import parse_qsl, urlencode
 
-    known = {option.name for option in fields(DatabaseConfig)}
+    known = {option.name for option in fields(DatabaseConfig)} - {"user", "password", "host", "port", "database"}
     address, _, query = url.partition("?")
+    if "@" in query and not url.startswith("sqlite"):
+        return {"connection_url": url}  # which is refused: the ? may belong to a password
     given = parse_qsl(query, keep_blank_values=True)
     options = {name: Text(value) for name, value in given if name in known}
     rest = urlencode([(name, value) for name, value in given if name not in known])

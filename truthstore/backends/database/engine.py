@@ -11,8 +11,7 @@ import msgspec
 from sqlalchemy import create_engine, event, exc
 from sqlalchemy.pool import QueuePool
 
-from truthstore.backends.database.config import without_password
-from truthstore.backends.database.failures import without_secret
+from truthstore.backends.database.config import shown_url
 from truthstore.errors import StoreConfigError
 
 if TYPE_CHECKING:
@@ -110,8 +109,7 @@ def make_engine(url: URL, config: DatabaseConfig, counts: Counter[str]) -> Engin
             f"the driver {url.drivername} is not installed: pip install 'truthstore[db]'", backend=NAME
         ) from error
     except (exc.ArgumentError, TypeError) as error:
-        shown = without_password(url.render_as_string(hide_password=True))
-        raise StoreConfigError(f"cannot use {shown}: {without_secret(error, url)}", backend=NAME) from None
+        raise StoreConfigError(f"cannot use {shown_url(url)}: {error}", backend=NAME) from error
 
     # The listeners hold no reference to the store, so that it can be freed.
     def connected(connection: Any, _record: Any) -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from sqlalchemy import exc
 
 from truthstore.errors import StoreConnectionError, StoreWriteError
-
-if TYPE_CHECKING:
-    from sqlalchemy import URL
 
 __all__ = [
     "FAILURES",
@@ -19,15 +16,16 @@ __all__ = [
     "UnreachableError",
     "code_of",
     "doubtful",
+    "driver_error",
     "is_item_error",
     "is_lost",
     "is_race",
     "is_transient",
     "is_unreachable",
-    "without_secret",
 ]
 
 UNREACHED: Final = "08001"
+OPTION: Final = "08004"
 
 # Codes of failures that a repetition of the transaction gets over: writers that raced for one id, deadlocks,
 # serialization failures; a server that starts or stops; then tables that are being made or changed, lock timeouts.
@@ -42,6 +40,7 @@ MARKS: Final[Mapping[str, str]] = {
     "no password supplied": "28P01",
     "no pg_hba.conf entry": "28000",
     "does not exist": "3D000",
+    "invalid connection option": OPTION,
 }
 """The codes of what libpq says, without a code, when it cannot connect."""
 
@@ -58,6 +57,7 @@ LASTING: Final[Mapping[str | int | None, str]] = {
     "42501": "grant the user SELECT, INSERT, UPDATE, DELETE on the tables, and CREATE on the schema to make them",
     1142: "grant the user SELECT, INSERT, UPDATE, DELETE, and CREATE, ALTER, INDEX to make tables",
     1044: "grant the user rights on the database",
+    OPTION: "correct the options in connection_url",
     "SQLITE_READONLY": "check that the file and its folder can be written",
     "SQLITE_CANTOPEN": "check that the folder exists and can be written",
     "SQLITE_NOTADB": "check the path: the file was made by something else, or is damaged",
@@ -77,24 +77,26 @@ class AmbiguousError(StoreConnectionError):
 FAILURES: Final = (exc.SQLAlchemyError, AmbiguousError, UnreachableError)
 
 
-def code_of(error: BaseException | None) -> str | int | None:
+def driver_error(error: BaseException) -> BaseException:
+    """Return the error of the driver itself, without the way that it took through SQLAlchemy."""
+    while not isinstance(error, exc.DBAPIError) and error.__cause__ is not None:
+        error = error.__cause__
+    return getattr(error, "orig", None) or error
+
+
+def code_of(error: BaseException) -> str | int | None:
     """Return the database's own code of an error: an SQLSTATE, a number of MySQL and MariaDB, or a name of SQLite."""
-    cause = getattr(_cause_of(error), "orig", None)
-    arguments = getattr(cause, "args", ())
+    cause = driver_error(error)
     # The number first: drivers for MySQL name an SQLSTATE too, which is the same for many numbers.
-    if arguments and isinstance(arguments[0], int):
-        return arguments[0]
+    if cause.args and isinstance(cause.args[0], int):
+        return cause.args[0]
     if name := getattr(cause, "sqlite_errorname", None):
         return "_".join(name.split("_")[:2])  # SQLITE_READONLY_DIRECTORY is a kind of SQLITE_READONLY
-    code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    code: str | None = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     if code is None and isinstance(error, UnreachableError):
         text = str(cause)
         return next((code for mark, code in MARKS.items() if mark in text), UNREACHED)
     return code
-
-
-def _cause_of(error: BaseException | None) -> BaseException | None:
-    return error.__cause__ if isinstance(error, UnreachableError) else error
 
 
 def is_lost(error: BaseException) -> bool:
@@ -127,13 +129,6 @@ def is_item_error(error: BaseException) -> bool:
     if isinstance(error, exc.DBAPIError):
         return isinstance(error, exc.DataError | exc.IntegrityError) or code_of(error) in TOO_LARGE
     return isinstance(error, exc.StatementError)  # a value that the driver was never given
-
-
-def without_secret(error: BaseException, url: URL) -> str:
-    """Return an error's text in one line, without the password."""
-    cause = _cause_of(error) or error
-    text = " ".join(str(getattr(cause, "orig", None) or cause).split())
-    return (text.replace(str(url.password), "***") if url.password else text)[:500]
 
 
 def doubtful(what: str, *, collection: str | None = None, identifier: str | None = None) -> StoreWriteError:

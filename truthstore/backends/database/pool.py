@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import exc
 
-from truthstore.backends.database.config import DatabaseConfig, read_url, without_password
+from truthstore.backends.database.config import DatabaseConfig, read_url, shown_url
 from truthstore.backends.database.engine import PoolMetrics, is_memory, make_engine
 from truthstore.backends.database.failures import (
     FAILURES,
@@ -26,12 +26,12 @@ from truthstore.backends.database.failures import (
     AmbiguousError,
     UnreachableError,
     code_of,
+    driver_error,
     is_item_error,
     is_lost,
     is_race,
     is_transient,
     is_unreachable,
-    without_secret,
 )
 from truthstore.errors import (
     StoreConfigError,
@@ -69,6 +69,7 @@ class Database:
 
     Attributes:
         url: where the database is, with the driver.
+        shown: the URL as messages show it.
         kind: ``sqlite``, ``postgresql`` or ``mysql``.
         lock: held while tables are made; a child of a fork has a lock of its own.
         rows: the rows of the collections whose tables are ready, by name and declaration.
@@ -77,8 +78,9 @@ class Database:
 
     def __init__(self, config: DatabaseConfig) -> None:
         self._pooling = pooling = config.connections
-        self.url: URL = read_url(config.connection_url)
+        self.url: URL = read_url(config)
         self.kind = self.url.get_backend_name()
+        self.shown = shown_url(self.url)
         self.lock = threading.RLock()
         self.rows: dict[tuple[str, str], Rows] = {}
         self.healthy = True
@@ -99,11 +101,6 @@ class Database:
         _of_parents.append(self._engine.pool)
         self._engine.dispose(close=False)
         self.circuit.reset()
-
-    @property
-    def shown(self) -> str:
-        """The URL without its password."""
-        return without_password(self.url.render_as_string(hide_password=True))
 
     def make_folder(self) -> None:
         """Make the folder of a SQLite file.
@@ -127,6 +124,10 @@ class Database:
                 connection = self._engine.connect()
             except exc.DBAPIError as error:
                 raise UnreachableError from error
+            except (TypeError, ValueError) as error:
+                raise StoreConfigError(
+                    f"{self.shown}: {error}: correct the options in connection_url", backend=NAME
+                ) from error
             with connection:
                 yield connection
 
@@ -187,11 +188,11 @@ class Database:
                 is_ambiguous = isinstance(error, AmbiguousError)
                 in_doubt = in_doubt or is_ambiguous
                 if not self._may_repeat(error, attempts):
+                    cause = driver_error(error).with_traceback(None)  # SQLAlchemy's frames fill a screen
                     if not in_doubt:
-                        raise self.explained(error, kind) from error
+                        raise self.explained(error, kind) from cause
                     self._count(reached=False)
-                    text = without_secret(error.__cause__ or error, self.url)
-                    raise AmbiguousError(NAME, f"{self.shown}: {text}") from error
+                    raise AmbiguousError(NAME, f"{self.shown}: {cause}") from cause
                 if is_ambiguous and again is not None:
                     again()
                 delay = self._wait(error, attempts)
@@ -235,7 +236,8 @@ class Database:
                 backend=NAME,
             )
         hint = HINTS.get(code_of(error))
-        message = f"{self.shown}: {without_secret(error, self.url)}" + (f" ({hint})" if hint else "")
+        text = " ".join(str(driver_error(error)).split())[:500]
+        message = f"{self.shown}: {text}" + (f" ({hint})" if hint else "")
         if is_unreachable(error):
             self._count(reached=False)
             return StoreConnectionError(NAME, message, retryable=is_transient(error))
