@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -430,3 +432,51 @@ def test_a_circuit_breaker():
     assert circuit.state.name == "CLOSED"
     with pytest.raises(ValueError):
         CircuitConfig(failure_threshold=0)
+
+
+# A SQLite file that others remove or replace.
+
+
+def remove_the_file(path: Path) -> None:
+    for file in path.parent.glob("store.db*"):
+        file.unlink()
+
+
+def remove_the_folder(path: Path) -> None:
+    shutil.rmtree(path.parent)
+
+
+def replace_the_file(path: Path) -> None:
+    with DatabaseStore(connection_url=f"sqlite:///{path.with_name('new.db')}", collection=SAMPLES) as other:
+        other.save(Sample("theirs"))
+    remove_the_file(path)
+    path.with_name("new.db").rename(path)
+
+
+@pytest.mark.parametrize("change", [remove_the_file, remove_the_folder, replace_the_file])
+def test_what_is_saved_after_the_file_was_removed_or_replaced_is_seen_by_others(
+    change: Callable[[Path], None], tmp_path: Path
+):
+    path = tmp_path / "folder" / "store.db"
+    url = f"sqlite:///{path}"
+    with DatabaseStore(connection_url=url, collection=SAMPLES) as store:
+        store.save(Sample("old"))
+        change(path)
+        theirs = ["theirs"] if change is replace_the_file else []
+        assert store.list_ids() == theirs
+        store.save(Sample("new"))
+        with DatabaseStore(connection_url=url, collection=SAMPLES) as other:
+            assert sorted(other.list_ids()) == ["new", *theirs]
+            other.save(Sample("another"))
+        assert store.get("another").id == "another"
+
+
+def test_a_relative_path_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with DatabaseStore(connection_url="sqlite:///data/store.db", collection=SAMPLES) as store:
+        identity = store.identity
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        store.save(Sample("a"))
+        assert store.identity == identity
+    assert (tmp_path / "data" / "store.db").exists()

@@ -5,6 +5,7 @@ Connections commit by themselves, so that a read is one round trip; what needs s
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -71,6 +72,7 @@ class Database:
         url: where the database is, with the driver.
         shown: the URL as messages show it.
         kind: ``sqlite``, ``postgresql`` or ``mysql``.
+        path: a SQLite file, or None.
         lock: held while tables are made; a child of a fork has a lock of its own.
         rows: the rows of the collections whose tables are ready, by name and declaration.
         healthy: whether the database could be reached when it was last tried.
@@ -85,6 +87,7 @@ class Database:
         self.rows: dict[tuple[str, str], Rows] = {}
         self.healthy = True
         self._counts: Counter[str] = Counter()
+        self._file: tuple[int, int] | None = None
         self.circuit = CircuitBreaker(
             CircuitConfig(failure_threshold=pooling.failure_threshold, recovery_timeout=pooling.recovery_timeout)
         )
@@ -92,6 +95,8 @@ class Database:
         # A store that is forgotten without being closed leaves no connection behind.
         weakref.finalize(self, self._engine.dispose)
         self._is_file = self.kind == "sqlite" and not is_memory(self.url)
+        named = self._is_file and not str(self.url.database).startswith("file:")
+        self.path = Path(os.path.abspath(str(self.url.database))) if named else None
         if self._is_file:
             before_fork(self.close)
         in_child(self._begin_in_child)
@@ -108,14 +113,35 @@ class Database:
         Raises:
             StoreConnectionError: it cannot be made.
         """
-        if not self._is_file or str(self.url.database).startswith("file:"):
+        if self.path is None:
             return
-        folder = Path(str(self.url.database)).parent
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            message = f"cannot make the folder {folder}: {error.strerror}"
+            message = f"cannot make the folder {self.path.parent}: {error.strerror}"
             raise StoreConnectionError(NAME, message, retryable=False) from error
+
+    def follow_file(self) -> None:
+        """Let go of a SQLite file that was removed or replaced: no one else would see what is written to it."""
+        file = self._file_there()
+        if file != self._file:
+            with self.lock:
+                self._file = file
+                self.rows.clear()
+                self._engine.dispose()
+
+    def remember_file(self) -> None:
+        """Remember which SQLite file the connections are of."""
+        self._file = self._file_there()
+
+    def _file_there(self) -> tuple[int, int] | None:
+        if self.path is None:
+            return None
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     @contextmanager
     def _connect(self) -> Generator[Connection]:

@@ -6,7 +6,6 @@ holds the index, so every operation is one statement or one transaction, whateve
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar, overload
@@ -95,9 +94,8 @@ class DatabaseStore(BaseStore[T]):
         url, settings = self._database.url, self._settings
         if is_memory(url):
             return ""
-        place = self._database.shown
-        if url.get_backend_name() == "sqlite":
-            place = f"sqlite:///{os.path.abspath(str(url.database))}"
+        path = self._database.path
+        place = self._database.shown if path is None else f"sqlite:///{path}"
         return f"{place} {settings.space!r} {settings.table_prefix}"
 
     def initialize(self) -> None:
@@ -111,11 +109,13 @@ class DatabaseStore(BaseStore[T]):
             self._check()
         key = (collection.name, collection.fingerprint)
         database = self._database
+        database.follow_file()
         rows = database.rows.get(key)
         if rows is None:
             with database.lock:
                 rows = database.rows.get(key) or self._prepare(collection)
                 database.rows[key] = rows
+                database.remember_file()
         return rows
 
     def _prepare(self, collection: Collection[Any]) -> Rows:
