@@ -19,6 +19,7 @@ from tests.services.databases import Place, new_place
 from tests.services.dropping import DroppingProxy
 from tests.services.postgresql import free_port
 from truthstore import (
+    StoreBulkError,
     StoreConflictError,
     StoreConnectionError,
     StoreNotFoundError,
@@ -27,6 +28,7 @@ from truthstore import (
     StoreWriteError,
 )
 from truthstore.backends.database import DatabaseStore, PoolingConfig
+from truthstore.model.collection import Collection
 from truthstore.model.record import ABSENT
 from truthstore.runtime.circuit import CircuitBreaker, CircuitConfig
 from truthstore.testing import SAMPLES, Sample
@@ -480,3 +482,38 @@ def test_a_relative_path_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.
         store.save(Sample("a"))
         assert store.identity == identity
     assert (tmp_path / "data" / "store.db").exists()
+
+
+# An item that the database does not take.
+
+
+def test_an_item_that_the_database_does_not_take_costs_one_item(place: Place):
+    name = f"checked_{place.space.replace('-', '_')}"
+    collection: Collection[Any] = Collection.of(Sample, name=name, index={"count": int}, tags="tags")
+    check = f"ALTER TABLE {name} ADD CONSTRAINT no_{name} CHECK (count <> -1)"
+    if place.url.startswith("sqlite"):
+        check = (
+            f"CREATE TRIGGER no_{name} BEFORE INSERT ON {name} WHEN NEW.count = -1 "
+            "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+        )
+    seen: list[str] = []
+
+    def note(changes: Any) -> None:
+        seen.extend(change.id for change in changes)
+
+    with place.open(collection) as store:
+        store.execute_with_retry(lambda c: c.execute(text(check)))
+        store.subscribe(note)
+        good = [Sample(f"{n:04d}", count=n) for n in range(1_200)]
+        bad = Sample("bad", count=-1)
+        with pytest.raises(StoreBulkError) as caught:
+            store.save_many([*good[:700], bad, *good[700:]])
+        assert sorted(caught.value.stored) == sorted(seen)
+        assert set(seen) >= {one.id for one in good[:999]}
+        assert list(caught.value.failed) == ["bad"]
+        error = caught.value.failed["bad"]
+        assert isinstance(error, StoreWriteError)
+        assert (error.retryable, error.store_unavailable, error.identifier) == (False, False, "bad")
+        with pytest.raises(StoreWriteError, match=f"{name} 'bad': ") as alone:
+            store.save(bad)
+        assert alone.value.identifier == "bad"

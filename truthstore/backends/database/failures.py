@@ -32,8 +32,8 @@ OPTION: Final = "08004"
 RACES: Final = frozenset({"23505", "40001", "40P01", 1020, 1062, 1213})
 STARTING: Final = frozenset({"57P01", "57P02", "57P03", "53300"})
 TRANSIENT: Final = RACES | STARTING | {"42710", "42P07", "55P03", "57014", 1205, 1412, "SQLITE_BUSY", "SQLITE_LOCKED"}
-# An item that no database of this kind takes: too large a row, or a packet above the limit.
-TOO_LARGE: Final = frozenset({"54000", "54001", "54011", "54023", 1118, 1153})
+# An item that the database does not take: too large a row, a packet above the limit, a check of the user's own.
+NOT_TAKEN: Final = frozenset({"54000", "54001", "54011", "54023", 1118, 1153, 3819, 4025})
 
 MARKS: Final[Mapping[str, str]] = {
     "password authentication failed": "28P01",
@@ -127,7 +127,7 @@ def is_item_error(error: BaseException) -> bool:
     Everything else, a full disk, a database that can only be read, a missing permission, is put right without the item.
     """
     if isinstance(error, exc.DBAPIError):
-        return isinstance(error, exc.DataError | exc.IntegrityError) or code_of(error) in TOO_LARGE
+        return isinstance(error, exc.DataError | exc.IntegrityError) or code_of(error) in NOT_TAKEN
     return isinstance(error, exc.StatementError)  # a value that the driver was never given
 
 

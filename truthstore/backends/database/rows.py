@@ -291,6 +291,11 @@ class Rows(Source):
         actual = row.revision if row is not None else None
         return conflict(id, expect, actual, backend=NAME, collection=self.collection.name)
 
+    def not_taken(self, id: str, error: StoreError) -> StoreWriteError:
+        """Return the error for an item that the database does not take."""
+        name = self.collection.name
+        return StoreWriteError(f"{name} {shown(id)}: {error}", backend=NAME, collection=name, identifier=id)
+
     def doubtful(self, *ids: str) -> StoreWriteError:
         """Return the error for writes that may have happened."""
         what = shown(ids[0]) if len(ids) == 1 else f"{len(ids)} items"

@@ -23,6 +23,7 @@ from truthstore.errors import (
     StoreError,
     StoreNotFoundError,
     StoreReadError,
+    StoreWriteError,
 )
 from truthstore.items.results import RESULTS
 from truthstore.model.query import EVERYTHING
@@ -152,6 +153,8 @@ class DatabaseStore(BaseStore[T]):
             refused = {} if created else self._write(rows, [record], expect, doubt)
         except AmbiguousError as error:
             raise rows.doubtful(record.id) from error
+        except StoreWriteError as error:
+            raise (error if error.store_unavailable else rows.not_taken(record.id, error)) from error.__cause__
         for conflict in refused.values():
             raise conflict
         if self._lifecycle.subscribers:
@@ -174,9 +177,7 @@ class DatabaseStore(BaseStore[T]):
         try:
             for batch in _batches(records):
                 try:
-                    refused = self._write(rows, batch, expect, [])
-                except AmbiguousError:
-                    refused = {record.id: rows.doubtful(record.id) for record in batch}
+                    refused = self._write_batch(rows, batch, expect)
                 except StoreError as error:
                     if not kept and not failed:
                         raise
@@ -189,6 +190,26 @@ class DatabaseStore(BaseStore[T]):
         if failed:
             raise StoreBulkError([r.id for r in kept], failed, backend=self.name, collection=collection.name)
         return [record.head() for record in records]
+
+    def _write_batch(self, rows: Rows, records: Sequence[Record], expect: Expect) -> dict[str, StoreError]:
+        """Write records as `_write` does; halve them until one that the database does not take costs no other."""
+        try:
+            return self._write(rows, records, expect, [])
+        except AmbiguousError:
+            return {record.id: rows.doubtful(record.id) for record in records}
+        except StoreError as error:
+            if error.store_unavailable:
+                raise
+            if len(records) == 1:
+                return {records[0].id: rows.not_taken(records[0].id, error)}
+        refused: dict[str, StoreError] = {}
+        middle = len(records) // 2
+        for half in (records[:middle], records[middle:]):
+            try:
+                refused.update(self._write_batch(rows, half, expect))
+            except StoreError as error:
+                refused.update({record.id: error for record in half})
+        return refused
 
     def delete_record(
         self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
