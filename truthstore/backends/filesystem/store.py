@@ -404,11 +404,11 @@ class FileSystemStore(ObjectStore[T]):
                 self._run(write)
         except Exception as error:
             commits.leave(write)
+            if isinstance(error, sqlite3.Error):
+                raise self._not_committed(write, error) from error
             commits.discard(write.staged.values())
             if isinstance(error, OSError):
                 raise self._failure(error, str(write), write_error) from error
-            if isinstance(error, sqlite3.Error):
-                raise self._not_committed(write, error) from error
             raise
         except BaseException:
             commits.leave(write)  # it may have been committed
@@ -432,6 +432,8 @@ class FileSystemStore(ObjectStore[T]):
 
     def _not_committed(self, write: Write, error: sqlite3.Error) -> StoreWriteError:
         full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+        if full:
+            self._commits.discard(write.staged.values())
         return StoreWriteError(
             f"cannot {write} {self._root}: nothing was changed, for the disk is full: make room and repeat"
             if full
