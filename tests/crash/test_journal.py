@@ -20,6 +20,7 @@ from tests.crash.conftest import OpenFolder
 from tests.crash.processes import Child
 from truthstore.backends.filesystem import FileSystemStore, commit, files
 from truthstore.backends.filesystem.commit import Commits
+from truthstore.backends.filesystem.mark import DOUBTFUL
 from truthstore.errors import (
     StoreConfigError,
     StoreConflictError,
@@ -403,6 +404,7 @@ def test_an_index_that_is_given_up_gives_its_journal_first(store: Store):
     store.save(Sample("newer", count=1))
     kept = file_of(store, "newer").read_bytes()
     tear(file_of(store, "a"))
+    store._commits.mark.set(DOUBTFUL)
     with store._lock:
         store._index.replace()
         store._prepare_all()
@@ -410,11 +412,30 @@ def test_an_index_that_is_given_up_gives_its_journal_first(store: Store):
     assert contents(store) == {"a": Sample("a", count=1), "newer": Sample("newer", count=1)}
 
 
-def test_an_index_that_is_removed_gives_its_journal_to_a_store_that_has_it_open(store: Store):
-    store.save(Sample("a", count=1))
-    tear(file_of(store, "a"))
+def test_an_index_that_is_removed_gives_its_journal_to_a_store_that_has_it_open(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    store.save(Sample("old"))
+    with monkeypatch.context() as patched:
+        patched.setattr(store._commits, "_write_files", lambda entries, staged: False)
+        store.save(Sample("a", count=1))
     shutil.rmtree(Path(store.root) / ".truthstore")
-    assert contents(store) == {"a": Sample("a", count=1)}
+    assert contents(store) == {"a": Sample("a", count=1), "old": Sample("old")}
+
+
+@pytest.mark.parametrize("use", ["save", "list_ids"])
+@pytest.mark.parametrize("durability", ["fsync", "os"])
+def test_a_folder_that_is_wiped_under_an_open_store_stays_empty(durability: str, use: str, open_store: OpenFolder):
+    """What waits for the disk is in its file all the same: where that is gone, it was removed."""
+    store = open_store(durability=durability)
+    store.save_many([Sample("old"), Sample("older")])
+    for path in Path(store.root).iterdir():
+        shutil.rmtree(path)
+    if use == "save":
+        store.save(Sample("new"))
+    expected = ["new"] if use == "save" else []
+    for reader in (store, open_store(durability=durability)):
+        assert reader.list_ids() == sorted(contents(reader, ["old"])) == expected
 
 
 def test_what_an_index_that_is_out_of_date_says_does_not_undo_what_is_newer(store: Store, open_store: OpenFolder):
@@ -424,6 +445,7 @@ def test_what_an_index_that_is_out_of_date_says_does_not_undo_what_is_newer(stor
     open_store().save(Sample("a", count=2))
     with sqlite3.connect(next(own.with_name("copy").glob("index-*.db"))) as connection:
         assert connection.execute("SELECT count(*) FROM journal").fetchone() == (1,)
+        store._commits.mark.set(DOUBTFUL)
         store._commits.rescue(connection)
     connection.close()
     assert contents(store)["a"].count == 2

@@ -269,7 +269,7 @@ class Commits:
         """
         path = f"{self._root}/{entry.file}"
         if entry.data is None:
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, IsADirectoryError):
                 os.unlink(path)
             return
         if name is None:
@@ -349,14 +349,15 @@ class Commits:
         return None
 
     def rescue(self, connection: sqlite3.Connection) -> None:
-        """Write the files that the journal of a database holds that is given up.
+        """Write the files that the journal of a database holds that is given up, and bring them to the disk.
 
-        A database that is damaged may be older than the files: those that bear a later time stay.
+        While the mark is clear all were written, and what is missing was removed. A database that is damaged may be older
+        than the files: those that bear a later time stay.
         """
         written: list[str] = []
         for entry in salvage(connection):
             try:
-                if self._folder.is_newer(entry, self.content(entry)):
+                if self.mark.get() != CLEAR and self._folder.is_newer(entry, self.content(entry)):
                     self._apply(entry)
                 written.append(f"{self._root}/{entry.file}")
             except (OSError, StoreCorruptError, StoreConfigError) as error:

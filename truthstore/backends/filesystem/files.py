@@ -8,11 +8,13 @@ import os
 import re
 import sys
 from contextlib import suppress
+from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, Final
 
 from truthstore.backends.filesystem.lock import FolderLock
 from truthstore.errors import (
     StoreConnectionError,
+    StoreCorruptError,
     StoreError,
     StoreNotFoundError,
     StoreReadError,
@@ -39,7 +41,8 @@ TEMPORARY: Final = ".truthstore/new"
 FILE_MODE: Final = 0o666
 SYNC_TOGETHER: Final = 8
 """From so many files on the whole disk is synced at once."""
-_READ: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
+# Without waiting for the other end of a pipe.
+_READ: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 
 _ADVICE: Final = {
@@ -49,8 +52,14 @@ _ADVICE: Final = {
     errno.EPERM: "no permission: check who owns the folder",
     errno.EROFS: "the disk is read-only",
     errno.EMFILE: "too many open files in this process",
+    errno.EINVAL: "a pipe or a device, not a file",
+    errno.EISDIR: "a folder, not a file",
+    errno.ELOOP: "a loop of symbolic links, not a file",
+    errno.ENXIO: "a socket, not a file",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
 }
+UNREADABLE: Final = frozenset({errno.EACCES, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO})
+"""Errors of one file, in whose place something else lies, or which is not for this process: others can be read."""
 _RETRYABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EINTR, errno.EAGAIN})
 
 
@@ -83,11 +92,14 @@ def read_file(path: str) -> bytes:
     """Return the bytes of a file.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is no regular file.
     """
     descriptor = os.open(path, _READ)
     try:
-        size = os.fstat(descriptor).st_size
+        found = os.fstat(descriptor)
+        if not S_ISREG(found.st_mode):
+            raise OSError(errno.EISDIR if S_ISDIR(found.st_mode) else errno.EINVAL, "not a regular file", path)
+        size = found.st_size
         data = os.read(descriptor, size + 1)
         if len(data) == size:
             return data
@@ -235,6 +247,8 @@ class FileBlobs:
         except (FileNotFoundError, IsADirectoryError):
             raise StoreNotFoundError("file", key, backend="filesystem") from None
         except OSError as error:
+            if error.errno in UNREADABLE:
+                raise StoreCorruptError(f"cannot read {key}: {explained(error)}", backend="filesystem") from error
             raise read_error(error, f"cannot read {key}") from error
         return data, _digest(data)
 
@@ -297,7 +311,7 @@ class FileBlobs:
     def _walk(self, folder: str) -> Iterator[str]:
         try:
             with os.scandir(self.path(folder)) as entries:
-                names = sorted(e.name + "/" * e.is_dir() for e in entries if not e.name.startswith("."))
+                names = sorted(e.name + "/" * os.path.isdir(e.path) for e in entries if not e.name.startswith("."))
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:

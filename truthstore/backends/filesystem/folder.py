@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from truthstore.backends.filesystem.files import read_error, read_file
+from truthstore.backends.filesystem.files import UNREADABLE, explained, read_error, read_file
 from truthstore.errors import StoreConfigError, StoreCorruptError, shown
 from truthstore.items.results import RESULTS
 from truthstore.storage.catalog.catalog import Location, Put
@@ -86,12 +88,11 @@ class Folder:
     def exists(self, collection: Collection[Any], location: Location) -> bool:
         """Return whether there is a file where an index row points to."""
         try:
-            os.stat(self.path(collection, location))
-        except FileNotFoundError:
-            return False
+            return S_ISREG(os.stat(self.path(collection, location)).st_mode)
         except OSError as error:
+            if error.errno in {errno.ENOENT, *UNREADABLE}:
+                return False
             raise read_error(error, f"cannot look for {collection.name} {shown(location.id)}") from error
-        return True
 
     def write(self, record: Record, collection: Collection[Any]) -> bytes:
         """Return the bytes of the file of a record."""
@@ -109,7 +110,7 @@ class Folder:
             StoreCorruptError: it is damaged.
         """
         try:
-            data = read_file(self.path(collection, location))
+            data = _bytes(self.path(collection, location), collection, location.id)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -152,7 +153,9 @@ class Folder:
                 names = {
                     entry.name
                     for entry in entries
-                    if entry.name.endswith(endings) and entry.name != FIRST_INDEX and entry.is_file()
+                    if entry.name.endswith(endings)
+                    and entry.name != FIRST_INDEX
+                    and not entry.is_dir(follow_symlinks=False)
                 }
         except FileNotFoundError:
             return []
@@ -169,7 +172,7 @@ class Folder:
             StoreCorruptError: it is damaged.
         """
         path = f"{self.of(collection)}/{name}"
-        data = unpacked(read_file(path), self._decompressor(name), collection, file=name)
+        data = unpacked(_bytes(path, collection), self._decompressor(name), collection, file=name)
         record = read_document(data, collection, file=name)
         derive_now(record, collection, file=name)
         usual = self.path(collection, Location(record.id)) == path
@@ -199,3 +202,23 @@ class Folder:
             if entry.name is None or (id not in found and not os.path.exists(usual)):
                 found[id] = entry
         return list(found.values()), damaged
+
+
+def _bytes(path: str, collection: Collection[Any], id: str | None = None) -> bytes:
+    """Return the bytes of a file.
+
+    Raises:
+        OSError: nothing can be read now.
+        StoreCorruptError: this file cannot be read.
+    """
+    try:
+        return read_file(path)
+    except OSError as error:
+        if error.errno not in UNREADABLE:
+            raise
+        raise StoreCorruptError(
+            f"{path} cannot be read ({explained(error)}): restore or remove it",
+            backend="filesystem",
+            collection=collection.name,
+            identifier=id,
+        ) from error

@@ -94,6 +94,10 @@ class IndexFile:
         except OSError:
             return False
 
+    def forget(self) -> None:
+        """Let no file count as the current one."""
+        self._path = ""
+
     def replace(self) -> None:
         """Move a damaged index away, unless another process has done so, and open its successor; under the lock."""
         if self.is_current():

@@ -177,9 +177,10 @@ class FileSystemStore(ObjectStore[T]):
     def _prepare(self, collection: Collection[Any]) -> None:
         folder = self._folder.of(collection)
         if self._access.readonly:
-            self._access.seen[collection.name] = modified(folder)
+            seen = modified(folder)
             super()._prepare(collection)
             self._index_waiting(collection)
+            self._access.seen[collection.name] = seen
             return
         with self._locked("open", open_error):
             os.makedirs(folder, exist_ok=True)
@@ -262,8 +263,12 @@ class FileSystemStore(ObjectStore[T]):
         self._prepare_all()
 
     def _prepare_all(self) -> None:
-        for collection in self._opening.ready:
-            self._prepare(collection)
+        try:
+            for collection in self._opening.ready:
+                self._prepare(collection)
+        except BaseException:
+            self._index.forget()  # so that the next operation does this again
+            raise
 
     def _recover_catalog(self, error: sqlite3.Error) -> None:
         super()._recover_catalog(error)

@@ -1,0 +1,118 @@
+"""What is no file, or no file that can be read, costs one item: nothing else fails because of it, or waits."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import stat
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from truthstore.backends.filesystem import FileSystemStore, open_folder
+from truthstore.errors import StoreCorruptError, StoreReadError
+from truthstore.testing.sample import SAMPLES, Sample
+
+
+def bind(path: Path) -> None:
+    """Make a socket; its path must be short."""
+    here = Path.cwd()
+    os.chdir(path.parent)
+    try:
+        with closing(socket.socket(socket.AF_UNIX)) as one:
+            one.bind(path.name)
+    finally:
+        os.chdir(here)
+
+
+ODD: dict[str, Callable[[Path], object]] = {
+    "a loop of links": lambda path: path.symlink_to(path.name),
+    "a pipe": os.mkfifo,
+    "a link to a device": lambda path: path.symlink_to("/dev/zero"),
+    "a link to a folder": lambda path: path.symlink_to("/tmp"),
+    "a folder": Path.mkdir,
+    "a socket": bind,
+    "an empty file": Path.touch,
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    with FileSystemStore(base_path=tmp_path, collection=SAMPLES) as store:
+        store.save_many([Sample("a"), Sample("b")])
+    return Path(store.root)
+
+
+def opened(folder: Path) -> FileSystemStore[Sample]:
+    return FileSystemStore(base_path=folder.parent.parent, collection=SAMPLES)
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_what_is_no_file_in_the_place_of_an_item_costs_that_item(kind: str, folder: Path):
+    place = folder / "_samples" / "b.json"
+    place.unlink()
+    ODD[kind](place)
+    with opened(folder) as store:
+        with pytest.raises(StoreCorruptError, match=r"b\.json|'b'"):
+            store.get("b")
+        assert store.get("a") == Sample("a")
+        assert list(store.verify().corrupt) == ["b"]
+        assert store.rebuild_index() == 1
+        assert store.query() == [Sample("a")]
+        assert store.delete("a")
+        assert store.list_ids() == []
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_what_is_no_file_beside_the_items_keeps_no_index_from_being_made(kind: str, folder: Path):
+    ODD[kind](folder / "_samples" / "x.json")
+    shutil.rmtree(folder / ".truthstore")
+    with opened(folder) as store:
+        assert sorted(store.list_ids()) == ["a", "b"]
+        assert list(store.verify().corrupt) == ([] if kind == "a folder" else ["x.json"])
+        assert store.rebuild_index() == 2
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ODD if kind != "a folder"])
+def test_an_item_can_be_saved_where_something_else_lies(kind: str, folder: Path):
+    place = folder / "_samples" / "x.json"
+    ODD[kind](place)
+    with opened(folder) as store:
+        store.save(Sample("x"))
+        assert store.get("x") == Sample("x")
+        assert stat.S_ISREG(place.lstat().st_mode)
+        assert store.verify().ok
+
+
+@pytest.mark.parametrize("kind", ["a loop of links", "a pipe", "a link to a device"])
+def test_what_is_no_file_in_a_folder_with_a_log_costs_one_item(kind: str, tmp_path: Path):
+    options: dict[str, Any] = {"base_path": tmp_path / "s", "index": "log", "cache_dir": ":memory:"}
+    with open_folder(collection=SAMPLES, **options) as store:
+        store.save_many([Sample("a"), Sample("b")])
+    (place,) = (tmp_path / "s").rglob("b.json")
+    place.unlink()
+    ODD[kind](place)
+    with open_folder(collection=SAMPLES, **options) as store:
+        assert store.get("a") == Sample("a")
+        assert list(store.verify().corrupt) == ["b"]
+
+
+def test_an_index_that_could_not_be_made_is_made_by_the_next_operation(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    with opened(folder) as store:
+        assert store.count() == 2
+        shutil.rmtree(folder / ".truthstore")
+
+        def fail(*_: Any) -> Any:
+            raise StoreReadError("too many open files in this process", backend="filesystem")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(store._folder, "names", fail)
+            with pytest.raises(StoreReadError, match="too many open files"):
+                store.list_ids()
+        assert sorted(store.list_ids()) == ["a", "b"]
+        store.save(Sample("c"))
+        assert store.count() == 3
