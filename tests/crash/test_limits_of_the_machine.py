@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import pytest
 from tests.crash.agreement import contents
 from tests.crash.conftest import OpenFolder
 from tests.crash.processes import Child
-from truthstore.backends.filesystem import FileSystemStore
+from truthstore.backends.filesystem import FileSystemStore, commit, files
 from truthstore.errors import StoreBulkError, StoreClosedError, StoreConnectionError, StoreError, StoreWriteError
 from truthstore.model.query import StoreQuery
 from truthstore.testing.sample import SAMPLES, Sample
@@ -42,6 +44,25 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield disk
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_saves_that_fail_for_a_full_disk_keep_no_descriptors(small_disk: Path):
+    """Of a disk on which the document still fits, but not its row."""
+    with FileSystemStore(base_path=small_disk / "store", collection=SAMPLES) as store:
+        store.save_many(Sample(str(n)) for n in range(30))
+        ballast = small_disk / "ballast"
+        with ballast.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(b"x" * 4_096)
+        os.truncate(ballast, ballast.stat().st_size - 4_096)
+        before = len(os.listdir("/proc/self/fd"))
+        for n in range(100):
+            with suppress(StoreWriteError):
+                store.save(Sample(f"new-{n}"))
+        assert len(os.listdir("/proc/self/fd")) <= before + 3
+        ballast.unlink()
+        store.save(Sample("after"))
+        assert store.verify().ok
 
 
 def padded(id: str, size: int, count: int = 0) -> Sample:
@@ -303,3 +324,39 @@ def test_a_store_that_is_closed_while_a_thread_writes(open_store: OpenFolder, mo
     again = open_store()
     assert again.list_ids() == []
     assert again.verify().ok
+
+
+def test_an_item_for_which_there_is_no_room_costs_no_other(
+    store: FileSystemStore[Sample], monkeypatch: pytest.MonkeyPatch
+):
+    write_new = files.write_new
+
+    def write(path: str, data: bytes, *, sync: bool) -> None:
+        if len(data) > 10_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_new(path, data, sync=sync)
+
+    monkeypatch.setattr(commit, "write_new", write)
+    with pytest.raises(StoreBulkError) as caught:
+        store.save_many([Sample("a"), Sample("big", note="x" * 20_000), Sample("b")])
+    assert caught.value.stored == ("a", "b")
+    (error,) = caught.value.failed.values()
+    assert isinstance(error, StoreWriteError)
+    assert error.retryable
+    assert str(error).startswith("cannot write samples 'big' to ")
+    with pytest.raises(StoreWriteError, match="the disk is full"):
+        store.save(Sample("big", note="x" * 20_000))
+    assert sorted(contents(store)) == ["a", "b"]
+    assert list(Path(store.root, ".truthstore", "new").iterdir()) == []
+
+
+def test_a_folder_that_must_be_there_is_not_made_again(open_store: OpenFolder):
+    """Such as one on a disk that was unmounted."""
+    open_store().initialize()
+    store = open_store(create_dirs=False)
+    store.save(Sample("a"))
+    shutil.rmtree(store.root)
+    for work in (lambda: store.save(Sample("b")), lambda: store.get("a"), lambda: store.delete("a"), store.list_ids):
+        with pytest.raises(StoreConnectionError, match="the folder was removed"):
+            work()
+    assert not Path(store.root).exists()

@@ -50,28 +50,21 @@ class Write:
         staged: the new files of the records, by id.
         done: it is committed.
         refused: the conflicts of items that were left out, by id.
-        live: ids that were removed, without tombstones.
+        live: ids that were removed, without tombstones; those of a first try, whose commit is in doubt, too.
     """
 
     __slots__ = ("collection", "deletes", "documents", "done", "expect", "live", "puts", "refused", "staged")
 
-    def __init__(
-        self,
-        collection: Collection[Any],
-        expect: Expect,
-        records: Sequence[Record] = (),
-        documents: Sequence[bytes] = (),
-        deletes: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, collection: Collection[Any], expect: Expect, deletes: Sequence[str] = ()) -> None:
         self.collection = collection
         self.expect = expect
-        self.puts = [*map(Put, records)]
-        self.documents = documents
-        self.deletes = deletes
+        self.puts: list[Put] = []
+        self.documents: list[bytes] = []
         self.staged: dict[str, str] = {}
+        self.deletes = deletes
         self.done = False
         self.refused: dict[str, StoreConflictError] = {}
-        self.live: list[str] = []
+        self.live: dict[str, None] = {}
 
     def __str__(self) -> str:
         items = self.id if self.id is None else shown(self.id)
@@ -93,12 +86,14 @@ class Commits:
         folder: the files in it.
         catalog: the index.
         journal: the journal in it.
+        create: a folder that was removed may be made again.
     """
 
-    def __init__(self, blobs: FileBlobs, folder: Folder, catalog: Catalog, journal: Journal) -> None:
+    def __init__(self, blobs: FileBlobs, folder: Folder, catalog: Catalog, journal: Journal, *, create: bool) -> None:
         self._root = blobs.root
         self._sync = blobs.sync
         self._new = blobs.temporary
+        self._create = create
         self._folder = folder
         self._catalog = catalog
         self._journal = journal
@@ -112,14 +107,18 @@ class Commits:
         self._files = 0
         self._bytes = 0
 
-    def enter(self, write: Write) -> None:
-        """Write the new files, and let the write be committed with those of other threads; its thread calls `run`.
+    def add(self, write: Write, record: Record, document: bytes) -> None:
+        """Write a new file, and add its record to a write.
 
         Raises:
-            OSError: the new files could not be written.
+            OSError: the file could not be written.
         """
-        for put, data in zip(write.puts, write.documents, strict=True):
-            write.staged[put.record.meta.id] = self._stage(data)
+        write.staged[record.meta.id] = self._stage(document)
+        write.puts.append(Put(record))
+        write.documents.append(document)
+
+    def enter(self, write: Write) -> None:
+        """Let a write be committed with those of other threads; its thread calls `run`."""
         self._waiting.append(write)
 
     def _stage(self, data: bytes) -> str:
@@ -128,6 +127,8 @@ class Commits:
         try:
             write_new(f"{self._new}/{name}", data, sync=False)
         except FileNotFoundError:
+            if not self._create and not os.path.isdir(self._root):
+                raise
             os.makedirs(self._new, exist_ok=True)
             write_new(f"{self._new}/{name}", data, sync=False)
         return name
@@ -237,7 +238,6 @@ class Commits:
                 if id in before and before[id].name is not None:
                     file = folder.file(collection, before[id])
                     entries[file] = Entry(file, revision, None)
-        write.live.clear()
         for id in write.deletes:
             location = before.get(id, Location(id))
             file = folder.file(collection, location)
@@ -245,7 +245,7 @@ class Commits:
             if id not in write.refused and (id in before or exists):
                 entries[file] = Entry(file, location.revision, None)
                 if not location.deleted:
-                    write.live.append(id)
+                    write.live[id] = None
 
     def _write_files(self, entries: dict[str, Entry], staged: dict[str, str]) -> bool:
         """Move what was committed to its place. What fails here waits in the journal and is read from there."""

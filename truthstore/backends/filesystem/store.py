@@ -119,7 +119,7 @@ class FileSystemStore(ObjectStore[T]):
         self._root = self._blobs.root
         self._folder = Folder(self._root, form, settings.max_item_bytes)
         self._journal = Journal(self._catalog)
-        self._commits = Commits(self._blobs, self._folder, self._catalog, self._journal)
+        self._commits = Commits(self._blobs, self._folder, self._catalog, self._journal, create=settings.create_dirs)
         self._index = IndexFile(self._blobs.path(OWN), self._catalog, self._journal, self._commits)
         self._access = _Access()
 
@@ -361,13 +361,22 @@ class FileSystemStore(ObjectStore[T]):
             )
         return heads
 
-    def _put(
-        self, records: Sequence[Record], collection: Collection[Any], expect: Expect
-    ) -> Mapping[str, StoreConflictError]:
-        """Store records with different ids in one commit; return the conflicts of those that were left out."""
+    def _put(self, records: Sequence[Record], collection: Collection[Any], expect: Expect) -> Mapping[str, StoreError]:
+        """Store records with different ids in one commit; return the errors of those that were left out."""
         self._ready(collection)
-        write = Write(collection, expect, records, [self._folder.write(record, collection) for record in records])
-        refused = self._commit(write)
+        self._check_writable()
+        write = Write(collection, expect)
+        refused: dict[str, StoreError] = {}
+        for record in records:
+            try:
+                self._commits.add(write, record, self._folder.write(record, collection))
+            except StoreError as error:
+                refused[record.meta.id] = error
+            except OSError as error:
+                what = f"write {collection.name} {shown(record.meta.id)} to"
+                refused[record.meta.id] = self._failure(error, what, write_error)
+        if write.puts:
+            refused.update(self._commit(write))
         if self._lifecycle.subscribers and len(refused) < len(records):
             self._announce(
                 [Change.of(collection.name, record.head()) for record in records if record.meta.id not in refused]
@@ -376,10 +385,11 @@ class FileSystemStore(ObjectStore[T]):
 
     def _delete(self, collection: Collection[Any], ids: Sequence[str], expect: Expect) -> list[str]:
         self._ready(collection)
+        self._check_writable()
         deleted: list[str] = []
         try:
             for start in range(0, len(ids), CHUNK):
-                write = Write(collection, expect, deletes=ids[start : start + CHUNK])
+                write = Write(collection, expect, ids[start : start + CHUNK])
                 refused = self._commit(write)
                 deleted.extend(write.live)
                 for refusal in refused.values():
@@ -398,10 +408,9 @@ class FileSystemStore(ObjectStore[T]):
         Raises:
             StoreWriteError: it was not committed, or the message says that this is not known.
         """
-        self._check_writable()
         commits = self._commits
+        commits.enter(write)
         try:
-            commits.enter(write)
             try:
                 self._run(write)
             except sqlite3.Error as error:
