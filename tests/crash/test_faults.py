@@ -21,7 +21,7 @@ from tests.crash.agreement import contents
 from tests.crash.injection import NIGHTLY, Fault, Outcome, Strace, find_strace
 from tests.crash.witness import Witness
 from truthstore.backends.filesystem import FileSystemStore
-from truthstore.errors import StoreError
+from truthstore.errors import StoreBulkError, StoreError
 from truthstore.testing.sample import SAMPLES, Sample
 
 Items = dict[str, Sample]
@@ -39,6 +39,12 @@ class Operation(NamedTuple):
     opened: bool = True
     """Whether the store is open when the faults begin."""
     durability: str = "fsync"
+
+    def allows(self, found: Items, error: StoreError | None) -> bool:
+        """Whether this may be there after the operation failed: all or nothing, or what the error says was stored."""
+        stored = error.stored if isinstance(error, StoreBulkError) else ()
+        partly = {**self.before, **{id: self.after[id] for id in stored}}
+        return found in (self.before, self.after, partly)
 
     def prepare(self, store: FileSystemStore[Sample]) -> None:
         """What comes before the faults."""
@@ -107,20 +113,24 @@ class Scene:
         operation.prepare(store)
 
         def act() -> object:
+            failure = None
             try:
                 return operation.act(store)
+            except StoreError as error:
+                failure = error
+                raise
             finally:
                 if looks:
-                    self._look(store)
+                    self._look(store, failure)
 
         return act
 
-    def _look(self, store: FileSystemStore[Sample]) -> None:
+    def _look(self, store: FileSystemStore[Sample], failure: StoreError | None) -> None:
         """The store that met the fault must know better than before, or say that it does not."""
         with suppress(StoreError):  # a fault that struck no sooner
             contents(store, first=1)
         found = contents(store, NEW)
-        assert found in (self._operation.before, self._operation.after), f"the store itself then held {found}"
+        assert self._operation.allows(found, failure), f"the store itself then held {found}"
 
     def points(self, how: str) -> list[Fault]:
         self._restore()
@@ -137,15 +147,14 @@ class Scene:
                 assert witness.contents() == operation.before
             outcome = self._strace.run(lambda: self._prepared(looks=not fault.how.endswith("+")), fault)
             assert outcome.error is not None or not outcome.unsynced, "not on the disk, but acknowledged"
-            allowed = [operation.after]
-            if outcome.killed or outcome.error is not None:
-                allowed.append(operation.before)
+            failed = outcome.killed or outcome.error is not None
             newcomer = opened.enter_context(self._open())
             ways = [lambda: contents(newcomer, NEW, first=turn // 2)]
             if witness is not None:
                 ways.insert(turn % 2, lambda: witness.contents(first=turn // 2))
             found = [way() for way in ways]
-            assert found[0] in allowed, f"the operation is neither done nor undone: {found[0]}"
+            is_right = operation.allows(found[0], outcome.error) if failed else found[0] == operation.after
+            assert is_right, f"the operation is neither done nor undone: {found[0]}"
             assert all(other == found[0] for other in found), "a store that was open and a new one differ"
             report = newcomer.verify()
             assert report.ok, report

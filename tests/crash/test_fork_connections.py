@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.crash.processes import Child
+from truthstore.storage.catalog import connections
 from truthstore.storage.catalog.catalog import Catalog
 from truthstore.testing.sample import SAMPLES
 
@@ -48,7 +49,7 @@ def test_a_child_of_a_transaction_uses_connections_of_its_own(catalog: Catalog):
 
         def work(_: Any) -> tuple[bool, bool]:
             found = catalog.find(SAMPLES, "a")
-            return found is None, any(one is connection for one in catalog._abandoned)
+            return found is None, catalog._writer is None and any(one is connection for one in connections._open)
 
         assert Child(work).result() == (True, True)
         connection.execute("PRAGMA user_version = 1")

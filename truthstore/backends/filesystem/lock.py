@@ -27,6 +27,8 @@ class FolderLock:
         thread: the part that excludes other threads.
     """
 
+    _descriptor: int | None = None
+
     def __init__(self, path: str) -> None:
         if sys.platform == "win32":
             raise StoreNotSupportedError(
@@ -41,7 +43,7 @@ class FolderLock:
         """Forget a lock that a parent process may hold."""
         self.thread = threading.RLock()
         self._depth = 0
-        self._descriptor: int | None = None
+        self._descriptor = None
         self._held = (0, 0)
 
     def _open(self, path: str) -> int:
@@ -85,6 +87,9 @@ class FolderLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def __del__(self) -> None:
+        self._close()
 
     def close(self) -> None:
         """Give up the descriptor of the folder."""

@@ -67,6 +67,9 @@ class Mark:
         if descriptor is not None:
             os.close(descriptor)
 
+    def __del__(self) -> None:
+        self.close()
+
 
 def _boot() -> bytes:
     try:

@@ -19,6 +19,8 @@ VERSION: Final = 2
 PAGE_SIZE: Final = 2_048
 CHECKPOINT_PAGES: Final = 4_000
 BUSY_SECONDS: Final = 60.0
+_open: Final = set[sqlite3.Connection]()
+"""All connections of this process: those that were abandoned are never closed, not even by being forgotten."""
 
 
 class Connections:
@@ -31,7 +33,6 @@ class Connections:
     def __init__(self, synchronous: str) -> None:
         self._synchronous = synchronous
         self._path: str | None = None
-        self._abandoned: list[sqlite3.Connection] = []
         self._begin_anew()
         before_fork(self._disconnect)
 
@@ -49,9 +50,6 @@ class Connections:
         After the file was replaced, closing would remove the write-ahead log of its successor by name; in a forked
         child, it would touch the parent's locks (sqlite.org/howtocorrupt.html).
         """
-        self._abandoned.extend(self._idle)
-        if self._writer is not None:
-            self._abandoned.append(self._writer)
         self._begin_anew()
 
     def _disconnect(self) -> None:
@@ -74,6 +72,12 @@ class Connections:
         self._writer = None
         for connection in connections:
             connection.close()
+            _open.discard(connection)
+
+    def __del__(self) -> None:
+        # Python 3.13 warns of connections that are forgotten open.
+        if self._pid == os.getpid():
+            self._close()
 
     def open(self, path: str | None) -> None:
         """Connect to a file, or to memory, and make the catalog's own tables if they are not there.
@@ -83,25 +87,28 @@ class Connections:
             StoreConfigError: another version of this library made it.
         """
         with self._lock:
-            self._open(path)
+            self._path = path
+            self._writer = self._connect("rwc")
+            try:
+                self._make(self._writer)
+            except BaseException:
+                self._close()
+                raise
+            self._is_open = True
 
-    def _open(self, path: str | None) -> None:
-        self._path = path
-        writer = self._connect("rwc")
+    def _make(self, writer: sqlite3.Connection) -> None:
         (version,) = writer.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
-            writer.close()
             raise StoreConfigError(
                 f"the index has format {version}, this library reads up to {VERSION}: upgrade truthstore"
             )
         if 0 < version < VERSION:
-            writer.close()
             raise StoreConfigError(
-                f"the index {path} has format {version}, of an earlier version of this library: remove it while no "
+                f"the index {self._path} has format {version}, of an earlier version of this library: remove it while no "
                 "store is open, and it is made again from the items"
             )
         if version == 0:
-            if path is not None:
+            if self._path is not None:
                 # A commit writes the pages that it touched, one of each index: small pages make it cheaper.
                 writer.execute(f"PRAGMA page_size = {PAGE_SIZE}")
                 (mode,) = writer.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -118,8 +125,6 @@ class Connections:
                 f"PRAGMA user_version = {VERSION};"
                 "COMMIT;"
             )
-        self._writer = writer
-        self._is_open = True
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         # A reader must not make a file of its own in the place of one that was removed.
@@ -127,6 +132,7 @@ class Connections:
         connection = sqlite3.connect(
             place, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True
         )
+        _open.add(connection)
         connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         # Some systems build SQLite so that it overwrites with zeros what is deleted: that doubles the cost of a journal.
@@ -156,9 +162,10 @@ class Connections:
                 connection = idle.pop()
             except IndexError:
                 connection = self._connect("rw")
-            rows = connection.execute(sql, parameters).fetchall()
-            idle.append(connection)
-        return rows
+            try:
+                return connection.execute(sql, parameters).fetchall()
+            finally:
+                idle.append(connection)
 
     def transaction(self) -> Transaction:
         """Begin a transaction, commit it, or roll it back if anything is raised: a `with` block.
