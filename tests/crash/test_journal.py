@@ -137,6 +137,7 @@ def test_writes_that_are_refused_or_outrun_leave_no_new_files(durability: str, o
     with pytest.raises(StoreConflictError):
         store.save(Sample("a"), expect=ABSENT)
     held(store, [lambda n=n: store.save(Sample("a", count=n)) for n in range(4)])  # type: ignore[misc]
+    held(store, [lambda: store.save(Sample("a")), lambda: store.delete("a")])
     assert list(Path(store.root, ".truthstore", "new").iterdir()) == []
 
 

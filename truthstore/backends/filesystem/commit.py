@@ -198,7 +198,7 @@ class Commits:
                 self.mark.set(CLEAR)
             if self._files >= RELEASE_FILES or self._bytes >= RELEASE_BYTES:
                 self.settle()
-            elif complete:
+            elif complete and len(entries) > len(staged):
                 self._release_removed(entries)
         except (OSError, sqlite3.Error) as error:
             log.warning("what was written waits in the index, for it could not be brought to the disk: %s", error)
@@ -238,12 +238,14 @@ class Commits:
                 if id in before and before[id].name is not None:
                     file = folder.file(collection, before[id])
                     entries[file] = Entry(file, revision, None)
+                    staged.pop(file, None)
         for id in write.deletes:
             location = before.get(id, Location(id))
             file = folder.file(collection, location)
             exists = entries[file].data is not None if file in entries else folder.exists(collection, location)
             if id not in write.refused and (id in before or exists):
                 entries[file] = Entry(file, location.revision, None)
+                staged.pop(file, None)
                 if not location.deleted:
                     write.live[id] = None
 
@@ -287,9 +289,8 @@ class Commits:
     def _release_removed(self, entries: dict[str, Entry]) -> None:
         """Release files that were removed at once: one that is put back by hand must not be removed again."""
         removed = [file for file, entry in entries.items() if entry.data is None]
-        if removed:
-            self._sync_files(removed if self._sync else ())
-            self._journal.remove(removed)
+        self._sync_files(removed if self._sync else ())
+        self._journal.remove(removed)
 
     def settle(self) -> int:
         """Bring the files to the disk and empty the journal; how many files had to be written.
@@ -300,7 +301,7 @@ class Commits:
         """
         self._files = self._bytes = changed = 0
         mark = self.mark.get()
-        waiting = self._journal.files()
+        waiting = self._journal.files(synced_only=mark == CLEAR)
         failed: dict[str, OSError] = {}
         for file in waiting if mark != CLEAR else ():
             entry = self._journal.read(file)
@@ -310,9 +311,8 @@ class Commits:
                     changed += 1
             except OSError as error:
                 failed[file] = error
-        if waiting:
-            self._sync_files([file for file, sync in waiting.items() if sync and file not in failed])
-            self._journal.empty(list(failed))
+        self._sync_files([file for file, sync in waiting.items() if sync and file not in failed])
+        self._journal.empty(list(failed))
         for file, failure in failed.items():
             raise OSError(failure.errno, f"{file}: {failure.strerror}") from failure
         if mark != CLEAR:

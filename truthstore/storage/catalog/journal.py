@@ -64,9 +64,10 @@ class Journal:
         rows = self._catalog.read(_LAST, (file,))
         return Entry(*rows[0]) if rows else None
 
-    def files(self) -> dict[str, bool]:
-        """Return for each file that has entries whether it must be synced before they are removed."""
-        rows = self._catalog.read("SELECT file, max(sync) FROM journal GROUP BY file")
+    def files(self, *, synced_only: bool = False) -> dict[str, bool]:
+        """Return files that have entries, all or those that must be synced, and whether they must."""
+        where = "WHERE sync" if synced_only else ""
+        rows = self._catalog.read(f"SELECT file, max(sync) FROM journal {where} GROUP BY file")
         return {file: bool(sync) for file, sync in rows}
 
     def empty(self, keep: Sequence[str] = ()) -> None:
