@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tests.crash.agreement import contents
 from tests.crash.conftest import OpenFolder
@@ -62,7 +62,8 @@ def after(state: State, step: Step) -> State:
 
 def writer(folder: Path, seed: int) -> Callable[[Callable[[Any], None]], None]:
     def work(say: Callable[[Any], None]) -> None:
-        store = FileSystemStore(base_path=folder, collection=SAMPLES)
+        durability: Literal["os", "fsync"] = "os" if seed % 3 else "fsync"
+        store = FileSystemStore(base_path=folder, collection=SAMPLES, durability=durability)
         for number, step in enumerate(steps(seed)):
             take(store, step)
             say(number)
