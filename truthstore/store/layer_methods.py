@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from truthstore.store.config_text import LAYERS
 
 if TYPE_CHECKING:
-    from truthstore.store.store import BaseStore
+    from truthstore.store.bulk import BulkOperations
 
 __all__ = ["layers_with", "why_missing"]
 
 
-def layers_with(store: BaseStore[Any], name: str) -> list[type]:
+def layers_with(store: BulkOperations[Any], name: str) -> list[type]:
     """Return the classes of the layers below a store, but for the backend, that have a public method."""
     if name.startswith("_"):
         return []
@@ -21,7 +21,7 @@ def layers_with(store: BaseStore[Any], name: str) -> list[type]:
     return [type(layer) for layer in above[1:] if hasattr(type(layer), name)]
 
 
-def why_missing(store: BaseStore[Any], name: str) -> str:
+def why_missing(store: BulkOperations[Any], name: str) -> str:
     """Return the message for a method that a store does not have, with the layer that does."""
     message = f"{type(store).__name__!r} object has no attribute {name!r}"
     if name.startswith("_"):

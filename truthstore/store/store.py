@@ -16,6 +16,7 @@ from truthstore.model.query import EVERYTHING, BoundQuery, StoreQuery
 from truthstore.model.record import ABSENT, ANY, NONE, Expect, Record
 from truthstore.store.bulk import BulkOperations
 from truthstore.store.health import Health, Verification
+from truthstore.store.layer_methods import why_missing
 from truthstore.store.records import check_expect
 
 if TYPE_CHECKING:
@@ -363,13 +364,10 @@ class BaseStore(BulkOperations[T], Generic[T]):
         """Give up connections and files. Closing twice is harmless; every later operation raises."""
         self._lifecycle.closed = True
 
-    if (
-        not TYPE_CHECKING
-    ):  # methods of layers have types where the layer is named: `store.layer(VersionedStore).rollback`
+    if not TYPE_CHECKING:  # where the layer is named, its methods have types: `store.layer(VersionedStore).rollback`
 
         def __getattr__(self, name: str) -> Any:
-            from truthstore.store.layer_methods import why_missing
-
+            """Say which layer has a method that this store lacks."""
             raise AttributeError(why_missing(self, name), name=name, obj=self)
 
     def __copy__(self) -> Self:
