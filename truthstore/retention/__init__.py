@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from truthstore.retention.base import (
     ItemMetadata,
+    PlannedItem,
     PolicyEvaluator,
     PolicyMode,
     RetentionAction,
@@ -12,7 +13,7 @@ from truthstore.retention.base import (
     RetentionResult,
     RetentionSchedule,
 )
-from truthstore.retention.plan import PlannedItem, RetentionPlan
+from truthstore.retention.plan import RetentionPlan
 from truthstore.retention.policies import (
     CompositePolicy,
     CountBasedPolicy,

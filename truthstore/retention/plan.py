@@ -20,6 +20,7 @@ from truthstore.errors import StoreClosedError, StoreCorruptError
 from truthstore.model.query import EVERYTHING, StoreQuery, from_microseconds
 from truthstore.retention.base import (
     ItemMetadata,
+    PlannedItem,
     PolicyEvaluator,
     RetentionAction,
     RetentionConfig,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from truthstore.model.record import Record
     from truthstore.store.store import BaseStore
 
-__all__ = ["PlannedItem", "RetentionPlan", "SpooledList", "make_plan", "metadata_of"]
+__all__ = ["RetentionPlan", "SpooledList", "make_plan", "metadata_of"]
 
 T = TypeVar("T")
 
@@ -84,30 +85,6 @@ class SpooledList(Generic[T]):
     def close(self) -> None:
         """Delete the temporary file."""
         self._finalizer()
-
-
-class PlannedItem(msgspec.Struct, frozen=True, array_like=True):
-    """One item that would go.
-
-    Attributes:
-        item_id: its id.
-        revision: its revision when the plan was made; an item that has another one later is kept.
-        data_asset: the data asset, empty if it has none.
-        created_at: time of its making.
-        size_bytes: length of its body.
-        action: what would be done with it.
-        reasons: the policies that let it go.
-        tags: its tags, by which a legal hold is found that was declared since.
-    """
-
-    item_id: str
-    revision: str
-    data_asset: str
-    created_at: datetime
-    size_bytes: int
-    action: RetentionAction
-    reasons: tuple[str, ...]
-    tags: Mapping[str, str] = {}
 
 
 class _Heading(msgspec.Struct, frozen=True, tag="retention plan 1", tag_field="format"):
