@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
+import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,6 +26,7 @@ from truthstore.errors import (
     StoreNotSupportedError,
     StoreWriteError,
 )
+from truthstore.runtime import exits as runtime_exits
 from truthstore.testing import SAMPLES, Sample
 from truthstore.versioning import VersionedStore
 
@@ -462,3 +466,23 @@ def test_stores_that_share_a_file_take_only_their_own(tmp_path):
     assert one.count() == 1
     one.close()
     other.close()
+
+
+@pytest.mark.parametrize("interval", [0.05, None])
+def test_a_store_that_is_dropped_without_closing_stores_what_waits(base, interval):
+    """At its next interval, or at the end of the process."""
+    store = BatchedStore(base, flush_interval_seconds=interval)
+    store.save(Sample("a"))
+    outbox = weakref.ref(store._outbox)
+    del store
+    gc.collect()
+    if interval is None:
+        runtime_exits._run()
+    deadline = time.monotonic() + 10
+    while not base.exists("a"):
+        assert time.monotonic() < deadline, "it was lost"
+        time.sleep(0.01)
+    while outbox() is not None:
+        assert time.monotonic() < deadline, "it is kept for ever"
+        gc.collect()
+        time.sleep(0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import sqlite3
@@ -333,3 +334,13 @@ def test_an_entry_that_could_not_be_changed_does_not_come_back(change, url, tmp_
     assert cache.get_many(["a", "b"]) == {"b": b"kept"}
     assert cache.metrics.available
     cache.close()
+
+
+def test_a_file_that_nobody_closes_is_closed(tmp_path):
+    """Python 3.13 warns of a connection that is left open."""
+    cache: Any = DiskCache(tmp_path / "cache")
+    (connection,) = cache._idle
+    del cache
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")

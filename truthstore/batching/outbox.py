@@ -35,6 +35,9 @@ __all__ = ["Outbox", "unpacked"]
 FOLDER: Final = os.path.join(".truthstore", "queue")
 log: Final = logging.getLogger("truthstore.batching")
 
+_unstored: Final[set[Outbox]] = set()
+"""Those with something in memory: they are delivered even if nobody holds their store any more."""
+
 Errors = Mapping[str, Exception]
 """Errors by id."""
 
@@ -94,6 +97,8 @@ class Outbox:
             self._make_room()
         entries = [(record.id, _packed(record)) for record in records]
         self.queue.append(topic, entries)
+        if not self._config.durable:
+            _unstored.add(self)
         count, size = self._load
         self._load = count + len(entries), size + sum(len(payload) for _, payload in entries)
         if not self._is_full():
@@ -207,6 +212,8 @@ class Outbox:
         delivery = self.queue.deliver(self.topic(collection), send, batch=size, wait=wait)
         self._delivered += delivery.delivered
         self._load = (0, 0) if self._config.durable else (self.queue.count(), self.queue.size())
+        if self._load == (0, 0):
+            _unstored.discard(self)
         rejected = {ids[number]: error for number, error in delivery.errors.items() if is_item_error(error)}
         if rejected:
             self._new_rejections.extend(rejected.items())

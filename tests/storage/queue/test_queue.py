@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -19,6 +22,7 @@ from truthstore.errors import (
     StoreReadError,
     StoreWriteError,
 )
+from truthstore.runtime import exits
 from truthstore.storage.queue import Delivery, DurableQueue, Entry, is_item_error
 
 DOWN = StoreConnectionError("s3", "no route to host")
@@ -259,3 +263,19 @@ def test_a_file_that_is_damaged_while_it_is_used_says_so(queue, path):
     with pytest.raises(StoreError, match="recover"):
         again.append("t", [("a", b"1")])
     again.close()
+
+
+@pytest.mark.parametrize("path", ["queue.db", None])
+@pytest.mark.parametrize("end", ["dropped", "process"])
+def test_what_nobody_closes_is_closed(tmp_path, path, end):
+    """Python 3.13 warns of a connection that is left open, and not only under pytest."""
+    queue = DurableQueue(path and tmp_path / path)
+    queue.append("topic", [("a", b"x")])
+    connection: Any = queue._file._connection
+    if end == "process":
+        exits._run()
+    else:
+        del queue
+        gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import weakref
 from collections.abc import Generator, Mapping, Sequence
 from time import time
 from typing import ClassVar, Final
@@ -63,6 +64,7 @@ class DiskCache(SharedCache):
         self._max_bytes = max_memory_mb * 1e6
         self._timeout = timeout_seconds
         self._idle: list[sqlite3.Connection] = []
+        weakref.finalize(self, _close_all, self._idle)
         before_fork(self._disconnect)
         try:
             os.makedirs(os.path.dirname(self._path), exist_ok=True)
@@ -94,8 +96,7 @@ class DiskCache(SharedCache):
         return connection
 
     def _disconnect(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        _close_all(self._idle)
 
     def _get(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         now = time()
@@ -134,3 +135,8 @@ class DiskCache(SharedCache):
         """Close the file; the next use opens it again."""
         with fork_gate:
             self._disconnect()
+
+
+def _close_all(connections: list[sqlite3.Connection]) -> None:
+    while connections:
+        connections.pop().close()

@@ -6,7 +6,8 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Generator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Final
 
 from truthstore.errors import (
@@ -18,6 +19,7 @@ from truthstore.errors import (
     StoreReadError,
     StoreWriteError,
 )
+from truthstore.runtime.exits import at_exit
 from truthstore.runtime.forks import before_fork, fork_gate, in_child
 from truthstore.storage.queue.turn import Turns
 
@@ -57,24 +59,26 @@ class QueueFile:
         self._lock = threading.RLock()  # only inside the gate, so that no fork finds it taken
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
-        self._abandoned: list[sqlite3.Connection] = []
+        self._close_connection: Callable[[], object] = lambda: None
         self._closed = False
         self.turns = Turns(path)
         (in_child if path is None else before_fork)(self._disconnect)
         in_child(self.turns.forget)
+        at_exit(self._end)
 
     def _open(self) -> sqlite3.Connection:
         if self._closed:
             raise StoreClosedError(f"{self} was closed")
         if self._connection is not None and self.path is not None and _inode(self.path) != self._inode:
             # The file was removed: what is put in now must not go with it. Closing would remove the log of a successor.
-            self._abandoned.append(self._connection)
             self._connection = None
         if self._connection is None:
             try:
                 self._connection = self._connect()
             except (OSError, sqlite3.Error) as error:
                 raise StoreConnectionError("queue", self._broken("be opened", error)) from error
+            finalizer = self._close_connection = weakref.finalize(self, self._connection.close)
+            finalizer.atexit = False  # but by `_end`, after the last delivery
             self._inode = 0 if self.path is None else _inode(self.path)
         return self._connection
 
@@ -143,9 +147,12 @@ class QueueFile:
                         connection.execute("ROLLBACK")
 
     def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._close_connection()
+        self._connection = None
+
+    def _end(self) -> None:
+        with fork_gate, self._lock:
+            self._disconnect()
 
     def close(self) -> None:
         """Close the file; every later use raises."""
