@@ -20,15 +20,20 @@ FIRST: Final = 100
 """A higher priority than that of the finalizers of multiprocessing itself."""
 
 _methods: Final = Callbacks("at exit")
-_run: Final = _methods.run
+_last_methods: Final = Callbacks("at exit")
 
 
-def at_exit(method: Callable[[], object]) -> None:
-    """Call a bound method at the end of this process, if its object still lives; the youngest first.
+def _run() -> None:
+    _methods.run()
+    _last_methods.run()
+
+
+def at_exit(method: Callable[[], object], *, last: bool = False) -> None:
+    """Call a bound method at the end of this process, if its object still lives; the youngest first, `last` after others.
 
     It may be called more than once, and in a forked child too. What it raises is logged.
     """
-    _methods(method)
+    (_last_methods if last else _methods)(method)
     _watch()
 
 

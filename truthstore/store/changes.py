@@ -23,7 +23,7 @@ class Lifecycle:
     def __init__(self) -> None:
         self.closed = False
         self.lock = threading.Lock()
-        self.subscribers: tuple[weakref.ref[Any], ...] = ()
+        self.subscribers: tuple[Callable[[], Callback | None], ...] = ()
 
     def subscribe(self, callback: Callback) -> None:
         """Keep a weak reference to a callback.
@@ -33,8 +33,18 @@ class Lifecycle:
         """
         if isinstance(callback, BuiltinMethodType):
             raise TypeError("a callback is held weakly, and a method of a built-in object lives for one call: wrap it")
-        bound = isinstance(callback, MethodType)
-        reference: weakref.ref[Any] = weakref.WeakMethod(callback) if bound else weakref.ref(callback)
+        reference = _weak_method(callback) if isinstance(callback, MethodType) else weakref.ref(callback)
         with self.lock:
             alive = tuple(known for known in self.subscribers if known() is not None)
             self.subscribers = (*alive, reference)
+
+
+def _weak_method(method: MethodType) -> Callable[[], Callback | None]:
+    """Return what gives the method as long as its object lives; a `WeakMethod` says things when the interpreter ends."""
+    owner, function = weakref.ref(method.__self__), method.__func__
+
+    def reference() -> Callback | None:
+        alive = owner()
+        return None if alive is None else MethodType(function, alive)
+
+    return reference

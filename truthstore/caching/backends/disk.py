@@ -12,6 +12,7 @@ from typing import ClassVar, Final
 
 from truthstore.caching.backends.shared import SharedCache
 from truthstore.errors import StoreConfigError
+from truthstore.runtime.exits import at_exit
 from truthstore.runtime.forks import before_fork, fork_gate
 
 __all__ = ["DiskCache"]
@@ -64,7 +65,8 @@ class DiskCache(SharedCache):
         self._max_bytes = max_memory_mb * 1e6
         self._timeout = timeout_seconds
         self._idle: list[sqlite3.Connection] = []
-        weakref.finalize(self, _close_all, self._idle)
+        weakref.finalize(self, _close_all, self._idle).atexit = False
+        at_exit(self.close, last=True)
         before_fork(self._disconnect)
         try:
             os.makedirs(os.path.dirname(self._path), exist_ok=True)

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Final
 
 from truthstore.errors import (
@@ -59,12 +59,11 @@ class QueueFile:
         self._lock = threading.RLock()  # only inside the gate, so that no fork finds it taken
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
-        self._close_connection: Callable[[], object] = lambda: None
         self._closed = False
         self.turns = Turns(path)
         (in_child if path is None else before_fork)(self._disconnect)
         in_child(self.turns.forget)
-        at_exit(self._end)
+        at_exit(self._end, last=True)
 
     def _open(self) -> sqlite3.Connection:
         if self._closed:
@@ -77,8 +76,7 @@ class QueueFile:
                 self._connection = self._connect()
             except (OSError, sqlite3.Error) as error:
                 raise StoreConnectionError("queue", self._broken("be opened", error)) from error
-            finalizer = self._close_connection = weakref.finalize(self, self._connection.close)
-            finalizer.atexit = False  # but by `_end`, after the last delivery
+            weakref.finalize(self, self._connection.close).atexit = False  # that is `_end`, after the last delivery
             self._inode = 0 if self.path is None else _inode(self.path)
         return self._connection
 
@@ -147,8 +145,9 @@ class QueueFile:
                         connection.execute("ROLLBACK")
 
     def _disconnect(self) -> None:
-        self._close_connection()
-        self._connection = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _end(self) -> None:
         with fork_gate, self._lock:
