@@ -148,6 +148,19 @@ def test_a_misspelt_option_of_a_layer_names_the_nearest_of_that_layer(misspelt: 
         misspelt(MemoryStore())
 
 
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [({"message": "x"}, "belongs to VersionedStore"), ({"masage": "x"}, "it takes none")],
+)
+def test_an_option_of_a_layer_that_is_not_there_names_it(options: Any, why: str):
+    store = CachedStore(MemoryStore(collection=SAMPLES))
+    with pytest.raises(TypeError, match=why):
+        store.save(Sample("a"), **options)
+    with pytest.raises(TypeError, match="did you mean 'message'"):
+        VersionedStore(store.base).save(Sample("a"), mesage="x")
+    assert not store.exists("a")
+
+
 @pytest.mark.parametrize("options", [{}, {"policies": []}, {"excluded_tags": ["hold"]}, {"config": RetentionConfig()}])
 def test_retention_without_a_policy_is_refused(options: Any):
     with pytest.raises(StoreConfigError, match="policy"):

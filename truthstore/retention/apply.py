@@ -77,7 +77,7 @@ def apply_plan(
         if end is not None and time.monotonic() > end:
             break
         done["begun"] += 1
-        if config.holds(item):  # by a rule that is newer than the plan
+        if config.holds(item.data_asset, item.tags):  # by a rule that is newer than the plan
             done["held"] += 1
             continue
         try:

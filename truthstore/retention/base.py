@@ -271,11 +271,11 @@ class RetentionConfig:
             object.__setattr__(self, "excluded_tags", dict.fromkeys(_names("excluded_tags", tags)))
         object.__setattr__(self, "excluded_assets", _names("excluded_assets", self.excluded_assets))
 
-    def holds(self, item: ItemMetadata | PlannedItem) -> bool:
-        """Return whether an item is under a legal hold."""
-        if item.data_asset in self.excluded_assets:
+    def holds(self, data_asset: str, tags: Mapping[str, str]) -> bool:
+        """Return whether an item of an asset and with tags is under a legal hold."""
+        if data_asset in self.excluded_assets:
             return True
-        tags, held = item.tags, cast("Mapping[str, str | None]", self.excluded_tags)
+        held = cast("Mapping[str, str | None]", self.excluded_tags)
         return bool(held) and any(key in tags and value in {None, tags[key]} for key, value in held.items())
 
 

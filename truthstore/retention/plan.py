@@ -261,7 +261,7 @@ def _judge_all(items: SpooledList[_Seen], plan: RetentionPlan, config: Retention
     for item in items:
         plan.items_scanned += 1
         keeps, against = evaluator.evaluate(item)
-        held = config.holds(item)
+        held = config.holds(item.data_asset, item.tags)
         plan.items_excluded += held
         newest = item.data_asset not in assets
         assets.add(item.data_asset)

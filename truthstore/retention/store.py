@@ -187,8 +187,8 @@ class RetentionStore(WrapperStore[T]):
         below, config = super().held_ids(query, collection=collection), self.config
         if not (config.excluded_tags or config.excluded_assets):
             return below
-        heads = self._base.scan(query, collection=collection)
-        return below.union(head.id for head in heads if config.holds(metadata_of(head, collection)))
+        items = [metadata_of(head, collection) for head in self._base.scan(query, collection=collection)]
+        return below.union(item.item_id for item in items if config.holds(item.data_asset, item.tags))
 
     def _cleans(self, collection: Collection[Any]) -> bool:
         return not self.config.dry_run and collection.is_users

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from truthstore.errors import StoreBulkError, StoreClosedError, StoreError, StoreNotFoundError, nearest
+from truthstore.errors import StoreBulkError, StoreClosedError, StoreError, StoreNotFoundError
 from truthstore.model.fields import check_id
 from truthstore.model.record import ANY, NONE, Expect
 from truthstore.store.changes import Lifecycle
+from truthstore.store.layer_names import why_refused
 from truthstore.store.records import RecordStore, check_expect
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class BulkOperations(RecordStore, Generic[T]):
             taken = frozenset[str]().union(*(layer.OPTIONS.get(operation, ()) for layer in self.layers()))
             for option in options:
                 if option not in taken:
-                    raise TypeError(f"{operation}() of this stack has no option {option!r}: {nearest(option, taken)}")
+                    raise TypeError(why_refused(operation, option, taken))
 
     def save_many(self, items: Iterable[T], *, expect: Expect = ANY, **options: Any) -> list[str]:
         """Store many items and return their ids in order. Reads and writes 1,000 at a time.

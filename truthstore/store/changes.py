@@ -6,7 +6,6 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from types import BuiltinMethodType, MethodType
-from typing import Any
 
 from truthstore.model.record import Change
 

@@ -7,26 +7,15 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 from typing import Any, Final
 
 import yaml
 
 from truthstore.errors import StoreConfigError
 from truthstore.store.config import Text, converted, declared_types
+from truthstore.store.layer_names import LAYERS
 
 __all__ = ["Description", "read_yaml"]
-
-LAYERS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "batching": "truthstore.batching:BatchedStore",
-        "caching": "truthstore.caching:CachedStore",
-        "observability": "truthstore.observability:ObservableStore",
-        "retention": "truthstore.retention:RetentionStore",
-        "versioning": "truthstore.versioning:VersionedStore",
-    }
-)
-"""Layers of this library by their short names."""
 
 MAX_VALUES: Final = 10_000
 """So many values at most has a file, each counted as often as aliases repeat it."""

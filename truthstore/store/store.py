@@ -16,7 +16,7 @@ from truthstore.model.query import EVERYTHING, BoundQuery, StoreQuery
 from truthstore.model.record import ABSENT, ANY, NONE, Expect, Record
 from truthstore.store.bulk import BulkOperations
 from truthstore.store.health import Health, Verification
-from truthstore.store.layer_methods import why_missing
+from truthstore.store.layer_names import why_missing
 from truthstore.store.records import check_expect
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, cast
 
 from truthstore.errors import StoreConfigError
 from truthstore.model.record import NONE, Options, Record
-from truthstore.store.layer_methods import layers_with
+from truthstore.store.layer_names import layers_with
 from truthstore.store.store import BaseStore
 
 if TYPE_CHECKING:

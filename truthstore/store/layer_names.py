@@ -1,0 +1,61 @@
+"""The layers of this library by name, and which of them has a method or an option."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from truthstore.errors import nearest
+
+__all__ = ["LAYERS", "layers_with", "why_missing", "why_refused"]
+
+
+LAYERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "batching": "truthstore.batching:BatchedStore",
+        "caching": "truthstore.caching:CachedStore",
+        "observability": "truthstore.observability:ObservableStore",
+        "retention": "truthstore.retention:RetentionStore",
+        "versioning": "truthstore.versioning:VersionedStore",
+    }
+)
+"""Layers of this library by their short names."""
+
+
+def layers_with(store: Any, name: str) -> list[type]:
+    """Return the classes of the layers below a store, but for the backend, that have a public method."""
+    if name.startswith("_"):
+        return []
+    *above, _ = store.layers()
+    return [type(layer) for layer in above[1:] if hasattr(type(layer), name)]
+
+
+def why_missing(store: Any, name: str) -> str:
+    """Return the message for a method that a store does not have, with the layer that does."""
+    message = f"{type(store).__name__!r} object has no attribute {name!r}"
+    if name.startswith("_"):
+        return message
+    *_, backend = store.layers()
+    kinds = layers_with(store, name) or [type(backend)] * hasattr(type(backend), name)
+    if kinds:
+        names = " and ".join(kind.__name__ for kind in kinds)
+        return f"{message}, but {names} below has: store.layer({kinds[-1].__name__}).{name}"
+    owners = [kind.__name__ for kind in _layers() if hasattr(kind, name)]
+    return f"{message}: it belongs to {owners[0]}, and there is none in this stack" if owners else message
+
+
+def why_refused(operation: str, option: str, taken: frozenset[str]) -> str:
+    """Return the message for an option that no layer of a stack takes, with the nearest that one does, or the layer that would."""
+    message = f"{operation}() of this stack has no option {option!r}"
+    owners = [kind.__name__ for kind in _layers() if option in kind.OPTIONS.get(operation, ())]
+    return (
+        f"{message}: it belongs to {owners[0]}, and there is none" if owners else f"{message}: {nearest(option, taken)}"
+    )
+
+
+def _layers() -> Iterator[type[Any]]:
+    for place in LAYERS.values():
+        module, _, kind = place.partition(":")
+        yield getattr(importlib.import_module(module), kind)
