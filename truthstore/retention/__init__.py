@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from truthstore.retention.base import (
     ItemMetadata,
-    PlannedItem,
     PolicyEvaluator,
     PolicyMode,
     RetentionAction,
@@ -13,7 +12,7 @@ from truthstore.retention.base import (
     RetentionResult,
     RetentionSchedule,
 )
-from truthstore.retention.plan import RetentionPlan
+from truthstore.retention.plan import PlannedItem, RetentionPlan
 from truthstore.retention.policies import (
     CompositePolicy,
     CountBasedPolicy,

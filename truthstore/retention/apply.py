@@ -29,8 +29,8 @@ from truthstore.model.record import ABSENT, ANY, NONE, Meta, Options, Record
 from truthstore.retention.base import RetentionAction, RetentionResult
 
 if TYPE_CHECKING:
-    from truthstore.retention.base import PlannedItem, RetentionConfig
-    from truthstore.retention.plan import RetentionPlan
+    from truthstore.retention.base import RetentionConfig
+    from truthstore.retention.plan import PlannedItem, RetentionPlan
     from truthstore.store.store import BaseStore
 
 __all__ = ["apply_plan", "quarantine_of", "release"]

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ItemMetadata",
-    "PlannedItem",
     "PolicyEvaluator",
     "PolicyMode",
     "RetentionAction",
@@ -200,30 +199,6 @@ class RetentionSchedule:
         days = self.run_on_days
         if days is not None and (not days or not all(0 <= day <= 6 for day in days)):  # noqa: PLR2004  # of a week
             raise ValueError("run_on_days are days from 0, Monday, to 6, Sunday")
-
-
-class PlannedItem(msgspec.Struct, frozen=True, array_like=True):
-    """One item that would go.
-
-    Attributes:
-        item_id: its id.
-        revision: its revision when the plan was made; an item that has another one later is kept.
-        data_asset: the data asset, empty if it has none.
-        created_at: time of its making.
-        size_bytes: length of its body.
-        action: what would be done with it.
-        reasons: the policies that let it go.
-        tags: its tags, by which a legal hold is found that was declared since.
-    """
-
-    item_id: str
-    revision: str
-    data_asset: str
-    created_at: datetime
-    size_bytes: int
-    action: RetentionAction
-    reasons: tuple[str, ...]
-    tags: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)

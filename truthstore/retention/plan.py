@@ -9,10 +9,10 @@ import tempfile
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
@@ -20,7 +20,6 @@ from truthstore.errors import StoreClosedError, StoreCorruptError
 from truthstore.model.query import EVERYTHING, StoreQuery, from_microseconds
 from truthstore.retention.base import (
     ItemMetadata,
-    PlannedItem,
     PolicyEvaluator,
     RetentionAction,
     RetentionConfig,
@@ -36,36 +35,47 @@ if TYPE_CHECKING:
     from truthstore.model.record import Record
     from truthstore.store.store import BaseStore
 
-__all__ = ["RetentionPlan", "SpooledList", "make_plan", "metadata_of"]
-
-T = TypeVar("T")
+__all__ = ["PlannedItem", "RetentionPlan", "make_plan", "metadata_of"]
 
 MEMORY: Final = 256 * 1_024
 CHUNK: Final = 64 * 1_024
 GENTLEST_FIRST: Final = (RetentionAction.QUARANTINE, RetentionAction.ARCHIVE, RetentionAction.DELETE)
 
 
-# A layer may keep tags in a mapping that is no dict.
-_encode: Final = msgspec.json.Encoder(enc_hook=dict).encode
+class PlannedItem(ItemMetadata, frozen=True):
+    """An item of a plan.
 
-
-class SpooledList(Generic[T]):
-    """Values in a temporary file, in order, so that a million of them need no memory.
-
-    All are added before the first is read. They can be iterated over any number of times, until the list is closed.
+    Attributes:
+        revision: its revision when the plan was made; an item that has another one later is kept.
+        action: what would be done with it.
+        reasons: the policies that let it go.
     """
 
-    def __init__(self, decode: Callable[[bytes], T]) -> None:
-        self._decode = decode
+    revision: str = ""
+    action: RetentionAction = RetentionAction.DELETE
+    reasons: tuple[str, ...] = ()
+
+
+_encode: Final = msgspec.json.Encoder(enc_hook=dict).encode  # a layer may keep tags in a mapping that is no dict
+_decode: Final = msgspec.json.Decoder(PlannedItem).decode
+
+
+class SpooledItems:
+    """Items in a temporary file, in order, so that a million of them need no memory.
+
+    All are added before the first is read. They can be iterated over any number of times, until the file is deleted.
+    """
+
+    def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=MEMORY)  # noqa: SIM115  # closed with the list
         self._lock = threading.Lock()
-        self._finalizer = weakref.finalize(self, self._file.close)
+        self.close = weakref.finalize(self, self._file.close)
 
-    def append(self, value: T) -> None:
-        """Write one value."""
-        self._file.write(_encode(value) + b"\n")
+    def append(self, item: PlannedItem) -> None:
+        """Write one item."""
+        self._file.write(_encode(item) + b"\n")
 
-    def __iter__(self) -> Iterator[T]:
+    def __iter__(self) -> Iterator[PlannedItem]:
         position, rest = 0, b""
         while True:
             with self._lock:
@@ -75,16 +85,7 @@ class SpooledList(Generic[T]):
                 return
             position += len(chunk)
             *lines, rest = (rest + chunk).split(b"\n")
-            yield from map(self._decode, lines)
-
-    @property
-    def closed(self) -> bool:
-        """True if the temporary file is deleted."""
-        return not self._finalizer.alive
-
-    def close(self) -> None:
-        """Delete the temporary file."""
-        self._finalizer()
+            yield from map(_decode, lines)
 
 
 class _Heading(msgspec.Struct, frozen=True, tag="retention plan 1", tag_field="format"):
@@ -93,10 +94,6 @@ class _Heading(msgspec.Struct, frozen=True, tag="retention plan 1", tag_field="f
     items_scanned: int
     items_excluded: int
     items: int
-
-
-_decode_heading: Final = msgspec.json.Decoder(_Heading).decode
-_decode_planned: Final = msgspec.json.Decoder(PlannedItem).decode
 
 
 class RetentionPlan:
@@ -120,7 +117,7 @@ class RetentionPlan:
         self.items_excluded = items_excluded
         self.bytes_planned = 0
         self.actions: Counter[RetentionAction] = Counter()
-        self._items = SpooledList(_decode_planned)
+        self._items = SpooledItems()
 
     def add(self, item: PlannedItem) -> None:
         """Add one item."""
@@ -143,10 +140,10 @@ class RetentionPlan:
         """
         with open(path, "rb") as file:
             try:
-                heading = _decode_heading(file.readline())
+                heading = msgspec.json.decode(file.readline(), type=_Heading)
                 plan = cls(heading.collection, heading.made_at, heading.items_scanned, heading.items_excluded)
                 for line in file:
-                    plan.add(_decode_planned(line))
+                    plan.add(_decode(line))
             except msgspec.MsgspecError as error:
                 raise StoreCorruptError(f"{os.fspath(path)} is no retention plan: {error}") from error
         if len(plan) != heading.items:
@@ -160,7 +157,7 @@ class RetentionPlan:
         return True  # a plan, even if nothing is to be done
 
     def __iter__(self) -> Iterator[PlannedItem]:
-        if self._items.closed:
+        if not self._items.close.alive:
             raise StoreClosedError("this plan was closed: apply it within its `with` block, or save it to a file")
         return iter(self._items)
 
@@ -196,19 +193,12 @@ class RetentionPlan:
         return f"RetentionPlan({actions}; {self.items_scanned} items judged)"
 
 
-class _Seen(ItemMetadata, frozen=True):
-    revision: str = ""
-
-
-_decode_seen: Final = msgspec.json.Decoder(_Seen).decode
-
-
 def make_plan(base: BaseStore[Any], collection: Collection[Any], config: RetentionConfig) -> RetentionPlan:
     """Judge every item of a collection, as it is now: one that is saved meanwhile is not judged unseen."""
     plan = RetentionPlan(collection.name, datetime.now(UTC))
     if not collection.is_users:
         return plan
-    items = SpooledList(_decode_seen)
+    items = SpooledItems()
     try:
         for head in _heads(base, collection):
             items.append(metadata_of(head, collection))
@@ -237,12 +227,12 @@ def _heads(base: BaseStore[Any], collection: Collection[Any]) -> Iterator[Record
     return heapq.merge(dated, undated, key=age_key, reverse=True)
 
 
-def metadata_of(head: Record, collection: Collection[Any]) -> _Seen:
+def metadata_of(head: Record, collection: Collection[Any]) -> PlannedItem:
     """Return an item as policies see it, with its revision."""
     meta = head.meta
     fields: Mapping[str, Any] = meta.fields
     time = fields.get(collection.time) if collection.time is not None else None
-    return _Seen(
+    return PlannedItem(
         meta.id,
         fields.get("data_asset") or "",
         from_microseconds(meta.stored_at if time is None else time),
@@ -253,7 +243,7 @@ def metadata_of(head: Record, collection: Collection[Any]) -> _Seen:
     )
 
 
-def _judge_all(items: SpooledList[_Seen], plan: RetentionPlan, config: RetentionConfig) -> None:
+def _judge_all(items: SpooledItems, plan: RetentionPlan, config: RetentionConfig) -> None:
     # Copies: what one plan prepares in a policy must not judge the items of another one, made at the same time.
     evaluator = PolicyEvaluator([copy.copy(policy) for policy in config.policies], config.mode)
     evaluator.prepare_batch(items)
@@ -271,18 +261,7 @@ def _judge_all(items: SpooledList[_Seen], plan: RetentionPlan, config: Retention
         asked = {policy.action for policy in reasons}
         action = next((action for action in GENTLEST_FIRST if action in asked), config.default_action)
         names = tuple(dict.fromkeys(policy.description for policy in reasons))
-        plan.add(
-            PlannedItem(
-                item.item_id,
-                item.revision,
-                item.data_asset,
-                item.created_at,
-                item.size_bytes,
-                action,
-                names,
-                item.tags,
-            )
-        )
+        plan.add(msgspec.structs.replace(item, action=action, reasons=names))
 
 
 def _reasons(policy: RetentionPolicy, item: ItemMetadata) -> list[RetentionPolicy]:
