@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import threading
 import time
 from contextlib import suppress
 from functools import partial
@@ -23,6 +24,7 @@ from truthstore import (
     StoreConnectionError,
     StoreCorruptError,
     StoreError,
+    StoreNotFoundError,
     StoreQuery,
     StoreWriteError,
     get_store,
@@ -178,6 +180,32 @@ def test_intents_of_dead_writers_are_resolved(blobs: MemoryBlobs):
     assert content(log_store(blobs, clock=clock)) == {"a": 1, "b": 2}
     log_store(blobs, clock=clock).save(Sample("a", count=3))
     assert content(keeper) == {"a": 3, "b": 2}
+
+
+def test_a_reader_that_saw_no_body_forgets_none_that_came_meanwhile(blobs: MemoryBlobs):
+    faulty = FaultyBlobs(blobs)
+    dying = log_store(faulty)
+    dying.initialize()
+    faulty.arm(2, "crash-before")
+    with pytest.raises(SimulatedCrashError):
+        dying.save(Sample("a"))
+
+    class Slow(ReadOnly):
+        def get(self, key: str) -> tuple[bytes, str]:
+            try:
+                return super().get(key)
+            except StoreNotFoundError:
+                if threading.current_thread() is threading.main_thread():
+                    writer = threading.Thread(target=lambda: store.save(Sample("a", count=1)))
+                    writer.start()
+                    writer.join()
+                raise
+
+        put, delete = MemoryBlobs.put, MemoryBlobs.delete
+
+    store = log_store(Slow(blobs))
+    store.list_ids()
+    assert content(store) == {"a": 1}
 
 
 class Unconditional(MemoryBlobs):

@@ -37,8 +37,12 @@ def join(sources: Sequence[Source]) -> Joined:
     covered = covered_by(sources)
     used = [source for source in sources if source.name not in covered]
     floor = max((source.content.floor for source in used), default=0)
-    guards = [(source, _live(source.content)) for source in used if source.content.floor]
-    confirmed: dict[str, Confirmed] = {}
+    guards = [
+        (source, {id for id, row in _latest(source.content.confirmed).items() if row.head is not None})
+        for source in used
+        if source.content.floor
+    ]
+    certain: list[Confirmed] = []
     intents: dict[str, set[Intent]] = {}
     for source in used:
         for intent in source.content.intents:
@@ -46,13 +50,21 @@ def join(sources: Sequence[Source]) -> Joined:
         for row in source.content.confirmed:
             if row.head is not None and row.stamp <= floor and _is_doubtful(row, source, guards):
                 # It may have been deleted and forgotten: readers must look at the body.
-                doubt = Intent(row.id, row.stamp - 1, row.stamp, row.revision)
-                intents.setdefault(row.id, set()).add(doubt)
-                continue
-            known = confirmed.get(row.id)
-            if known is None or row.rank > known.rank:
-                confirmed[row.id] = row
+                intents.setdefault(row.id, set()).add(Intent(row.id, row.stamp - 1, row.stamp, row.revision))
+            else:
+                certain.append(row)
+    confirmed = _latest(certain)
     return Joined(confirmed, _still_open(intents, confirmed), floor)
+
+
+def _latest(rows: Iterable[Confirmed]) -> dict[str, Confirmed]:
+    """Return the row with the largest rank of each id, the first of those with the same."""
+    latest: dict[str, Confirmed] = {}
+    for row in rows:
+        known = latest.get(row.id)
+        if known is None or row.rank > known.rank:
+            latest[row.id] = row
+    return latest
 
 
 def _still_open(intents: Mapping[str, set[Intent]], confirmed: Mapping[str, Confirmed]) -> dict[str, set[Intent]]:
@@ -63,16 +75,6 @@ def _still_open(intents: Mapping[str, set[Intent]], confirmed: Mapping[str, Conf
         if left:
             found[id] = left
     return found
-
-
-def _live(content: LogObject) -> set[str]:
-    """Return the ids that an object holds as live."""
-    latest: dict[str, Confirmed] = {}
-    for row in content.confirmed:
-        known = latest.get(row.id)
-        if known is None or row.rank > known.rank:
-            latest[row.id] = row
-    return {id for id, row in latest.items() if row.head is not None}
 
 
 def _is_doubtful(row: Confirmed, source: Source, guards: Sequence[tuple[Source, set[str]]]) -> bool:

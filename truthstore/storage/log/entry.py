@@ -9,7 +9,6 @@ level, then by age: a list in ascending order shows entries before segments, and
 from __future__ import annotations
 
 import hashlib
-import struct
 import zlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -31,25 +30,24 @@ __all__ = [
     "Head",
     "Intent",
     "LogObject",
-    "SegmentName",
+    "ObjectName",
     "confirmed_of",
     "entry_name",
     "is_segment",
-    "level_of",
     "read_log_object",
     "record_of",
-    "rows_of",
     "segment_name",
+    "split_name",
     "write_log_object",
 ]
 
-VERSION: Final = 1
 MAGIC: Final = b"\x89TSL"
+PREFIX: Final = MAGIC + b"\2"
+"""The beginning of every index object, with the version of its format."""
 TOP_LEVEL: Final = 9
 MAX_BYTES: Final = 1 << 30
 NO_BODY: Final = 0
 ANY_BODY: Final = -1
-_PREFIX: Final = struct.Struct(">4sBI")
 
 
 class Head(PackedMeta, frozen=True, kw_only=True, omit_defaults=True, array_like=True):
@@ -85,7 +83,7 @@ class Intent(msgspec.Struct, frozen=True, array_like=True):
     revision: Revision
 
 
-class LogObject(msgspec.Struct, frozen=True):
+class LogObject(msgspec.Struct, frozen=True, array_like=True):
     """An entry, or a segment that replaces other objects."""
 
     confirmed: tuple[Confirmed, ...] = ()
@@ -94,21 +92,8 @@ class LogObject(msgspec.Struct, frozen=True):
     floor: int = 0
 
 
-class _Opening(msgspec.Struct, frozen=True, array_like=True):
-    """The beginning of an object."""
-
-    coverage: list[str]
-    floor: int
-
-
-class _Rows(msgspec.Struct, frozen=True, array_like=True):
-    confirmed: tuple[Confirmed, ...]
-    intents: tuple[Intent, ...]
-
-
-_pack: Final = msgspec.msgpack.Encoder().encode
-_unpack_opening: Final = msgspec.msgpack.Decoder(_Opening).decode
-_unpack_rows: Final = msgspec.msgpack.Decoder(_Rows).decode
+_pack: Final = msgspec.msgpack.Encoder(order="deterministic").encode
+_unpack: Final = msgspec.msgpack.Decoder(LogObject).decode
 
 
 def confirmed_of(record: Record, stamp: int, collection: Collection[Any]) -> Confirmed:
@@ -124,10 +109,9 @@ def record_of(row: Confirmed, head: Head) -> Record:
 
 def write_log_object(content: LogObject) -> bytes:
     """Return the bytes of an index object; the same for the same content."""
-    opening = _pack(_Opening(sorted(content.coverage), content.floor))
     confirmed = tuple(sorted(content.confirmed, key=lambda row: (row.id, *row.rank)))
     intents = tuple(sorted(content.intents, key=lambda intent: (intent.id, intent.stamp, intent.revision)))
-    return _PREFIX.pack(MAGIC, VERSION, len(opening)) + opening + zlib.compress(_pack(_Rows(confirmed, intents)), 6)
+    return PREFIX + zlib.compress(_pack(LogObject(confirmed, intents, content.coverage, content.floor)), 6)
 
 
 def read_log_object(data: bytes, name: str) -> LogObject:
@@ -135,76 +119,64 @@ def read_log_object(data: bytes, name: str) -> LogObject:
 
     Raises:
         StoreCorruptError: they are damaged.
-        StoreConfigError: a newer version of this library wrote them.
+        StoreConfigError: another version of this library wrote them.
     """
+    if data[: len(MAGIC)] != MAGIC:
+        raise StoreCorruptError(f"{name} is no index object: call rebuild_index()")
+    if data[: len(PREFIX)] != PREFIX:
+        raise StoreConfigError(f"{name} has a format of another version of truthstore: use that one")
     try:
-        magic, version, length = _PREFIX.unpack_from(data)
-        if magic != MAGIC:
-            raise StoreCorruptError("it is no index object")
-        if version > VERSION:
-            raise StoreConfigError(
-                f"{name} has format {version}, this library reads up to {VERSION}: upgrade truthstore"
-            )
-        opening = _unpack_opening(data[_PREFIX.size : _PREFIX.size + length])
-        rows = _unpack_rows(zlib.decompressobj().decompress(data[_PREFIX.size + length :], MAX_BYTES))
-    except (struct.error, zlib.error, msgspec.MsgspecError, StoreCorruptError) as error:
+        return _unpack(zlib.decompressobj().decompress(data[len(PREFIX) :], MAX_BYTES))
+    except (zlib.error, msgspec.MsgspecError) as error:
         raise StoreCorruptError(f"the index object {name} is damaged ({error}): call rebuild_index()") from error
-    return LogObject(rows.confirmed, rows.intents, frozenset(opening.coverage), opening.floor)
+
+
+class ObjectName(NamedTuple):
+    """The figures in the name of an index object: entries have the level 0, and their time in milliseconds as age."""
+
+    level: int
+    age: int
+    confirmed: int
+    tombstones: int
+    intents: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows the object has."""
+        return self.confirmed + self.intents
 
 
 def entry_name(milliseconds: int, revision: Revision, content: LogObject) -> str:
     """Return a name for a new entry, which no other writer makes."""
-    return f"0-{milliseconds:013d}-{revision}-{len(content.confirmed) + len(content.intents)}"
-
-
-class SegmentName(NamedTuple):
-    """The figures in the name of a segment."""
-
-    level: int
-    generation: int
-    rows: int
-    tombstones: int
-    intents: int
+    return _name(0, milliseconds, content, revision)
 
 
 def segment_name(content: LogObject, data: bytes, inputs: Iterable[str]) -> str:
     """Return the name of a segment with this content: it sorts after its inputs."""
-    levels = [level_of(name) for name in inputs]
-    level = min(max(levels) + 1, TOP_LEVEL)
-    beside = (split_name(name).generation for name in inputs if level_of(name) == level)
-    generation = max(beside, default=0) + 1
+    names = [split_name(name) for name in inputs]
+    level = min(max(name.level for name in names) + 1, TOP_LEVEL)
+    age = max((name.age for name in names if name.level == level), default=0) + 1
+    return _name(level, age, content, hashlib.sha256(data).hexdigest()[:24])
+
+
+def _name(level: int, age: int, content: LogObject, unique: str) -> str:
     tombstones = sum(row.head is None for row in content.confirmed)
-    digest = hashlib.sha256(data).hexdigest()[:24]
-    return f"{level}-{generation:08d}-{len(content.confirmed)}-{tombstones}-{len(content.intents)}-{digest}"
+    return f"{level}-{age:013d}-{len(content.confirmed)}-{tombstones}-{len(content.intents)}-{unique}"
 
 
-def split_name(name: str) -> SegmentName:
-    """Return the figures in the name of a segment.
+def split_name(name: str) -> ObjectName:
+    """Return the figures in the name of an index object.
 
     Raises:
-        StoreCorruptError: it is not the name of a segment.
+        StoreCorruptError: it is the name of none.
     """
     try:
-        level, generation, rows, tombstones, intents, _ = name.split("-")
-        return SegmentName(int(level), int(generation), int(rows), int(tombstones), int(intents))
+        level, age, confirmed, tombstones, intents, _ = name.split("-", 5)
+        return ObjectName(int(level), int(age), int(confirmed), int(tombstones), int(intents))
     except ValueError as error:
         raise StoreCorruptError(f"the log holds an object with the strange name {name!r}: remove it") from error
 
 
-def rows_of(name: str) -> int:
-    """Return how many rows an object has, by its name."""
-    if is_segment(name):
-        parts = split_name(name)
-        return parts.rows + parts.intents
-    last = name.rpartition("-")[2]
-    return int(last) if last.isdigit() else 1
-
-
-def level_of(name: str) -> int:
-    """Return 0 for an entry, 1 and up for a segment."""
-    return int(name[0]) if name[:1].isdigit() and name[1:2] == "-" else 0
-
-
 def is_segment(name: str) -> bool:
     """Return True for an object that was made by compacting."""
-    return level_of(name) > 0
+    return name[:1] != "0"

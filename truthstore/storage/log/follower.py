@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from truthstore.errors import StoreError, StoreReadError
 from truthstore.storage.log.compact import Source, covered_by
-from truthstore.storage.log.entry import LogObject, is_segment, rows_of, split_name
+from truthstore.storage.log.entry import LogObject, is_segment, split_name
 
 if TYPE_CHECKING:
     from truthstore.storage.log.log import Log
@@ -68,10 +68,10 @@ class LogIndex:
         doubtful = self.replica.open_intents(self._collection)
         if doubtful:
             found = zip(doubtful, self.log.parallel(self.objects.get, doubtful), strict=True)
-            rows = {id: self.objects.confirmed(body) if body is not None else None for id, body in found}
+            rows = {id: self.objects.confirmed(body) for id, body in found if body is not None}
             self.replica.believe(self._collection, rows)
             if len(doubtful) > MANY_DOUBTS and self._may_compact:
-                self.log.confirm_later(row for row in rows.values() if row is not None)
+                self.log.confirm_later(rows.values())
                 self.log.confirm_now()
         segments = sum(map(is_segment, names))
         if len(names) - segments > self._compact_at or segments > MANY_SEGMENTS:
@@ -126,7 +126,7 @@ class LogIndex:
                 del self._own[:-OWN_ENTRIES]
                 return
             some, self._own = self._own, []
-        if sum(rows_of(source.name) for source in some) > FEW_ROWS:
+        if sum(split_name(source.name).rows for source in some) > FEW_ROWS:
             return  # too much for a writer to do in passing
         try:
             if not self._is_same():
@@ -161,7 +161,7 @@ class LogIndex:
     def _tidy(self, done: dict[str, int]) -> None:
         """Do the steps that need all of the log, if the names in it show that they are worth it."""
         segments = [split_name(name) for name in self.log.names() if is_segment(name)]
-        rows = sum(segment.rows for segment in segments)
+        rows = sum(segment.confirmed for segment in segments)
         dead = sum(segment.tombstones for segment in segments)
         many_dead = dead > DEAD_SHARE * rows or (dead > 0 and rows <= SMALL_LOG)
         if any(segment.intents for segment in segments) or self.replica.open_intents(self._collection):

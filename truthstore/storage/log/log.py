@@ -27,9 +27,7 @@ from truthstore.storage.log.entry import (
     LogObject,
     entry_name,
     is_segment,
-    level_of,
     read_log_object,
-    rows_of,
     segment_name,
     split_name,
     write_log_object,
@@ -172,7 +170,7 @@ class Log:
         """Make one segment of the oldest entries, of at most so many rows unless the first has more; return of how many."""
         entries = [name for name in names if not is_segment(name)][:COMPACT_LIMIT]
         if rows is not None:
-            totals = accumulate(rows_of(name) for name in entries)
+            totals = accumulate(split_name(name).rows for name in entries)
             entries = entries[: max(1, sum(total <= rows for total in totals))]
         return self.replaced(self.read_all(entries))
 
@@ -181,10 +179,10 @@ class Log:
         levels: dict[int, list[str]] = {}
         for name in names:
             if is_segment(name):
-                levels.setdefault(level_of(name), []).append(name)
+                levels.setdefault(split_name(name).level, []).append(name)
         for level in sorted(levels):
             some = levels[level]
-            if len(some) >= FAN and (rows is None or sum(map(rows_of, some)) <= rows):
+            if len(some) >= FAN and (rows is None or sum(split_name(name).rows for name in some) <= rows):
                 return self.replaced(self.read_all(some))
         return 0
 
@@ -199,7 +197,7 @@ class Log:
         content = compact(sources, forget_before=forget_before)
         if len(sources) == 1 and is_segment(sources[0].name):
             rows = split_name(sources[0].name)
-            if (rows.rows, rows.intents) == (len(content.confirmed), len(content.intents)):
+            if (rows.confirmed, rows.intents) == (len(content.confirmed), len(content.intents)):
                 return None  # it would be the same once more
         data = write_log_object(content)
         inputs = [source.name for source in sources]

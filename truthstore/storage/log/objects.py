@@ -63,15 +63,7 @@ class BodyObject(NamedTuple):
 
 
 class BodyObjects:
-    """The body objects of one collection.
-
-    Args:
-        blobs: the driver.
-        collection: the collection.
-        extension: the end of their names.
-        compress: applied to what is written.
-        decompress: applied to what is read.
-    """
+    """The body objects of one collection, whose names end with an extension."""
 
     def __init__(
         self,

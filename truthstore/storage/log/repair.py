@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from itertools import islice
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from truthstore.errors import StoreCorruptError
 from truthstore.model.query import EVERYTHING
@@ -24,22 +24,14 @@ PAGE: Final = 1_000
 logger: Final = logging.getLogger("truthstore.storage")
 
 
-class Found(NamedTuple):
-    """The body at a key, or the problem with it."""
+def read_objects(log: Log) -> Iterator[tuple[str, BodyObject | None, str | None]]:
+    """Read every body object: its key, the body, and the problem with it."""
 
-    key: str
-    body: BodyObject | None
-    problem: str | None
-
-
-def read_objects(log: Log) -> Iterator[Found]:
-    """Read every body object."""
-
-    def read(key: str) -> Found:
+    def read(key: str) -> tuple[str, BodyObject | None, str | None]:
         try:
-            return Found(key, log.objects.read(key), None)
+            return key, log.objects.read(key), None
         except StoreCorruptError as error:
-            return Found(key, None, str(error))
+            return key, None, str(error)
 
     keys = log.objects.keys()
     while some := list(islice(keys, PAGE)):

@@ -302,11 +302,8 @@ class Replica(Catalog):
         )
         return int(connection.execute(sql, (collection.name, shape)).fetchone()[0])
 
-    def believe(self, collection: Collection[Any], confirmed: Mapping[str, Confirmed | None]) -> None:
-        """Apply bodies that were seen; None means that there is no object.
-
-        An intent stays open while the body is still the one that it wants to replace, or is not there.
-        """
+    def believe(self, collection: Collection[Any], confirmed: Mapping[str, Confirmed]) -> None:
+        """Apply bodies that were seen. An intent stays open while the body is still the one that it wants to replace."""
         name = collection.name
         listed = (name, _to_json(list(confirmed)).decode())
         with self.transaction() as connection:
@@ -316,16 +313,11 @@ class Replica(Catalog):
                 listed,
             )
             known = {row[0]: Confirmed(row[0], row[1], row[2], KNOWN if row[3] else None) for row in rows}
-            now = dict(known)
-            for id, row in confirmed.items():
-                if row is None:
-                    now.pop(id, None)
-                elif id not in known or row.rank >= known[id].rank:
-                    now[id] = row
+            now = known | {id: row for id, row in confirmed.items() if id not in known or row.rank >= known[id].rank}
             self._write(connection, collection, LogObject(tuple(known.values())), Joined(now, {}, 0))
             connection.executemany(
                 "DELETE FROM log_intents WHERE collection = ? AND id = ? AND (base NOT IN (?, ?) OR stamp <= ?)",
-                [(name, id, row.stamp, ANY_BODY, now[id].stamp) for id, row in confirmed.items() if row is not None],
+                [(name, id, row.stamp, ANY_BODY, now[id].stamp) for id, row in confirmed.items()],
             )
 
 

@@ -130,17 +130,8 @@ def write_document(record: Record, collection: Collection[Any], lineage: Lineage
         if body[-1:] == b"}":
             return b'%b,"_truthstore":%b}' % (body[:-1], tail)
     parts: dict[str, Any] = {**parts_of(meta), "fields": _plain_fields(meta), "size": len(body)}
-    head = _encode(
-        _Head(
-            format=FORMAT,
-            collection=collection.name,
-            id=meta.id,
-            revision=record.revision,
-            checksum=zlib.crc32(body),
-            lineage=lineage,
-            **parts,
-        )
-    )
+    parts |= {"format": FORMAT, "collection": collection.name, "id": meta.id, "revision": record.revision}
+    head = _encode(_Head(checksum=zlib.crc32(body), lineage=lineage, **parts))
     return _PREFIX.pack(MAGIC, FORMAT, len(head)) + head + body
 
 
@@ -158,13 +149,7 @@ def read_document(
 def parse_document(
     data: bytes, collection: Collection[Any], id: str | None = None, *, file: str | None = None
 ) -> Document:
-    """Return the record in the bytes of one object, and its lineage.
-
-    Args:
-        data: the object's bytes.
-        collection: the collection that it belongs to.
-        id: the id it should have, for messages and for documents that this library did not write.
-        file: names the object in messages where the id is not known.
+    """Return the record in the bytes of one object, which should have this id or lies in this file, and its lineage.
 
     Raises:
         StoreCorruptError: the bytes are damaged, or hold another item.

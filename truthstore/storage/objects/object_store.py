@@ -19,6 +19,7 @@ import msgspec
 from truthstore.errors import StoreConfigError, StoreNotFoundError, StoreReadError
 from truthstore.model.query import EVERYTHING, BoundQuery
 from truthstore.model.record import ANY, NONE, Expect, Options, Record
+from truthstore.runtime.forks import in_child
 from truthstore.storage.catalog.catalog import Catalog, Location, Put
 from truthstore.storage.objects.compression import compressor
 from truthstore.storage.objects.document import FORMAT, read_document, unpacked
@@ -110,26 +111,20 @@ def object_key(collection_name: str, id: str, extension: str) -> str:
 class Opening:
     """The open parts of a store in this process: shared by all views of one store."""
 
-    __slots__ = ("_locks", "pid", "ready")
-
     def __init__(self) -> None:
-        self._locks: dict[int, threading.RLock] = {}
         self.ready: set[Collection[Any]] = set()
         self.pid = os.getpid()
+        self._renew_lock()
+        in_child(self._renew_lock)
 
-    @property
-    def lock(self) -> threading.RLock:
-        """This process's lock: a fork copies the parent's as it was, perhaps held by a thread that was not copied."""
-        pid = os.getpid()
-        return self._locks.get(pid) or self._locks.setdefault(pid, threading.RLock())
+    def _renew_lock(self) -> None:
+        self.lock = threading.RLock()
 
 
 class ObjectStore(BaseStore[T]):
     """A store of named objects with a catalog beside them.
 
     Args:
-        collection: the collection that the public operations act on.
-        config: the options.
         form: how objects are named and encoded.
         synchronous: how safely the catalog commits: ``NORMAL`` or ``FULL``.
     """
