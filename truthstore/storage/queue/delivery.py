@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import weakref
 from collections.abc import Callable
@@ -11,20 +10,11 @@ from types import MethodType
 from typing import Final
 
 from truthstore.errors import StoreError
+from truthstore.runtime.forks import in_child
 
 __all__ = ["DeliveryLoop"]
 
 log: Final = logging.getLogger("truthstore.storage")
-
-
-class _Thread:
-    """The thread of one process, and the events that it waits for."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.wake = threading.Event()
-        self.stop = threading.Event()
-        self.thread: threading.Thread | None = None
 
 
 class DeliveryLoop:
@@ -44,41 +34,44 @@ class DeliveryLoop:
         )
         self._interval = interval
         self._name = name
-        self._threads: dict[int, _Thread] = {}
         self._closed = False
         self.error: Exception | None = None
+        self._begin()
+        in_child(self._begin)
 
-    def _here(self) -> _Thread:
+    def _begin(self) -> None:
         # A child has none of its parent's threads, and perhaps copies of locks that they held.
-        return self._threads.setdefault(os.getpid(), _Thread())
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """See to it that the thread runs."""
-        here = self._here()
-        if self._interval is None or self._closed or (here.thread is not None and here.thread.is_alive()):
+        if self._interval is None or (self._thread is not None and self._thread.is_alive()):
             return
-        with here.lock:
-            if self._closed or (here.thread is not None and here.thread.is_alive()):
+        with self._lock:
+            if self._closed or (self._thread is not None and self._thread.is_alive()):
                 return
-            thread = threading.Thread(target=self._run, args=(here, self._interval), name=self._name, daemon=True)
+            thread = threading.Thread(target=self._run, args=(self._interval,), name=self._name, daemon=True)
             try:
                 thread.start()
             except RuntimeError as error:  # the interpreter ends, or there can be no more threads
                 self.note(error)
             else:
-                here.thread = thread
+                self._thread = thread
 
     def wake(self) -> None:
         """Call the function soon, unless its last call failed: then after the interval."""
         self.start()
-        self._here().wake.set()
+        self._wake.set()
 
-    def _run(self, here: _Thread, interval: float) -> None:
+    def _run(self, interval: float) -> None:
         while True:
-            (here.wake if self.error is None else here.stop).wait(interval)
-            here.wake.clear()
+            (self._wake if self.error is None else self._stop).wait(interval)
+            self._wake.clear()
             work = self._work()
-            if work is None or here.stop.is_set():
+            if work is None or self._stop.is_set():
                 return
             try:
                 work()
@@ -98,10 +91,8 @@ class DeliveryLoop:
     def close(self) -> None:
         """End the thread, when its call has returned."""
         self._closed = True
-        here = self._here()
-        with here.lock:
-            here.stop.set()
-            here.wake.set()
-            thread = here.thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+        with self._lock:
+            self._stop.set()
+            self._wake.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
