@@ -256,7 +256,7 @@ def elsewhere(
     request: pytest.FixtureRequest, server: S3Server, bucket_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[S3Blobs, Proxy]]:
     """A driver whose endpoint is not Amazon's, in each way in which that can be said."""
-    options = {**server.options, "bucket": bucket_name}
+    options: dict[str, Any] = {**server.options, "bucket": bucket_name}
     del options["endpoint_url"]
     with proxy(server.port) as faults:
         if request.param == "option":

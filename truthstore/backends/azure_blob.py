@@ -9,26 +9,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 from urllib.parse import quote
 
 from truthstore.backends.cloud.config import CloudConfig
 from truthstore.backends.cloud.driver import CloudBlobs, content_type, is_index
 from truthstore.backends.cloud.failures import Action, azure_meaning, cause
-from truthstore.backends.cloud.store import CloudStore
+from truthstore.backends.cloud.store import CloudStore, T
 from truthstore.errors import StoreConfigError, StoreConflictError, StoreNotFoundError
 from truthstore.items.results import RESULTS
 from truthstore.model.fields import check_id
 from truthstore.model.record import ABSENT, ANY
 
 if TYPE_CHECKING:
-    from truthstore.items.results import ValidationResult
     from truthstore.model.collection import Collection
     from truthstore.storage.objects.blobs import BlobExpect, Tag
 
 __all__ = ["AzureBlobConfig", "AzureBlobStore", "AzureBlobs"]
 
-T = TypeVar("T")
 R = TypeVar("R")
 
 PAGE: Final = 5_000
@@ -293,18 +291,12 @@ class AzureBlobStore(CloudStore[T]):
     config_type = AzureBlobConfig
     driver_type = AzureBlobs
 
-    @overload
     def __init__(
-        self: AzureBlobStore[ValidationResult],
-        config: AzureBlobConfig | None = ...,
+        self,
+        config: AzureBlobConfig | None = None,
         *,
-        collection: Collection[ValidationResult] = ...,
+        collection: Collection[T] = RESULTS,  # type: ignore[assignment]
         **options: Any,
-    ) -> None: ...
-    @overload
-    def __init__(self, config: AzureBlobConfig | None = ..., *, collection: Collection[T], **options: Any) -> None: ...
-    def __init__(
-        self, config: AzureBlobConfig | None = None, *, collection: Collection[Any] = RESULTS, **options: Any
     ) -> None:
         super().__init__(config, collection=collection, **options)
 

@@ -10,25 +10,23 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from truthstore.backends.cloud.config import CloudConfig
 from truthstore.backends.cloud.driver import CloudBlobs, content_type
 from truthstore.backends.cloud.failures import Action, Failure, cause, error_of, gcs_meaning
-from truthstore.backends.cloud.store import CloudStore
+from truthstore.backends.cloud.store import CloudStore, T
 from truthstore.errors import StoreConfigError, StoreNotFoundError
 from truthstore.items.results import RESULTS
 from truthstore.model.record import ABSENT, ANY
 from truthstore.store.records import conflict
 
 if TYPE_CHECKING:
-    from truthstore.items.results import ValidationResult
     from truthstore.model.collection import Collection
     from truthstore.storage.objects.blobs import BlobExpect, Tag
 
 __all__ = ["GCSBlobs", "GCSConfig", "GCSStore"]
 
-T = TypeVar("T")
 R = TypeVar("R")
 
 PAGE: Final = 1_000
@@ -229,17 +227,11 @@ class GCSStore(CloudStore[T]):
     config_type = GCSConfig
     driver_type = GCSBlobs
 
-    @overload
     def __init__(
-        self: GCSStore[ValidationResult],
-        config: GCSConfig | None = ...,
+        self,
+        config: GCSConfig | None = None,
         *,
-        collection: Collection[ValidationResult] = ...,
+        collection: Collection[T] = RESULTS,  # type: ignore[assignment]
         **options: Any,
-    ) -> None: ...
-    @overload
-    def __init__(self, config: GCSConfig | None = ..., *, collection: Collection[T], **options: Any) -> None: ...
-    def __init__(
-        self, config: GCSConfig | None = None, *, collection: Collection[Any] = RESULTS, **options: Any
     ) -> None:
         super().__init__(config, collection=collection, **options)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import tenacity
@@ -20,20 +20,18 @@ import tenacity
 from truthstore.backends.cloud.config import CloudConfig
 from truthstore.backends.cloud.driver import CloudBlobs, content_type, is_index
 from truthstore.backends.cloud.failures import Action, cause, error_of, is_s3_collision, s3_failure, s3_meaning
-from truthstore.backends.cloud.store import CloudStore
+from truthstore.backends.cloud.store import CloudStore, T
 from truthstore.errors import StoreConfigError, StoreConflictError, StoreNotFoundError, StoreNotSupportedError
 from truthstore.items.results import RESULTS
 from truthstore.model.record import ABSENT, ANY, new_revision
 from truthstore.store.records import conflict
 
 if TYPE_CHECKING:
-    from truthstore.items.results import ValidationResult
     from truthstore.model.collection import Collection
     from truthstore.storage.objects.blobs import BlobExpect, Tag
 
 __all__ = ["S3Blobs", "S3Config", "S3Store"]
 
-T = TypeVar("T")
 R = TypeVar("R")
 
 MAX_TAGS: Final = 10
@@ -296,17 +294,11 @@ class S3Store(CloudStore[T]):
     config_type = S3Config
     driver_type = S3Blobs
 
-    @overload
     def __init__(
-        self: S3Store[ValidationResult],
-        config: S3Config | None = ...,
+        self,
+        config: S3Config | None = None,
         *,
-        collection: Collection[ValidationResult] = ...,
+        collection: Collection[T] = RESULTS,  # type: ignore[assignment]
         **options: Any,
-    ) -> None: ...
-    @overload
-    def __init__(self, config: S3Config | None = ..., *, collection: Collection[T], **options: Any) -> None: ...
-    def __init__(
-        self, config: S3Config | None = None, *, collection: Collection[Any] = RESULTS, **options: Any
     ) -> None:
         super().__init__(config, collection=collection, **options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from truthstore.backends.cloud.config import place_of
 from truthstore.backends.cloud.driver import SingleWriterBlobs
@@ -16,14 +16,21 @@ from truthstore.storage.objects.object_store import Format
 from truthstore.store.config import configure
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # type checkers know it without its being installed
+
     from truthstore.backends.cloud.config import CloudConfig
     from truthstore.backends.cloud.driver import CloudBlobs
+    from truthstore.items.results import ValidationResult
     from truthstore.model.collection import Collection
     from truthstore.store.health import Health
 
-__all__ = ["CloudStore"]
+    T = TypeVar("T", default=ValidationResult)
+else:
+    from typing import TypeVar
 
-T = TypeVar("T")
+    T = TypeVar("T")
+
+__all__ = ["CloudStore", "T"]
 
 
 class CloudStore(LogStore[T]):
