@@ -151,6 +151,10 @@ def _factory_of(name: str) -> Factory:
     if (planned := _PLANNED.get(name.partition("+")[0])) is not None:
         there = ", ".join(sorted(_known_names()))
         raise StoreConfigError(f"this version has no {planned} backend yet: there are {there}", backend=planned)
+    if _SCHEMES.get(name) == "database":
+        kind = "postgresql" if name == "postgres" else name
+        address = f"{kind}://user:password@host/database" if name != "sqlite" else "sqlite:///store.db"
+        raise StoreConfigError(f"{name} needs an address: get_store({address!r})", backend="database")
     known = _known_names() | set(_ALIASES)
     raise StoreConfigError(f"there is no store {name!r}: {nearest(name, known).replace('it takes', 'there are')}")
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import enum
+import gc
+import os
 import sqlite3
 import sys
+import warnings
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
@@ -11,6 +15,7 @@ from pathlib import Path
 from traceback import format_exception
 from typing import Any
 
+import numpy as np
 import psycopg
 import pymysql
 import pytest
@@ -28,6 +33,7 @@ from truthstore.backends.database import (
 )
 from truthstore.model.collection import Collection
 from truthstore.model.fields import Field
+from truthstore.model.record import ABSENT
 from truthstore.testing import SAMPLES, Sample, make_samples
 from truthstore.testing.suite.items import a_result
 
@@ -61,6 +67,12 @@ def test_a_store_by_name_alias_and_url(url: str):
         store.close()
     with get_store(f"{url}?namespace=other&pool_size=2") as other:
         assert other.list_ids() == []
+
+
+@pytest.mark.parametrize(("name", "address"), [("postgres", "postgresql://"), ("postgresql", "postgresql://")])
+def test_a_kind_of_database_alone_is_answered_by_the_right_spelling(name: str, address: str):
+    with pytest.raises(StoreConfigError, match=rf"get_store\('{address}user:password@host/database'\)"):
+        get_store(name)
 
 
 def test_a_url_gets_the_driver_that_is_installed(postgresql_16: Any, mariadb_server: Any):
@@ -383,6 +395,50 @@ def test_times_beyond_the_calendar_are_indexed_as_its_ends(place: Place):
         assert store.list_ids(StoreQuery(order_by="moment", ascending=True)) == ["early", "first", "late"]
         assert store.list_ids(StoreQuery(end_time=first)) == ["first", "early"]
         assert [head.id for head in store.entries(StoreQuery(start_time=first))] == ["late", "first"]
+
+
+class Word(enum.StrEnum):
+    ONE = "one"
+
+
+class Number(enum.IntEnum):
+    SEVEN = 7
+
+
+def test_scalars_of_other_libraries_and_enums_are_what_they_stand_for(place: Place):
+    new: Any = Sample
+    samples = [
+        new(np.str_("a"), name=np.str_("one"), count=np.int64(7), ratio=np.float64(0.5), tags={"k": np.str_("v")}),
+        new(np.str_("b"), name=Word.ONE, count=Number.SEVEN, ratio=np.float32(0.5), tags={np.str_("k"): Word.ONE}),
+    ]
+    with place.open(SAMPLES) as store:
+        store.save(samples[0], expect=ABSENT)
+        store.save_many(samples)
+        for query in ({"name": "one"}, {"name": np.str_("one")}, {"count": 7}, {"count": Number.SEVEN}, {"ratio": 0.5}):
+            assert sorted(store.list_ids(StoreQuery(where=query))) == ["a", "b"]
+        assert store.list_ids(StoreQuery(tags={"k": np.str_("v")})) == ["a"]
+        assert store.list_ids(StoreQuery(tags={"k": Word.ONE}, ids=[np.str_("b")])) == ["b"]
+        assert {head.id: (head.meta.fields["count"], dict(head.meta.tags)) for head in store.entries()} == {
+            "a": (7, {"k": "v"}),
+            "b": (7, {"k": "one"}),
+        }
+        assert store.delete_many([np.str_("a"), np.str_("b")]) == 2
+
+
+def test_a_store_that_is_dropped_gives_its_descriptors_back(place: Place):
+    def opened() -> int:
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    store: DatabaseStore[Any] | None = place.open(SAMPLES)
+    assert store is not None
+    store.initialize()
+    before = opened()
+    store.save(Sample("a"))
+    del store
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert opened() < before
 
 
 def test_other_tools_see_real_columns(tmp_path: Path, postgresql_16: Any, mariadb_server: Any):

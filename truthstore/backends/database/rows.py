@@ -40,7 +40,7 @@ FIELDS_FROM: Final = len(WRITTEN)
 READ: Final = ("id", "revision", "stored_at", "size", "deleted", "tags", "extra", "text")
 KINDS: Final = {"stored_at": datetime, "deleted": bool}
 
-_to_json: Final = msgspec.json.Encoder().encode
+_to_json: Final = msgspec.json.Encoder(enc_hook=str.__str__).encode  # a string of NumPy is a string
 _from_json: Final = msgspec.json.decode
 
 
