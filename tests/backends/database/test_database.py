@@ -273,6 +273,18 @@ def test_a_field_that_is_declared_later_is_filled_in(place: Place, monkeypatch: 
             assert after.count(StoreQuery(where={"rows": -1})) == 4
 
 
+def test_rows_of_any_of_many_declarations_are_filled_in(url: str):
+    def declared(number: int) -> Collection[Any]:
+        return Collection.of(Check, name="checks", index={"asset": str, f"rows{number}": Field(int, "rows")})
+
+    for number in range(12):
+        with DatabaseStore(connection_url=url, collection=declared(number)) as store:
+            store.save(Check(str(number), rows=number))
+    for number in (0, 5, 11):
+        with DatabaseStore(connection_url=url, collection=declared(number)) as store:
+            assert store.count(StoreQuery(where={f"rows{number}": (">=", 0)})) == 12
+
+
 def test_tables_of_another_layout_are_refused(url: str, monkeypatch: pytest.MonkeyPatch):
     with DatabaseStore(connection_url=url) as store:
         store.save(a_result())

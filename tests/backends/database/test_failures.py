@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from traceback import format_exception
 from typing import Any, NamedTuple
 
 import pytest
@@ -127,9 +128,11 @@ def test_an_id_that_others_create_and_delete_meanwhile_is_saved(place: Place):
 
         def work() -> None:
             try:
-                for count in range(40):
+                for count in range(30):
                     store.save(Sample("one", count=count))
                     store.delete("one")
+                    store.save_many([Sample("one", tags={"a": "b"}), Sample("two"), Sample("three")])
+                    store.delete_many(["three", "one", "two"])
             except Exception as error:
                 errors.append(error)
 
@@ -292,6 +295,7 @@ def test_a_server_that_is_away_is_a_connection_error(kind: str):
         assert "secret" not in str(caught.value)
         assert store.pool_metrics.retries == 3
         assert not store.health_check()
+        assert "".join(format_exception(caught.value)).count("\n") < 45  # a screen, not the way through SQLAlchemy
 
 
 def test_while_a_server_is_away_nothing_is_answered(store: DatabaseStore[Any], proxy: DroppingProxy):
