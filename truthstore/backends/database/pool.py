@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import exc
@@ -96,7 +95,7 @@ class Database:
         weakref.finalize(self, self._engine.dispose)
         self._is_file = self.kind == "sqlite" and not is_memory(self.url)
         named = self._is_file and not str(self.url.database).startswith("file:")
-        self.path = Path(os.path.abspath(str(self.url.database))) if named else None
+        self.path = os.path.abspath(str(self.url.database)) if named else None
         if self._is_file:
             before_fork(self.close)
         in_child(self._begin_in_child)
@@ -115,33 +114,30 @@ class Database:
         """
         if self.path is None:
             return
+        folder = os.path.dirname(self.path)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            os.makedirs(folder, exist_ok=True)
         except OSError as error:
-            message = f"cannot make the folder {self.path.parent}: {error.strerror}"
+            message = f"cannot make the folder {folder}: {error.strerror}"
             raise StoreConnectionError(NAME, message, retryable=False) from error
 
-    def follow_file(self) -> None:
-        """Let go of a SQLite file that was removed or replaced: no one else would see what is written to it."""
-        file = self._file_there()
-        if file != self._file:
-            with self.lock:
-                self._file = file
-                self.rows.clear()
-                self._engine.dispose()
+    def follow_file(self, *, is_ours: bool = False) -> None:
+        """Let go of a SQLite file that was removed or replaced, for no one else would see what is written to it.
 
-    def remember_file(self) -> None:
-        """Remember which SQLite file the connections are of."""
-        self._file = self._file_there()
-
-    def _file_there(self) -> tuple[int, int] | None:
+        With `is_ours`, the file that is there is the one in which tables were just made.
+        """
         if self.path is None:
-            return None
+            return
         try:
             found = os.stat(self.path)
+            file = found.st_dev, found.st_ino
         except OSError:
-            return None
-        return found.st_dev, found.st_ino
+            file = None
+        if file != self._file:
+            self._file = file
+            if not is_ours:
+                self.rows.clear()
+                self._engine.dispose()
 
     @contextmanager
     def _connect(self) -> Generator[Connection]:

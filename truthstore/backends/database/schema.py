@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import CreateTable
 
-from truthstore.backends.database.types import BODY, COUNTER, FIELD_TYPES, KEY, LONG, MOMENT, NUMBER, WORDS, Exact
+from truthstore.backends.database.types import BODY, COUNTER, FIELD_TYPES, LONG, MOMENT, NUMBER, WORDS, Exact
 from truthstore.errors import StoreConfigError
 from truthstore.storage.sql.compile import INDEXED
 
@@ -98,7 +98,7 @@ class Tables:
         columns: list[SchemaItem] = [
             Column("item", COUNTER, primary_key=True, autoincrement=True),
             Column("namespace", Exact(140), nullable=False),
-            Column("key", KEY, nullable=False),
+            Column("key", Exact(22), nullable=False),
             Column("id", Exact(1_024), nullable=False),
             Column("revision", String(40), nullable=False),
             Column("stored_at", MOMENT, nullable=False),
@@ -125,7 +125,7 @@ class Tables:
             Column("name", Exact(256), primary_key=True),
             Column("value", Exact(1_024), nullable=False),
             # A name and its value together do not fit into an index; this is a hash of both.
-            Column("key", KEY, nullable=False),
+            Column("key", Exact(22), nullable=False),
             sqlite_with_rowid=False,
             **options,
         )

@@ -116,7 +116,7 @@ class DatabaseStore(BaseStore[T]):
             with database.lock:
                 rows = database.rows.get(key) or self._prepare(collection)
                 database.rows[key] = rows
-                database.remember_file()
+                database.follow_file(is_ours=True)
         return rows
 
     def _prepare(self, collection: Collection[Any]) -> Rows:

@@ -8,14 +8,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import BigInteger, Boolean, DateTime, Double, Integer, LargeBinary, String, Text, TypeDecorator
+from sqlalchemy import BigInteger, Boolean, DateTime, Double, Integer, LargeBinary, Text, TypeDecorator
 from sqlalchemy.dialects import mysql, postgresql
 
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
     from sqlalchemy.types import TypeEngine
 
-__all__ = ["BODY", "COUNTER", "FIELD_TYPES", "KEY", "LONG", "MOMENT", "NUMBER", "WORDS", "Exact"]
+__all__ = ["BODY", "COUNTER", "FIELD_TYPES", "LONG", "MOMENT", "NUMBER", "WORDS", "Exact"]
 
 
 class Exact(TypeDecorator[str]):
@@ -45,12 +45,6 @@ class Exact(TypeDecorator[str]):
         return mysql.TEXT(charset="utf8mb4", collation=collation)
 
 
-# Made by this library of ASCII letters and digits: never longer, never anything else.
-KEY: Final = (
-    String(22)
-    .with_variant(postgresql.VARCHAR(22, collation="C"), "postgresql")
-    .with_variant(mysql.VARCHAR(22, charset="ascii", collation="ascii_bin"), "mysql")
-)
 WORDS: Final = (
     Text()
     .with_variant(postgresql.TSVECTOR(), "postgresql")
