@@ -448,8 +448,9 @@ def remove_the_file(path: Path) -> None:
         file.unlink()
 
 
-def remove_the_folder(path: Path) -> None:
+def empty_the_folder(path: Path) -> None:
     shutil.rmtree(path.parent)
+    path.parent.mkdir()
 
 
 def replace_the_file(path: Path) -> None:
@@ -459,7 +460,7 @@ def replace_the_file(path: Path) -> None:
     path.with_name("new.db").rename(path)
 
 
-@pytest.mark.parametrize("change", [remove_the_file, remove_the_folder, replace_the_file])
+@pytest.mark.parametrize("change", [remove_the_file, empty_the_folder, replace_the_file])
 def test_what_is_saved_after_the_file_was_removed_or_replaced_is_seen_by_others(
     change: Callable[[Path], None], tmp_path: Path
 ):
@@ -468,6 +469,8 @@ def test_what_is_saved_after_the_file_was_removed_or_replaced_is_seen_by_others(
     with DatabaseStore(connection_url=url, collection=SAMPLES) as store:
         store.save(Sample("old"))
         change(path)
+        tables = store.execute_with_retry(lambda c: c.execute(text("SELECT name FROM sqlite_schema")).all())
+        assert bool(tables) == (change is replace_the_file)
         theirs = ["theirs"] if change is replace_the_file else []
         assert store.list_ids() == theirs
         store.save(Sample("new"))
@@ -475,6 +478,18 @@ def test_what_is_saved_after_the_file_was_removed_or_replaced_is_seen_by_others(
             assert sorted(other.list_ids()) == ["new", *theirs]
             other.save(Sample("another"))
         assert store.get("another").id == "another"
+
+
+def test_the_folder_of_a_file_is_made_once_more(tmp_path: Path):
+    url = f"sqlite:///{tmp_path}/folder/store.db"
+    with DatabaseStore(connection_url=url, collection=SAMPLES) as store:
+        store.save(Sample("old"))
+        shutil.rmtree(tmp_path / "folder")
+        healthy = [store.is_healthy]
+        store.save(Sample("new"))
+        assert [*healthy, store.is_healthy] == [False, True]
+        with DatabaseStore(connection_url=url, collection=SAMPLES) as other:
+            assert other.list_ids() == ["new"]
 
 
 def test_a_relative_path_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

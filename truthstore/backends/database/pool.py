@@ -121,11 +121,8 @@ class Database:
             message = f"cannot make the folder {folder}: {error.strerror}"
             raise StoreConnectionError(NAME, message, retryable=False) from error
 
-    def follow_file(self, *, is_ours: bool = False) -> None:
-        """Let go of a SQLite file that was removed or replaced, for no one else would see what is written to it.
-
-        With `is_ours`, the file that is there is the one in which tables were just made.
-        """
+    def follow_file(self) -> None:
+        """Let go of a SQLite file that was removed or replaced, for no one else would see what is written to it."""
         if self.path is None:
             return
         try:
@@ -135,9 +132,8 @@ class Database:
             file = None
         if file != self._file:
             self._file = file
-            if not is_ours:
-                self.rows.clear()
-                self._engine.dispose()
+            self.rows.clear()
+            self._engine.dispose()
 
     @contextmanager
     def _connect(self) -> Generator[Connection]:
@@ -159,6 +155,7 @@ class Database:
 
     def prepare(self, work: Callable[[Connection], T]) -> T:
         """Run statements that make tables, in a transaction. They must be safe to repeat."""
+        self.follow_file()  # which may just have been made
         return self._run(partial(self._transact, work), StoreConfigError)
 
     def write(

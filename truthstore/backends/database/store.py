@@ -116,7 +116,6 @@ class DatabaseStore(BaseStore[T]):
             with database.lock:
                 rows = database.rows.get(key) or self._prepare(collection)
                 database.rows[key] = rows
-                database.follow_file(is_ours=True)
         return rows
 
     def _prepare(self, collection: Collection[Any]) -> Rows:
@@ -335,6 +334,7 @@ class DatabaseStore(BaseStore[T]):
         if self._lifecycle.closed:
             return False
         if self._settings.connections.enable_health_checks:
+            self._database.follow_file()
             try:
                 self._all(Statement("SELECT 1"))
             except StoreError:
@@ -366,6 +366,7 @@ class DatabaseStore(BaseStore[T]):
             StoreWriteError: it failed; if the connection was lost during COMMIT, it may have happened.
         """
         self._check()
+        self._database.follow_file()
         try:
             return self._database.write(operation)
         except AmbiguousError as error:
