@@ -208,19 +208,16 @@ class Commits:
         name = write.collection.name
         found: dict[str, StoreConflictError] = {}
         for put in write.puts if write.expect is ABSENT else ():
-            location = Location(put.record.meta.id)
-            file = self._folder.file(write.collection, location)
-            if (
-                os.access(f"{self._root}/{file}", os.F_OK)
-                and file not in entries
-                and self._catalog.find(write.collection, location.id) is None
-            ):
-                found[location.id] = StoreConflictError(
-                    f"{name} {shown(location.id)} exists already, as a file that the index does not know: "
+            id = put.record.meta.id
+            file = self._folder.usual(write.collection, id)
+            exists = os.access(f"{self._root}/{file}", os.F_OK)
+            if exists and file not in entries and self._catalog.find(write.collection, id) is None:
+                found[id] = StoreConflictError(
+                    f"{name} {shown(id)} exists already, as a file that the index does not know: "
                     "call rebuild_index(), or use expect=ANY to overwrite it",
                     backend=BACKEND,
                     collection=name,
-                    identifier=location.id,
+                    identifier=id,
                 )
         return found
 
@@ -232,7 +229,7 @@ class Commits:
         for put, data in zip(write.puts, write.documents, strict=True):
             id, revision = put.record.meta.id, put.record.revision
             if id not in write.refused:
-                file = folder.file(collection, Location(id))
+                file = folder.usual(collection, id)
                 name = staged[file] = write.staged[id]
                 entries[file] = Entry(file, revision, data if self._sync else name)
                 if id in before and before[id].name is not None:

@@ -220,8 +220,6 @@ class FileBlobs:
     """
 
     def __init__(self, root: str | os.PathLike[str], *, durability: str = "fsync") -> None:
-        if durability not in {"fsync", "os"}:
-            raise ValueError(f"durability is 'fsync' or 'os', not {durability!r}")
         self.root = os.path.abspath(os.path.expanduser(os.fspath(root)))
         self.sync = durability == "fsync"
         self.lock = FolderLock(self.root)

@@ -61,10 +61,16 @@ class Folder:
         root: the folder of the default collection.
         form: how files are named and encoded.
         limit: compressed files may expand to so many bytes.
+
+    Attributes:
+        readonly: this process may not write into it.
+        seen: if so, when the folder of each collection had been changed before it was indexed.
     """
 
     def __init__(self, root: str, form: Format, limit: int) -> None:
         self.root = root
+        self.readonly = False
+        self.seen: dict[str, int] = {}
         self._limit = limit
         ending, self._compress, self._decompress = compressor(form.compression, limit)
         self._plain_extension = form.extension
@@ -75,10 +81,14 @@ class Folder:
         folder = folder_of(collection.name)
         return f"{self.root}/{folder[:-1]}" if folder else self.root
 
+    def usual(self, collection: Collection[Any], id: str) -> str:
+        """Return the path below the folder of the file that an id gets."""
+        return f"{folder_of(collection.name)}{object_name(id)}{self._extension}"
+
     def file(self, collection: Collection[Any], location: Location) -> str:
         """Return the path below the folder of the file that an index row points to."""
         if location.name is None:
-            return f"{folder_of(collection.name)}{object_name(location.id)}{self._extension}"
+            return self.usual(collection, location.id)
         return f"{folder_of(collection.name)}{location.name}"
 
     def path(self, collection: Collection[Any], location: Location) -> str:
@@ -175,8 +185,8 @@ class Folder:
         data = unpacked(_bytes(path, collection), self._decompressor(name), collection, file=name)
         record = read_document(data, collection, file=name)
         derive_now(record, collection, file=name)
-        usual = self.path(collection, Location(record.id)) == path
-        return FileEntry(record, None if usual else name, is_changed(data, record))
+        usual = f"{self.root}/{self.usual(collection, record.id)}"
+        return FileEntry(record, None if usual == path else name, is_changed(data, record))
 
     def _decompressor(self, name: str) -> Callable[[bytes], bytes]:
         return compressor(_ALGORITHMS.get(os.path.splitext(name)[1]), self._limit)[2]
@@ -198,8 +208,7 @@ class Folder:
                 damaged.append(name)
                 continue
             id = entry.record.id
-            usual = self.path(collection, Location(id))
-            if entry.name is None or (id not in found and not os.path.exists(usual)):
+            if entry.name is None or (id not in found and not self.exists(collection, Location(id))):
                 found[id] = entry
         return list(found.values()), damaged
 

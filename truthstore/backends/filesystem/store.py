@@ -16,7 +16,6 @@ from truthstore.backends.filesystem.commit import BACKEND, Commits, Write
 from truthstore.backends.filesystem.config import FileSystemConfig
 from truthstore.backends.filesystem.files import (
     FileBlobs,
-    explained,
     is_writable,
     modified,
     open_error,
@@ -66,17 +65,6 @@ OWN: Final = ".truthstore"
 """The folder of the index, and of what is being written."""
 
 
-class _Access:
-    """The use that this process may make of the folder: shared by all views of one store."""
-
-    __slots__ = ("readonly", "seen")
-
-    def __init__(self) -> None:
-        self.readonly = False
-        self.seen: dict[str, int] = {}
-        """Of a folder that can only be read: when each collection's folder was changed before it was indexed."""
-
-
 class FileSystemStore(ObjectStore[T]):
     """Keep items as files in a folder on a local disk. Any number of threads and processes may use it at once.
 
@@ -113,7 +101,6 @@ class FileSystemStore(ObjectStore[T]):
         root = os.path.join(os.fspath(settings.base_path), path_of(settings.namespace, settings.prefix))
         self._settings = settings
         self.indent = settings.pretty_print
-        self._sync = sync
         self._blobs = FileBlobs(root, durability=settings.durability)
         self._lock = self._blobs.lock
         self._root = self._blobs.root
@@ -121,7 +108,6 @@ class FileSystemStore(ObjectStore[T]):
         self._journal = Journal(self._catalog)
         self._commits = Commits(self._blobs, self._folder, self._catalog, self._journal, create=settings.create_dirs)
         self._index = IndexFile(self._blobs.path(OWN), self._catalog, self._journal, self._commits)
-        self._access = _Access()
 
     @property
     def root(self) -> str:
@@ -142,8 +128,8 @@ class FileSystemStore(ObjectStore[T]):
             raise StoreConnectionError(
                 self.name, f"there is no folder {self._root}, and create_dirs is off", retryable=False
             )
-        self._access.readonly = exists and not is_writable(self._root)
-        if self._access.readonly:
+        self._folder.readonly = exists and not is_writable(self._root)
+        if self._folder.readonly:
             self._open_in_memory()
             return
         self._blobs.make_folders()
@@ -152,7 +138,7 @@ class FileSystemStore(ObjectStore[T]):
                 self._check_format()
                 self._index.open()
         except OSError as error:
-            raise StoreConnectionError(self.name, f"cannot open {self._root}: {explained(error)}") from error
+            raise open_error(error, f"cannot open {self._root}") from error
 
     def _open_in_memory(self) -> None:
         self._check_format()
@@ -167,20 +153,20 @@ class FileSystemStore(ObjectStore[T]):
         try:
             stored = read_file(self._blobs.path(FORMAT_KEY))
         except FileNotFoundError:
-            if not self._access.readonly:
+            if not self._folder.readonly:
                 self._blobs.put(FORMAT_KEY, json.encode(self._format), expect=ABSENT)
             return
         except OSError as error:
-            raise StoreConnectionError(self.name, f"cannot read {FORMAT_KEY}: {explained(error)}") from error
+            raise open_error(error, f"cannot read {FORMAT_KEY}") from error
         self._format.check(stored, self._root)
 
     def _prepare(self, collection: Collection[Any]) -> None:
         folder = self._folder.of(collection)
-        if self._access.readonly:
+        if self._folder.readonly:
             seen = modified(folder)
             super()._prepare(collection)
             self._index_waiting(collection)
-            self._access.seen[collection.name] = seen
+            self._folder.seen[collection.name] = seen
             return
         with self._locked("open", open_error):
             os.makedirs(folder, exist_ok=True)
@@ -218,7 +204,7 @@ class FileSystemStore(ObjectStore[T]):
             failed: makes the error of the store.
         """
         try:
-            if self._access.readonly:
+            if self._folder.readonly:
                 yield
                 return
             with self._lock:
@@ -240,19 +226,19 @@ class FileSystemStore(ObjectStore[T]):
     def _guard(self, operation: Callable[[], U]) -> U:
         if self._opening.ready and self._is_stale():
             with self._opening.lock, self._locked("open", open_error):
-                if self._access.readonly:
+                if self._folder.readonly:
                     self._reopen()
         return super()._guard(operation)
 
     def _is_stale(self) -> bool:
         """Return whether the index was replaced, or a folder that can only be read has changed."""
-        if not self._access.readonly:
+        if not self._folder.readonly:
             return not self._index.is_current()
-        return any(modified(self._folder.of(c)) != self._access.seen.get(c.name) for c in self._opening.ready)
+        return any(modified(self._folder.of(c)) != self._folder.seen.get(c.name) for c in self._opening.ready)
 
     def _reopen(self) -> None:
         """Follow an index that was removed, replaced or is damaged; under the lock."""
-        if self._access.readonly:
+        if self._folder.readonly:
             os.stat(self._root)  # one that was removed is not an empty one
             self._catalog.abandon()
             self._open_in_memory()
@@ -276,7 +262,7 @@ class FileSystemStore(ObjectStore[T]):
             return  # another thread or process was replacing the index, and has done so now
 
     def _replace_catalog(self, error: sqlite3.Error) -> None:
-        if self._access.readonly:
+        if self._folder.readonly:
             raise self._read_error(error) from error
         with self._lock:
             self._index.replace()
@@ -326,7 +312,7 @@ class FileSystemStore(ObjectStore[T]):
     def definitely_absent(self, id: str, *, collection: Collection[Any]) -> bool:
         """Return True if there is neither a file nor a row of an id."""
         self._ready(collection)
-        if os.access(self._folder.path(collection, Location(id)), os.F_OK):
+        if os.access(f"{self._root}/{self._folder.usual(collection, id)}", os.F_OK):
             return False
         if self._commits.mark.get() == CLEAR:
             return True  # every file is there; a row whose file was removed by hand is met by ABSENT
@@ -439,7 +425,7 @@ class FileSystemStore(ObjectStore[T]):
                     self._commits.run(write)
 
     def _check_writable(self) -> None:
-        if self._access.readonly:
+        if self._folder.readonly:
             raise StoreWriteError(
                 f"{self._root} is read-only for this process", backend=self.name, store_unavailable=True
             )
@@ -462,21 +448,22 @@ class FileSystemStore(ObjectStore[T]):
     def verify_records(self, collection: Collection[Any]) -> Verification:
         """Read every file and compare it with the index."""
         self._ready(collection)
-        self._guard(lambda: self._roll_forward("read", read_error))
+        self._roll_forward("read", read_error)
         return self._guard(lambda: verify_files(self._folder, self._catalog, collection, lambda: self._locked("read")))
 
-    def _roll_forward(self, what: str, failed: Callable[[OSError, str], StoreError]) -> int:
-        if self._access.readonly:
-            return 0
-        with self._locked(what, failed):
-            return self._commits.settle()
+    def _roll_forward(self, what: str, failed: Callable[[OSError, str], StoreError] = write_error) -> int:
+        def settle() -> int:
+            with self._locked(what, failed):
+                return self._commits.settle()
+
+        return 0 if self._folder.readonly else self._guard(settle)
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
         """Bring what waits in the journal to the disk, and remove what was left a week ago."""
         done = super().maintain(budget)
-        if self._access.readonly:
+        if self._folder.readonly:
             return done
-        settled = self._guard(lambda: self._roll_forward("look after", write_error))
+        settled = self._roll_forward("look after")
         with self._locked("look after", write_error):
             return {**done, "writes_settled": settled, "leftovers_removed": self._index.clear_leftovers()}
 
@@ -490,7 +477,7 @@ class FileSystemStore(ObjectStore[T]):
         self._ready(collection)
         self._check_writable()
         self._guard(self._catalog.check)
-        self._guard(lambda: self._roll_forward("index", write_error))
+        self._roll_forward("index")
         edits = self._guard(
             lambda: index_files(self._folder, self._catalog, collection, lambda: self._locked("index", write_error))
         )
@@ -504,8 +491,8 @@ class FileSystemStore(ObjectStore[T]):
         is_open = not self._lifecycle.closed and self._opening.ready and self._opening.pid == os.getpid()
         if is_open and os.path.isdir(self._root):
             try:
-                self._roll_forward("close", write_error)
-            except (StoreError, sqlite3.Error) as error:
+                self._roll_forward("close")
+            except StoreError as error:
                 log.warning("what was written waits in the index until the store is opened again: %s", error)
         super().close()
         self._commits.mark.close()
