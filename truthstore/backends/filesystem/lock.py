@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from truthstore.errors import StoreNotSupportedError
 from truthstore.runtime.forks import in_child
 
-if sys.platform != "win32":
-    from fcntl import LOCK_EX, LOCK_UN, flock
-
 __all__ = ["FolderLock"]
 
 _READ: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
+_LOCK: Final = 2
+_UNLOCK: Final = 8
+
+
+def _no_flock(_descriptor: int, _operation: int, /) -> None:
+    raise StoreNotSupportedError(
+        "the filesystem store needs flock(2), which Windows lacks: use the database store with SQLite",
+        backend="filesystem",
+    )
+
+
+_flock: Callable[[int, int], None] = _no_flock
+with suppress(ImportError):
+    from fcntl import flock as _flock
 
 
 class FolderLock:
@@ -30,11 +42,6 @@ class FolderLock:
     _descriptor: int | None = None
 
     def __init__(self, path: str) -> None:
-        if sys.platform == "win32":
-            raise StoreNotSupportedError(
-                "the filesystem store needs flock(2), which Windows lacks: use the database store with SQLite",
-                backend="filesystem",
-            )
         self._path = path
         self.anew()
         in_child(self._leave_parent)
@@ -62,7 +69,7 @@ class FolderLock:
                     self._descriptor = self._open(self._path)
                     held = os.fstat(self._descriptor)
                     self._held = (held.st_ino, held.st_dev)
-                flock(self._descriptor, LOCK_EX)
+                _flock(self._descriptor, _LOCK)
                 try:
                     there = os.stat(self._path)
                     if (there.st_ino, there.st_dev) == self._held:
@@ -79,7 +86,7 @@ class FolderLock:
         try:
             self._depth -= 1
             if self._depth == 0 and self._descriptor is not None:
-                flock(self._descriptor, LOCK_UN)
+                _flock(self._descriptor, _UNLOCK)
         finally:
             self.thread.release()
 
