@@ -52,13 +52,15 @@ _ADVICE: Final = {
     errno.EPERM: "no permission: check who owns the folder",
     errno.EROFS: "the disk is read-only",
     errno.EMFILE: "too many open files in this process",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+}
+UNREADABLE: Final = {
+    errno.EACCES: "no permission: check who owns it",
     errno.EINVAL: "a pipe or a device, not a file",
     errno.EISDIR: "a folder, not a file",
     errno.ELOOP: "a loop of symbolic links, not a file",
     errno.ENXIO: "a socket, not a file",
-    errno.ENOTDIR: "a part of the path is a file, not a folder",
 }
-UNREADABLE: Final = frozenset({errno.EACCES, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO})
 """Errors of one file, in whose place something else lies, or which is not for this process: others can be read."""
 _RETRYABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.EINTR, errno.EAGAIN})
 
@@ -246,7 +248,9 @@ class FileBlobs:
             raise StoreNotFoundError("file", key, backend="filesystem") from None
         except OSError as error:
             if error.errno in UNREADABLE:
-                raise StoreCorruptError(f"cannot read {key}: {explained(error)}", backend="filesystem") from error
+                raise StoreCorruptError(
+                    f"cannot read {key}: {UNREADABLE[error.errno]}", backend="filesystem"
+                ) from error
             raise read_error(error, f"cannot read {key}") from error
         return data, _digest(data)
 

@@ -8,7 +8,7 @@ import os
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from truthstore.backends.filesystem.files import UNREADABLE, explained, read_error, read_file
+from truthstore.backends.filesystem.files import UNREADABLE, read_error, read_file
 from truthstore.errors import StoreConfigError, StoreCorruptError, shown
 from truthstore.items.results import RESULTS
 from truthstore.storage.catalog.catalog import Location, Put
@@ -226,7 +226,7 @@ def _bytes(path: str, collection: Collection[Any], id: str | None = None) -> byt
         if error.errno not in UNREADABLE:
             raise
         raise StoreCorruptError(
-            f"{path} cannot be read ({explained(error)}): restore or remove it",
+            f"{path} cannot be read ({UNREADABLE[error.errno]}): restore or remove it",
             backend="filesystem",
             collection=collection.name,
             identifier=id,
