@@ -230,6 +230,27 @@ def test_files_that_a_failure_of_the_power_took_are_written_again(
     assert after.verify().ok
 
 
+@pytest.mark.parametrize("lose", [tear, empty, zero, zero_a_page], ids=lambda lose: lose.__name__)
+def test_without_syncs_a_failure_of_the_power_does_not_put_half_a_file_in_the_place_of_a_whole_one(
+    lose: Callable[[Path], None], folder: Path, open_store: OpenFolder
+):
+    with open_store() as store:
+        store.save(Sample("a", count=1, note="x" * 500))
+    killed(
+        folder,
+        lambda other: other.save(Sample("a", count=2, note="x" * 500)),
+        at=(Commits, "_write_files"),
+        durability="os",
+    )
+    (new,) = Path(store.root, ".truthstore", "new").iterdir()
+    lose(new)
+    restart_the_machine(store)
+    after = open_store()
+    assert after.get("a").count == 1
+    after.rebuild_index()
+    assert contents(after)["a"].count == 1
+
+
 def test_an_older_version_that_came_back_is_replaced(folder: Path, store: Store, open_store: OpenFolder):
     store.save(Sample("a", count=0))
     store.maintain()

@@ -304,6 +304,7 @@ class Commits:
             entry = self._journal.read(file)
             try:
                 if entry is not None and (mark == UNSYNCED or self._standing(entry) is None):
+                    self._check(entry)
                     self._apply(entry)
                     changed += 1
             except OSError as error:
@@ -325,6 +326,17 @@ class Commits:
             # The system may take what it could not write for written (lwn.net/Articles/752063).
             self.mark.set(UNSYNCED)
             raise
+
+    def _check(self, entry: Entry) -> None:
+        """Remove a new file that a crash of the machine left unfinished: an older one in its place is better."""
+        if isinstance(entry.data, str):
+            try:
+                self._folder.intact(read_file(f"{self._new}/{entry.data}"))
+            except FileNotFoundError:
+                return
+            except StoreCorruptError as error:
+                log.warning("what was saved last to %s is lost: %s", entry.file, error)
+                self.discard([entry.data])
 
     def _standing(self, entry: Entry) -> bytes | None:
         """Return the bytes of a file if it is as its entry says or was edited by hand since; None if it must be written."""

@@ -137,15 +137,24 @@ class Folder:
         except StoreCorruptError:
             return False
 
+    def intact(self, data: bytes) -> Record:
+        """Return the record in the bytes of a file of any collection.
+
+        Raises:
+            StoreCorruptError: they are not what was written.
+        """
+        record = self.parse(data, RESULTS)
+        if is_changed(self._decompress(data), record):
+            raise StoreCorruptError("its checksum is wrong")
+        return record
+
     def is_newer(self, entry: Entry, data: bytes | None) -> bool:
         """Return whether an entry of a journal that may be out of date, and its bytes, are newer than the file.
 
         Raises:
             StoreCorruptError: the entry is damaged.
         """
-        record = None if data is None else self.parse(data, RESULTS)
-        if record is not None and is_changed(self._decompress(data or b""), record):
-            raise StoreCorruptError("its checksum is wrong")
+        record = None if data is None else self.intact(data)
         try:
             file = read_file(f"{self.root}/{entry.file}")
             there = self.parse(file, RESULTS)
