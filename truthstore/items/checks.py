@@ -113,9 +113,14 @@ class ResultStatistics(Item, msgspec.Struct, omit_defaults=True, gc=False):
     execution_time_ms: float = 0.0
 
     @property
-    def pass_rate(self) -> float:
-        """Checks that passed, as a fraction of all checks (0.0 to 1.0); 1.0 if there were none."""
-        return self.passed_validators / self.total_validators if self.total_validators else 1.0
+    def issue_count(self) -> int:
+        """`total_issues`, as results call it."""
+        return self.total_issues
+
+    @property
+    def pass_rate(self) -> float | None:
+        """Checks that passed, as a fraction of all checks (0.0 to 1.0); None if there were none."""
+        return self.passed_validators / self.total_validators if self.total_validators else None
 
     @property
     def issue_rate(self) -> float:
@@ -143,25 +148,28 @@ class ResultStatistics(Item, msgspec.Struct, omit_defaults=True, gc=False):
             total_columns: columns of the table.
             execution_time_ms: how long the run took, in milliseconds; the sum over the checks if None.
         """
-        found = list(results)
-        issues = [result for result in found if not result.success and not result.errored]
-        severities = [severity_of(result) for result in issues]
-        passed = sum(result.success for result in found)
-        if execution_time_ms is None:
-            execution_time_ms = sum((result.execution_time_ms for result in found), 0.0)
+        issues = dict.fromkeys(SEVERITIES, 0)
+        total = passed = failed = 0
+        own_time = 0.0
+        for result in results:
+            total += 1
+            own_time += result.execution_time_ms
+            if result.success:
+                passed += 1
+            elif not result.errored:
+                failed += 1
+                if (severity := severity_of(result)) in issues:
+                    issues[severity] += 1
         return cls(
-            total_validators=len(found),
+            total_validators=total,
             passed_validators=passed,
-            failed_validators=len(issues),
-            error_validators=len(found) - passed - len(issues),
+            failed_validators=failed,
+            error_validators=total - passed - failed,
             total_rows=total_rows,
             total_columns=total_columns,
-            total_issues=len(issues),
-            critical_issues=severities.count("critical"),
-            high_issues=severities.count("high"),
-            medium_issues=severities.count("medium"),
-            low_issues=severities.count("low"),
-            execution_time_ms=execution_time_ms,
+            total_issues=failed,
+            **{f"{severity}_issues": count for severity, count in issues.items()},
+            execution_time_ms=own_time if execution_time_ms is None else execution_time_ms,
         )
 
 

@@ -7,6 +7,7 @@ A `ValidationResult` is one run of checks over one data asset. It holds a `Valid
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import MAXYEAR, datetime
 from itertools import product
 from math import isfinite
@@ -32,13 +33,15 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
         run_id: the id under which it is stored; see `new_run_id`.
         run_time: when the checks ran. A naive time means local time.
         data_asset: the data checked: a table, a file, a topic.
-        status: how the run ended. A plain string such as ``"failure"`` is taken too.
+        status: how the run ended. A plain string such as ``"failure"`` is taken too. Where a check failed, ``success``
+            becomes what follows from the checks.
         results: one entry per check, or per check and column.
-        statistics: the figures. Left out, or counting no checks although there are results, they are counted from `results`.
+        statistics: the figures. Left out, or counting no checks, they are counted from `results`.
         tags: for queries: ``{"environment": "production"}``.
         metadata: whatever else belongs to the run.
         suite_name: name of the suite, schema or contract that was checked.
         runtime_environment: where it ran: versions, host, commit.
+        counted: the figures are those of `results`, and every save counts them again. Set it to False to change figures.
 
     Raises:
         TypeError: `results` or `statistics` hold something else.
@@ -55,9 +58,10 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
     metadata: dict[str, Any] = {}
     suite_name: str | None = None
     runtime_environment: dict[str, Any] = {}
+    counted: bool = False
 
     def __post_init__(self) -> None:
-        # Also runs after decoding, where the first three conditions are false: keep it short.
+        # Also runs after decoding, where these conditions are false: keep it short.
         if type(self.status) is not ResultStatus:
             self.status = ResultStatus(self.status)
         if type(self.run_time) is not datetime:
@@ -66,17 +70,29 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
             self.run_time = plain_time(self.run_time) or self.run_time
         if not isinstance(self.statistics, ResultStatistics):
             raise TypeError(f"statistics are a ResultStatistics, not {type(self.statistics).__name__}")
-        if self.results and not self.statistics.total_validators:
+        if not self.counted:
             for result in self.results:
                 if not isinstance(result, ValidatorResult):
                     raise TypeError(f"results hold ValidatorResult items, not {type(result).__name__}: see from_dict")
-            given = self.statistics
-            self.statistics = ResultStatistics.from_results(
-                self.results,
-                total_rows=given.total_rows,
-                total_columns=given.total_columns,
-                execution_time_ms=given.execution_time_ms or None,
-            )
+            self._count()
+
+    def _count(self) -> None:
+        given = self.statistics
+        figures = ResultStatistics.from_results(
+            self.results,
+            total_rows=given.total_rows,
+            total_columns=given.total_columns,
+            execution_time_ms=given.execution_time_ms or None,
+        )
+        if self.counted or not given.total_validators or figures == given:
+            self.statistics, self.counted = figures, True
+        if self.status is ResultStatus.SUCCESS and figures.passed_validators < figures.total_validators:
+            self.status = ResultStatus.of(self.results)
+
+    def _before_save(self) -> None:
+        """Bring figures and status up to date: checks may have been edited, added or removed."""
+        with suppress(AttributeError, TypeError):  # of what is in a wrong place, encoding says more
+            self._count()
 
     @property
     def id(self) -> str:

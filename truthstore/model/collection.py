@@ -54,6 +54,7 @@ class Collection(Generic[T]):
         "_fingerprint",
         "_get_id",
         "_get_tags",
+        "_prepare",
         "_shape",
         "_taken",
         "_text_paths",
@@ -104,6 +105,7 @@ class Collection(Generic[T]):
         self._codec = Codec(type, enc_hook=enc_hook, dec_hook=dec_hook, is_canonical=is_canonical)
         self._get_id = attrgetter(id)
         self._get_tags = attrgetter(tags) if tags else None
+        self._prepare: Callable[[T], None] | None = getattr(type, "_before_save", None)
         self._extract: Extract | None = None
         self._times = [f for f, field in declared.items() if field.type is datetime]
         self._text_paths = [path.split(".") for path in text]
@@ -248,6 +250,8 @@ class Collection(Generic[T]):
             StoreWriteError: it holds values that cannot be stored, or fields or tags over the limits.
         """
         id = self.id_of(item)
+        if self._prepare is not None:
+            self._prepare(item)
         try:
             body = self._codec.encode_checked(item, encoding)
             if indent and encoding == "json":

@@ -201,7 +201,7 @@ class BoundQuery:
         self.start = self._read_cursor(query.after) if query.after is not None else None
 
     def field_name(self, name: str) -> str:
-        """Return the name of a field, with ``run_time`` read as the collection's time field.
+        """Return the name of a field, with ``run_time`` read as the collection's time field, and ``issue_count`` as ``total_issues``.
 
         Raises:
             StoreQueryError: the collection has no such field.
@@ -211,6 +211,8 @@ class BoundQuery:
             return name
         if name == TIME_ALIAS:
             return collection.time or "stored_at"
+        if name == "issue_count" and "total_issues" in collection.fields:
+            return "total_issues"
         hint = nearest(name, {*collection.fields, *HEAD_FIELDS})
         raise StoreQueryError(f"{collection.name} has no field {shown(name)}: {hint}", collection=collection.name)
 
