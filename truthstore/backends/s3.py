@@ -88,6 +88,8 @@ class S3Config(CloudConfig):
             raise StoreConfigError(f"client is ready: {given[0]} belongs to how it was made")
         if bool(self.access_key_id) != bool(self.secret_access_key):
             raise StoreConfigError("access_key_id and secret_access_key belong together")
+        if "@" in (self.endpoint_url or ""):
+            raise StoreConfigError("endpoint_url holds a user: give access_key_id and secret_access_key")
 
 
 def connect(config: S3Config) -> Any:

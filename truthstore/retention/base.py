@@ -224,7 +224,7 @@ class RetentionConfig:
     default_action: RetentionAction = RetentionAction.DELETE
     schedule: RetentionSchedule = field(default_factory=lambda: RetentionSchedule(enabled=False))
     dry_run: bool = False
-    archive_store_name: str | None = None
+    archive_store_name: str | None = field(default=None, repr=False)
     archive_store: BaseStore[Any] | None = None
     preserve_latest: bool = True
     excluded_tags: Mapping[str, str | None] | Iterable[str] = field(default_factory=dict)

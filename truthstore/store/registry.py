@@ -13,7 +13,7 @@ from truthstore.items.results import RESULTS, ValidationResult
 from truthstore.model.collection import Collection
 from truthstore.store.config import converted
 from truthstore.store.store import BaseStore
-from truthstore.store.urls import shown_url, split_url
+from truthstore.store.urls import check_url, shown_url, split_url
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -156,7 +156,9 @@ def _factory_of(name: str) -> Factory:
         address = f"{kind}://user:password@host/database" if name != "sqlite" else "sqlite:///store.db"
         raise StoreConfigError(f"{name} needs an address: get_store({address!r})", backend="database")
     known = _known_names() | set(_ALIASES)
-    raise StoreConfigError(f"there is no store {name!r}: {nearest(name, known).replace('it takes', 'there are')}")
+    raise StoreConfigError(
+        f"there is no store {shown_url(name)!r}: {nearest(name, known).replace('it takes', 'there are')}"
+    )
 
 
 def _read_url(url: str) -> tuple[str, dict[str, Any]]:
@@ -166,6 +168,7 @@ def _read_url(url: str) -> tuple[str, dict[str, Any]]:
         StoreConfigError: the URL says something that its backend cannot mean.
     """
     scheme = url.partition("://")[0]
+    check_url(url)
     if scheme in _known_names():
         name = scheme
     else:

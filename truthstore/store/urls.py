@@ -11,7 +11,7 @@ from truthstore.store.config import Text
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
-__all__ = ["shown_url", "split_url", "without_secret"]
+__all__ = ["check_url", "shown_url", "split_url", "without_secret"]
 
 SURE: Final = 8
 """A secret of so many characters, not all of them letters, is no word of a message."""
@@ -39,6 +39,13 @@ def split_url(url: str) -> tuple[SplitResult, dict[str, Any]]:
     return parts, {name: Text(value) for name, value in parse_qsl(parts.query, keep_blank_values=True)}
 
 
+def check_url(url: str) -> None:
+    """Refuse a URL of which it is open where its password ends and its query begins."""
+    address, _, query = url.partition("://")[2].partition("?")
+    if "@" in query and ":" in address.partition("/")[0]:
+        raise StoreConfigError(f"{shown_url(url)!r}: write %3F for a ? in a password, %40 for an @ in an option")
+
+
 def shown_url(url: str) -> str:
     """Return a URL, or a text that was meant as one, for a message: scheme, host and path, and nothing that may be secret.
 
@@ -48,7 +55,9 @@ def shown_url(url: str) -> str:
         return url
     beginning = _BEGINNING.match(url)
     scheme = f"{beginning[1]}:{'//' if '/' in beginning[2] else ''}" if beginning else ""
-    user, at, rest = url[beginning.end() if beginning else 0 :].rpartition("@")
+    address = url[beginning.end() if beginning else 0 :]
+    is_path = address.startswith("/") and scheme.startswith(("file:", "sqlite:", "sqlite+"))
+    user, at, rest = ("", "", address) if is_path else address.rpartition("@")
     place = re.split(r"[?#]", rest)[0]
     if re.search(r"[?#]", user) or not _HOST.fullmatch(place.partition("/")[0]) or scheme[-1:] == ":":
         return f"{scheme}…"
@@ -65,7 +74,7 @@ def without_secret(text: str, secret: str | None) -> str:
 
     for written in {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)} if secret else ():
         if len(written) < SURE or written.isalpha():
-            found = rf"(?<=[:=@/'\"]){re.escape(written)}(?![^\W_])|(?<![^\W_]){re.escape(written)}(?=[@'\"])"
+            found = rf"(?<=[:=@/'\"]){re.escape(written)}(?![^\W_])|(?<!\S){re.escape(written)}(?=[@'\"])"
         else:
             found = rf"(?<![^\W_]){re.escape(written)}(?![^\W_])"
         text = re.sub(found, "***", text)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 
 from truthstore.caching.backends.shared import SharedCache
 from truthstore.errors import StoreConfigError
+from truthstore.store.urls import shown_url
 
 __all__ = ["RedisCache"]
 
@@ -53,12 +54,15 @@ class RedisCache(SharedCache):
         self._prefix = prefix
         self._owns_client = client is None
         if client is None:
-            client = redis.Redis.from_url(
-                url,
-                socket_timeout=timeout_seconds,
-                socket_connect_timeout=timeout_seconds,
-                retry=Retry(NoBackoff(), 0),
-            )
+            try:
+                client = redis.Redis.from_url(
+                    url,
+                    socket_timeout=timeout_seconds,
+                    socket_connect_timeout=timeout_seconds,
+                    retry=Retry(NoBackoff(), 0),
+                )
+            except ValueError:  # which shows a part of it
+                raise StoreConfigError(f"{shown_url(url)!r} is no URL of Redis: %-encode the password") from None
         elif client.connection_pool.connection_kwargs.get("decode_responses"):
             raise StoreConfigError("the client of a RedisCache must not decode answers: decode_responses=False")
         self._client: Any = client  # also in a forked child: there the package redis makes other connections
