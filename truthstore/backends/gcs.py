@@ -67,7 +67,7 @@ def connect(config: GCSConfig) -> Any:
     try:
         if config.credentials_path is not None:
             client: Any = storage.Client.from_service_account_json(
-                os.fspath(config.credentials_path), **({"project": config.project} if config.project else {})
+                os.path.expanduser(config.credentials_path), **({"project": config.project} if config.project else {})
             )
         else:
             client = storage.Client(project=config.project)

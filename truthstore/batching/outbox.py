@@ -341,7 +341,7 @@ def unpacked(payload: bytes, collection: Collection[Any]) -> Record:
 def _path(base: BaseStore[Any], backend: BaseStore[Any], config: BatchConfig) -> str | None:
     """Return the file of the queue, absolute, for the program may change its folder; None for a queue in memory."""
     if config.path is not None:
-        return os.path.abspath(config.path)
+        return os.path.abspath(os.path.expanduser(config.path))
     if not config.durable:
         return None
     if not base.identity:

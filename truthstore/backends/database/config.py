@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
@@ -165,6 +166,8 @@ def read_url(config: DatabaseConfig) -> URL:
     if is_file and (user, password, host, port) != (None, None, None, None):
         raise StoreConfigError("user, password, host and port are for a server: add connection_url='postgresql://'")
     url = url.set(username=user, password=password, host=host, port=port, database=config.database)
+    if is_file and url.database:
+        url = url.set(database=os.path.expanduser(url.database))
     kind, _, driver = url.drivername.partition("+")
     kind = ALIASES.get(kind, kind)
     if kind not in DRIVERS:

@@ -61,7 +61,7 @@ class DiskCache(SharedCache):
         retry_seconds: float = 1.0,
     ) -> None:
         super().__init__(ttl_seconds=ttl_seconds, retry_seconds=retry_seconds, failures=(sqlite3.Error, OSError))
-        self._path = os.path.join(os.path.abspath(directory), FILE)
+        self._path = os.path.join(os.path.abspath(os.path.expanduser(directory)), FILE)
         self._max_bytes = max_memory_mb * 1e6
         self._timeout = timeout_seconds
         self._idle: list[sqlite3.Connection] = []

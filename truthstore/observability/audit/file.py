@@ -46,7 +46,7 @@ class FileAuditBackend(AuditBackend):
             raise ValueError("max_bytes must be positive")
         if durability not in {"fsync", "os"}:
             raise ValueError(f"durability is 'fsync' or 'os', not {durability!r}")
-        self._path = os.fspath(path)
+        self._path = os.path.expanduser(path)
         self._max_bytes = max_bytes
         self._fsync = durability == "fsync"
 

@@ -384,7 +384,7 @@ def _cache_folder(given: str | None, url: str) -> str | None:
     if given == ":memory:":
         return None
     if given is not None:
-        return os.path.join(os.fspath(given), name)
+        return os.path.join(os.path.expanduser(given), name)
     root = os.environ.get("XDG_CACHE_HOME") or ""
     if not os.path.isabs(root):
         home = os.path.expanduser("~")

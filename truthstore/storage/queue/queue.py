@@ -59,7 +59,9 @@ class DurableQueue:
     def __init__(self, path: str | os.PathLike[str] | None, *, durability: Literal["fsync", "os"] = "fsync") -> None:
         if durability not in {"fsync", "os"}:
             raise StoreConfigError(f"durability is 'fsync' or 'os', not {durability!r}")
-        self._file = QueueFile(None if path is None else os.path.abspath(path), sync=durability == "fsync")
+        self._file = QueueFile(
+            None if path is None else os.path.abspath(os.path.expanduser(path)), sync=durability == "fsync"
+        )
 
     @property
     def path(self) -> str | None:
