@@ -1,10 +1,10 @@
 """The errors of truthstore.
 
     StoreError
-    ├── StoreNotFoundError        no such item
+    ├── StoreNotFoundError        no such item (a LookupError too)
     ├── StoreConflictError        `expect` did not hold
     │   └── VersionConflictError  `expected_version` did not hold
-    ├── StoreConnectionError      the backend cannot be reached or opened
+    ├── StoreConnectionError      the backend cannot be reached or opened (a ConnectionError too)
     ├── StoreReadError            a read failed
     ├── StoreWriteError           a write failed, or the item cannot be stored
     ├── StoreBulkError            some items of a bulk operation failed
@@ -98,7 +98,7 @@ def _empty(kind: type[StoreError]) -> StoreError:
     return kind.__new__(kind)
 
 
-class StoreNotFoundError(StoreError):
+class StoreNotFoundError(StoreError, LookupError):
     """There is no such item.
 
     Args:
@@ -144,7 +144,7 @@ class VersionConflictError(StoreConflictError):
         self.actual_version = actual
 
 
-class StoreConnectionError(StoreError):
+class StoreConnectionError(StoreError, ConnectionError):
     """The backend cannot be reached or opened."""
 
     retryable = True

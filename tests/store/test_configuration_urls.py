@@ -123,3 +123,45 @@ class TestDecimalNumbers:
 
     def test_a_namespace_stays_text(self, tmp_path: Path):
         assert get_store(f"file://{tmp_path}?namespace=1.50").layer(FileSystemStore).root.endswith("/1.50/validations")
+
+
+@pytest.mark.usefixtures("registered")
+class TestSpellings:
+    @pytest.mark.parametrize(
+        ("written", "right"),
+        [
+            ("gcs://bucket/prefix", "gs://bucket/prefix"),
+            ("gs", "gs://bucket/prefix"),
+            ("abfs://container@account.dfs.core.windows.net/x", "az://container/prefix"),
+            ("abfss://container/x", "az://container/prefix"),
+            ("azure://container/x", "az://container/prefix"),
+            ("az", "az://container/prefix"),
+            ("s3a://bucket/x", "s3://bucket/prefix"),
+            ("filesystem:///data", "file:///path"),
+            ("/data/checks", "file:///path"),
+            ("./checks", "file:///path"),
+            ("data/checks", "file:///path"),
+            ("~/checks", "file:///path"),
+            ("C:\\data", "file:///path"),
+            ("postgres", "dialect://user:password@host/database"),
+            ("postgresql", "dialect://user:password@host/database"),
+            ("mysql+pymysql", "dialect://user:password@host/database"),
+            ("sqlite", "dialect://user:password@host/database"),
+            ("database://host/x", "dialect://user:password@host/database"),
+        ],
+    )
+    def test_a_wrong_one_names_the_right_one(self, written: str, right: str):
+        with pytest.raises(StoreConfigError) as caught:
+            get_store(written)
+        assert right in str(caught.value)
+
+    def test_so_does_a_path(self, tmp_path: Path):
+        with pytest.raises(TypeError, match="base_path=…"):
+            get_store(tmp_path)  # type: ignore[call-overload]
+
+    def test_a_name_that_others_use_can_be_registered(self):
+        @register_store("s3a")
+        def mine(collection, url: str):
+            return MemoryStore(collection=collection)
+
+        assert isinstance(get_store("s3a://bucket"), MemoryStore)

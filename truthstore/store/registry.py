@@ -55,14 +55,26 @@ _SCHEMES: Final = {
     "az": "azure",
     "file": "filesystem",
     "gs": "gcs",
+    "memory": "memory",
+    "s3": "s3",
     **dict.fromkeys(
         ("cockroachdb", "duckdb", "mariadb", "mssql", "mysql", "oracle", "postgres", "postgresql", "sqlite"), "database"
     ),
 }
-"""The backends by the scheme of a URL, where it is not their name; a ``+`` and what follows it names a driver."""
+"""The backends by the scheme of a URL; a ``+`` and what follows it names a driver."""
 
 _PLANNED: Final = {"git": "git", "mongodb": "mongodb", "redis": "redis", "rediss": "redis"}
 """Backends that are yet to come, by name and scheme: they are neither misspelt nor databases."""
+
+_FOLDER_HINT: Final = "for a folder write get_store('filesystem', base_path=…), or file:///path"
+_HINTS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("azure", "abfs", "abfss", "adl", "wasb", "wasbs"), "write az://container/prefix"),
+    **dict.fromkeys(("gcs", "gs"), "write gs://bucket/prefix"),
+    **dict.fromkeys(("s3a", "s3n"), "write s3://bucket/prefix"),
+    **dict.fromkeys(("filesystem", "local"), _FOLDER_HINT),
+    "database": "write dialect://user:password@host/database",
+}
+"""What to write instead of names and schemes that others use, or for a backend that needs a URL."""
 
 # The one piece of mutable module state: stores that users register.
 _registered: dict[str, Factory] = {}
@@ -148,17 +160,20 @@ def _factory_of(name: str) -> Factory:
                 f"the {name} store of {point.value} cannot be loaded: {error}", backend=name
             ) from error
         return loaded
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> StoreConfigError:
+    """Return the error for what is neither a name nor the scheme of a store."""
     if (planned := _PLANNED.get(name.partition("+")[0])) is not None:
         there = ", ".join(sorted(_known_names()))
-        raise StoreConfigError(f"this version has no {planned} backend yet: there are {there}", backend=planned)
-    if _SCHEMES.get(name) == "database":
-        kind = "postgresql" if name == "postgres" else name
-        address = f"{kind}://user:password@host/database" if name != "sqlite" else "sqlite:///store.db"
-        raise StoreConfigError(f"{name} needs an address: get_store({address!r})", backend="database")
-    known = _known_names() | set(_ALIASES)
-    raise StoreConfigError(
-        f"there is no store {shown_url(name)!r}: {nearest(name, known).replace('it takes', 'there are')}"
-    )
+        return StoreConfigError(f"this version has no {planned} backend yet: there are {there}", backend=planned)
+    hint = _HINTS.get(name) or _HINTS.get(_SCHEMES.get(name.partition("+")[0], ""))
+    if hint is None and ("/" in name or name[:1] in {".", "~"}):
+        hint = _FOLDER_HINT
+    if hint is None:
+        hint = nearest(name, _known_names() | set(_ALIASES)).replace("it takes", "there are")
+    return StoreConfigError(f"there is no store {shown_url(name)!r}: {hint}")
 
 
 def _read_url(url: str) -> tuple[str, dict[str, Any]]:
@@ -169,12 +184,12 @@ def _read_url(url: str) -> tuple[str, dict[str, Any]]:
     """
     scheme = url.partition("://")[0]
     check_url(url)
-    if scheme in _known_names():
-        name = scheme
-    else:
-        name = _SCHEMES.get(scheme) or _SCHEMES.get(scheme.partition("+")[0], scheme)
-    if (backend := _BACKENDS.get(name)) is None:
-        return name, {**split_url(url)[1], "url": url.partition("?")[0]}
+    if scheme in {*_registered, *_entry_points()}:
+        return scheme, {**split_url(url)[1], "url": url.partition("?")[0]}
+    name = _SCHEMES.get(scheme) or _SCHEMES.get(scheme.partition("+")[0])
+    if name is None:
+        raise _unknown(scheme)
+    backend = _BACKENDS[name]
     if not backend.url:
         return name, split_url(url)[1]
     options: dict[str, Any] = importlib.import_module(backend.url).options_of_url(url)
@@ -210,12 +225,12 @@ def get_store(
         TypeError: an unknown option.
     """
     if not isinstance(backend, str):
-        raise TypeError(f"backend is a name or a URL, not {type(backend).__name__}")
+        raise TypeError(f"backend is a name or a URL, not {type(backend).__name__}: {_FOLDER_HINT}")
     if not isinstance(collection, Collection):
         raise TypeError(f"collection is a Collection (see Collection.of), not {collection!r:.80}")
     if ":" in backend:
         if "://" not in backend:
-            raise StoreConfigError(f"{shown_url(backend)!r} is neither the name of a store nor a URL")
+            raise StoreConfigError(f"{shown_url(backend)!r} is neither the name of a store nor a URL: {_FOLDER_HINT}")
         backend, given = _read_url(backend)
         options = {**given, **options}
     factory = _factory_of(backend)

@@ -137,6 +137,8 @@ class FileSystemStore(ObjectStore[T]):
             with self._lock:
                 self._check_format()
                 self._index.open()
+        except StoreError:  # one is a ConnectionError, and so an OSError
+            raise
         except OSError as error:
             raise open_error(error, f"cannot open {self._root}") from error
 
@@ -211,6 +213,8 @@ class FileSystemStore(ObjectStore[T]):
                 if not self._index.is_current() and self._opening.ready:
                     self._reopen()
                 yield
+        except StoreError:
+            raise
         except OSError as error:
             raise self._failure(error, str(what), failed) from error
 
