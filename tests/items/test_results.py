@@ -490,7 +490,7 @@ def test_what_is_is_canonical_can_be_read_back(data: st.DataObject):
 
 def test_ordinary_results_are_is_canonical():
     assert _is_canonical(run(check(), check(None, success=True, column=None, message="m", count=3)))
-    assert _is_canonical(run(suite_name="s", tags={"a": "b"}, metadata={"a": [None, 1.5, {"b": NOON}]}))
+    assert _is_canonical(run(suite_name="s", tags={"a": "b"}, metadata={"a": [None, 1.5, {"b": "c"}]}))
     assert _is_canonical(run(check(execution_time_ms=5)))
     assert not _is_canonical(run(check(execution_time_ms=float("nan"))))
 

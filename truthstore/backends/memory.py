@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 from truthstore.errors import StoreConfigError, StoreNotFoundError
 from truthstore.items.expectations import SUITES, ExpectationSuite
 from truthstore.items.results import RESULTS
-from truthstore.model.derivation import as_declared
 from truthstore.model.record import ANY, NONE, Change, Condition, Expect, Options, Record
 from truthstore.runtime.forks import in_child
 from truthstore.store.config import StoreConfig, configure
@@ -181,7 +180,7 @@ class MemoryStore(BaseStore[T]):
             found = list(records.values() if bound.ids is None else filter(None, map(records.get, bound.ids)))
             is_as_declared = records.declarations <= {collection.fingerprint} or collection.opaque
         if not is_as_declared:
-            found = [as_declared(record, collection) for record in found]
+            found = [*map(collection.as_declared, found)]
         return iter([record if bodies else record.head() for record in bound.select(found)])
 
     def definitely_absent(self, id: str, *, collection: Collection[Any]) -> bool:

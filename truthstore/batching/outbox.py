@@ -19,7 +19,7 @@ from truthstore.errors import (
     StoreWriteError,
     shown,
 )
-from truthstore.model.derivation import Derivation
+from truthstore.model.collection import Derivation
 from truthstore.model.meta_codec import pack, unpack
 from truthstore.model.record import Change, Record
 from truthstore.runtime.exits import at_exit

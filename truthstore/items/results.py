@@ -6,13 +6,11 @@ A `ValidationResult` is one run of checks over one data asset. It holds a `Valid
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import MAXYEAR, datetime
-from itertools import product
-from math import isfinite
-from types import UnionType
-from typing import Any, Final, Self, Union, get_args, get_origin
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -20,6 +18,7 @@ from truthstore.items.checks import SEVERITIES, ResultStatistics, ResultStatus, 
 from truthstore.items.item import Item, plain_time
 from truthstore.model.collection import Collection
 from truthstore.model.fields import Field
+from truthstore.model.values import is_json
 
 __all__ = ["RESULTS", "ValidationResult"]
 
@@ -183,39 +182,60 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
         )
 
 
-def _exact(hint: Any) -> list[type]:
-    """Return the classes that a type hint stands for."""
-    if get_origin(hint) in {Union, UnionType}:
-        return [kind for part in get_args(hint) for kind in _exact(part)]
-    return [float, int] if hint is float else [get_origin(hint) or hint]
-
-
-def _exact_types(item: type[msgspec.Struct]) -> frozenset[tuple[type, ...]]:
-    """Return the combinations of classes that the fields of an item may have."""
-    return frozenset(product(*(_exact(field.type) for field in msgspec.structs.fields(item))))
-
-
-_RESULT: Final = _exact_types(ValidationResult)
-_FIGURES: Final = _exact_types(ResultStatistics)
-_CHECK: Final = _exact_types(ValidatorResult)
-
-
 def _is_canonical(result: ValidationResult) -> bool:
     """Return whether a result has exactly the declared types, so that its JSON can be read back.
 
-    Free-form values are not looked at: any JSON can be read back there, but for a null that was a NaN. A `msgspec.Raw` is
-    taken for the JSON that it should be.
+    A null in it may have been a NaN. A `msgspec.Raw` is taken for the JSON that it should be.
     """
-    astuple, figures, checks = msgspec.structs.astuple, result.statistics, result.results
-    return (
+    figures, when = result.statistics, result.run_time
+    if not (
         type(result) is ValidationResult
-        and tuple(map(type, astuple(result))) in _RESULT
-        and tuple(map(type, astuple(figures))) in _FIGURES
-        and set(map(type, checks)) <= {ValidatorResult}
-        and {tuple(map(type, astuple(check))) for check in checks} <= _CHECK
-        and isfinite(sum([check.execution_time_ms for check in checks], figures.execution_time_ms))
-        and 1 < result.run_time.year < MAXYEAR
-    )
+        and type(result.run_id) is str
+        and type(result.data_asset) is str
+        and type(result.status) is ResultStatus
+        and type(result.results) is list
+        and type(result.tags) is dict
+        and (result.suite_name is None or type(result.suite_name) is str)
+        and type(when) is datetime
+        and 1 < when.year < MAXYEAR
+        and type(figures) is ResultStatistics
+        and type(figures.total_validators) is int
+        and type(figures.passed_validators) is int
+        and type(figures.failed_validators) is int
+        and type(figures.error_validators) is int
+        and type(figures.total_rows) is int
+        and type(figures.total_columns) is int
+        and type(figures.total_issues) is int
+        and type(figures.critical_issues) is int
+        and type(figures.high_issues) is int
+        and type(figures.medium_issues) is int
+        and type(figures.low_issues) is int
+        and (type(total := figures.execution_time_ms) is float or type(total) is int)
+    ):
+        return False
+    # There are many of these, and a local name is found faster.
+    kind, text, flag, whole, real = type, str, bool, int, float
+    free = [result.metadata, result.runtime_environment]
+    for check in result.results:
+        if not (
+            kind(check) is ValidatorResult
+            and kind(check.validator_name) is text
+            and kind(check.success) is flag
+            and (check.column is None or kind(check.column) is text)
+            and (check.issue_type is None or kind(check.issue_type) is text)
+            and kind(check.count) is whole
+            and (check.severity is None or kind(check.severity) is text)
+            and (check.message is None or kind(check.message) is text)
+            and (kind(taken := check.execution_time_ms) is real or kind(taken) is whole)
+        ):
+            return False
+        total += taken
+        free.append(check.details)
+    return _LEAST <= total <= _MOST and is_json(free)  # the sum is not finite if one of them is not
+
+
+_MOST: Final = sys.float_info.max
+_LEAST: Final = -_MOST
 
 
 def _figure(kind: type, name: str) -> Field:

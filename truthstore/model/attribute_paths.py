@@ -15,21 +15,19 @@ from truthstore.errors import StoreConfigError, nearest
 __all__ = ["attributes", "check_path", "follow", "strings"]
 
 
-def attributes(cls: type) -> frozenset[str]:
-    """Return names of the attributes of a Struct, dataclass or attrs class.
+def attributes(cls: type) -> tuple[str, ...]:
+    """Return the names of the attributes of a Struct, dataclass or attrs class.
 
     Raises:
         TypeError: the class is of none of the three kinds.
     """
     if issubclass(cls, msgspec.Struct):
-        names = set(cls.__struct_fields__)
-    elif dataclasses.is_dataclass(cls):
-        names = {field.name for field in dataclasses.fields(cls)}
-    elif hasattr(cls, "__attrs_attrs__"):
-        names = {attribute.name for attribute in cls.__attrs_attrs__}
-    else:
-        raise TypeError(f"{cls.__name__} is neither a msgspec Struct nor a dataclass nor an attrs class")
-    return frozenset(names)
+        return cls.__struct_fields__
+    if dataclasses.is_dataclass(cls):
+        return tuple(field.name for field in dataclasses.fields(cls))
+    if hasattr(cls, "__attrs_attrs__"):
+        return tuple(attribute.name for attribute in cls.__attrs_attrs__)
+    raise TypeError(f"{cls.__name__} is neither a msgspec Struct nor a dataclass nor an attrs class")
 
 
 def check_path(collection: str, path: str, known: frozenset[str], cls: type) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import builtins
 import re
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from operator import attrgetter
 from time import time_ns
 from types import MappingProxyType
-from typing import Any, Final, Generic, NoReturn, Self, TypeVar, cast
+from typing import Any, Final, Generic, NoReturn, Self, TypeVar
 
 import msgspec
 
 from truthstore.errors import StoreConfigError, StoreCorruptError, StoreWriteError, shown
 from truthstore.model.attribute_paths import attributes, cannot_be_time, check_path, follow, strings
-from truthstore.model.derivation import Derivation
 from truthstore.model.encoding import Codec, Encoding, pretty
 from truthstore.model.extraction import Extract, extractor
 from truthstore.model.fields import FIELD_TYPES, Field, check_id, check_tags, index_value
@@ -48,26 +49,6 @@ class Collection(Generic[T]):
         opaque: bodies are bytes of some layer; fields and tags come with each record and are kept beside its body.
     """
 
-    __slots__ = (
-        "_codec",
-        "_extract",
-        "_fingerprint",
-        "_get_id",
-        "_get_tags",
-        "_prepare",
-        "_shape",
-        "_taken",
-        "_text_paths",
-        "_times",
-        "fields",
-        "lookups",
-        "name",
-        "opaque",
-        "text",
-        "time",
-        "type",
-    )
-
     def __init__(
         self,
         type: builtins.type[T],
@@ -75,17 +56,19 @@ class Collection(Generic[T]):
         name: str,
         id: str,
         index: Mapping[str, builtins.type | Field],
-        time: str | None,
-        tags: str | None,
-        text: Sequence[str],
-        lookups: Sequence[Sequence[str]] | None,
-        enc_hook: Callable[[Any], Any] | None,
-        dec_hook: Callable[[builtins.type, Any], Any] | None,
+        time: str | None = None,
+        tags: str | None = None,
+        text: Sequence[str] = (),
+        lookups: Sequence[Sequence[str]] | None = None,
+        enc_hook: Callable[[Any], Any] | None = None,
+        dec_hook: Callable[[builtins.type, Any], Any] | None = None,
         opaque: bool = False,
         is_canonical: Callable[[T], bool] | None = None,
     ) -> None:
+        if not _OWN_NAME.fullmatch(name):
+            raise StoreConfigError(f"{name!r} cannot name a collection")
         declared = _declared_fields(type, name, index, time)
-        known = attributes(type)
+        known = frozenset(attributes(type))
         paths = [] if opaque else [field.path for field in declared.values()]
         for path in (*paths, id, *([tags] if tags else []), *text):
             check_path(name, path, known, type)
@@ -106,7 +89,6 @@ class Collection(Generic[T]):
         self._get_id = attrgetter(id)
         self._get_tags = attrgetter(tags) if tags else None
         self._prepare: Callable[[T], None] | None = getattr(type, "_before_save", None)
-        self._extract: Extract | None = None
         self._times = [f for f, field in declared.items() if field.type is datetime]
         self._text_paths = [path.split(".") for path in text]
         self._shape = (
@@ -117,7 +99,6 @@ class Collection(Generic[T]):
             sorted((f, d.type.__name__, d.path) for f, d in declared.items()),
             self.lookups,
         )
-        self._fingerprint = ""
         self._taken: set[builtins.type] = {type}
 
     @staticmethod
@@ -173,14 +154,12 @@ class Collection(Generic[T]):
             dec_hook=dec_hook,
         )
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Names the definition: two declarations with the same fingerprint index alike."""
-        if not self._fingerprint:
-            import hashlib  # loads OpenSSL, which not every program needs
+        import hashlib  # loads OpenSSL, which not every program needs
 
-            self._fingerprint = hashlib.sha256(repr(self._shape).encode()).hexdigest()[:16]
-        return self._fingerprint
+        return hashlib.sha256(repr(self._shape).encode()).hexdigest()[:16]
 
     @property
     def is_users(self) -> bool:
@@ -189,10 +168,7 @@ class Collection(Generic[T]):
 
     def derived(self, suffix: str) -> str:
         """Return the name of a collection of the library's own that belongs to this one, like ``results.versions``."""
-        name = f"{self.name}.{suffix}"
-        if not _OWN_NAME.fullmatch(name):
-            raise StoreConfigError(f"{name!r} cannot name a collection")
-        return name
+        return f"{self.name}.{suffix}"
 
     @staticmethod
     def of_records(
@@ -202,26 +178,12 @@ class Collection(Generic[T]):
         time: str | None = None,
         lookups: Sequence[Sequence[str]] | None = None,
     ) -> Collection[Any]:
-        """Declare a collection of records whose bodies a layer makes and read itself, such as ``results.versions``.
+        """Declare a collection of records whose bodies a layer makes and reads itself, such as ``results.versions``.
 
         Raises:
             StoreConfigError: the declaration makes no sense.
         """
-        if not _OWN_NAME.fullmatch(name):
-            raise StoreConfigError(f"{name!r} cannot name a collection")
-        return Collection(
-            _OpaqueItem,
-            name=name,
-            id="id",
-            index=index,
-            time=time,
-            tags=None,
-            text=(),
-            lookups=lookups,
-            enc_hook=None,
-            dec_hook=None,
-            opaque=True,
-        )
+        return Collection(_OpaqueItem, name=name, id="id", index=index, time=time, lookups=lookups, opaque=True)
 
     def id_of(self, item: T) -> str:
         """Return the item's id, checked."""
@@ -232,7 +194,7 @@ class Collection(Generic[T]):
     def _take(self, given: builtins.type) -> None:
         if not issubclass(given, self.type):
             raise TypeError(f"{self.name} holds {self.type.__name__} items, not {given.__name__}")
-        if lost := sorted(attributes(given) - attributes(self.type)):
+        if lost := sorted({*attributes(given)}.difference(attributes(self.type))):
             raise TypeError(
                 f"{self.name} holds {self.type.__name__} items and would lose {', '.join(map(repr, lost))} of this "
                 f"{given.__name__}: store it in a collection of its own, Collection.of({given.__name__}, …)"
@@ -252,13 +214,13 @@ class Collection(Generic[T]):
         id = self.id_of(item)
         if self._prepare is not None:
             self._prepare(item)
+        fields, tags = self.fields_of(item), self.tags_of(item)
         try:
-            body = self._codec.encode_checked(item, encoding)
+            body = self._codec.encode(item, encoding)
             if indent and encoding == "json":
                 body = pretty(body)
         except StoreWriteError as error:
             raise StoreWriteError(f"{self.name} {shown(id)}: {error}", collection=self.name, identifier=id) from error
-        fields, tags = self.fields_of(item), self.tags_of(item)
         derive = Derivation(self, body, encoding) if self.text else None
         # By position, which costs half: this is done for every item.
         meta = Meta(id, fields, tags, None, len(body), encoding, (), time_ns() // 1_000, NO_ANNOTATIONS, derive)
@@ -290,23 +252,29 @@ class Collection(Generic[T]):
 
     def fields_of(self, item: T) -> dict[str, FieldValue]:
         """Return the declared fields as they are indexed."""
-        extract = self._extract
-        if extract is None:
-            extract = self._extract = extractor(self.fields, self._index_value) or self._follow
         try:
-            return extract(item)
-        except AttributeError:
-            return self._follow(item)
+            return self._extract(item)
+        except (AttributeError, StoreWriteError):  # something on the way is None, or a dict
+            return {name: self._index_value(name, self._follow(item, name)) for name in self.fields}
 
-    def _follow(self, item: T) -> dict[str, FieldValue]:
-        """Do the same where something on the way is None, or a dict."""
-        return {name: self._index_value(name, follow(item, field.path)) for name, field in self.fields.items()}
+    @cached_property
+    def _extract(self) -> Extract:
+        return extractor(self.fields, self._index_value)
 
     def _index_value(self, name: str, value: Any) -> FieldValue:
         try:
             return index_value(self.fields[name], value)
         except (TypeError, ValueError, OverflowError) as error:
             raise StoreWriteError(f"{self.name}.{name}: {error}", collection=self.name) from error
+
+    def _follow(self, item: T, name: str) -> Any:
+        path = self.fields[name].path
+        try:
+            return follow(item, path)
+        except AttributeError as error:
+            raise StoreWriteError(
+                f"{self.name}.{name}: its path {path!r} leads nowhere in this item: {error}", collection=self.name
+            ) from error
 
     def tags_of(self, item: T) -> dict[str, str]:
         """Return the item's tags, checked."""
@@ -323,10 +291,14 @@ class Collection(Generic[T]):
         """Return the words for full-text queries."""
         return index_text(part for path in self._text_paths for part in strings(item, path))
 
+    def derive_text(self, body: bytes, encoding: str) -> str:
+        """Return the words of a serialised item; raise as `derive` does."""
+        return self.text_of(self._codec.decode(body, encoding)) if self.text else ""
+
     def derive(
-        self, body: bytes, encoding: str = "json", times: Mapping[str, int | None] | None = None
-    ) -> tuple[Mapping[str, FieldValue], Mapping[str, str], str]:
-        """Return the fields, tags and text of a serialised item.
+        self, body: bytes, encoding: str, times: Mapping[str, FieldValue] | None = None
+    ) -> tuple[dict[str, FieldValue], dict[str, str]]:
+        """Return the fields and tags of a serialised item.
 
         Args:
             body: the serialised item.
@@ -338,42 +310,27 @@ class Collection(Generic[T]):
             StoreCorruptError: it cannot be read, or holds what could not have been saved.
         """
         item = self._codec.decode(body, encoding)
-        return *self.index(item, times), self.text_of(item)
-
-    def read(self, body: bytes, encoding: str) -> T:
-        """Return a serialised item.
-
-        Raises:
-            StoreCorruptError: it cannot be read.
-        """
-        return self._codec.decode(body, encoding)
-
-    def index(
-        self, item: T, times: Mapping[str, int | None] | None
-    ) -> tuple[Mapping[str, FieldValue], Mapping[str, str]]:
-        """Return the fields and tags of an item that was read.
-
-        Args:
-            item: the item.
-            times: the UTC microseconds of time fields that were kept with it.
-
-        Raises:
-            StoreCorruptError: it holds what could not have been saved.
-        """
         try:
             fields, tags = self.fields_of(item), self.tags_of(item)
         except StoreWriteError as error:
             raise StoreCorruptError(f"it holds what cannot be indexed: {error}", collection=self.name) from error
-        for name, value in (times or {}).items():
-            if name in self.fields:
-                fields[name] = value
+        fields.update((name, value) for name, value in (times or {}).items() if name in fields)
         return fields, tags
 
-    def times(self, fields: Mapping[str, FieldValue]) -> dict[str, int | None]:
-        """Return the part of the fields that cannot be derived again in another time zone."""
-        return {name: cast("int | None", fields.get(name)) for name in self._times}
+    def as_declared(self, record: Record) -> Record:
+        """Return a record with the fields that are declared here, if it was written with others; its times stay."""
+        meta = record.meta
+        if record.body is None or meta.deleted or meta.encodings or self.opaque:
+            return record
+        times = {name: meta.fields[name] for name in self._times if isinstance(meta.fields.get(name), int)}
+        derive = Derivation(self, record.body, meta.encoding, times)
+        return Record(meta.replace(fields=None, tags=None, text=None, derive=derive), record.body, record.revision)
 
-    def times_of(self, meta: Meta) -> Mapping[str, int | None]:
+    def times(self, fields: Mapping[str, Any]) -> dict[str, int | None]:
+        """Return the part of the fields that cannot be derived again in another time zone."""
+        return {name: fields.get(name) for name in self._times}
+
+    def times_of(self, meta: Meta) -> Mapping[str, FieldValue]:
         """Return the same of a head: as they were kept with its body, which then need not be read, or from its fields."""
         derive = meta.derive
         if isinstance(derive, Derivation) and derive.times is not None and not derive.is_edited:
@@ -420,6 +377,37 @@ def _declared_fields(
         if field_name in RESERVED or not _USER_NAME.fullmatch(field_name):
             raise StoreConfigError(f"{name}: {field_name!r} cannot name a field")
     return declared
+
+
+class Derivation(msgspec.Struct, frozen=True, gc=False):
+    """Derive the fields, tags and text of a body when they are first asked for.
+
+    Attributes:
+        collection: the collection that the body belongs to.
+        body: the serialised item.
+        encoding: how it is serialised.
+        times: the UTC microseconds of time fields that were kept with it.
+        checksum: of the body that they belong to, by `zlib.crc32`: one that was edited since may hold other times.
+    """
+
+    collection: Collection[Any]
+    body: bytes
+    encoding: str
+    times: Mapping[str, FieldValue] | None = None
+    checksum: int | None = None
+
+    @property
+    def is_edited(self) -> bool:
+        """True if the body is another than that to which the times belong."""
+        return self.checksum is not None and self.checksum != zlib.crc32(self.body)
+
+    def fields_and_tags(self) -> tuple[Mapping[str, FieldValue], Mapping[str, str]]:
+        """Return the fields and the tags."""
+        return self.collection.derive(self.body, self.encoding, None if self.is_edited else self.times)
+
+    def text(self) -> str:
+        """Return the words for full-text queries."""
+        return self.collection.derive_text(self.body, self.encoding)
 
 
 class _OpaqueItem(msgspec.Struct):

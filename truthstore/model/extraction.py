@@ -36,10 +36,10 @@ _UNUSUAL: Final[Mapping[type, str]] = {
 _NAMES: Final = {"EPOCH": EPOCH, "MICROSECOND": MICROSECOND, "UTC": UTC, "Enum": Enum, "datetime": datetime}
 
 
-def extractor(fields: Mapping[str, Field], convert: Convert) -> Extract | None:
-    """Make the function that returns an item's fields as they are indexed; None if a path is not one of plain attributes.
+def extractor(fields: Mapping[str, Field], convert: Convert) -> Extract:
+    """Make the function that returns an item's fields as they are indexed.
 
-    It raises AttributeError where something on the way has no such attribute, None for one, or is a dict.
+    It raises AttributeError, or what `convert` raises, where something on the way is None or a dict.
 
     Args:
         fields: the declared fields.
@@ -50,14 +50,11 @@ def extractor(fields: Mapping[str, Field], convert: Convert) -> Extract | None:
     for number, (name, field) in enumerate(fields.items()):
         path = ""
         for step in field.path.split("."):
-            if not step.isidentifier() or iskeyword(step):
-                return None
             owner, path = owners[path], f"{path}.{step}"
             if path not in owners:
                 owners[path] = f"part{len(owners)}"
-                if owner != "item":
-                    lines.append(f"if type({owner}) not in plain: look({owner})")
-                lines.append(f"{owners[path]} = {owner}.{step}")
+                is_name = step.isidentifier() and not iskeyword(step)
+                lines.append(f"{owners[path]} = {f'{owner}.{step}' if is_name else f'getattr({owner}, {step!r})'}")
         value = f"value{number}"
         lines.append(f"{value} = {owners[path]}")
         if field.type is str:
@@ -68,14 +65,7 @@ def extractor(fields: Mapping[str, Field], convert: Convert) -> Extract | None:
             lines.append(f"elif {value} is not None: {value} = ({value} - EPOCH) // MICROSECOND")
     values = ", ".join(f"{name!r}: value{number}" for number, name in enumerate(fields))
     source = "\n    ".join(["def extract(item):", *lines, f"return {{{values}}}"])
-    plain: set[type] = set()
-
-    def look(owner: object) -> None:
-        if isinstance(owner, Mapping):
-            raise AttributeError("its keys are meant, not its methods")  # noqa: TRY004  # as for anything without it
-        plain.add(type(owner))
-
-    made: dict[str, Any] = {**_NAMES, "convert": convert, "plain": plain, "look": look}
+    made: dict[str, Any] = {**_NAMES, "convert": convert}
     exec(source, made)  # noqa: S102  # of names that were checked to be names
     extract: Extract = made["extract"]
     return extract

@@ -10,10 +10,10 @@ from typing import Any, Final
 import msgspec
 
 from truthstore.errors import StoreCorruptError
-from truthstore.model.encoding import plain
 from truthstore.model.record import NO_ANNOTATIONS, FieldValue, Meta, Record
+from truthstore.model.values import plain
 
-__all__ = ["MetaParts", "PackedMeta", "meta_of", "pack", "packed_parts", "parts_of", "unpack"]
+__all__ = ["MetaParts", "PackedMeta", "meta_of", "pack", "packed_parts", "unpack"]
 
 VERSION: Final = 2
 
@@ -51,28 +51,9 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(_PackedRecord).decode
 
 
-def parts_of(meta: Meta) -> dict[str, Any]:
-    """Return the parts of a meta by name, for a `MetaParts`.
-
-    Raises:
-        StoreCorruptError: the fields cannot be derived from the body.
-    """
-    return {
-        "fields": dict(meta.fields),
-        "tags": dict(meta.tags),
-        "text": meta.text,
-        "size": meta.size,
-        "encoding": meta.encoding,
-        "encodings": meta.encodings,
-        "stored_at": meta.stored_at,
-        "deleted": meta.deleted,
-        "annotations": dict(meta.annotations),
-    }
-
-
 def packed_parts(meta: Meta) -> dict[str, Any]:
-    """Return the parts of a meta by name, for a `PackedMeta`; raise as `parts_of` does."""
-    parts = parts_of(meta)
+    """Return the parts of a meta by name, for a `PackedMeta`; raise as `Meta.parts` does."""
+    parts = meta.parts()
     parts["annotations"] = _to_json(parts["annotations"]) if parts["annotations"] else b""
     return parts
 
@@ -90,7 +71,7 @@ def meta_of(id: str, parts: MetaParts, **changes: Any) -> Meta:
 
 
 def pack(record: Record) -> bytes:
-    """Return the bytes of a record; raise as `parts_of` does."""
+    """Return the bytes of a record; raise as `Meta.parts` does."""
     meta = PackedMeta(**packed_parts(record.meta))
     return _encode(_PackedRecord(VERSION, record.id, record.revision, record.body, meta))
 

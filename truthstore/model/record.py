@@ -5,9 +5,10 @@ Wrappers and backends see only these; Python objects exist above the outermost s
 
 from __future__ import annotations
 
-import itertools
-import os
-from collections.abc import Mapping, Sequence
+import enum
+from collections.abc import Mapping
+from functools import partial
+from os import urandom
 from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -49,37 +50,20 @@ NONE: Final[Options] = MappingProxyType({})
 NO_ANNOTATIONS: Final[Annotations] = MappingProxyType({})
 
 
-class Condition:
-    """A condition on the stored item that is not a revision: `ANY` or `ABSENT`."""
+class Condition(enum.Enum):
+    """A condition on the stored item that is not a revision."""
 
-    __slots__ = ("_name",)
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    @property
-    def requires_absence(self) -> bool:
-        """True for `ABSENT`."""
-        return self is ABSENT
+    ANY = "ANY"
+    ABSENT = "ABSENT"
 
     def __repr__(self) -> str:
-        return self._name
-
-    def __reduce__(self) -> str:
-        # Pickled by name, so that identity survives another process.
-        return self._name
-
-    def __copy__(self) -> Condition:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Condition:
-        return self
+        return self.name
 
 
-ANY: Final = Condition("ANY")
+ANY: Final = Condition.ANY
 """Write whatever is stored now."""
 
-ABSENT: Final = Condition("ABSENT")
+ABSENT: Final = Condition.ABSENT
 """Write only if no item has this id."""
 
 Expect: TypeAlias = Condition | Revision
@@ -91,11 +75,9 @@ class Derive(Protocol):
 
     def fields_and_tags(self) -> tuple[Mapping[str, FieldValue], Mapping[str, str]]:
         """Return the fields and the tags."""
-        ...
 
     def text(self) -> str:
         """Return the words for full-text queries."""
-        ...
 
 
 class Meta:
@@ -223,26 +205,23 @@ class Meta:
             setattr(copied, _SLOTS.get(name, name), value)
         return copied
 
-    def parts(self) -> tuple[Any, ...]:
-        """Return everything that a head says, for comparing and packing; `Meta.of` makes the head again."""
-        return (
-            self.id,
-            dict(self.fields),
-            dict(self.tags),
-            self.text,
-            self.size,
-            self.encoding,
-            self.encodings,
-            self.stored_at,
-            dict(self.annotations),
-            self.deleted,
-        )
+    def parts(self) -> dict[str, Any]:
+        """Return what a head says beside its id, by name.
 
-    @staticmethod
-    def of(parts: Sequence[Any]) -> Meta:
-        """Make the head with these parts."""
-        *others, deleted = parts
-        return Meta(*others, deleted=deleted)
+        Raises:
+            StoreCorruptError: the fields cannot be derived from the body.
+        """
+        return {
+            "fields": dict(self.fields),
+            "tags": dict(self.tags),
+            "text": self.text,
+            "size": self.size,
+            "encoding": self.encoding,
+            "encodings": self.encodings,
+            "stored_at": self.stored_at,
+            "deleted": self.deleted,
+            "annotations": dict(self.annotations),
+        }
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Meta):
@@ -253,7 +232,7 @@ class Meta:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The rest is derived now: a collection, which would be needed for it, stays in its process.
-        return Meta.of, (self.parts(),)
+        return partial(Meta, self.id, **self.parts()), ()
 
     def __repr__(self) -> str:
         try:
@@ -268,23 +247,9 @@ _COMPARED: Final = ("id", "fields", "tags", "size", "encoding", "encodings", "st
 """Not the text, which belongs to the body."""
 
 
-class _Revisions:
-    """Unique write ids: 64 random bits per process, then a counter."""
-
-    def __init__(self) -> None:
-        self._state = (0, "", itertools.count())
-
-    def __call__(self) -> Revision:
-        # One tuple, replaced at once: neither a thread nor a fork sees half of a new state.
-        pid, prefix, counter = self._state
-        if pid != os.getpid():
-            pid, prefix, counter = os.getpid(), os.urandom(8).hex(), itertools.count()
-            self._state = (pid, prefix, counter)
-        return f"{prefix}{next(counter):08x}"
-
-
-new_revision: Final = _Revisions()
-"""Make a write id that no other process, thread or call makes."""
+def new_revision() -> Revision:
+    """Make a write id, unique among all calls, threads and processes."""
+    return urandom(12).hex()
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):

@@ -1,4 +1,4 @@
-r"""Other tools' values as builtins that every encoding keeps and gives back equal.
+r"""Any value as one that JSON has: the table of docs/data-types.md, for items that are saved and for other tools' results.
 
 | value | becomes |
 |---|---|
@@ -6,19 +6,18 @@ r"""Other tools' values as builtins that every encoding keeps and gives back equ
 | NaN, Infinity, -Infinity | the strings ``"NaN"``, ``"Infinity"``, ``"-Infinity"`` |
 | pandas.NaT, pandas.NA, NumPy's NaT, None | None |
 | datetime, pandas.Timestamp, numpy.datetime64 | ISO 8601 with offset; naive ones without, which means local time |
-| date, time | ISO 8601 |
+| date, time, numpy.datetime64 of days and longer | ISO 8601 |
 | timedelta, pandas.Timedelta, numpy.timedelta64 | ISO 8601 duration: ``"P1DT2.5S"`` |
 | Decimal, Fraction, complex, UUID, Path | strings |
-| whole numbers beyond 64 bits | strings |
 | bytes | Base64 |
 | Enum members | their value |
 | tuples, sets, arrays, Series, Index, iterators of dict views | lists; sets sorted |
-| mappings | dicts; keys become strings |
+| mappings | dicts; keys become strings, those that become equal are distinguished by their type: ``1``, ``1 (str)`` |
 | tables (pandas, polars) | a list of one dict per row |
-| dataclasses, attrs classes, msgspec Structs, named tuples, objects with `to_json_dict()` or `to_dict()` | dicts |
-| functions and classes | their dotted name |
-| anything else | `str()` of it |
-| text with U+0000 or lone surrogates | the same, with these escaped (``\x00``, ``\ud800``) |
+| dataclasses, attrs classes, msgspec Structs, objects with `to_json_dict()` or `to_dict()` | dicts |
+
+Of other tools' results, functions and classes become their dotted name, anything else its `str()`, and U+0000 and lone
+surrogates are escaped (``\x00``, ``\ud800``); items that hold such things are refused.
 
 No tool is imported here: values are known by what they can do.
 """
@@ -26,20 +25,40 @@ No tool is imported here: values are known by what they can do.
 from __future__ import annotations
 
 import base64
-import dataclasses
+import copy
 import enum
 import json
 import math
 import os
-from collections.abc import ItemsView, Iterable, KeysView, Mapping, Sequence, Set as AbstractSet, ValuesView
-from datetime import date, time, timedelta
+import re
+from collections.abc import Callable, ItemsView, Iterable, KeysView, Mapping, Sequence, Set as AbstractSet, ValuesView
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from itertools import islice
+from numbers import Number
+from operator import is_
+from types import NoneType
 from typing import Any, Final, cast
+from uuid import UUID
 
 import msgspec
 
-__all__ = ["SAMPLE_SIZE", "capped", "name_of", "sample", "storable", "storable_mapping", "text_of"]
+from truthstore.model.attribute_paths import attributes
+
+__all__ = [
+    "SAMPLE_SIZE",
+    "capped",
+    "finite",
+    "is_json",
+    "name_of",
+    "plain",
+    "sample",
+    "storable",
+    "storable_mapping",
+    "text_of",
+    "tidy",
+]
 
 SAMPLE_SIZE: Final = 20
 """How many failing values a result keeps."""
@@ -47,31 +66,128 @@ SAMPLE_SIZE: Final = 20
 SAMPLE_TEXT: Final = 1_000
 LIST_LENGTH: Final = 100
 MAX_DEPTH: Final = 100
-SMALLEST: Final = -(2**63)
-LARGEST: Final = 2**63 - 1
+# For each unit of NumPy's durations how many seconds, and of how many digits behind the point.
+_UNITS: Final = {
+    "W": (604_800, 0),
+    "D": (86_400, 0),
+    "h": (3_600, 0),
+    "m": (60, 0),
+    "s": (1, 0),
+    **{unit: (1, 3 * place) for place, unit in enumerate(("ms", "us", "ns", "ps", "fs", "as"), 1)},
+}
+_UNIT: Final = re.compile(r"\[(\d*)(\w+)\]")
+_ATOMS: Final = frozenset({str, int, bool, NoneType, bytes, date, time, timedelta, Decimal, UUID})
+_TEXT: Final = frozenset({str})
 
 
 def storable(value: Any) -> Any:
-    """Return the value as builtins, as the table above says.
+    """Return another tool's value as builtins, as the table above says.
 
     Raises:
-        ValueError: it holds itself, or is nested deeper than 100 levels.
+        ValueError: it is nested deeper than 100 levels, or holds itself.
     """
-    return _storable(value, ())
+    return _storable(value, 0, strict=False)
 
 
 def storable_mapping(value: Mapping[Any, Any]) -> dict[str, Any]:
-    """Do the same for a mapping. Keys that become equal as strings are distinguished by their type: ``1``, ``1 (str)``.
+    """Do the same for a mapping."""
+    return _mapping(value, storable, strict=False)
+
+
+def plain(value: Any) -> Any:
+    """Return builtins for an object in an item that msgspec does not know, as the table above says.
 
     Raises:
-        ValueError: it holds itself, or is nested deeper than 100 levels.
+        NotImplementedError: the table does not have it (msgspec's own convention for hooks).
+        ValueError: it is nested deeper than 100 levels, or holds itself.
     """
-    return _mapping(value, (id(value),))
+    return _storable(value, 0, strict=True)
+
+
+def tidy(value: Any) -> Any:
+    """Return a value in which msgspec finds nothing that JSON would lose or change; mostly it is the same object.
+
+    That are keys that are not strings, numbers that are not finite, the order of sets, and offsets with seconds.
+    """
+    kind: Any = type(value)
+    if kind in _ATOMS:
+        return value
+    if kind is float:
+        return finite(value)
+    if isinstance(value, dict):
+        inner = value.values()
+        if _TEXT.issuperset(map(type, value)):
+            if _ATOMS.issuperset(map(type, inner)):
+                return value
+            tidied = list(map(tidy, inner))
+            return value if all(map(is_, tidied, inner)) else dict(zip(value, tidied, strict=True))
+        return _mapping(value, tidy, strict=True)
+    if isinstance(value, list | tuple):
+        if _ATOMS.issuperset(map(type, value)):
+            return value
+        tidied = list(map(tidy, value))
+        return value if all(map(is_, tidied, value)) else tidied
+    if isinstance(value, AbstractSet):
+        return sorted(map(tidy, value), key=_order)
+    if isinstance(value, datetime):
+        offset = None if kind is not datetime or value.tzinfo is UTC else value.utcoffset()
+        return value.isoformat() if offset and offset % timedelta(minutes=1) else value
+    if isinstance(value, enum.Enum):
+        member = tidy(value.value)
+        return value if member is value.value else member
+    changed = {}
+    for name in _attributes(kind):
+        before = getattr(value, name, None)
+        if (after := tidy(before)) is not before:
+            changed[name] = after
+    if changed:
+        value = copy.copy(value)
+        for name, after in changed.items():
+            set_attribute(value, name, after)
+    return value
+
+
+_Json: Any = None | bool | int | float | str
+for _ in range(4):
+    _Json = None | bool | int | float | str | list[_Json] | dict[str, _Json]
+
+
+class _Free(msgspec.Struct):
+    values: list[dict[str, _Json]]  # made by a loop: msgspec knows no recursive types
+
+
+def is_json(values: Sequence[Any]) -> bool:
+    """Return whether dicts hold only what JSON has, down to five levels, but for NaN and infinities: `tidy`, in C."""
+    try:
+        msgspec.convert({"values": values}, _Free)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=1_000)
+def _attributes(kind: type) -> tuple[str, ...]:
+    try:
+        return tuple(attributes(kind))
+    except TypeError:
+        return ()
+
+
+def set_attribute(owner: Any, name: str, value: Any) -> None:
+    """Set an attribute, of frozen objects too."""
+    if isinstance(owner, msgspec.Struct):
+        msgspec.structs.force_setattr(owner, name, value)
+    else:
+        object.__setattr__(owner, name, value)
 
 
 def sample(values: Iterable[Any], size: int = SAMPLE_SIZE) -> list[Any]:
     """Return the first values, storable; long strings are cut to 1,000 characters. The true count belongs beside them."""
     return [_cut(storable(value)) for value in islice(values, size)]
+
+
+def _cut(value: Any) -> Any:
+    return value[:SAMPLE_TEXT] + "…" if isinstance(value, str) and len(value) > SAMPLE_TEXT else value
 
 
 def capped(value: Any, length: int = LIST_LENGTH) -> Any:
@@ -87,7 +203,10 @@ def capped(value: Any, length: int = LIST_LENGTH) -> Any:
 
 def text_of(value: object) -> str:
     """Return any object as text that every backend can store."""
-    return _text(str(value))
+    text = str(value)
+    if text.isprintable():
+        return str.__str__(text)
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def name_of(value: object) -> str | None:
@@ -97,121 +216,129 @@ def name_of(value: object) -> str | None:
     return None if value is None else text_of(value)
 
 
-def _text(text: str) -> str:
-    if text.isprintable():
-        return str(text)
-    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
-
-
-def _cut(value: Any) -> Any:
-    return value[:SAMPLE_TEXT] + "…" if isinstance(value, str) and len(value) > SAMPLE_TEXT else value
-
-
-def _storable(value: Any, above: tuple[int, ...]) -> Any:
-    """Convert a value; `above` holds the ids of the containers that it lies in."""
-    if isinstance(value, enum.Enum):
-        return _storable(value.value, above)
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, int):
-        return int(value) if SMALLEST <= value <= LARGEST else str(int(value))
-    if isinstance(value, float):
-        return _float(float(value))
-    if isinstance(value, date | time | timedelta | Decimal | bytes | bytearray | memoryview | os.PathLike):
-        return _scalar(value)
-    if type(value).__name__ in {"NAType", "NaTType"}:
-        return None
-    if id(value) in above:
-        raise ValueError(f"a {type(value).__name__} holds itself and cannot be stored")
-    if len(above) >= MAX_DEPTH:
-        raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
-    return _compound(value, (*above, id(value)))
-
-
-def _float(value: float) -> float | str:
+def finite(value: float) -> float | str:
+    """Return a number that JSON has, or the name of one that it lacks."""
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def _scalar(value: date | time | timedelta | Decimal | bytes | bytearray | memoryview | os.PathLike[Any]) -> str | None:
+def _storable(value: Any, depth: int, *, strict: bool) -> Any:
+    if isinstance(value, enum.Enum):
+        return _storable(value.value, depth, strict=strict)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value) if strict else text_of(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return finite(float(value))
+    if type(value).__name__ in {"NAType", "NaTType"}:
+        return None
     if isinstance(value, date | time):
-        text = value.isoformat()
-        # pandas.NaT passes for a datetime.
-        return None if text == "NaT" else text
+        return value.isoformat()
     if isinstance(value, timedelta):
-        return str(msgspec.to_builtins(timedelta(value.days, value.seconds, value.microseconds)))
+        return _duration(value // timedelta(microseconds=1) * 1_000 + getattr(value, "nanoseconds", 0), 9)
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(value).decode()
     if isinstance(value, os.PathLike):
-        return _text(os.fsdecode(value))
-    return _special_decimal(value)
+        return _storable(os.fsdecode(value), depth, strict=strict)
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels, or holds itself")
+    return _compound(value, depth + 1, strict=strict)
 
 
-def _special_decimal(value: Decimal) -> str:
-    return str(value) if value.is_finite() else str(_float(float("nan") if value.is_nan() else float(value)))
+def _compound(value: Any, depth: int, *, strict: bool) -> Any:
+    def inner(part: Any) -> Any:
+        return _storable(part, depth, strict=strict)
 
-
-def _compound(value: Any, above: tuple[int, ...]) -> Any:
     if isinstance(value, Mapping):
-        return _mapping(value, above)
+        return _mapping(value, inner, strict=strict)
     if isinstance(value, AbstractSet) and not isinstance(value, ItemsView | KeysView):
-        return sorted((_storable(inner, above) for inner in value), key=_order)
-    if callable(fields := getattr(value, "_asdict", None)):
-        return _mapping(cast("Mapping[Any, Any]", fields()), above)
+        return sorted(map(inner, value), key=_order)
     if isinstance(value, Sequence | ItemsView | KeysView | ValuesView):
-        return [_storable(inner, above) for inner in value]
+        return list(map(inner, value))
     if (rows := _rows(value)) is not None:
-        return [_storable(row, above) for row in rows]
-    if hasattr(value, "dtype") and (inner := _array(value)) is not value:
-        return _storable(inner, above)
+        return list(map(inner, rows))
+    if hasattr(value, "dtype") and (content := _array(value)) is not value:
+        return inner(content)
+    if isinstance(value, Number | UUID):
+        return str(value)
     if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
-        return f"{value.__module__}.{value.__qualname__}"
-    if (mapping := _fields(value)) is not None:
-        return _mapping(mapping, above)
+        if not strict:
+            return f"{value.__module__}.{value.__qualname__}"
+    elif (fields := _fields(value)) is not None:
+        return _mapping(fields, inner, strict=strict)
+    if strict:
+        raise NotImplementedError(f"{type(value).__module__}.{type(value).__qualname__} cannot be stored")
     return text_of(value)
 
 
-def _mapping(value: Mapping[Any, Any], above: tuple[int, ...]) -> dict[str, Any]:
+def _mapping(value: Mapping[Any, Any], convert: Callable[[Any], Any], *, strict: bool) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, inner in value.items():
-        name = key_type = _key(key)
+        name = key_type = _key(key, strict=strict)
         if name in result:
             name = f"{key_type} ({type(key).__name__})"
             number = 2
             while name in result:
                 name = f"{key_type} ({type(key).__name__} {number})"
                 number += 1
-        result[name] = _storable(inner, above)
+        result[name] = convert(inner)
     return result
 
 
-def _key(key: Any) -> str:
-    if type(key) is str and key.isprintable():
-        return key
-    plain = storable(key)
-    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+def _key(key: Any, *, strict: bool) -> str:
+    name = _storable(key, 0, strict=strict)
+    return name if isinstance(name, str) else json.dumps(name, ensure_ascii=False)
 
 
 def _order(value: Any) -> tuple[str, Any, str]:
     """Sort a set's members: numbers by value, all else by their JSON, each kind by itself."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return "number", value, ""
-    return type(value).__name__, 0, json.dumps(value, sort_keys=True)
+    return type(value).__name__, 0, json.dumps(value, sort_keys=True, default=repr)
 
 
 def _array(value: Any) -> Any:
     """Return the content of a NumPy scalar, array, pandas or polars column as Python objects; the value itself if unknown."""
     kind = getattr(value.dtype, "kind", "")
-    if kind in {"M", "m"} and hasattr(value, "astype") and hasattr(value, "item") and not hasattr(value, "array"):
-        # NumPy gives nanoseconds as bare integers; microseconds as datetime and timedelta.
-        return value.astype(f"{'datetime' if kind == 'M' else 'timedelta'}64[us]").tolist()
+    if kind in {"M", "m"} and not hasattr(value, "array"):
+        return _numpy_time(value, kind) if value.ndim == 0 else list(value)
+    if kind in {"f", "c"} and value.dtype.itemsize > 8 * (1 + (kind == "c")):
+        return value.astype("f8" if kind == "f" else "c16").tolist()  # NumPy keeps what Python's numbers do not hold
     for name in ("tolist", "to_list", "item"):
         if callable(method := getattr(value, name, None)):
             return method()
     return value
+
+
+def _numpy_time(value: Any, kind: str) -> Any:
+    """Return what a NumPy time or duration says, with all its digits."""
+    number = value.tolist()
+    if not isinstance(number, int):
+        return number
+    if kind == "M":
+        text = str(value)
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    found = _UNIT.search(value.dtype.str)
+    if found is None:
+        return number  # of no unit
+    number *= int(found[1] or 1)
+    if found[2] not in _UNITS:  # years and months, which have no fixed length
+        return f"{'-' * (number < 0)}P{abs(number)}{found[2]}"
+    seconds, digits = _UNITS[found[2]]
+    return _duration(number * seconds, digits)
+
+
+def _duration(number: int, digits: int) -> str:
+    """Return a whole number of 10**-digits seconds as ISO 8601 has it."""
+    seconds, part = divmod(abs(number), 10**digits)
+    days, seconds = divmod(seconds, 86_400)
+    fraction = f".{part:0{digits}}".rstrip("0") if part else ""
+    clock = f"T{seconds}{fraction}S" if seconds or part or not days else ""
+    return f"{'-' * (number < 0)}P{f'{days}D' if days else ''}{clock}"
 
 
 def _rows(value: Any) -> list[dict[Any, Any]] | None:
@@ -226,12 +353,9 @@ def _rows(value: Any) -> list[dict[Any, Any]] | None:
 
 
 def _fields(value: Any) -> Mapping[Any, Any] | None:
-    if dataclasses.is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if isinstance(value, msgspec.Struct):
-        return msgspec.structs.asdict(value)
-    if attributes := getattr(type(value), "__attrs_attrs__", None):
-        return {attribute.name: getattr(value, attribute.name) for attribute in attributes}
+    kind: Any = type(value)
+    if names := _attributes(kind):
+        return {name: getattr(value, name) for name in names}
     for name in ("to_json_dict", "to_dict"):
         if callable(method := getattr(value, name, None)):
             mapping = method()

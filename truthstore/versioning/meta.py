@@ -112,7 +112,7 @@ class VersionOptions(NamedTuple):
         if metadata is not None and not isinstance(metadata, Mapping):
             raise TypeError(f"metadata is a dict, not {type(metadata).__name__}")
         try:
-            stored = msgspec.json.decode(_METADATA.encode_checked(dict(metadata))) if metadata else {}
+            stored = msgspec.json.decode(_METADATA.encode(dict(metadata))) if metadata else {}
         except StoreWriteError as error:
             raise StoreWriteError(f"the metadata of a version cannot be stored: {error}") from error
         expected = check_version(options.get("expected_version"), "expected_version")

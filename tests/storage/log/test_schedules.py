@@ -4,7 +4,6 @@ requests, paged lists, clocks that differ. What they did is held against the his
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 import threading
@@ -25,7 +24,7 @@ from truthstore import (
     StoreReadError,
     StoreWriteError,
 )
-from truthstore.model.record import ABSENT, ANY, new_revision
+from truthstore.model.record import ABSENT, ANY
 from truthstore.storage.log import (
     follower as log_index_module,
     log as log_module,
@@ -417,14 +416,11 @@ def schedule(seed: int, *, honest: bool = False) -> World:
 
     With honest drivers a conflict with one's own first attempt is not reported as a conflict.
     """
-    state = new_revision._state
-    new_revision._state = (os.getpid(), f"{seed:016x}", itertools.count())
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("truthstore.model.record.urandom", random.Random(seed).randbytes)
         world = World(seed)
         world.honest = honest
         return play(world)
-    finally:
-        new_revision._state = state
 
 
 def play(world: World) -> World:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -11,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 from truthstore.backends.database.engine import execute, execute_many
 from truthstore.backends.database.rows import FIELDS_FROM
 from truthstore.errors import StoreConfigError
-from truthstore.model.record import Record
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from truthstore.backends.database.pool import Database
     from truthstore.backends.database.rows import Rows
+    from truthstore.model.record import Record
 
 __all__ = ["fill_fields", "fill_words", "refill"]
 
@@ -64,17 +63,10 @@ def _select(connection: Connection, sql: str, parameters: Sequence[Any]) -> list
 
 def _refill(connection: Connection, rows: Rows, found: Sequence[Any]) -> None:
     """Fill some rows, each of ``item``, ``shape`` and the columns of `Rows.whole`."""
-    collection = rows.collection
-    times = [name for name, field in collection.fields.items() if field.type is datetime]
     changes: list[tuple[Any, ...]] = []
     filled: list[tuple[int, Record]] = []
     for item, shape, *columns in found:
-        record = rows.record(columns)
-        meta = record.meta
-        if record.body is not None and not (meta.encodings or meta.deleted or collection.opaque):
-            kept = {name: value for name in times if isinstance(value := meta.fields.get(name), int)}
-            fields, tags, text = collection.derive(record.body, meta.encoding, kept)
-            record = Record(meta.replace(fields=fields, tags=tags, text=text), record.body, record.revision)
+        record = rows.collection.as_declared(rows.record(columns))
         changes.append((*rows.row(record)[FIELDS_FROM:], shape | rows.definition.bit, item, record.revision))
         filled.append((item, record))
     execute_many(connection, rows.refill, changes)

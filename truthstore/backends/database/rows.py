@@ -16,7 +16,7 @@ from truthstore.backends.database.failures import code_of, doubtful
 from truthstore.backends.database.schema import Definition, Tables, field_column
 from truthstore.errors import StoreError, StoreWriteError, shown
 from truthstore.model.collection import Derivation
-from truthstore.model.record import NO_ANNOTATIONS, Condition, Expect, Meta, Record
+from truthstore.model.record import ANY, NO_ANNOTATIONS, Condition, Expect, Meta, Record
 from truthstore.storage.sql.compile import Source, Statement, contained
 from truthstore.store.records import conflict
 
@@ -366,5 +366,5 @@ def _tag_rows(item: int, record: Record) -> list[tuple[int, str, str, str]]:
 
 def _holds(expect: Expect, row: Known | None) -> bool:
     if isinstance(expect, Condition):
-        return not expect.requires_absence or row is None or bool(row.deleted)
+        return expect is ANY or row is None or bool(row.deleted)
     return row is not None and row.revision == expect

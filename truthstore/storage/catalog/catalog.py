@@ -340,5 +340,5 @@ class Catalog(Connections):
 
 def _holds(expect: Expect, known: Location | None) -> bool:
     if isinstance(expect, Condition):
-        return not expect.requires_absence or known is None or known.deleted
+        return expect is ANY or known is None or known.deleted
     return known is not None and known.revision == expect

@@ -16,10 +16,10 @@ import msgspec
 
 from truthstore.errors import StoreConfigError, StoreCorruptError, StoreKeyError, StoreWriteError, shown
 from truthstore.model.collection import Collection, Derivation
-from truthstore.model.encoding import finite, plain
 from truthstore.model.fields import check_id
-from truthstore.model.meta_codec import MetaParts, meta_of, parts_of
+from truthstore.model.meta_codec import MetaParts, meta_of
 from truthstore.model.record import NO_ANNOTATIONS, FieldValue, Meta, Record
+from truthstore.model.values import finite, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,7 +129,7 @@ def write_document(record: Record, collection: Collection[Any], lineage: Lineage
             return b'%b,\n  "_truthstore": %b\n}\n' % (body[:-2], tail)
         if body[-1:] == b"}":
             return b'%b,"_truthstore":%b}' % (body[:-1], tail)
-    parts: dict[str, Any] = {**parts_of(meta), "fields": _plain_fields(meta), "size": len(body)}
+    parts: dict[str, Any] = {**meta.parts(), "fields": _plain_fields(meta), "size": len(body)}
     parts |= {"format": FORMAT, "collection": collection.name, "id": meta.id, "revision": record.revision}
     head = _encode(_Head(checksum=zlib.crc32(body), lineage=lineage, **parts))
     return _PREFIX.pack(MAGIC, FORMAT, len(head)) + head + body
