@@ -30,7 +30,7 @@ class Derived:
 
 def test_each_part_is_derived_once_and_the_text_apart():
     derived = Derived()
-    meta = Meta("a", derive=derived)  # type: ignore[arg-type]  # a double
+    meta = Meta("a", derive=derived)
     assert (meta.fields, meta.tags, meta.fields) == ({"count": 1}, {"a": "b"}, {"count": 1})
     assert derived.calls == ["fields and tags"]
     copied = meta.replace(size=3)
@@ -39,7 +39,7 @@ def test_each_part_is_derived_once_and_the_text_apart():
 
 
 def test_given_parts_win_over_derived_ones():
-    meta = Meta("a", tags={}, text="given", derive=Derived())  # type: ignore[arg-type]  # a double
+    meta = Meta("a", tags={}, text="given", derive=Derived())
     assert (meta.fields, meta.tags, meta.text) == ({"count": 1}, {}, "given")
 
 

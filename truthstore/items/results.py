@@ -195,6 +195,7 @@ def _is_canonical(result: ValidationResult) -> bool:
         and type(result.status) is ResultStatus
         and type(result.results) is list
         and type(result.tags) is dict
+        and type(result.counted) is bool
         and (result.suite_name is None or type(result.suite_name) is str)
         and type(when) is datetime
         and 1 < when.year < MAXYEAR
