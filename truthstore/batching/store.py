@@ -28,7 +28,7 @@ def _drained(operation: F) -> F:
     """Store pending saves before the store below is asked."""
 
     @functools.wraps(operation)
-    def ask(self: BatchedStore[Any], *args: Any, **options: Any) -> Any:
+    def ask(self: Any, *args: Any, **options: Any) -> Any:
         self._drain(options.get("collection", self._collection))
         return operation(self, *args, **options)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -40,8 +40,11 @@ MOST_ERRORS: Final = 100
 
 def _history_of(store: BaseStore[Any], collection: Collection[Any]) -> Collection[Any] | None:
     """Return the collection in which a layer keeps older versions; its field ``item`` holds the ids of their items."""
-    layers: Iterator[Any] = (layer for layer in store.layers() if hasattr(type(layer), "history_of"))
-    return next((layer.history_of(collection) for layer in layers if collection.is_users), None)
+    for layer in store.layers() if collection.is_users else ():
+        history_of: Callable[[Collection[Any]], Collection[Any]] | None = getattr(type(layer), "history_of", None)
+        if history_of is not None:
+            return history_of(collection)
+    return None
 
 
 @functools.cache

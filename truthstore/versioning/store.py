@@ -189,7 +189,8 @@ class VersionedStore(WrapperStore[T]):
         to_dict = getattr(item, "to_dict", None)
         if isinstance(item, msgspec.Struct) and callable(to_dict):
             return to_dict()  # results and suites have every field in it, also those with their default value
-        return msgspec.json.decode(self._collection.encode(item).body or b"null")
+        whole: Any = item
+        return msgspec.json.decode(self._collection.encode(whole).body or b"null")
 
     def put_record(
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
@@ -258,7 +259,6 @@ class VersionedStore(WrapperStore[T]):
         everything = bool(options.get("delete_all_versions", False))
         if everything and version is not None:
             raise TypeError("delete takes either version= or delete_all_versions=True, not both")
-
         if version is not None:
             return self._writer.delete_version(id, collection, version, expect, rest)
         return (self._writer.purge if everything else self._writer.delete)(id, collection, expect, rest)
@@ -285,13 +285,10 @@ class VersionedStore(WrapperStore[T]):
         if not collection.is_users:
             return found
         older = self._base.verify_records(history_of(collection))
-        return replace(
-            found,
-            missing=(*found.missing, *older.missing),
-            unindexed=(*found.unindexed, *older.unindexed),
-            changed=(*found.changed, *older.changed),
-            corrupt={**found.corrupt, **older.corrupt},
-        )
+        ids: dict[str, Any] = {
+            name: (*getattr(found, name), *getattr(older, name)) for name in ("missing", "unindexed", "changed")
+        }
+        return replace(found, corrupt={**found.corrupt, **older.corrupt}, **ids)
 
     def rebuild_index(self) -> int:
         """Rebuild the index below, that of the older versions too."""
