@@ -224,9 +224,6 @@ class LogStore(ObjectStore[T]):
             raise
         return self._replica
 
-    def _follow(self, collection: Collection[Any]) -> None:
-        self._guard(lambda: self._current(collection))
-
     def _read(self, collection: Collection[Any], location: Location) -> Record | None:
         body = self._index(collection).objects.get(location.id)
         return None if body is None or body.removed else body.record
@@ -335,7 +332,7 @@ class LogStore(ObjectStore[T]):
         """Read every body and compare it with the index."""
         self._ready(collection)
         index = self._index(collection)
-        return self._guard(lambda: verify(index, lambda: self._follow(collection)))
+        return self._guard(lambda: verify(index, lambda: self._current(collection)))
 
     def rebuild_index(self) -> int:
         """Confirm every body that the log does not know, beside other writers, and return how many items there are.
@@ -347,7 +344,7 @@ class LogStore(ObjectStore[T]):
         collection = self._collection
         self._ready(collection)
         index = self._index(collection)
-        self._guard(lambda: rebuild(index, lambda: self._follow(collection)))
+        self._guard(lambda: rebuild(index, lambda: self._current(collection)))
         return self.count_records(EVERYTHING, collection=collection)
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
@@ -358,9 +355,9 @@ class LogStore(ObjectStore[T]):
         done = super().maintain(budget)
         collection = self._collection
         end = None if budget is None else time.monotonic() + budget
-        self._follow(collection)
+        self._guard(lambda: self._current(collection))
         done.update(self._index(collection).maintain(lambda: end is None or time.monotonic() < end))
-        self._follow(collection)
+        self._guard(lambda: self._current(collection))
         return done
 
     def stats(self) -> dict[str, Any]:
