@@ -82,16 +82,8 @@ class AzureBlobConfig(CloudConfig):
 
     @property
     def url(self) -> str:
-        """The account's address, as far as the options give it."""
-        if self.account_url:
-            return self.account_url.rstrip("/")
-        if self.account_name:
-            return f"https://{self.account_name}.blob.core.windows.net"
-        parts: dict[str, str] = {}
-        for part in (self.connection_string or "").split(";"):
-            name, _, value = part.partition("=")
-            parts[name] = value
-        return parts.get("BlobEndpoint", parts.get("AccountName", "")).rstrip("/")
+        """The account's address, where there is no connection string."""
+        return self.account_url or f"https://{self.account_name}.blob.core.windows.net"
 
 
 def checked_tier(tier: str) -> str:
@@ -180,7 +172,7 @@ class AzureBlobs(CloudBlobs):
     @property
     def account(self) -> str:
         """The account's address."""
-        return self._config.url
+        return str(self._client().primary_hostname)
 
     def _connect(self) -> Any:
         return connect(self._config)
