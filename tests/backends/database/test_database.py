@@ -23,7 +23,15 @@ from sqlalchemy import inspect, text
 
 from tests.crash.processes import at_once
 from tests.services.databases import Place
-from truthstore import RESULTS, StoreConfigError, StoreConnectionError, StoreQuery, StoreWriteError, get_store
+from truthstore import (
+    RESULTS,
+    StoreConfigError,
+    StoreConnectionError,
+    StoreCorruptError,
+    StoreQuery,
+    StoreWriteError,
+    get_store,
+)
 from truthstore.backends.database import (
     DatabaseConfig,
     DatabaseStore,
@@ -451,6 +459,19 @@ def test_a_store_that_is_dropped_gives_its_descriptors_back(place: Place):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert opened() < before
+
+
+@pytest.mark.parametrize("change", ["tags = '{'", "tags = '[1]'", "extra = '5'", "run_time = 'noon'", "body = 'x'"])
+def test_a_row_that_another_program_spoiled_is_damaged_and_no_other(url: str, change: str):
+    with DatabaseStore(connection_url=url) as store:
+        store.save_many([a_result("good"), a_result("bad")])
+        store.execute_with_retry(lambda c: c.execute(text(f"UPDATE validations SET {change} WHERE id = 'bad'")))
+        with pytest.raises(StoreCorruptError, match="'bad'"):
+            store.get("bad")
+        assert store.get("good") == a_result("good")
+        assert sorted(store.list_ids()) == ["bad", "good"]
+        store.save(a_result("bad"))
+        assert store.verify().corrupt == {}
 
 
 def test_other_tools_see_real_columns(tmp_path: Path, postgresql_16: Any, mariadb_server: Any):

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from truthstore.backends.database.engine import execute, execute_many
 from truthstore.backends.database.failures import code_of, doubtful
 from truthstore.backends.database.schema import Definition, Tables, field_column
-from truthstore.errors import StoreError, StoreWriteError, shown
+from truthstore.errors import StoreCorruptError, StoreError, StoreWriteError, shown
 from truthstore.model.collection import Derivation
 from truthstore.model.record import ANY, NO_ANNOTATIONS, Condition, Expect, Meta, Record
 from truthstore.storage.sql.compile import Source, Statement, contained
@@ -38,10 +38,12 @@ PLACE: Final = ("namespace", "key", "id")
 WRITTEN: Final = (*PLACE, "revision", "stored_at", "size", "deleted", "shape", "tags", "extra", "text", "body")
 FIELDS_FROM: Final = len(WRITTEN)
 READ: Final = ("id", "revision", "stored_at", "size", "deleted", "tags", "extra", "text")
+NO_EXTRA: Final[tuple[str, tuple[str, ...], Mapping[str, Any]]] = ("json", (), NO_ANNOTATIONS)
 KINDS: Final = {"stored_at": datetime, "deleted": bool}
 
 _to_json: Final = msgspec.json.Encoder(enc_hook=str.__str__).encode  # a string of NumPy is a string
-_from_json: Final = msgspec.json.decode
+_read_tags: Final = msgspec.json.Decoder(dict[str, str]).decode
+_read_extra: Final = msgspec.json.Decoder(tuple[str, tuple[str, ...], dict[str, Any]]).decode
 
 
 def key_of(id: str) -> str:
@@ -198,25 +200,33 @@ class Rows(Source):
         return terms if self.dialect.kind == "postgresql" else " ".join(terms)
 
     def record(self, row: Sequence[Any]) -> Record:
-        """Return a record from the columns of `heads` or `whole`."""
+        """Return a record from the columns of `heads` or `whole`.
+
+        Raises:
+            StoreCorruptError: another program wrote what cannot be read.
+        """
         read = list(row)
-        for place, convert in self._reads:
-            if read[place] is not None:
-                read[place] = convert(read[place])
-        id, revision, stored_at, size, deleted, tags, extra, text, *values = read
         collection = self.collection
-        encoding = "json"
-        encodings: tuple[str, ...] = ()
-        annotations: Mapping[str, Any] = NO_ANNOTATIONS
-        if extra is not None:
-            encoding, listed, annotations = _from_json(extra)
-            encodings = tuple(listed)
-        body = bytes(values.pop()) if len(values) > len(collection.fields) else None
+        try:
+            for place, convert in self._reads:
+                if read[place] is not None:
+                    read[place] = convert(read[place])
+            id, revision, stored_at, size, deleted, tags, extra, text, *values = read
+            tags = _read_tags(tags) if tags is not None else {}
+            encoding, encodings, annotations = _read_extra(extra) if extra is not None else NO_EXTRA
+            body = bytes(values.pop()) if len(values) > len(collection.fields) else None
+        except (TypeError, ValueError, msgspec.MsgspecError) as error:
+            raise StoreCorruptError(
+                f"{collection.name} {shown(str(row[0]))} has a row that cannot be read: {error}",
+                backend=NAME,
+                collection=collection.name,
+                identifier=str(row[0]),
+            ) from error
         has_text = text is None and bool(collection.text)
         meta = Meta(
             id,
             fields=dict(zip(collection.fields, values, strict=True)),
-            tags=_from_json(tags) if tags is not None else {},
+            tags=tags,
             text=text,
             size=size,
             encoding=encoding,
