@@ -79,15 +79,7 @@ class Write:
 
 
 class Commits:
-    """The writes of one folder.
-
-    Args:
-        blobs: the folder, and whether to wait for the disk.
-        folder: the files in it.
-        catalog: the index.
-        journal: the journal in it.
-        create: a folder that was removed may be made again.
-    """
+    """The writes of one folder; with `create`, one that was removed may be made again."""
 
     def __init__(self, blobs: FileBlobs, folder: Folder, catalog: Catalog, journal: Journal, *, create: bool) -> None:
         self._root = blobs.root
@@ -260,12 +252,7 @@ class Commits:
         return complete
 
     def _apply(self, entry: Entry, name: str | None = None) -> None:
-        """Give a file the state of its entry.
-
-        Args:
-            entry: the state.
-            name: the new file with its bytes, if there is one.
-        """
+        """Give a file the state of its entry, by renaming a new file of this name if it has one already."""
         path = f"{self._root}/{entry.file}"
         if entry.data is None:
             with suppress(FileNotFoundError, IsADirectoryError):

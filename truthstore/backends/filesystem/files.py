@@ -115,12 +115,7 @@ def read_file(path: str) -> bytes:
 
 
 def write_new(path: str, data: bytes, *, sync: bool) -> None:
-    """Write a file that must not exist yet.
-
-    Args:
-        path: where.
-        data: its bytes.
-        sync: whether to wait until they are on the disk.
+    """Write a file that must not exist yet; with `sync`, wait until its bytes are on the disk.
 
     Raises:
         OSError: it could not be written; nothing of it is left.

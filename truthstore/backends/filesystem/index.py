@@ -34,11 +34,6 @@ class IndexFile:
     Every index file has a name of its own: a process that still holds a replaced one must not, by closing it, remove the
     write-ahead log of its successor (sqlite.org/howtocorrupt.html, "unlinking or renaming a database file while in
     use"). For the same reason connections to a replaced file are abandoned, not closed.
-
-    Args:
-        folder: where the file lies.
-        catalog: what is connected to it.
-        commits: takes in the journal of an index that is given up.
     """
 
     def __init__(self, folder: str, catalog: Catalog, journal: Journal, commits: Commits) -> None:

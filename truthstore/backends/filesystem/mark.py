@@ -23,9 +23,6 @@ class Mark:
 
     While it is clear a reader needs no index. All but reading is done under the folder's lock: where a writer finds it set,
     the last one died or failed in between. What was written under another boot may have been lost with it.
-
-    Args:
-        path: the file.
     """
 
     def __init__(self, path: str) -> None:

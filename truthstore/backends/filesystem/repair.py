@@ -26,14 +26,7 @@ CHUNK: Final = 500
 def verify_files(
     folder: Folder, catalog: Catalog, collection: Collection[Any], locked: Callable[[], AbstractContextManager[None]]
 ) -> Verification:
-    """Read every file of a collection and compare it with the index. Change nothing.
-
-    Args:
-        folder: the files.
-        catalog: the index.
-        collection: which files.
-        locked: keeps writers out, for a second look at what differs.
-    """
+    """Read every file of a collection and compare it with the index; a second time under the lock where they differ."""
     seen: set[str] = set()
     tombstones = 0
     unindexed: list[str] = []

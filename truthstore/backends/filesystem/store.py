@@ -199,12 +199,7 @@ class FileSystemStore(ObjectStore[T]):
 
     @contextmanager
     def _locked(self, what: object, failed: Callable[[OSError, str], StoreError] = read_error) -> Generator[None]:
-        """Keep every other writer out; errors of the operating system become errors of the store.
-
-        Args:
-            what: what is done under the lock, for messages.
-            failed: makes the error of the store.
-        """
+        """Keep every other writer out to do something; errors of the operating system become errors of the store."""
         try:
             if self._folder.readonly:
                 yield

@@ -65,9 +65,7 @@ class Catalog(Connections):
     def prepare(self, collection: Collection[Any], load: Callable[[], Iterable[Put]]) -> None:
         """Makes sure that the collection has its table, with a column for each of its fields.
 
-        Args:
-            collection: the collection.
-            load: all items there are, for a collection that this catalog has never seen.
+        `load` gives all items there are, for a collection that this catalog has never seen.
 
         Raises:
             StoreConfigError: fields were declared differently before, and there are too many items to read them all now.
@@ -308,12 +306,7 @@ class Catalog(Connections):
                     connection.execute("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", (name, kind, top))
 
     def forget(self, collection: Collection[Any], until: Callable[[], bool]) -> int:
-        """Remove postings that belong to no row any more, some thousands at a time, and return how many.
-
-        Args:
-            collection: whose postings.
-            until: asked between two steps whether to stop.
-        """
+        """Remove postings that belong to no row any more, some thousands at a time `until` it is time, and return how many."""
         table = self._tables[collection]
         stale = f"SELECT term, item FROM {table.postings} WHERE item NOT IN (SELECT seq FROM {table.name}) LIMIT {PAGE}"
         removed = 0

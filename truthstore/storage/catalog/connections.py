@@ -24,11 +24,7 @@ _open: Final = set[sqlite3.Connection]()
 
 
 class Connections:
-    """One writer and any number of readers of one database, which may be a file or memory.
-
-    Args:
-        synchronous: ``NORMAL``, or ``FULL`` to sync every commit.
-    """
+    """One writer and any number of readers of one database, which may be a file or memory."""
 
     def __init__(self, synchronous: str) -> None:
         self._synchronous = synchronous
@@ -132,11 +128,16 @@ class Connections:
         connection = sqlite3.connect(
             place, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True
         )
+        try:
+            # Some systems build SQLite so that it overwrites with zeros what is deleted: that doubles the cost of a journal.
+            connection.executescript(
+                f"PRAGMA synchronous = {self._synchronous}; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};"
+                "PRAGMA secure_delete = OFF;"
+            )
+        except BaseException:
+            connection.close()
+            raise
         _open.add(connection)
-        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        # Some systems build SQLite so that it overwrites with zeros what is deleted: that doubles the cost of a journal.
-        connection.execute("PRAGMA secure_delete = OFF")
         return connection
 
     def _writable(self) -> sqlite3.Connection:

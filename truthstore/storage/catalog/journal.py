@@ -40,11 +40,7 @@ class Entry(NamedTuple):
 
 
 class Journal:
-    """The journal in one catalog.
-
-    Args:
-        catalog: the index that it is a part of.
-    """
+    """The journal in one catalog."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
