@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,14 +32,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseStore[
     kind = "memory" if request.param == "wrapped" else request.param
     with get_store(kind, collection=SAMPLES, **options) as store:
         yield WrapperStore(store) if request.param == "wrapped" else store
-
-
-def test_a_store_stays_in_its_process(store: BaseStore[Sample]):
-    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        with pytest.raises(TypeError, match=f"a {type(store).__name__} stays in its process: open the store in the"):
-            pickle.dumps(store, protocol)
-    with pytest.raises(TypeError, match="stays in its process"):
-        copy.deepcopy({"store": store})
 
 
 def test_a_copy_and_a_view_share_everything(store: BaseStore[Sample]):

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from truthstore.errors import StoreConfigError
 from truthstore.runtime.forks import in_child
+from truthstore.runtime.recipe import Recipe
 
 __all__ = ["BaseCache", "CacheConfig", "CacheMetrics", "CacheMode", "EvictionPolicy", "member"]
 
@@ -142,7 +143,7 @@ class CacheMetrics:
         return {**asdict(self), "hit_rate_percent": self.hit_rate}
 
 
-class BaseCache(ABC, Generic[V]):
+class BaseCache(Recipe, ABC, Generic[V]):
     """A cache: values by key, which may be evicted at any time, safe to use from several threads.
 
     A subclass says how values are read, kept and removed, many at a time; what callers see of that is written once, here.

@@ -11,7 +11,7 @@ from functools import cached_property
 from operator import attrgetter
 from time import time_ns
 from types import MappingProxyType
-from typing import Any, Final, Generic, NoReturn, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 import msgspec
 
@@ -22,6 +22,7 @@ from truthstore.model.extraction import Extract, extractor
 from truthstore.model.fields import FIELD_TYPES, Field, check_id, check_tags, index_value
 from truthstore.model.record import NO_ANNOTATIONS, FieldValue, Meta, Record
 from truthstore.model.words import index_text
+from truthstore.runtime.recipe import Recipe, make
 
 __all__ = ["Collection", "Derivation"]
 
@@ -35,7 +36,7 @@ _USER_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _OWN_NAME: Final = re.compile(r"[a-z][a-z0-9_.]{0,62}")
 
 
-class Collection(Generic[T]):
+class Collection(Recipe, Generic[T]):
     """A named set of items of one type, with the fields that can be queried.
 
     Make one with `Collection.of`. Two processes that share a store should declare it alike.
@@ -341,10 +342,9 @@ class Collection(Generic[T]):
         """Return the head of a tombstone: every field is None."""
         return Meta(id, fields=dict.fromkeys(self.fields), tags={}, text="", annotations=NO_ANNOTATIONS, **values)
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            f"the collection {self.name!r} cannot be pickled: declare the collection in the other process too"
-        )
+    def __reduce__(self) -> tuple[Any, ...]:
+        arguments, options = self._made_with
+        return make, (type(self), arguments, {**options, "index": dict(options["index"])})
 
     def __copy__(self) -> Self:
         return self  # it never changes

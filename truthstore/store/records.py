@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from truthstore.errors import StoreBulkError, StoreConflictError, StoreError, StoreNotFoundError
 from truthstore.model.record import ABSENT, ANY, NONE, Condition, Expect, Options, Record
+from truthstore.runtime.recipe import Recipe
 
 if TYPE_CHECKING:
     from truthstore.model.aggregate import Aggregation, Row
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["RecordStore", "check_expect", "conflict"]
 
 
-class RecordStore(ABC):
+class RecordStore(Recipe, ABC):
     """The five operations of a backend or a wrapper, and forms of them that are correct over any.
 
     A backend overrides the forms that it can do faster.

@@ -6,7 +6,7 @@ import copy
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from truthstore.errors import StoreConfigError, StoreCorruptError, StoreError, StoreNotFoundError
 from truthstore.model.aggregate import Aggregation, Row
@@ -375,11 +375,12 @@ class BaseStore(BulkOperations[T], Generic[T]):
         vars(view).update(vars(self))
         return view
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            f"a {type(self).__name__} stays in its process: open the store in the other process, "
-            "with the same URL or configuration, or by the same call"
-        )
+    def __reduce__(self) -> tuple[Any, ...]:
+        if not self.identity:
+            raise TypeError(
+                f"a {type(self).__name__} stays in its process, for what it holds does: use one with a place"
+            )
+        return _reopened, (*super().__reduce__(), self._collection, self.identity)
 
     def __enter__(self) -> Self:
         self.initialize()
@@ -392,6 +393,22 @@ class BaseStore(BulkOperations[T], Generic[T]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._collection.name})"
+
+
+def _reopened(
+    make: Callable[..., BaseStore[Any]], made_with: tuple[Any, ...], collection: Collection[Any], identity: str
+) -> BaseStore[Any]:
+    store = make(*made_with)
+    if store.identity != identity:
+        raise StoreConfigError(
+            f"in this process {store.identity} was opened instead of {identity}: give absolute paths"
+        )
+    own = store._collection  # noqa: SLF001  # as in collection()
+    return (
+        store
+        if (own.name, own.fingerprint) == (collection.name, collection.fingerprint)
+        else store.collection(collection)
+    )
 
 
 def _query(query: StoreQuery | None) -> StoreQuery:

@@ -20,11 +20,12 @@ from truthstore.observability.audit.event import (
     Stored,
     encode_event,
 )
+from truthstore.runtime.recipe import Recipe
 
 __all__ = ["AsyncAuditBackend", "AuditBackend", "CompositeAuditBackend", "InMemoryAuditBackend", "as_store_error"]
 
 
-class AuditBackend(ABC):
+class AuditBackend(Recipe, ABC):
     """A place for audit events. To make one, write `write`, and `read` or, for exact verification, `stored`.
 
     An event is known by its chain and its place in it. The same event may be written more than once: a verification
@@ -64,10 +65,10 @@ class AuditBackend(ABC):
         """Keep one event."""
         self.write([event])
 
-    def flush(self) -> None:  # noqa: B027  # for sinks of users
+    def flush(self) -> None:  # for sinks of users
         """Do nothing: nothing waits in a sink."""
 
-    def close(self) -> None:  # noqa: B027  # for sinks of users
+    def close(self) -> None:  # for sinks of users
         """Do nothing: a sink holds nothing open."""
 
     def heads(self) -> dict[str, str]:
