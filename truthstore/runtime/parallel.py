@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from truthstore.runtime.forks import in_child
@@ -37,7 +37,10 @@ class Parallel:
         self._lock = threading.Lock()
 
     def __call__(self, work: Callable[[A], B], arguments: Iterable[A]) -> list[B]:
-        """Return the results in the order of the arguments; raise what one of the calls raises."""
+        """Return the results in the order of the arguments; raise what one of the calls raises.
+
+        Then, and at an interrupt, no further call is begun.
+        """
         listed = list(arguments)
         if self._limit == 1 or len(listed) < 2:  # noqa: PLR2004  # one needs no company
             return [work(argument) for argument in listed]
@@ -45,7 +48,13 @@ class Parallel:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._limit, thread_name_prefix="truthstore")
             pool = self._pool
-        return list(pool.map(work, listed))
+        futures: list[Future[B]] = []
+        try:
+            futures.extend(pool.submit(work, argument) for argument in listed)
+            return [future.result() for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()
 
     def close(self) -> None:
         """End the threads of this process."""
