@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from truthstore import Meta, Record, StoreCorruptError
+from truthstore.model.collection import Derivation
 from truthstore.model.meta_codec import pack, unpack
 from truthstore.testing.sample import SAMPLES, Sample
 
@@ -22,6 +23,9 @@ class Derived:
     def fields_and_tags(self) -> tuple[Mapping[str, int], Mapping[str, str]]:
         self.calls.append("fields and tags")
         return {"count": 1}, {"a": "b"}
+
+    def kept(self) -> Mapping[str, int]:
+        return {}
 
     def text(self) -> str:
         self.calls.append("text")
@@ -41,6 +45,15 @@ def test_each_part_is_derived_once_and_the_text_apart():
 def test_given_parts_win_over_derived_ones():
     meta = Meta("a", tags={}, text="given", derive=Derived())
     assert (meta.fields, meta.tags, meta.text) == ({"count": 1}, {}, "given")
+
+
+def test_a_head_shows_its_fields_and_tags_and_one_that_cannot_be_read_says_so():
+    shown = repr(Record(Meta("a", derive=Derived()), b"body", "r1"))
+    assert shown == (
+        "Record(Meta('a', size=0, deleted=False, fields={'count': 1}, tags={'a': 'b'}), body=4 bytes, revision='r1')"
+    )
+    derive = Derivation(SAMPLES, b"{", "json")
+    assert "fields cannot be read: not a valid Sample" in repr(Record(Meta("a", derive=derive)))
 
 
 @pytest.mark.parametrize("deleted", [False, True])

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from truthstore.items.checks import VALIDATOR_ERROR, ResultStatistics, ValidatorResult
 from truthstore.items.conversion import given, read, result_fields, shares_failing
-from truthstore.items.item import plain_time
+from truthstore.items.item import time_of
 from truthstore.items.results import ValidationResult
 from truthstore.model.values import SAMPLE_SIZE, name_of, sample, storable, text_of
 
@@ -63,7 +63,7 @@ def from_great_expectations(
     results = [_expectation(outcome) for outcome in found]
     notes = read(result, "meta", {})
     batch = notes.get("active_batch_definition") or {}
-    own_time = plain_time(notes.get("validation_time") or read(notes.get("run_id"), "run_time"))
+    own_time = time_of(notes.get("validation_time") or read(notes.get("run_id"), "run_time"))
     suite_name = name_of(read(result, "suite_name"))
     asset = data_asset or read(result, "asset_name") or read(batch, "data_asset_name")
     fields = result_fields(
@@ -241,7 +241,7 @@ def _extent(results: Iterable[ValidatorResult], table_check: str, figure: str = 
 def _identity(result: Any, notes: Mapping[str, Any], suite_name: str | None) -> list[str]:
     """Return the identity of this run, the tool's run id first; empty if the result has none."""
     run = notes.get("run_id")
-    time, own = plain_time(read(run, "run_time")), read(result, "id")
+    time, own = time_of(read(run, "run_time")), read(result, "id")
     if time is None and own is None:
         return []
     first = (read(run, "run_name"), time.isoformat() if time else None, own)

@@ -9,7 +9,9 @@ from typing import Any, Self, cast, get_args
 
 import msgspec
 
-__all__ = ["Item", "plain_time"]
+from truthstore.model.fields import plain_time
+
+__all__ = ["Item", "time_of"]
 
 
 class Item:
@@ -60,14 +62,13 @@ def _inner_items(kind: Any) -> dict[str, type[Item]]:
     return {name: inner for name, inner in found.items() if isinstance(inner, type) and issubclass(inner, Item)}
 
 
-def plain_time(value: Any) -> datetime | None:
-    """Return a datetime for a datetime, a subclass of it such as pandas.Timestamp, or an ISO string; None for None.
+def time_of(value: Any) -> datetime | None:
+    """Return a plain datetime for a datetime of any class, a NumPy time or an ISO string; None for None and NaT.
 
     Raises:
         ValueError: it is none of these.
     """
-    if value is None or type(value) is datetime:
-        return value
-    if isinstance(value, datetime):
-        return datetime.combine(value.date(), value.timetz())
-    return datetime.fromisoformat(str(value))
+    plain = plain_time(datetime.fromisoformat(value) if isinstance(value, str) else value)
+    if plain is not None and not isinstance(plain, datetime):
+        raise ValueError(f"a time is a datetime or an ISO string, not {value!r:.80}")  # as documented
+    return plain

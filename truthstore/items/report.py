@@ -8,7 +8,7 @@ from typing import Any
 
 from truthstore.items.checks import VALIDATOR_ERROR, ResultStatistics, ValidatorResult
 from truthstore.items.conversion import given, installed_version, read, result_fields
-from truthstore.items.item import plain_time
+from truthstore.items.item import time_of
 from truthstore.model.values import SAMPLE_SIZE, name_of, sample, text_of
 
 __all__ = ["report_fields"]
@@ -60,7 +60,7 @@ def report_fields(
         data_asset=data_asset or source,
         suite_name=read(report, "suite_name"),
         run_id=run_id,
-        run_time=run_time or plain_time(read(report, "run_time")),
+        run_time=run_time or time_of(read(report, "run_time")),
         tags=tags,
         metadata=metadata,
     )

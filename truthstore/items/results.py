@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from truthstore.items.checks import SEVERITIES, ResultStatistics, ResultStatus, ValidatorResult, severity_of
-from truthstore.items.item import Item, plain_time
+from truthstore.items.item import Item, time_of
 from truthstore.model.collection import Collection
 from truthstore.model.fields import Field
 from truthstore.model.values import is_json
@@ -64,9 +64,9 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
         if type(self.status) is not ResultStatus:
             self.status = ResultStatus(self.status)
         if type(self.run_time) is not datetime:
-            if not isinstance(self.run_time, datetime | str):
-                raise ValueError(f"run_time must be a datetime or an ISO string, not {type(self.run_time).__name__}")
-            self.run_time = plain_time(self.run_time) or self.run_time
+            if (time := time_of(self.run_time)) is None:
+                raise ValueError(f"run_time must be a datetime or an ISO string, not {self.run_time!r:.80}")
+            self.run_time = time
         if not isinstance(self.statistics, ResultStatistics):
             raise TypeError(f"statistics are a ResultStatistics, not {type(self.statistics).__name__}")
         if not self.counted:

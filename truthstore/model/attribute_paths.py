@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from truthstore.errors import StoreConfigError, nearest
 
-__all__ = ["attributes", "check_path", "follow", "strings"]
+__all__ = ["attributes", "check_path", "follow", "kinds_at", "strings"]
 
 
 def attributes(cls: type) -> tuple[str, ...]:
@@ -41,15 +41,26 @@ def check_path(collection: str, path: str, known: frozenset[str], cls: type) -> 
         raise StoreConfigError(f"{collection}: {cls.__name__} has no attribute {first!r}: {nearest(first, known)}")
 
 
+def kinds_at(cls: type, path: str) -> tuple[Any, ...]:
+    """Return the types with which the attribute at a path is annotated, but for None; none if they are not known."""
+    kinds: tuple[Any, ...] = (cls,)
+    for step in path.split("."):
+        try:
+            (owner,) = kinds
+            hint: Any = get_type_hints(owner)[step]
+        except Exception:  # noqa: BLE001  # annotations may name what is not there, and run any code
+            return ()
+        kinds = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
+        kinds = tuple(kind for kind in kinds if kind is not NoneType)
+    return kinds
+
+
 def cannot_be_time(cls: type, path: str) -> bool:
     """Return whether an attribute is annotated with nothing but built-in types, such as ``int | None``."""
-    try:
-        hint: Any = get_type_hints(cls).get(path, Any)
-    except Exception:  # noqa: BLE001  # annotations may name what is not there, and run any code
-        return False
-    choices = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
-    kinds = [get_origin(choice) or choice for choice in choices]
-    return all(isinstance(kind, type) and kind.__module__ == "builtins" and kind is not object for kind in kinds)
+    kinds = [get_origin(kind) or kind for kind in kinds_at(cls, path)]
+    return bool(kinds) and all(
+        isinstance(kind, type) and kind.__module__ == "builtins" and kind is not object for kind in kinds
+    )
 
 
 def follow(item: Any, path: str) -> Any:

@@ -6,7 +6,8 @@ import builtins
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import MAXYEAR, UTC, datetime, timedelta, timezone
+from enum import Enum
 from functools import cached_property
 from operator import attrgetter
 from time import time_ns
@@ -16,11 +17,21 @@ from typing import Any, Final, Generic, Self, TypeVar
 import msgspec
 
 from truthstore.errors import StoreConfigError, StoreCorruptError, StoreWriteError, shown
-from truthstore.model.attribute_paths import attributes, cannot_be_time, check_path, follow, strings
-from truthstore.model.encoding import Codec, Encoding, pretty
+from truthstore.model.attribute_paths import attributes, cannot_be_time, check_path, follow, kinds_at, strings
+from truthstore.model.encoding import Codec, Encoding, OutgrownError, pretty, to_builtins
 from truthstore.model.extraction import Extract, extractor
-from truthstore.model.fields import FIELD_TYPES, Field, check_id, check_tags, index_value
+from truthstore.model.fields import (
+    EPOCH,
+    FIELD_TYPES,
+    MICROSECOND,
+    Field,
+    check_id,
+    check_tags,
+    index_value,
+    to_microseconds,
+)
 from truthstore.model.record import NO_ANNOTATIONS, FieldValue, Meta, Record
+from truthstore.model.values import set_attribute
 from truthstore.model.words import index_text
 from truthstore.runtime.recipe import Recipe, make
 
@@ -88,9 +99,11 @@ class Collection(Recipe, Generic[T]):
         self.lookups = tuple(tuple(lookup) for lookup in lookups)
         self._codec = Codec(type, enc_hook=enc_hook, dec_hook=dec_hook, is_canonical=is_canonical)
         self._get_id = attrgetter(id)
+        self._tags = tags or ""
         self._get_tags = attrgetter(tags) if tags else None
         self._prepare: Callable[[T], None] | None = getattr(type, "_before_save", None)
         self._times = [f for f, field in declared.items() if field.type is datetime]
+        self._get_times = [(f, attrgetter(declared[f].path)) for f in self._times]
         self._text_paths = [path.split(".") for path in text]
         self._shape = (
             id,
@@ -161,6 +174,16 @@ class Collection(Recipe, Generic[T]):
         import hashlib  # loads OpenSSL, which not every program needs
 
         return hashlib.sha256(repr(self._shape).encode()).hexdigest()[:16]
+
+    @cached_property
+    def choices(self) -> Mapping[str, frozenset[str]]:
+        """The values that fields can have which are annotated as an enum."""
+        found: dict[str, frozenset[str]] = {}
+        for name, field in self.fields.items():
+            kinds = kinds_at(self.type, field.path)
+            if kinds and all(isinstance(kind, builtins.type) and issubclass(kind, Enum) for kind in kinds):
+                found[name] = frozenset(member.value for kind in kinds for member in kind)
+        return found
 
     @property
     def is_users(self) -> bool:
@@ -245,11 +268,31 @@ class Collection(Recipe, Generic[T]):
                 identifier=meta.id,
             )
         try:
-            return self._codec.decode(record.body, meta.encoding)
+            item = self._codec.decode(record.body, meta.encoding)
         except StoreCorruptError as error:
             raise StoreCorruptError(
                 f"{self.name} {shown(meta.id)}: {error}", collection=self.name, identifier=meta.id
             ) from error
+        for name, get in self._get_times:
+            try:
+                value = get(item)
+            except AttributeError:  # something on the way is None, or a dict
+                continue
+            if type(value) is datetime and value.tzinfo is None:
+                self._keep_moment(item, name, value, meta.times.get(name))
+        return item
+
+    def _keep_moment(self, item: T, name: str, naive: datetime, kept: FieldValue) -> None:
+        """Give a naive time that is read in another time zone the offset that it had where it was saved."""
+        # What an index keeps of a year at an end of the calendar may be cut to it.
+        if isinstance(kept, int) and 1 < naive.year < MAXYEAR and kept != to_microseconds(naive):
+            offset = naive - EPOCH.replace(tzinfo=None) - kept * MICROSECOND
+            if abs(offset) < timedelta(days=1):
+                # JSON's offsets have no seconds.
+                zone = UTC if offset % timedelta(minutes=1) else timezone(offset)
+                parent, _, attribute = self.fields[name].path.rpartition(".")
+                owner = follow(item, parent) if parent else item
+                set_attribute(owner, attribute, naive.replace(tzinfo=timezone(offset)).astimezone(zone))
 
     def fields_of(self, item: T) -> dict[str, FieldValue]:
         """Return the declared fields as they are indexed."""
@@ -271,17 +314,19 @@ class Collection(Recipe, Generic[T]):
     def _follow(self, item: T, name: str) -> Any:
         path = self.fields[name].path
         try:
-            return follow(item, path)
+            value = follow(item, path)
         except AttributeError as error:
             raise StoreWriteError(
                 f"{self.name}.{name}: its path {path!r} leads nowhere in this item: {error}", collection=self.name
             ) from error
+        is_text = isinstance(item, dict) and isinstance(value, str) and self.fields[name].type is datetime
+        return msgspec.convert(value, datetime, strict=False) if is_text else value
 
     def tags_of(self, item: T) -> dict[str, str]:
         """Return the item's tags, checked."""
         if self._get_tags is None:
             return {}
-        tags = self._get_tags(item)
+        tags = follow(item, self._tags) if isinstance(item, dict) else self._get_tags(item)
         if not tags:
             return {}
         if type(tags) is not dict and not isinstance(tags, Mapping):
@@ -294,7 +339,14 @@ class Collection(Recipe, Generic[T]):
 
     def derive_text(self, body: bytes, encoding: str) -> str:
         """Return the words of a serialised item; raise as `derive` does."""
-        return self.text_of(self._codec.decode(body, encoding)) if self.text else ""
+        return self.text_of(self._read(body, encoding)) if self.text else ""
+
+    def _read(self, body: bytes, encoding: str) -> Any:
+        """Return a serialised item, as a dict if its class has got an attribute since: it stays in the index meanwhile."""
+        try:
+            return self._codec.decode(body, encoding)
+        except OutgrownError:
+            return to_builtins(body, encoding)
 
     def derive(
         self, body: bytes, encoding: str, times: Mapping[str, FieldValue] | None = None
@@ -310,7 +362,7 @@ class Collection(Recipe, Generic[T]):
         Raises:
             StoreCorruptError: it cannot be read, or holds what could not have been saved.
         """
-        item = self._codec.decode(body, encoding)
+        item = self._read(body, encoding)
         try:
             fields, tags = self.fields_of(item), self.tags_of(item)
         except StoreWriteError as error:
@@ -403,7 +455,11 @@ class Derivation(msgspec.Struct, frozen=True, gc=False):
 
     def fields_and_tags(self) -> tuple[Mapping[str, FieldValue], Mapping[str, str]]:
         """Return the fields and the tags."""
-        return self.collection.derive(self.body, self.encoding, None if self.is_edited else self.times)
+        return self.collection.derive(self.body, self.encoding, self.kept())
+
+    def kept(self) -> Mapping[str, FieldValue]:
+        """Return the times that were kept, unless the body was edited since."""
+        return {} if self.is_edited or self.times is None else self.times
 
     def text(self) -> str:
         """Return the words for full-text queries."""

@@ -18,7 +18,7 @@ from truthstore.model.values import plain, tidy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ENCODINGS", "Codec", "Encoding", "pretty"]
+__all__ = ["ADVICE", "ENCODINGS", "Codec", "Encoding", "OutgrownError", "pretty", "to_builtins"]
 
 T = TypeVar("T")
 
@@ -50,6 +50,13 @@ def pretty(body: bytes) -> bytes:
         return msgspec.json.format(body, indent=2)
     except msgspec.DecodeError as error:
         raise StoreWriteError(f"holds raw JSON that is not valid: {error}") from error
+
+
+ADVICE: Final = "give it a default"
+
+
+class OutgrownError(StoreCorruptError):
+    """The item lacks an attribute that its class has got since, without a default."""
 
 
 class Codec(Generic[T]):
@@ -142,18 +149,26 @@ class Codec(Generic[T]):
                     raise
                 return self._convert(body, encoding, strict=False)
         except (msgspec.MsgspecError, ValueError, RecursionError, yaml.YAMLError) as error:
+            if "missing required field" in str(error):
+                raise OutgrownError(
+                    f"{self.type.__name__}: {error}; if the class has it since later, {ADVICE}"
+                ) from error
             raise StoreCorruptError(f"not a valid {self.type.__name__} in {encoding}: {error}") from error
 
     def _convert(self, body: bytes, encoding: str, *, strict: bool = True) -> T:
-        if encoding == "json":
-            builtins = msgspec.json.decode(body)
-        elif encoding == "msgpack":
-            builtins = msgspec.msgpack.decode(body, ext_hook=_big_int)
-        elif encoding == "yaml":
-            builtins = yaml.load(body, Loader=_loader())  # noqa: S506  # the C form of the safe loader
-        else:
-            raise StoreCorruptError(f"body has the unknown encoding {encoding!r}")
+        builtins = to_builtins(body, encoding)
         return msgspec.convert(builtins, self.type, str_keys=True, strict=strict, dec_hook=self._dec_hook)
+
+
+def to_builtins(body: bytes, encoding: str) -> Any:
+    """Return what bytes hold, whether it fits a type or not."""
+    if encoding == "json":
+        return msgspec.json.decode(body)
+    if encoding == "msgpack":
+        return msgspec.msgpack.decode(body, ext_hook=_big_int)
+    if encoding == "yaml":
+        return yaml.load(body, Loader=_loader())  # noqa: S506  # the C form of the safe loader
+    raise StoreCorruptError(f"body has the unknown encoding {encoding!r}")
 
 
 def _with_fallback(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -17,7 +18,16 @@ from truthstore.errors import StoreKeyError, StoreWriteError, shown
 if TYPE_CHECKING:
     from truthstore.model.record import FieldValue
 
-__all__ = ["Field", "check_id", "check_string", "check_tags", "index_value", "to_microseconds"]
+__all__ = [
+    "Field",
+    "check_id",
+    "check_string",
+    "check_tags",
+    "index_value",
+    "plain_text",
+    "plain_time",
+    "to_microseconds",
+]
 
 MAX_ID: Final = 1_024
 MAX_FIELD_BYTES: Final = 4_096
@@ -67,13 +77,39 @@ def to_microseconds(value: datetime | date) -> int:
         )
 
 
+def plain_text(value: Any) -> Any:
+    """Return the plain string that a string's subclass, an enum member or a path stands for, and anything else as it is."""
+    if type(value) is str:
+        return value
+    if isinstance(value, enum.Enum):
+        value = value.value
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    return str.__str__(value) if isinstance(value, str) else value
+
+
+def plain_time(value: Any) -> Any:
+    """Return the plain datetime that a subclass of it or a NumPy datetime64 stands for, and anything else as it is.
+
+    What is finer than microseconds is cut off; NaT becomes None.
+    """
+    if type(value).__name__ == "NaTType":
+        return None
+    if type(value).__name__ == "datetime64":
+        return value.astype("datetime64[us]").tolist()
+    if isinstance(value, datetime) and type(value) is not datetime:
+        return datetime.combine(value.date(), value.timetz())
+    return value
+
+
 def check_id(id: object) -> str:
-    """Return the id, if it can be used.
+    """Return the id as a plain string, if it can be used.
 
     Raises:
         TypeError: it is not a string.
         StoreKeyError: it is empty, longer than 1,024 characters, or holds control characters or lone surrogates.
     """
+    id = plain_text(id)
     if not isinstance(id, str):
         raise TypeError(f"an id is a string, not {type(id).__name__}")
     if not id:
@@ -96,11 +132,9 @@ def check_tags(tags: Mapping[Any, Any]) -> dict[str, str]:
     """
     if len(tags) > MAX_TAGS:
         raise StoreWriteError(f"{len(tags)} tags: at most {MAX_TAGS} are allowed")
-    try:
-        together = "".join([*tags, *tags.values()])
-    except TypeError:
-        together = ""
-    if together.isprintable() and len(together) <= MAX_TAG_KEY and "" not in tags and together:
+    if not {*map(type, tags), *map(type, tags.values())} <= {str}:
+        tags = {plain_text(key): plain_text(value) for key, value in tags.items()}
+    elif len(together := "".join([*tags, *tags.values()])) <= MAX_TAG_KEY and together.isprintable() and "" not in tags:
         return dict(tags)  # nearly always: all of it is no longer than one key may be
     for key, value in tags.items():
         if not isinstance(key, str) or not isinstance(value, str):
@@ -131,25 +165,18 @@ def check_string(value: str) -> str:
 
 
 def _to_str(value: Any) -> str:
-    if type(value) is not str:
-        if isinstance(value, enum.Enum):
-            value = value.value
-        if not isinstance(value, str):
-            raise TypeError(f"expected a string, got {type(value).__name__}")
-        value = str(value)
+    value = plain_text(value)
+    if not isinstance(value, str):
+        raise TypeError(f"expected a string, got {type(value).__name__}")
     if len(value) > MAX_FIELD_BYTES // 4 and len(value.encode(errors="replace")) > MAX_FIELD_BYTES:
         raise ValueError(f"longer than {MAX_FIELD_BYTES} bytes")
     return check_string(value)
 
 
 def _to_int(value: Any) -> int:
-    if type(value) is not int:
-        if isinstance(value, enum.Enum):
-            value = value.value
-        if isinstance(value, float) or not hasattr(value, "__index__"):
-            raise TypeError(f"expected an integer, got {type(value).__name__}")
-        value = int(value)
-    number: int = value
+    if isinstance(value, float) or not hasattr(value, "__index__"):
+        raise TypeError(f"expected an integer, got {type(value).__name__}")
+    number = int(value)
     if not MIN_INT <= number <= MAX_INT:
         raise OverflowError(f"{number} does not fit 64 bits")
     return number
@@ -190,4 +217,10 @@ def index_value(field: Field, value: Any) -> FieldValue:
     Raises:
         TypeError, ValueError: it is of another type, or does not fit.
     """
-    return None if value is None else CONVERT[field.type](value)
+    if isinstance(value, enum.Enum):
+        value = value.value
+    elif field.type is datetime:
+        value = plain_time(value)
+    if value is None or type(value).__name__ in {"NAType", "NaTType"}:
+        return None
+    return CONVERT[field.type](value)

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,17 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
 from truthstore.errors import StoreQueryError, StoreWriteError, nearest, shown
-from truthstore.model.fields import EPOCH, FIRST_MOMENT, LAST_MOMENT, MAX_INT, Field, check_string, index_value
+from truthstore.model.fields import (
+    EPOCH,
+    FIRST_MOMENT,
+    LAST_MOMENT,
+    MAX_INT,
+    Field,
+    check_string,
+    index_value,
+    plain_text,
+    plain_time,
+)
 from truthstore.model.words import words
 
 if TYPE_CHECKING:
@@ -82,14 +91,13 @@ class StoreQuery:
 
     def __post_init__(self) -> None:
         for name in ("start_time", "end_time"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, date):
-                raise TypeError(f"{name} is a datetime, not {type(value).__name__}")
+            value = plain_time(given := getattr(self, name))
+            if given is not None and not isinstance(value, date):
+                raise TypeError(f"{name} is a datetime, not {type(given).__name__}")
+            object.__setattr__(self, name, value)
         for name in ("data_asset", "status", "text", "after"):
-            value = getattr(self, name)
-            if isinstance(value, enum.Enum):
-                value = value.value
-                object.__setattr__(self, name, value)
+            value = plain_text(getattr(self, name))
+            object.__setattr__(self, name, value)
             if value is not None and not isinstance(value, str):
                 raise TypeError(f"{name} is a string, not {type(value).__name__}")
         for name in ("tags", "where"):
@@ -101,11 +109,14 @@ class StoreQuery:
             raise TypeError("ids is a list of ids, not one string")
         # What can be read only once would be empty at the second page.
         if self.ids is not None:
-            object.__setattr__(self, "ids", tuple(self.ids))
+            object.__setattr__(self, "ids", tuple(map(plain_text, self.ids)))
         if self.where is not None:
             object.__setattr__(self, "where", {name: _kept(value) for name, value in self.where.items()})
-        if self.tags is not None and not all(isinstance(x, str) for pair in self.tags.items() for x in pair):
-            raise TypeError("tags are strings")
+        if self.tags is not None:
+            tags = {plain_text(key): plain_text(value) for key, value in self.tags.items()}
+            if not all(isinstance(text, str) for pair in tags.items() for text in pair):
+                raise TypeError("tags are strings")
+            object.__setattr__(self, "tags", tags)
 
     def _check_page(self) -> None:
         if self.limit is not None and not _is_int(self.limit):
@@ -248,12 +259,23 @@ class BoundQuery:
             if operator == "in":
                 if isinstance(value, str) or not isinstance(value, Iterable):
                     raise TypeError("'in' takes a list of values")
-                return Comparison(name, operator, tuple(_query_value(field, one) for one in value))
+                values = tuple(_query_value(field, one) for one in value)
+                self._check_choice(name, *values)
+                return Comparison(name, operator, values)
             if value is None and operator not in {"==", "!="}:
                 raise TypeError(f"None has no order: {operator} cannot take it")
-            return Comparison(name, operator, _query_value(field, value))
+            wanted = _query_value(field, value)
+            if operator in {"==", "!="}:
+                self._check_choice(name, wanted)
+            return Comparison(name, operator, wanted)
         except (TypeError, ValueError, OverflowError, StoreWriteError) as error:
             raise StoreQueryError(f"{self.collection.name}.{name}: {error}", collection=self.collection.name) from error
+
+    def _check_choice(self, name: str, *values: FieldValue) -> None:
+        choices = self.collection.choices.get(name, ())
+        for value in values:
+            if choices and value is not None and value not in choices:
+                raise ValueError(f"it is never {value!r}, only {', '.join(sorted(map(str, choices)))}")
 
     def value(self, meta: Meta, name: str) -> FieldValue:
         """Return a field of a head by its checked name."""

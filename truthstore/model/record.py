@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 
-from truthstore.errors import StoreCorruptError
+from truthstore.errors import StoreError
 
 __all__ = [
     "ABSENT",
@@ -71,13 +71,16 @@ Expect: TypeAlias = Condition | Revision
 
 
 class Derive(Protocol):
-    """The way from a body to the parts of its head that are not there yet."""
+    """The way from a body to the parts of its head that are not there yet: a `Derivation` of a collection."""
 
     def fields_and_tags(self) -> tuple[Mapping[str, FieldValue], Mapping[str, str]]:
         """Return the fields and the tags."""
 
     def text(self) -> str:
         """Return the words for full-text queries."""
+
+    def kept(self) -> Mapping[str, FieldValue]:
+        """Return the times that are known without reading the body."""
 
 
 class Meta:
@@ -159,6 +162,13 @@ class Meta:
         return self._fields or {}
 
     @property
+    def times(self) -> Mapping[str, FieldValue]:
+        """The fields, or those times among them that are known without reading the body."""
+        if self._fields is not None or self._derive is None:
+            return self._fields or {}
+        return self._derive.kept()
+
+    @property
     def tags(self) -> Mapping[str, str]:
         """The tags."""
         if self._tags is None:
@@ -236,10 +246,10 @@ class Meta:
 
     def __repr__(self) -> str:
         try:
-            parts = f"fields={dict(self.fields)!r}, tags={dict(self.tags)!r}"
-        except StoreCorruptError as error:
-            parts = f"damaged: {error}"
-        return f"Meta({self.id!r}, size={self.size}, deleted={self.deleted}, {parts})"
+            fields = f"fields={dict(self.fields)!r}, tags={dict(self.tags)!r}"
+        except StoreError as error:
+            fields = f"fields cannot be read: {error}"
+        return f"Meta({self.id!r}, size={self.size}, deleted={self.deleted}, {fields})"
 
 
 _SLOTS: Final = {name: f"_{name}" for name in ("derive", "fields", "tags", "text")}
@@ -269,6 +279,10 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     def id(self) -> str:
         """The item's id."""
         return self.meta.id
+
+    def __repr__(self) -> str:
+        body = "None" if self.body is None else f"{len(self.body)} bytes"
+        return f"Record({self.meta!r}, body={body}, revision={self.revision!r})"
 
     def head(self) -> Record:
         """Return the same record without its body."""

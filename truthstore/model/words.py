@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
+from unicodedata import normalize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,7 +15,9 @@ _WORD: Final = re.compile(r"[^\W_]+")
 
 
 def words(text: str) -> frozenset[str]:
-    """Return the casefolded runs of letters and digits in a text."""
+    """Return the runs of letters and digits in a text, without regard to case and to forms that Unicode calls compatible."""
+    if not text.isascii():
+        text = normalize("NFKC", normalize("NFKC", text).casefold())
     return frozenset(_WORD.findall(text.casefold()))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from truthstore.errors import StoreBulkError, StoreClosedError, StoreError, StoreNotFoundError
+from truthstore.errors import StoreBulkError, StoreClosedError, StoreError, StoreNotFoundError, shown
 from truthstore.model.fields import check_id
 from truthstore.model.record import ANY, NONE, Expect
 from truthstore.store.changes import Lifecycle
@@ -24,6 +25,7 @@ __all__ = ["BulkOperations"]
 T = TypeVar("T")
 
 CHUNK: Final = 1_000
+logger = logging.getLogger("truthstore.store")
 
 
 class BulkOperations(RecordStore, Generic[T]):
@@ -129,6 +131,25 @@ class BulkOperations(RecordStore, Generic[T]):
                 elif missing == "raise":
                     raise StoreNotFoundError(collection.name, id, backend=self.name)
         return found
+
+    def _readable(self, heads: Iterator[Record], size: int) -> Iterator[T]:
+        """Iterate over the items of heads, read so many at a time, but for those that are missing or damaged."""
+        collection = self._collection
+        while ids := [head.id for head in islice(heads, size)]:
+            try:
+                found = self.get_records(ids, collection=collection)
+            except StoreError as error:
+                if error.store_unavailable:
+                    raise
+                found = {}  # one of them is to blame: each by itself
+            for id in ids:
+                try:
+                    yield collection.decode(found.get(id) or self.get_record(id, collection=collection))
+                except StoreError as error:
+                    if error.store_unavailable:
+                        raise
+                    self._lifecycle.skipped += 1
+                    logger.warning("a query skipped %s %s: %s", collection.name, shown(id), error)
 
     def delete_many(self, ids: Iterable[str], **options: Any) -> int:
         """Remove many items and return the number of those that existed. All ids are read before the first item is removed."""

@@ -15,12 +15,13 @@ Callback = Callable[[Sequence[Change]], object]
 
 
 class Lifecycle:
-    """The subscribers of a store and the flag that it is closed: shared by all views of one store."""
+    """What all views of one store share: its subscribers, whether it is closed, how many damaged items queries skipped."""
 
-    __slots__ = ("closed", "lock", "subscribers")
+    __slots__ = ("closed", "lock", "skipped", "subscribers")
 
     def __init__(self) -> None:
         self.closed = False
+        self.skipped = 0
         self.lock = threading.Lock()
         self.subscribers: tuple[Callable[[], Callback | None], ...] = ()
 

@@ -160,20 +160,36 @@ class BaseStore(BulkOperations[T], Generic[T]):
         self._check()
         return self.scan_ids(_query(query), collection=self._collection)
 
-    def query(self, query: StoreQuery | None = None) -> list[T]:
+    def query(self, query: StoreQuery | None = None, *, damaged: str = "raise") -> list[T]:
         """Return the items that a query finds, in its order.
+
+        Args:
+            query: which items.
+            damaged: ``raise`` the error of an item that cannot be read, or ``skip`` such items: `stats` counts them.
 
         Raises:
             StoreQueryError: the query does not fit the collection.
+            StoreCorruptError: an item is damaged.
         """
+        if damaged != "raise":
+            return list(self.iter_query(query, PAGE, damaged=damaged))
         self._check()
         collection = self._collection
         return [collection.decode(r) for r in self.scan(_query(query), collection=collection, bodies=True)]
 
-    def iter_query(self, query: StoreQuery | None = None, batch_size: int = 100) -> Iterator[T]:
-        """Iterate over the items that a query finds, lazily, `batch_size` at a time; nothing is held between two batches."""
+    def iter_query(
+        self, query: StoreQuery | None = None, batch_size: int = 100, *, damaged: str = "raise"
+    ) -> Iterator[T]:
+        """Iterate over the items that a query finds, lazily, `batch_size` at a time; nothing is held between two batches.
+
+        `damaged` is that of `query`.
+        """
+        if damaged not in {"raise", "skip"}:
+            raise ValueError(f"damaged is 'raise' or 'skip', not {damaged!r}")
         if batch_size < 1:
             raise ValueError("batch_size is at least 1")
+        if damaged == "skip":
+            return self._readable(self._pages(_query(query), batch_size, bodies=False), batch_size)
         return map(self._collection.decode, self._pages(_query(query), batch_size, bodies=True))
 
     def entries(self, query: StoreQuery | None = None) -> Iterator[Record]:
@@ -351,13 +367,14 @@ class BaseStore(BulkOperations[T], Generic[T]):
         return Health(healthy=True, backend=self.name)
 
     def stats(self) -> dict[str, Any]:
-        """Return figures about the store: backend, collection, number of items and their size in bytes."""
+        """Return figures about the store: backend, collection, number of items and their size in bytes, items that queries skipped."""
         (row,) = self.aggregate(metrics=("count", "sum:size")) or [{"count": 0, "sum:size": 0}]
         return {
             "backend": self.name,
             "collection": self._collection.name,
             "items": row["count"],
             "bytes": row["sum:size"] or 0,
+            "skipped": self._lifecycle.skipped,
         }
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ import msgspec
 
 from truthstore.errors import StoreConfigError, StoreCorruptError, StoreKeyError, StoreWriteError, shown
 from truthstore.model.collection import Collection, Derivation
+from truthstore.model.encoding import ADVICE
 from truthstore.model.fields import check_id
 from truthstore.model.meta_codec import MetaParts, meta_of
 from truthstore.model.record import NO_ANNOTATIONS, FieldValue, Meta, Record
@@ -331,8 +332,9 @@ def _called(collection: Collection[Any], id: str | None, file: str | None) -> st
 
 
 def _corrupt(collection: Collection[Any], id: str | None, detail: str, file: str | None = None) -> StoreCorruptError:
+    message = f"{_called(collection, id, file)} is damaged ({detail}): restore it from a backup, or delete it"
     return StoreCorruptError(
-        f"{_called(collection, id, file)} is damaged ({detail}): restore it from a backup, or delete it",
+        f"{_called(collection, id, file)} cannot be read ({detail})" if ADVICE in detail else message,
         collection=collection.name,
         identifier=id,
     )
