@@ -168,8 +168,10 @@ class Commits:
             self.mark.set(DOUBTFUL)
         with self._catalog.transaction() as connection:
             for write in batch:
-                write.refused = self._strangers(write, entries)
-                puts = [put for put in write.puts if put.record.meta.id not in write.refused]
+                write.refused = self._strangers(write, entries) if write.expect is ABSENT else {}
+                puts = write.puts
+                if write.refused:
+                    puts = [put for put in puts if put.record.meta.id not in write.refused]
                 before, refused = self._catalog.write(
                     connection, write.collection, puts, write.deletes, expect=write.expect
                 )
@@ -199,7 +201,7 @@ class Commits:
         """Return the conflicts of new items in whose places there are files that the index does not know."""
         name = write.collection.name
         found: dict[str, StoreConflictError] = {}
-        for put in write.puts if write.expect is ABSENT else ():
+        for put in write.puts:
             id = put.record.meta.id
             file = self._folder.usual(write.collection, id)
             exists = os.access(f"{self._root}/{file}", os.F_OK)

@@ -420,7 +420,8 @@ class FileSystemStore(ObjectStore[T]):
                 with self._lock:
                     if not self._index.is_current():
                         self._reopen()
-                    self._check()
+                    if self._lifecycle.closed:
+                        self._check()
                     self._commits.run(write)
 
     def _check_writable(self) -> None:

@@ -125,7 +125,7 @@ class Catalog(Connections):
     ) -> Committed:
         """Write and remove rows in a transaction that has begun; those for which `expect` does not hold are left out."""
         table = self._tables[collection]
-        rows = [table.row(put) for put in puts]
+        rows = list(map(table.row, puts))
         if isinstance(expect, Condition) and connection.executemany(table.insert, rows).rowcount == len(rows) > 0:
             return Committed({}, {})
         changes: dict[str, tuple[Any, ...] | None] = {row[0]: row for row in rows} | dict.fromkeys(deletes)
