@@ -18,21 +18,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import exc
 
+from truthstore.backends.database import failures
 from truthstore.backends.database.config import DatabaseConfig, read_url, shown_url
 from truthstore.backends.database.engine import PoolMetrics, is_memory, make_engine
-from truthstore.backends.database.failures import (
-    FAILURES,
-    HINTS,
-    AmbiguousError,
-    UnreachableError,
-    code_of,
-    driver_error,
-    is_item_error,
-    is_lost,
-    is_race,
-    is_transient,
-    is_unreachable,
-)
 from truthstore.errors import (
     StoreConfigError,
     StoreConnectionError,
@@ -141,7 +129,7 @@ class Database:
             try:
                 connection = self._engine.connect()
             except exc.DBAPIError as error:
-                raise UnreachableError from error
+                raise failures.UnreachableError from error
             except (TypeError, ValueError) as error:
                 raise StoreConfigError(
                     f"{self.shown}: {error}: correct the options in connection_url", backend=NAME
@@ -202,16 +190,16 @@ class Database:
             try:
                 with self._connect() as connection:
                     result = work(connection)
-            except FAILURES as error:
+            except failures.FAILURES as error:
                 attempts += 1
-                is_ambiguous = isinstance(error, AmbiguousError)
+                is_ambiguous = isinstance(error, failures.AmbiguousError)
                 in_doubt = in_doubt or is_ambiguous
                 if not self._may_repeat(error, attempts):
-                    cause = driver_error(error).with_traceback(None)  # SQLAlchemy's frames fill a screen
+                    cause = failures.driver_error(error).with_traceback(None)  # SQLAlchemy's frames fill a screen
                     if not in_doubt:
                         raise self.explained(error, kind) from cause
                     self._count(reached=False)
-                    raise AmbiguousError(NAME, f"{self.shown}: {cause}") from cause
+                    raise failures.AmbiguousError(NAME, f"{self.shown}: {cause}") from cause
                 if is_ambiguous and again is not None:
                     again()
                 delay = self._wait(error, attempts)
@@ -235,14 +223,14 @@ class Database:
 
     def _may_repeat(self, error: Exception, attempts: int) -> bool:
         most = self._pooling.max_retries if self._pooling.enable_retry else 0
-        return is_transient(error) and attempts <= most * (RACES_PER_RETRY if is_race(error) else 1)
+        return failures.is_transient(error) and attempts <= most * (RACES_PER_RETRY if failures.is_race(error) else 1)
 
     def _wait(self, error: Exception, attempts: int) -> float:
         """Return the seconds to wait after so many attempts, the last of which failed."""
-        if attempts == 1 and is_lost(error):
+        if attempts == 1 and failures.is_lost(error):
             return 0.0  # a connection that died while it was idle says nothing about the server
         delay = self._pooling.retry_base_delay * 2 ** (attempts - 1)
-        if is_race(error):
+        if failures.is_race(error):
             # The other writer is done soon; chance keeps the two from meeting again.
             delay = min(delay, self._pooling.retry_base_delay * 8) / 10
         return float(delay * random.uniform(0.5, 1.5))  # noqa: S311  # not for secrets
@@ -254,14 +242,19 @@ class Database:
                 f"no connection was free within {self._pooling.pool_timeout:g} s: raise pool_size and max_overflow",
                 backend=NAME,
             )
-        hint = HINTS.get(code_of(error))
-        text = " ".join(str(driver_error(error)).split())[:500]
+        hint = failures.HINTS.get(failures.code_of(error))
+        text = " ".join(str(failures.driver_error(error)).split())[:500]
         message = f"{self.shown}: {text}" + (f" ({hint})" if hint else "")
-        if is_unreachable(error):
+        if failures.is_unreachable(error):
             self._count(reached=False)
-            return StoreConnectionError(NAME, message, retryable=is_transient(error))
+            return StoreConnectionError(NAME, message, retryable=failures.is_transient(error))
         self._count(reached=True)
-        return kind(message, backend=NAME, retryable=is_transient(error), store_unavailable=not is_item_error(error))
+        return kind(
+            message,
+            backend=NAME,
+            retryable=failures.is_transient(error),
+            store_unavailable=not failures.is_item_error(error),
+        )
 
     def metrics(self) -> PoolMetrics:
         """Return figures of the pool of this process."""
@@ -298,5 +291,5 @@ def _commit(work: Callable[[Connection], T], connection: Connection) -> T:
         return work(connection)
     except exc.DBAPIError as error:
         if error.connection_invalidated:
-            raise AmbiguousError(NAME, "the connection was lost during COMMIT") from error
+            raise failures.AmbiguousError(NAME, "the connection was lost during COMMIT") from error
         raise

@@ -13,30 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import (
-    Column,
-    Computed,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    func,
-    insert,
-    inspect,
-    select,
-    text,
-)
-from sqlalchemy.schema import CreateTable
+import sqlalchemy as sa
 
 from truthstore.backends.database.types import BODY, COUNTER, FIELD_TYPES, LONG, MOMENT, NUMBER, WORDS, Exact
 from truthstore.errors import StoreConfigError
 from truthstore.storage.sql.compile import INDEXED
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection
-    from sqlalchemy.sql.schema import SchemaItem
-
     from truthstore.model.collection import Collection
     from truthstore.storage.sql.dialect import Dialect
 
@@ -47,7 +30,7 @@ LAYOUT: Final = 2
 OWN_COLUMNS: Final = frozenset({"item", "namespace", "key", "extra", "words", "shape", "body"})
 MAX_NAME: Final = 60
 MAX_DEFINITIONS: Final = 60
-MAX_LISTED: Final = 8
+MAX_LISTED: Final = 8  # declarations whose combinations a condition lists
 MAX_INDEXED_STRINGS: Final = 3
 LOCK_SECONDS: Final = 60
 LOCK: Final = 0x7472757468  # "truth"
@@ -92,58 +75,60 @@ class Tables:
         self.dialect = dialect
         self.beginnings: dict[str, str] = {}
         self.words_in_row = bool(collection.text) and dialect.kind != "sqlite"
-        metadata = MetaData()
+        metadata = sa.MetaData()
         name = table_name(prefix, collection.name)
-        declared = {field: Column(field_column(field), FIELD_TYPES[d.type]) for field, d in collection.fields.items()}
-        columns: list[SchemaItem] = [
-            Column("item", COUNTER, primary_key=True, autoincrement=True),
-            Column("namespace", Exact(140), nullable=False),
-            Column("key", Exact(22), nullable=False),
-            Column("id", Exact(1_024), nullable=False),
-            Column("revision", String(40), nullable=False),
-            Column("stored_at", MOMENT, nullable=False),
-            Column("size", NUMBER, nullable=False),
-            Column("deleted", FIELD_TYPES[bool], nullable=False),
-            Column("shape", NUMBER, nullable=False),
+        declared = {
+            field: sa.Column(field_column(field), FIELD_TYPES[d.type]) for field, d in collection.fields.items()
+        }
+        columns: list[sa.schema.SchemaItem] = [
+            sa.Column("item", COUNTER, primary_key=True, autoincrement=True),
+            sa.Column("namespace", Exact(140), nullable=False),
+            sa.Column("key", Exact(22), nullable=False),
+            sa.Column("id", Exact(1_024), nullable=False),
+            sa.Column("revision", sa.String(40), nullable=False),
+            sa.Column("stored_at", MOMENT, nullable=False),
+            sa.Column("size", NUMBER, nullable=False),
+            sa.Column("deleted", FIELD_TYPES[bool], nullable=False),
+            sa.Column("shape", NUMBER, nullable=False),
             *declared.values(),
-            Column("tags", LONG),
-            Column("extra", LONG),
-            Column("text", LONG),
-            *([Column("words", WORDS)] if self.words_in_row else []),
+            sa.Column("tags", LONG),
+            sa.Column("extra", LONG),
+            sa.Column("text", LONG),
+            *([sa.Column("words", WORDS)] if self.words_in_row else []),
             # Last, so that SQLite need not pass it to reach the others.
-            Column("body", BODY, nullable=False),
+            sa.Column("body", BODY, nullable=False),
         ]
         options: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"}
         # Numbers of rows are never used twice: words are copied for the rows beyond the last that has them.
-        self.main = Table(name, metadata, *columns, sqlite_autoincrement=True, **options)
+        self.main = sa.Table(name, metadata, *columns, sqlite_autoincrement=True, **options)
         c = self.main.c
-        self.fields: Mapping[str, Column[Any]] = {**declared, "id": c.id, "size": c.size, "stored_at": c.stored_at}
-        self.tags = Table(
+        self.fields: Mapping[str, sa.Column[Any]] = {**declared, "id": c.id, "size": c.size, "stored_at": c.stored_at}
+        self.tags = sa.Table(
             shortened(f"{name}_tags"),
             metadata,
-            Column("item", NUMBER, primary_key=True, autoincrement=False),
-            Column("name", Exact(256), primary_key=True),
-            Column("value", Exact(1_024), nullable=False),
+            sa.Column("item", NUMBER, primary_key=True, autoincrement=False),
+            sa.Column("name", Exact(256), primary_key=True),
+            sa.Column("value", Exact(1_024), nullable=False),
             # A name and its value together do not fit into an index; this is a hash of both.
-            Column("key", Exact(22), nullable=False),
+            sa.Column("key", Exact(22), nullable=False),
             sqlite_with_rowid=False,
             **options,
         )
-        Index(shortened(f"ix_{self.tags.name}_key"), self.tags.c.key, self.tags.c.item)
+        sa.Index(shortened(f"ix_{self.tags.name}_key"), self.tags.c.key, self.tags.c.item)
         self.words = shortened(f"{name}_text") if collection.text and dialect.kind == "sqlite" else None
-        Index(shortened(f"ux_{name}_id"), c.namespace, c.key, unique=True)
+        sa.Index(shortened(f"ux_{name}_id"), c.namespace, c.key, unique=True)
         if dialect.kind != "sqlite":
-            Index(shortened(f"ix_{name}_id"), c.namespace, self._beginning("id"))
+            sa.Index(shortened(f"ix_{name}_id"), c.namespace, self._beginning("id"))
         self.metadata = metadata
         for lookup in [(), *collection.lookups]:
             self._index(lookup)
         if self.words_in_row:
-            Index(shortened(f"ix_{name}_words"), c.words, postgresql_using="gin", mysql_prefix="FULLTEXT")
+            sa.Index(shortened(f"ix_{name}_words"), c.words, postgresql_using="gin", mysql_prefix="FULLTEXT")
 
     def _index(self, lookup: tuple[str, ...]) -> None:
         time = self.collection.time or "stored_at"
         names = [*lookup, *([] if time in lookup else [time])]
-        listed: list[ColumnElement[Any] | Column[Any]] = [self.main.c.namespace]
+        listed: list[sa.ColumnElement[Any] | sa.Column[Any]] = [self.main.c.namespace]
         for name in names:
             column = self.fields[name]
             if isinstance(column.type, Exact) and self.dialect.kind != "sqlite":
@@ -154,46 +139,46 @@ class Tables:
                 listed.append(column.desc().nulls_last())
             else:
                 listed.append(column)
-        Index(shortened(f"ix_{self.main.name}_{'_'.join(names)}"), *listed)
+        sa.Index(shortened(f"ix_{self.main.name}_{'_'.join(names)}"), *listed)
 
-    def _beginning(self, field: str) -> ColumnElement[Any]:
+    def _beginning(self, field: str) -> sa.ColumnElement[Any]:
         """Return the part of a string column that is in an index."""
         column = self.fields[field]
         start = f"left({self.dialect.quoted(column.name)}, {INDEXED})"
         if self.dialect.kind == "postgresql":
             self.beginnings[field] = start
-            return func.left(column, text(str(INDEXED)))
+            return sa.func.left(column, sa.text(str(INDEXED)))
         name = f"{column.name}$start"
         self.beginnings[field] = self.dialect.quoted(name)
         if name not in self.main.c:
-            self.main.append_column(Column(name, Exact(INDEXED), Computed(start, persisted=True)))
+            self.main.append_column(sa.Column(name, Exact(INDEXED), sa.Computed(start, persisted=True)))
         return self.main.c[name]
 
-    def create(self, connection: Connection) -> None:
+    def create(self, connection: sa.Connection) -> None:
         """Make the tables that are not there, and the columns and indexes of newly declared fields."""
-        existed = inspect(connection).has_table(self.main.name)
+        existed = sa.inspect(connection).has_table(self.main.name)
         self.metadata.create_all(connection)
         if existed:
             self._extend(connection)
         if self.words:
             connection.execute(
-                text(
+                sa.text(
                     f'CREATE VIRTUAL TABLE IF NOT EXISTS "{self.words}" USING fts5'
                     "(words, detail = none, columnsize = 0, tokenize = \"unicode61 tokenchars '_'\")"
                 )
             )
 
-    def _extend(self, connection: Connection) -> None:
-        inspector = inspect(connection)
+    def _extend(self, connection: sa.Connection) -> None:
+        inspector = sa.inspect(connection)
         present = {column["name"] for column in inspector.get_columns(self.main.name)}
         quote = connection.dialect.identifier_preparer.quote
-        compiler: Any = CreateTable(self.main).compile(dialect=connection.dialect)
+        compiler: Any = sa.schema.CreateTable(self.main).compile(dialect=connection.dialect)
         for column in self.main.columns:
             if column.name not in present:
                 specification = compiler.get_column_specification(column)
-                connection.execute(text(f"ALTER TABLE {quote(self.main.name)} ADD COLUMN {specification}"))
+                connection.execute(sa.text(f"ALTER TABLE {quote(self.main.name)} ADD COLUMN {specification}"))
         # Only where there are several declarations, rows of the others are looked for.
-        Index(shortened(f"ix_{self.main.name}_shape"), self.main.c.namespace, self.main.c.shape)
+        sa.Index(shortened(f"ix_{self.main.name}_shape"), self.main.c.namespace, self.main.c.shape)
         indexes = _index_names(connection, self.main)
         for index in self.main.indexes:
             if index.name not in indexes:
@@ -224,20 +209,20 @@ class Definition:
         return cls(bit, f"shape IN ({', '.join(str(n) for n in range(1, 1 << known) if not n & bit)})")
 
 
-def registry(prefix: str) -> Table:
+def registry(prefix: str) -> sa.Table:
     """Return the list of what was made."""
-    return Table(
+    return sa.Table(
         f"{prefix}truthstore_schema",
-        MetaData(),
-        Column("collection", String(63), primary_key=True),
-        Column("fingerprint", String(16), primary_key=True),
-        Column("number", Integer, nullable=False),
-        Column("layout", Integer, nullable=False),
+        sa.MetaData(),
+        sa.Column("collection", sa.String(63), primary_key=True),
+        sa.Column("fingerprint", sa.String(16), primary_key=True),
+        sa.Column("number", NUMBER, nullable=False),
+        sa.Column("layout", NUMBER, nullable=False),
         mysql_engine="InnoDB",
     )
 
 
-def defined(connection: Connection, tables: Tables, prefix: str) -> Definition | None:
+def defined(connection: sa.Connection, tables: Tables, prefix: str) -> Definition | None:
     """Return a declaration as the database knows it; None if something must be made first.
 
     Raises:
@@ -248,11 +233,11 @@ def defined(connection: Connection, tables: Tables, prefix: str) -> Definition |
     return None if number is None else Definition.of(number, len(numbers))
 
 
-def _numbers(connection: Connection, collection: Collection[Any], listed: Table) -> dict[str, int]:
+def _numbers(connection: sa.Connection, collection: Collection[Any], listed: sa.Table) -> dict[str, int]:
     """Return the numbers of a collection's declarations, by fingerprint."""
-    if not inspect(connection).has_table(listed.name):
+    if not sa.inspect(connection).has_table(listed.name):
         return {}
-    rows = connection.execute(select(listed).where(listed.c.collection == collection.name)).all()
+    rows = connection.execute(sa.select(listed).where(listed.c.collection == collection.name)).all()
     if others := {row.layout for row in rows} - {LAYOUT}:
         raise StoreConfigError(
             f"the tables of {collection.name} have layout {max(others)}, this version of truthstore has {LAYOUT}: "
@@ -262,7 +247,7 @@ def _numbers(connection: Connection, collection: Collection[Any], listed: Table)
     return {row.fingerprint: row.number for row in rows}
 
 
-def define(connection: Connection, tables: Tables, prefix: str) -> Definition:
+def define(connection: sa.Connection, tables: Tables, prefix: str) -> Definition:
     """Make the tables of a collection, and register its declaration; one process at a time.
 
     Raises:
@@ -281,32 +266,32 @@ def define(connection: Connection, tables: Tables, prefix: str) -> Definition:
                 )
             tables.create(connection)
             number = numbers[collection.fingerprint] = len(numbers)
-            connection.execute(insert(listed).values((collection.name, collection.fingerprint, number, LAYOUT)))
+            connection.execute(sa.insert(listed).values((collection.name, collection.fingerprint, number, LAYOUT)))
         return Definition.of(numbers[collection.fingerprint], len(numbers))
 
 
-def _index_names(connection: Connection, table: Table) -> set[str]:
+def _index_names(connection: sa.Connection, table: sa.Table) -> set[str]:
     if connection.dialect.name != "postgresql":
-        return {str(index["name"]) for index in inspect(connection).get_indexes(table.name)}
+        return {str(index["name"]) for index in sa.inspect(connection).get_indexes(table.name)}
     # SQLAlchemy's own look at indexes cannot read what connections give in binary form.
-    listed = text("SELECT indexname FROM pg_indexes WHERE schemaname = current_schema() AND tablename = :name")
+    listed = sa.text("SELECT indexname FROM pg_indexes WHERE schemaname = current_schema() AND tablename = :name")
     return set(connection.execute(listed, {"name": table.name}).scalars())
 
 
 @contextmanager
-def _locked(connection: Connection) -> Generator[None]:
+def _locked(connection: sa.Connection) -> Generator[None]:
     """Keep out every other process that makes tables, within a transaction, which on SQLite is the lock."""
     kind = connection.dialect.name
     if kind == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
     if kind in {"sqlite", "postgresql"}:
         yield
         return
     name = f"truthstore:{connection.engine.url.database}"[:64]
-    if connection.execute(select(func.get_lock(name, LOCK_SECONDS))).scalar() != 1:
+    if connection.execute(sa.select(sa.func.get_lock(name, LOCK_SECONDS))).scalar() != 1:
         raise StoreConfigError("another process has been making tables for a minute: try again, or look at it")
     try:
         yield
     finally:
         if not connection.invalidated:
-            connection.execute(select(func.release_lock(name)))
+            connection.execute(sa.select(sa.func.release_lock(name)))
