@@ -129,10 +129,12 @@ class Tables:
         time = self.collection.time or "stored_at"
         names = [*lookup, *([] if time in lookup else [time])]
         listed: list[sa.ColumnElement[Any] | sa.Column[Any]] = [self.main.c.namespace]
+        strings = 0
         for name in names:
             column = self.fields[name]
             if isinstance(column.type, Exact) and self.dialect.kind != "sqlite":
-                if len(listed) <= MAX_INDEXED_STRINGS:
+                strings += 1
+                if strings <= MAX_INDEXED_STRINGS:
                     listed.append(self._beginning(name))
             elif self.dialect.kind == "postgresql" and name == names[-1]:
                 # Read backwards or forwards, None is the lowest value.
