@@ -397,7 +397,18 @@ class BaseStore(BulkOperations[T], Generic[T]):
             raise TypeError(
                 f"a {type(self).__name__} stays in its process, for what it holds does: use one with a place"
             )
-        return _reopened, (*super().__reduce__(), self._collection, self.identity)
+        return BaseStore._reopened, (*super().__reduce__(), self._collection, self.identity)
+
+    @staticmethod
+    def _reopened(
+        make: Callable[..., BaseStore[Any]], made_with: tuple[Any, ...], collection: Collection[Any], identity: str
+    ) -> BaseStore[Any]:
+        store = make(*made_with)
+        if store.identity != identity:
+            raise StoreConfigError(f"{store.identity} was opened here instead of {identity}: give absolute paths")
+        own = store._collection
+        is_view = (own.name, own.fingerprint) != (collection.name, collection.fingerprint)
+        return store.collection(collection) if is_view else store
 
     def __enter__(self) -> Self:
         self.initialize()
@@ -410,22 +421,6 @@ class BaseStore(BulkOperations[T], Generic[T]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._collection.name})"
-
-
-def _reopened(
-    make: Callable[..., BaseStore[Any]], made_with: tuple[Any, ...], collection: Collection[Any], identity: str
-) -> BaseStore[Any]:
-    store = make(*made_with)
-    if store.identity != identity:
-        raise StoreConfigError(
-            f"in this process {store.identity} was opened instead of {identity}: give absolute paths"
-        )
-    own = store._collection  # noqa: SLF001  # as in collection()
-    return (
-        store
-        if (own.name, own.fingerprint) == (collection.name, collection.fingerprint)
-        else store.collection(collection)
-    )
 
 
 def _query(query: StoreQuery | None) -> StoreQuery:
