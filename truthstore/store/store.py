@@ -406,7 +406,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
         store = make(*made_with)
         if store.identity != identity:
             raise StoreConfigError(f"{store.identity} was opened here instead of {identity}: give absolute paths")
-        own = store._collection
+        own = store._collection  # noqa: SLF001  # as in collection()
         is_view = (own.name, own.fingerprint) != (collection.name, collection.fingerprint)
         return store.collection(collection) if is_view else store
 
