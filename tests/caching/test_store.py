@@ -425,7 +425,7 @@ def test_a_failing_write_of_many_empties_the_cache_of_them(below):
 
     def put_records(*_: Any, **__: Any) -> Any:
         below.base.save(Sample("a", note="new"))
-        raise StoreWriteError("half of it")
+        raise StoreWriteError("half of it", store_unavailable=True)
 
     below.put_records = put_records
     below.put_record = put_records  # one by one, so that a bad item costs no other
