@@ -27,15 +27,17 @@ FIRST: Final = to_microseconds(FIRST_MOMENT)
 LAST: Final = to_microseconds(LAST_MOMENT)
 
 
+@dataclass
 class Partial:
-    """The figures of one group: enough to merge it with another."""
+    """The figures of one group: enough to merge it with another.
 
-    __slots__ = ("count", "figures")
+    Attributes:
+        count: how many items.
+        figures: for each measured field how many values, their sum, least and greatest.
+    """
 
-    def __init__(self, count: int, figures: Sequence[tuple[int, Any, Any, Any]]) -> None:
-        self.count = count
-        self.figures = list(figures)
-        """For each measured field: how many values, their sum, least and greatest."""
+    count: int
+    figures: Sequence[tuple[int, Any, Any, Any]]
 
     def merge(self, other: Partial) -> None:
         """Add the figures of another group."""
@@ -110,12 +112,11 @@ class Aggregation:
         wanted = (metrics,) if isinstance(metrics, str) else tuple(metrics)
         parsed = tuple(_parse(metric, bound) for metric in wanted)
         labels = {metric.label for metric in parsed} | ({"bucket"} if bucket is not None else set())
-        for name in names:
-            if name in labels:
-                raise StoreQueryError(
-                    f"{collection.name}.{name} cannot be grouped by: the result has a figure of that name",
-                    collection=collection.name,
-                )
+        if taken := labels.intersection(names):
+            raise StoreQueryError(
+                f"{collection.name}.{min(taken)} cannot be grouped by: the result has a figure of that name",
+                collection=collection.name,
+            )
         return cls(
             by=tuple(names),
             bucket=bucket,
@@ -199,8 +200,7 @@ def _summand(value: Any) -> Any:
 
 def floor(microseconds: int, bucket: str) -> int:
     """Return start of the UTC hour, day, week, month or year that holds a time, in microseconds."""
-    if not FIRST <= microseconds <= LAST:
-        microseconds = FIRST if microseconds < FIRST else LAST
+    microseconds = min(max(microseconds, FIRST), LAST)
     if bucket == "hour":
         return microseconds - microseconds % HOUR
     day = microseconds - microseconds % DAY

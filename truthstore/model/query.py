@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
@@ -33,7 +34,15 @@ if TYPE_CHECKING:
 
 __all__ = ["BoundQuery", "Comparison", "StoreQuery"]
 
-OPERATORS: Final = ("==", "!=", "<", "<=", ">", ">=", "in")
+OPERATORS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "in": lambda value, wanted: value in wanted,
+}
 HEAD_FIELDS: Final[Mapping[str, Field]] = {"id": Field(str), "size": Field(int), "stored_at": Field(datetime)}
 TIME_ALIAS: Final = "run_time"
 
@@ -171,22 +180,6 @@ class BoundQuery:
         include_deleted: also tombstones.
     """
 
-    __slots__ = (
-        "_filter",
-        "ascending",
-        "collection",
-        "comparisons",
-        "ids",
-        "include_deleted",
-        "limit",
-        "offset",
-        "order",
-        "query",
-        "start",
-        "tags",
-        "words",
-    )
-
     def __init__(self, query: StoreQuery, collection: Collection[Any]) -> None:
         self.query = query
         self.collection = collection
@@ -242,7 +235,7 @@ class BoundQuery:
         if query.end_time is not None:
             yield self._comparison(TIME_ALIAS, "<=", query.end_time)
         for name, given in (query.where or {}).items():
-            if isinstance(given, tuple | list) and len(given) == 2 and given[0] in OPERATORS:  # noqa: PLR2004  # (operator, value)
+            if _is_condition(given):
                 yield self._comparison(name, given[0], given[1])
             elif isinstance(given, tuple | list | set | frozenset | dict):
                 raise StoreQueryError(
@@ -252,26 +245,23 @@ class BoundQuery:
             else:
                 yield self._comparison(name, "==", given)
 
-    def _comparison(self, name: str, operator: str, value: Any) -> Comparison:
+    def _comparison(self, name: str, sign: str, value: Any) -> Comparison:
         name = self.field_name(name)
         field = self.field(name)
         try:
-            if operator == "in":
-                if isinstance(value, str) or not isinstance(value, Iterable):
-                    raise TypeError("'in' takes a list of values")
-                values = tuple(_query_value(field, one) for one in value)
-                self._check_choice(name, *values)
-                return Comparison(name, operator, values)
-            if value is None and operator not in {"==", "!="}:
-                raise TypeError(f"None has no order: {operator} cannot take it")
-            wanted = _query_value(field, value)
-            if operator in {"==", "!="}:
-                self._check_choice(name, wanted)
-            return Comparison(name, operator, wanted)
+            if sign == "in" and (isinstance(value, str) or not isinstance(value, Iterable)):
+                raise TypeError("'in' takes a list of values")
+            if value is None and sign not in {"==", "!="}:
+                raise TypeError(f"None has no order: {sign} cannot take it")
+            given: Any = value if sign == "in" else [value]
+            values = tuple(_query_value(field, one) for one in given)
+            if sign in {"==", "!=", "in"}:
+                self._check_choice(name, values)
+            return Comparison(name, sign, values if sign == "in" else values[0])
         except (TypeError, ValueError, OverflowError, StoreWriteError) as error:
             raise StoreQueryError(f"{self.collection.name}.{name}: {error}", collection=self.collection.name) from error
 
-    def _check_choice(self, name: str, *values: FieldValue) -> None:
+    def _check_choice(self, name: str, values: Iterable[FieldValue]) -> None:
         choices = self.collection.choices.get(name, ())
         for value in values:
             if choices and value is not None and value not in choices:
@@ -289,8 +279,8 @@ class BoundQuery:
             return False
         if self.ids is not None and meta.id not in self.ids:
             return False
-        for name, operator, wanted in self.comparisons:
-            if not _holds(self.value(meta, name), operator, wanted):
+        for name, sign, wanted in self.comparisons:
+            if not _holds(self.value(meta, name), sign, wanted):
                 return False
         if self.tags:
             tags = meta.tags
@@ -364,9 +354,16 @@ class BoundQuery:
         return value, id
 
 
+def _is_condition(given: Any) -> bool:
+    """Return whether a value of ``where`` is an operator and a value."""
+    if not isinstance(given, tuple | list) or len(given) != 2:  # noqa: PLR2004
+        return False
+    return isinstance(given[0], str) and given[0] in OPERATORS
+
+
 def _kept(given: Any) -> Any:
     """Return a condition whose list of values can be read again and again."""
-    if isinstance(given, tuple | list) and len(given) == 2 and given[0] == "in":  # noqa: PLR2004  # (operator, value)
+    if _is_condition(given) and given[0] == "in":
         values = given[1]
         if isinstance(values, Iterable) and not isinstance(values, str):
             return ("in", tuple(values))
@@ -397,22 +394,9 @@ def from_microseconds(value: int) -> datetime:
         return LAST_MOMENT if value > 0 else FIRST_MOMENT
 
 
-def _holds(value: Any, operator: str, wanted: Any) -> bool:
-    if operator == "==":
-        return bool(value == wanted)
-    if operator == "!=":
-        return bool(value != wanted)
-    if operator == "in":
-        return value in wanted
-    if value is None:
-        return False
-    if operator == "<":
-        return bool(value < wanted)
-    if operator == "<=":
-        return bool(value <= wanted)
-    if operator == ">":
-        return bool(value > wanted)
-    return bool(value >= wanted)
+def _holds(value: Any, name: str, wanted: Any) -> bool:
+    compare: Any = OPERATORS[name]
+    return (value is not None or name in {"==", "!=", "in"}) and bool(compare(value, wanted))
 
 
 EVERYTHING: Final = StoreQuery()

@@ -152,8 +152,8 @@ for _ in range(4):
     _Json = None | bool | int | float | str | list[_Json] | dict[str, _Json]
 
 
-class _Free(msgspec.Struct):
-    values: list[dict[str, _Json]]  # made by a loop: msgspec knows no recursive types
+# Made by a loop: msgspec knows no recursive types.
+_Free: Final = msgspec.defstruct("_Free", [("values", list[dict[str, _Json]])])
 
 
 def is_json(values: Sequence[Any]) -> bool:
