@@ -133,7 +133,7 @@ def test_status_and_time_may_be_strings():
     timestamp = pd.Timestamp(NOON)
     assert isinstance(timestamp, datetime)
     assert ValidationResult("r", timestamp, "a", ResultStatus.SUCCESS).run_time == NOON
-    with pytest.raises(ValueError, match="'bad' is not a valid ResultStatus"):
+    with pytest.raises(ValueError, match="not 'bad'"):
         ValidationResult("r", NOON, "a", "bad")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="run_time must be a datetime"):
         ValidationResult("r", 12, "a", "success")  # type: ignore[arg-type]
@@ -511,3 +511,16 @@ def test_a_value_of_the_wrong_type_is_refused_wherever_it_is(place: int, field: 
     assert not _is_canonical(result)
     with pytest.raises((StoreWriteError, TypeError)):
         RESULTS.encode(result)
+
+
+@pytest.mark.parametrize("success", [None, pytest.param("NA", id="pandas.NA")])
+def test_a_check_without_a_verdict_is_refused_by_name(success):
+    if success == "NA":
+        success = pytest.importorskip("pandas").NA
+    with pytest.raises(ValueError, match="'not null': success is True or False"):
+        run(ValidatorResult("not null", success))
+
+
+def test_a_status_that_does_not_exist_lists_what_does():
+    with pytest.raises(ValueError, match="success, failure, error, warning, not 'failed'"):
+        ValidationResult("a", datetime.now(UTC), "orders", "failed")

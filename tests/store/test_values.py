@@ -142,7 +142,9 @@ def test_no_entry_is_lost_to_a_key_that_looks_alike(
         assert store.get("r").results[0].details == {"counts": dict.fromkeys(names, 1)}
 
 
-@pytest.mark.parametrize("value", [object(), len, Sample, "\ud800", pd.Interval(0, 1)], ids=repr)
+@pytest.mark.parametrize(
+    "value", [object(), len, Sample, "\ud800", pd.Interval(0, 1)], ids=lambda value: type(value).__name__
+)
 def test_what_the_table_does_not_have_is_refused(stores: list[BaseStore[Any]], value: Any):
     for store in stores:
         with pytest.raises(StoreWriteError):

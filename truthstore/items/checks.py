@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import msgspec
 
@@ -60,6 +60,10 @@ class ResultStatus(StrEnum):
     """A check could not run, and no other check means failure."""
     WARNING = "warning"
     """Only checks of medium or low severity failed."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        raise ValueError(f"a status is one of {', '.join(cls)}, not {value!r:.80}")
 
     @classmethod
     def of(cls, results: Iterable[ValidatorResult]) -> ResultStatus:

@@ -73,6 +73,10 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
             for result in self.results:
                 if not isinstance(result, ValidatorResult):
                     raise TypeError(f"results hold ValidatorResult items, not {type(result).__name__}: see from_dict")
+                if type(result.success) is not bool and not _has_verdict(result):
+                    raise ValueError(
+                        f"check {result.validator_name!r:.80}: success is True or False, not {result.success!r:.80}"
+                    )
             self._count()
 
     def _count(self) -> None:
@@ -180,6 +184,13 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
                 report, data_asset, run_id, tags, metadata, run_time=run_time, execution_time_ms=execution_time_ms
             )
         )
+
+
+def _has_verdict(check: ValidatorResult) -> bool:
+    try:
+        return check.success is not None and check.success in {True, False}
+    except TypeError:  # pandas.NA
+        return False
 
 
 def _is_canonical(result: ValidationResult) -> bool:

@@ -7,12 +7,14 @@ come back as floats where the type says float.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 import yaml
 
 from truthstore.errors import StoreConfigError, StoreCorruptError, StoreWriteError
+from truthstore.model.attribute_paths import attributes
 from truthstore.model.values import plain, tidy
 
 if TYPE_CHECKING:
@@ -113,12 +115,30 @@ class Codec(Generic[T]):
         except RecursionError as error:
             raise StoreWriteError(f"{self.type.__name__}: nested too deeply, or holds itself") from error
         except _REFUSALS as error:
-            raise StoreWriteError(f"{self.type.__name__} cannot be stored: {error}") from error
+            raise StoreWriteError(f"{self.type.__name__}{self._place(item)} cannot be stored: {error}") from error
         try:
             self.decode(body, encoding)
         except StoreCorruptError as error:
             raise StoreWriteError(f"could not be read back: {error.__cause__}") from error
         return body
+
+    def _place(self, value: Any) -> str:
+        """Return the way from an item to the part of it that cannot be stored, for a message."""
+        if isinstance(value, Mapping):
+            parts = [(f"[{key!r:.80}]", part) for key, part in value.items()]
+        elif isinstance(value, list | tuple):
+            parts = [(f"[{number}]", part) for number, part in enumerate(value)]
+        else:
+            try:
+                parts = [(f".{name}", getattr(value, name, None)) for name in attributes(type(value))]
+            except TypeError:
+                return ""
+        for name, part in parts:
+            try:
+                self._encode_json(tidy(part))
+            except (*_REFUSALS, RecursionError):
+                return name + self._place(part)
+        return ""
 
     def _encode_tidy(self, item: Any, encoding: Encoding) -> bytes:
         if encoding == "json":

@@ -138,7 +138,8 @@ def check_tags(tags: Mapping[Any, Any]) -> dict[str, str]:
         return dict(tags)  # nearly always: all of it is no longer than one key may be
     for key, value in tags.items():
         if not isinstance(key, str) or not isinstance(value, str):
-            raise StoreWriteError(f"tag {key!r:.80}: keys and values are strings, not {type(value).__name__}")
+            wrong = value if isinstance(key, str) else key
+            raise StoreWriteError(f"tag {key!r:.80}: keys and values are strings, not {type(wrong).__name__}")
         if not key or len(key) > MAX_TAG_KEY or len(value) > MAX_TAG_VALUE:
             raise StoreWriteError(
                 f"tag {shown(key)}: a key has 1 to {MAX_TAG_KEY} characters, a value at most {MAX_TAG_VALUE}"
