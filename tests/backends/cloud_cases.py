@@ -20,7 +20,7 @@ from truthstore.errors import (
     StoreWriteError,
 )
 from truthstore.model.record import ABSENT, ANY
-from truthstore.storage.objects.blobs import Blobs, InParts, probe_conditional_writes
+from truthstore.storage.objects.blobs import Blobs, InParts, probe_conditional_deletes, probe_conditional_writes
 
 
 # The vendors' clients leave a connection that broke to the garbage collector.
@@ -210,6 +210,7 @@ class DriverCases:
 
     def test_conditions_are_honoured(self, blobs: Blobs):
         assert probe_conditional_writes(blobs)
+        assert probe_conditional_deletes(blobs)
         assert list(blobs.list("")) == []
 
     def test_conditions_are_honoured_for_what_is_sent_in_parts(self, blobs: Blobs):

@@ -21,10 +21,9 @@ from truthstore.backends.cloud.config import CloudConfig
 from truthstore.backends.cloud.driver import CloudBlobs, content_type, is_index
 from truthstore.backends.cloud.failures import Action, cause, error_of, is_s3_collision, s3_failure, s3_meaning
 from truthstore.backends.cloud.store import CloudStore, T
-from truthstore.errors import StoreConfigError, StoreConflictError, StoreNotFoundError, StoreNotSupportedError
+from truthstore.errors import StoreConfigError, StoreConflictError, StoreNotFoundError
 from truthstore.items.results import RESULTS
-from truthstore.model.record import ABSENT, ANY, new_revision
-from truthstore.store.records import conflict
+from truthstore.model.record import ABSENT, ANY
 
 if TYPE_CHECKING:
     from truthstore.model.collection import Collection
@@ -151,7 +150,6 @@ class S3Blobs(CloudBlobs):
         super().__init__(config.bucket, prefix)
         self._config = config
         self._owner = os.getpid()
-        self._deletes_conditionally: bool | None = None
         self._again = tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_s3_collision),
             stop=tenacity.stop_after_attempt(config.retries + 1),
@@ -210,22 +208,29 @@ class S3Blobs(CloudBlobs):
         return str(answer["ETag"])
 
     def delete(self, key: str, *, expect: BlobExpect = ANY) -> bool:
-        """Remove a key: two requests, because the service does not say if there was one."""
+        """Remove a key: two requests without a condition, because the service does not say if there was one."""
+        target = self._target(key)
+        if expect is ANY and not self._exists(key):
+            return False
+        condition = {} if expect is ANY else {"IfMatch": expect}
+        try:
+            self._call("remove", key, lambda: self._client().delete_object(**target, **condition), expect)
+        except StoreNotFoundError:
+            return False
+        except StoreConflictError:
+            # Some services say so of what is gone, too.
+            if self._exists(key):
+                raise
+            return False
+        return True
+
+    def _exists(self, key: str) -> bool:
         target = self._target(key)
         try:
-            actual = self._call("remove", key, lambda: self._client().head_object(**target))["ETag"]
+            self._call("remove", key, lambda: self._client().head_object(**target))
         except StoreNotFoundError:
             # The answer to HEAD is the same for a missing bucket; that to a list is not.
             self._page(target["Key"], "", None)
-            return False
-        if expect is not ANY:
-            if actual != expect:
-                raise conflict(key, expect, actual, backend="s3", collection="object")
-            self._check_deletes()
-            target["IfMatch"] = actual
-        try:
-            self._call("remove", key, lambda: self._client().delete_object(**target), expect)
-        except StoreNotFoundError:
             return False
         return True
 
@@ -244,27 +249,6 @@ class S3Blobs(CloudBlobs):
             Bucket=self._bucket, Delete={"Objects": listed, "Quiet": True}
         )
         return answer
-
-    def _check_deletes(self) -> None:
-        """Find out, once, if the service honours the condition of a delete.
-
-        Raises:
-            StoreNotSupportedError: it does not.
-        """
-        if self._deletes_conditionally is None:
-            key = f"_truthstore/probe-{new_revision()}"
-            target = self._target(key)
-            tag = self._call("write", key, lambda: self._client().put_object(**target, Body=b""))["ETag"]
-            try:
-                wrong = tag.replace(tag[1], "0" if tag[1] != "0" else "1", 1)
-                self._call("remove", key, lambda: self._client().delete_object(**target, IfMatch=wrong), wrong)
-                self._deletes_conditionally = False
-            except StoreConflictError:
-                self._deletes_conditionally = True
-            finally:
-                self._call("remove", key, lambda: self._client().delete_object(**target))
-        if not self._deletes_conditionally:
-            raise StoreNotSupportedError("this service ignores the condition of a delete", backend="s3")
 
     def _page(self, prefix: str, start: str, token: Any) -> tuple[list[str], Any]:
         arguments = {"Bucket": self._bucket, "Prefix": prefix}

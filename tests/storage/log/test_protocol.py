@@ -120,6 +120,21 @@ def test_deletes_older_than_a_day_leave_nothing_behind(blobs: MemoryBlobs):
     assert log_store(blobs, clock=clock).count() == store.count() == 13
 
 
+def test_where_the_condition_of_a_delete_is_ignored_tombstones_stay():
+    class Careless(MemoryBlobs):
+        def delete(self, key: str, *, expect: Any = ANY) -> bool:
+            return super().delete(key)
+
+    clock, blobs = ManualClock(), Careless()
+    store = log_store(blobs, clock=clock)
+    store.save(Sample("a"))
+    store.delete("a")
+    clock.advance(days=3)
+    assert store.maintain()["tombstones"] == 0
+    assert len(list(blobs.list("_samples/"))) == 1
+    assert not [key for key in blobs.list("_truthstore/") if "probe" in key]
+
+
 @pytest.mark.parametrize("overwrites", [False, True], ids=["new", "old"])
 @pytest.mark.parametrize("kind", ["before", "after", "crash-before", "crash-after"])
 def test_at_every_fault_point_a_save_is_wholly_done_or_not(kind: Any, overwrites: bool):

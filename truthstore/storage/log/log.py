@@ -18,7 +18,6 @@ from truthstore.errors import (
     StoreCorruptError,
     StoreError,
     StoreNotFoundError,
-    StoreNotSupportedError,
 )
 from truthstore.model.record import ABSENT, new_revision
 from truthstore.storage.log.compact import Joined, Source, compact, covered_by, join
@@ -33,7 +32,7 @@ from truthstore.storage.log.entry import (
     write_log_object,
 )
 from truthstore.storage.log.objects import tombstone
-from truthstore.storage.objects.blobs import Discarding
+from truthstore.storage.objects.blobs import Discarding, probe_conditional_deletes
 from truthstore.storage.objects.document import Lineage
 
 if TYPE_CHECKING:
@@ -96,6 +95,7 @@ class Log:
         self._blobs = blobs
         self._lock = threading.Lock()
         self._later: list[Confirmed] = []
+        self._deletes_conditionally: bool | None = None
 
     def names(self) -> list[str]:
         """Return the names of all index objects, in ascending order."""
@@ -281,18 +281,25 @@ class Log:
 
         Only those that the index confirms, and only while they are the same objects.
         """
-        dead = [row for id, row in joined.confirmed.items() if row.head is None and id not in joined.intents]
+        last = self.now() - self.timing.grace
+        dead = [
+            row
+            for id, row in joined.confirmed.items()
+            if row.head is None and row.stamp < last and id not in joined.intents
+        ]
+        if dead and self._deletes_conditionally is None:
+            self._deletes_conditionally = probe_conditional_deletes(self._blobs)
+        if not self._deletes_conditionally:
+            return 0
 
         def remove(row: Confirmed) -> bool:
-            if row.stamp + self.timing.grace >= self.now():
-                return False
             body = self.objects.get(row.id)
             if body is None or not body.removed or body.stamp != row.stamp:
                 return False
             try:
                 return self.objects.remove(body)
-            except (StoreConflictError, StoreNotSupportedError):
-                return False  # replaced meanwhile, or the service has no such condition
+            except StoreConflictError:
+                return False  # replaced meanwhile
 
         return sum(self.parallel(remove, dead))
 

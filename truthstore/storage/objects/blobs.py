@@ -10,7 +10,15 @@ from truthstore.model.record import ABSENT, ANY, Condition, new_revision
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["BlobExpect", "Blobs", "Discarding", "InParts", "Tag", "probe_conditional_writes"]
+__all__ = [
+    "BlobExpect",
+    "Blobs",
+    "Discarding",
+    "InParts",
+    "Tag",
+    "probe_conditional_deletes",
+    "probe_conditional_writes",
+]
 
 Tag: TypeAlias = str
 """Name of one content of one key: an etag, a generation, a digest. Only the driver that made it can read it."""
@@ -99,6 +107,23 @@ def _honours_conditions(blobs: Blobs, put: Callable[..., Tag]) -> bool:
         second = put(key, b"2", expect=first)
         return second != first and all(_is_refused(put, key, expect) for expect in (ABSENT, first))
     except (StoreConflictError, StoreNotSupportedError):
+        return False
+    finally:
+        blobs.delete(key)
+
+
+def probe_conditional_deletes(blobs: Blobs) -> bool:
+    """Return True if a service honours the condition of a delete, by trying it on an object of its own."""
+    key = f"_truthstore/probe-{new_revision()}"
+    first = blobs.put(key, b"1")
+    blobs.put(key, b"2", expect=first)
+    try:
+        blobs.delete(key, expect=first)
+    except StoreConflictError:
+        return True
+    except StoreNotSupportedError:
+        return False
+    else:
         return False
     finally:
         blobs.delete(key)
