@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.services.postgresql import PostgreSQL
-from truthstore import StoreConfigError, StoreError, get_store, open_store
+from truthstore import StoreConfigError, StoreConnectionError, StoreError, get_store, open_store
 from truthstore.backends.database import DatabaseConfig, DatabaseStore, PoolingConfig
 from truthstore.backends.database.config import options_of_url
 from truthstore.testing.suite.items import a_result
@@ -113,9 +113,23 @@ def test_a_file_has_no_user():
 
 
 @pytest.mark.parametrize(
-    ("address", "option"), [("postgresql://u:x@127.0.0.1:1/d", "colour"), ("mysql://u:x@127.0.0.1:1/d", "colour")]
+    "url",
+    [
+        "postgresql://u:x@127.0.0.1:1/d?colour=red",
+        "postgresql://u:x@127.0.0.1:1/d?connect_timeout=often",
+        "postgresql://u:x@127.0.0.1:1/d?sslmode=perhaps",
+        "postgresql://u:x@127.0.0.1:1/d?prepare_threshold=often",
+        "mysql://u:x@127.0.0.1:1/d?colour=red",
+        "mysql://u:x@127.0.0.1:1/d?read_timeout=often",
+        "mysql://u:x@127.0.0.1:1/d?ssl_disabled=perhaps",
+    ],
 )
-def test_an_option_that_the_driver_does_not_know_is_said(address: str, option: str):
-    with pytest.raises((StoreConfigError, StoreError), match="correct the options") as caught:
-        DatabaseStore(connection_url=f"{address}?{option}=red").initialize()
+def test_an_option_that_the_driver_does_not_take_is_said(url: str):
+    with pytest.raises((StoreConfigError, StoreConnectionError), match=r"option|invalid literal") as caught:
+        get_store(url).initialize()
     assert not caught.value.retryable
+
+
+def test_an_address_holds_no_control_characters():
+    with pytest.raises(StoreConfigError, match="connection_url holds U"):
+        DatabaseStore(connection_url="sqlite:///a\0b.db")

@@ -110,8 +110,8 @@ class DatabaseConfig(StoreConfig):
         for name in ("connection_url", "table_prefix", "user", "password", "host", "database"):
             if not isinstance(getattr(self, name), str | None):
                 raise TypeError(f"{name} is a string, not {type(getattr(self, name)).__name__}")
-        for name in ("namespace", "prefix"):
-            if found := _CONTROL.search(getattr(self, name)):
+        for name in ("namespace", "prefix", "connection_url", "database"):
+            if found := _CONTROL.search(getattr(self, name) or ""):
                 raise StoreConfigError(f"{name} holds U+{ord(found[0]):04X}: control characters are not allowed")
         if len(self.space) > MAX_NAMESPACE:
             raise StoreConfigError(f"namespace and prefix have more than {MAX_NAMESPACE} characters")

@@ -108,7 +108,7 @@ def make_engine(url: URL, config: DatabaseConfig, counts: Counter[str]) -> Engin
         raise StoreConfigError(
             f"the driver {url.drivername} is not installed: pip install 'truthstore[db]'", backend=NAME
         ) from error
-    except (exc.ArgumentError, TypeError) as error:
+    except (exc.ArgumentError, TypeError, ValueError) as error:
         raise StoreConfigError(f"cannot use {shown_url(url)}: {error}", backend=NAME) from error
 
     # The listeners hold no reference to the store, so that it can be freed.
@@ -148,7 +148,7 @@ def _arguments(url: URL) -> dict[str, Any]:
                 # msgspec says null for None.
                 ours[name] = msgspec.convert("null" if text in {"none", "None"} else text, OPTIONS[name], strict=False)
             except msgspec.ValidationError as error:
-                raise StoreConfigError(f"{name} in connection_url: {error}", backend=NAME) from error
+                raise StoreConfigError(f"option {name} in connection_url: {error}", backend=NAME) from error
     return ours
 
 

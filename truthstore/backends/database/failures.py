@@ -40,7 +40,9 @@ MARKS: Final[Mapping[str, str]] = {
     "no password supplied": "28P01",
     "no pg_hba.conf entry": "28000",
     "does not exist": "3D000",
-    "invalid connection option": OPTION,
+    'connection option "': OPTION,
+    "invalid sslmode value": OPTION,
+    "bad value for": OPTION,
 }
 """The codes of what libpq says, without a code, when it cannot connect."""
 
