@@ -523,4 +523,4 @@ def test_a_check_without_a_verdict_is_refused_by_name(success):
 
 def test_a_status_that_does_not_exist_lists_what_does():
     with pytest.raises(ValueError, match="success, failure, error, warning, not 'failed'"):
-        ValidationResult("a", datetime.now(UTC), "orders", "failed")
+        ValidationResult("a", NOON, "orders", "failed")  # type: ignore[arg-type]

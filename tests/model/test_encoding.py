@@ -11,7 +11,15 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from truthstore import RESULTS, Collection, StoreCorruptError, StoreWriteError, ValidationResult, get_store
+from truthstore import (
+    RESULTS,
+    Collection,
+    ResultStatus,
+    StoreCorruptError,
+    StoreWriteError,
+    ValidationResult,
+    get_store,
+)
 from truthstore.model.encoding import ENCODINGS, Codec, Encoding
 from truthstore.testing.sample import Sample
 
@@ -96,11 +104,12 @@ def test_a_big_item_leaves_nothing_behind_in_a_small_one():
 
 
 def test_what_cannot_be_stored_is_named_by_its_place():
-    result = ValidationResult("a", datetime.now(UTC), "orders", "success", metadata={"a": 1, "b": {"c": [1, object()]}})
+    metadata = {"a": 1, "b": {"c": [1, object()]}}
+    result = ValidationResult("a", datetime.now(UTC), "orders", ResultStatus.SUCCESS, metadata=metadata)
     with pytest.raises(StoreWriteError, match=r"ValidationResult\.metadata\['b'\]\['c'\]\[1\] cannot be stored"):
         RESULTS.encode(result)
 
 
 def test_a_tag_whose_key_is_no_string_says_so():
     with pytest.raises(StoreWriteError, match="tag 1: keys and values are strings, not int"):
-        RESULTS.encode(ValidationResult("a", datetime.now(UTC), "orders", "success", tags={1: "x"}))  # type: ignore[dict-item]
+        RESULTS.encode(ValidationResult("a", datetime.now(UTC), "orders", ResultStatus.SUCCESS, tags={1: "x"}))  # type: ignore[dict-item]

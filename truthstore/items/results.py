@@ -73,7 +73,7 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
             for result in self.results:
                 if not isinstance(result, ValidatorResult):
                     raise TypeError(f"results hold ValidatorResult items, not {type(result).__name__}: see from_dict")
-                if type(result.success) is not bool and not _has_verdict(result):
+                if not _is_verdict(result.success):
                     raise ValueError(
                         f"check {result.validator_name!r:.80}: success is True or False, not {result.success!r:.80}"
                     )
@@ -186,9 +186,9 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
         )
 
 
-def _has_verdict(check: ValidatorResult) -> bool:
+def _is_verdict(success: object) -> bool:
     try:
-        return check.success is not None and check.success in {True, False}
+        return success is not None and success in {True, False}
     except TypeError:  # pandas.NA
         return False
 
