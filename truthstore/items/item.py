@@ -62,7 +62,7 @@ def _inner_items(kind: Any) -> dict[str, type[Item]]:
     return {name: inner for name, inner in found.items() if isinstance(inner, type) and issubclass(inner, Item)}
 
 
-def time_of(value: Any) -> datetime | None:
+def time_of(value: Any, name: str = "a time") -> datetime | None:
     """Return a plain datetime for a datetime of any class, a NumPy time or an ISO string; None for None and NaT.
 
     Raises:
@@ -70,5 +70,5 @@ def time_of(value: Any) -> datetime | None:
     """
     plain = plain_time(datetime.fromisoformat(value) if isinstance(value, str) else value)
     if plain is not None and not isinstance(plain, datetime):
-        raise ValueError(f"a time is a datetime or an ISO string, not {value!r:.80}")  # as documented
+        raise ValueError(f"{name} must be a datetime or an ISO string, not {value!r:.80}")  # as documented
     return plain

@@ -64,7 +64,7 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
         if type(self.status) is not ResultStatus:
             self.status = ResultStatus(self.status)
         if type(self.run_time) is not datetime:
-            if (time := time_of(self.run_time)) is None:
+            if (time := time_of(self.run_time, "run_time")) is None:
                 raise ValueError(f"run_time must be a datetime or an ISO string, not {self.run_time!r:.80}")
             self.run_time = time
         if not isinstance(self.statistics, ResultStatistics):
