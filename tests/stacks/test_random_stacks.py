@@ -146,6 +146,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "iter_query": lambda s: list(s.iter_query(batch_size=1)),
     "entries": lambda s: [entry.id for entry in s.entries(StoreQuery(order_by="id"))],
     "count": lambda s: s.count(),
+    "held_ids": lambda s: s.held_ids(StoreQuery(), collection=SAMPLES),
     "clear": lambda s: s.clear(StoreQuery(ids=["a"])),
     "get_latest": lambda s: s.get_latest("orders"),
     "list_runs": lambda s: sorted(s.list_runs("orders")),
