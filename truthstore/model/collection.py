@@ -349,7 +349,7 @@ class Collection(Recipe, Generic[T]):
             return to_builtins(body, encoding)
 
     def derive(
-        self, body: bytes, encoding: str, times: Mapping[str, FieldValue] | None = None
+        self, body: bytes, encoding: str, times: Mapping[str, FieldValue] | None = None, *, edited: bool = False
     ) -> tuple[dict[str, FieldValue], dict[str, str]]:
         """Return the fields and tags of a serialised item.
 
@@ -358,11 +358,12 @@ class Collection(Recipe, Generic[T]):
             encoding: how it is serialised.
             times: the UTC microseconds of time fields that were kept with it, which a rebuild in another time zone
                 must not change.
+            edited: the body is not the one that was written: an attribute that it lacks was removed by hand.
 
         Raises:
             StoreCorruptError: it cannot be read, or holds what could not have been saved.
         """
-        item = self._read(body, encoding)
+        item = self._codec.decode(body, encoding) if edited else self._read(body, encoding)
         try:
             fields, tags = self.fields_of(item), self.tags_of(item)
         except StoreWriteError as error:
@@ -455,7 +456,8 @@ class Derivation(msgspec.Struct, frozen=True, gc=False):
 
     def fields_and_tags(self) -> tuple[Mapping[str, FieldValue], Mapping[str, str]]:
         """Return the fields and the tags."""
-        return self.collection.derive(self.body, self.encoding, self.kept())
+        edited = self.is_edited
+        return self.collection.derive(self.body, self.encoding, None if edited else self.times, edited=edited)
 
     def kept(self) -> Mapping[str, FieldValue]:
         """Return the times that were kept, unless the body was edited since."""
