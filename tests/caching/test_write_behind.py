@@ -167,3 +167,16 @@ class Slow(WrapperStore[Any]):
 def test_layers_are_as_they_were_stacked(tmp_path):
     names = [layer.name for layer in CachedStore(Slow(files(tmp_path / "s")), mode="write_behind").layers()]
     assert names == ["cached", "batched", "wrapper", "filesystem"]
+
+
+def test_options_of_the_queue_are_handed_to_it(tmp_path):
+    files = FileSystemStore(base_path=tmp_path / "store", collection=SAMPLES)
+    options = {"spool_path": tmp_path / "queue.db", "durability": "os", "flush_interval_seconds": None}
+    with CachedStore(files, mode="write_behind", **options) as store:
+        store.save(Sample("a"))
+        assert (tmp_path / "queue.db").exists()
+        assert files.list_ids() == []
+        store.flush()
+        assert files.list_ids() == ["a"]
+    with pytest.raises(TypeError, match="spool_path"):
+        CachedStore(MemoryStore(), spool_path="queue.db")

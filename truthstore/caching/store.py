@@ -30,6 +30,14 @@ T = TypeVar("T")
 OF_OWN_CACHE: Final = ("eviction_policy", "max_memory_mb", "max_size", "ttl_seconds")
 WARM_AT_ONCE: Final = 1_000
 
+QUEUE_OPTIONS: Final = {
+    "durability": "durability",
+    "flush_interval_seconds": "flush_interval_seconds",
+    "max_batch_size": "max_batch_size",
+    "spool_path": "path",
+}
+"""Options of the queue of `WRITE_BEHIND`, and their names there."""
+
 
 class CachedStore(WrapperStore[T], Generic[T]):
     """Answers from a cache with items that were read or written before.
@@ -43,7 +51,9 @@ class CachedStore(WrapperStore[T], Generic[T]):
         cache: keeps the records; by default an `InMemoryCache`. Several stores may share one.
         mode: how reads and writes use it.
         config: the options, or
-        options: the same as keywords. Limits, life span and policy are those of `cache` if that is given.
+        options: the same as keywords. Limits, life span and policy are those of `cache` if that is given. With
+            `WRITE_BEHIND` also ``durability``, ``flush_interval_seconds`` and ``max_batch_size`` of its queue, and
+            ``spool_path``, the file of it.
 
     Attributes:
         cache: the cache.
@@ -63,12 +73,16 @@ class CachedStore(WrapperStore[T], Generic[T]):
         config: CacheConfig | None = None,
         **options: Any,
     ) -> None:
-        settings = configure(CacheConfig, config, options, "CachedStore", ("cache", "mode"))
         self.mode = member(CacheMode, mode, "mode")
+        queues = self.mode is CacheMode.WRITE_BEHIND and not isinstance(base, BatchedStore)
+        queue = {known: options.pop(name) for name, known in QUEUE_OPTIONS.items() if queues and name in options}
+        settings = configure(
+            CacheConfig, config, options, "CachedStore", ("cache", "mode", *(QUEUE_OPTIONS if queues else ()))
+        )
         if cache is not None:
             _check_beside(cache, settings, options)
-        if self.mode is CacheMode.WRITE_BEHIND and not isinstance(base, BatchedStore):
-            base = BatchedStore(base, durable=True)
+        if queues:
+            base = BatchedStore(base, durable=True, **queue)
         super().__init__(base)
         self.cache: BaseCache[Any] = InMemoryCache(settings) if cache is None else cache
         self._owns_cache = cache is None
