@@ -53,3 +53,22 @@ def test_an_interrupt_stops_the_calls(first: int, count: int):
     time.sleep(0.1)
     assert len(begun) == before < 90
     parallel.close()
+
+
+def test_when_a_call_fails_the_others_have_ended():
+    """A write that is still under way when its caller knows of the error would come as a surprise later."""
+    ended: list[int] = []
+    both = threading.Barrier(2)
+
+    def work(number: int) -> None:
+        both.wait()
+        if number == 0:
+            raise ValueError("the first")
+        time.sleep(0.1)
+        ended.append(number)
+
+    parallel = Parallel(2)
+    with pytest.raises(ValueError, match="the first"):
+        parallel(work, range(2))
+    assert ended == [1]
+    parallel.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, TypeVar
 
 from truthstore.runtime.forks import in_child
@@ -39,7 +39,7 @@ class Parallel:
     def __call__(self, work: Callable[[A], B], arguments: Iterable[A]) -> list[B]:
         """Return the results in the order of the arguments; raise what one of the calls raises.
 
-        Then, and at an interrupt, no further call is begun.
+        Then, and at an interrupt, no further call is begun, and those that run have ended: nothing happens behind the error.
         """
         listed = list(arguments)
         if self._limit == 1 or len(listed) < 2:  # noqa: PLR2004  # one needs no company
@@ -52,9 +52,11 @@ class Parallel:
         try:
             futures.extend(pool.submit(work, argument) for argument in listed)
             return [future.result() for future in futures]
-        finally:
+        except BaseException:
             for future in futures:
                 future.cancel()
+            wait(futures)
+            raise
 
     def close(self) -> None:
         """End the threads of this process."""
