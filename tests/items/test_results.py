@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from xml.etree.ElementTree import fromstring
 
 import msgspec
 import pandas as pd
@@ -524,3 +525,16 @@ def test_a_check_without_a_verdict_is_refused_by_name(success):
 def test_a_status_that_does_not_exist_lists_what_does():
     with pytest.raises(ValueError, match="success, failure, error, warning, not 'failed'"):
         ValidationResult("a", NOON, "orders", "failed")  # type: ignore[arg-type]
+
+
+def test_notebooks_show_a_result_as_a_table_with_failed_checks_first():
+    checks = [check(success=True, column=f"c{number}") for number in range(200)]
+    page = run(*checks, check("high", column="<b>", message="3 < 4 & more"))._repr_html_()
+    root = fromstring(page)  # well-formed
+    rows = [[cell.text or "" for cell in row] for row in root.iter("tr")]
+    assert rows[0] == ["check", "column", "outcome", "failed", "severity", "message"]
+    assert rows[1][1:3] == ["<b>", "failed"]
+    assert rows[1][-1] == "3 < 4 & more"
+    assert len(rows) == 101
+    assert "and 101 more" in page
+    assert run()._repr_html_().count("<tr") == 0

@@ -82,6 +82,9 @@ ORDINARY = (
     "a bearer of news",
     "-----BEGIN CERTIFICATE-----\nMIIE",
     "password = ",
+    "task-20260504-nightly-orders-check, risk-model_v2, sk-learn-pipeline-for-all-of-the-orders",
+    "a config of the signal=5 and the design=x, gh-pages, glue-job-orders-and-customers-nightly",
+    "failed, connection refused, server unavailable",
     "'/data/x.json': [Errno 28] No space left on device",
 )
 
@@ -91,6 +94,54 @@ def test_secrets_in_texts_are_replaced(text):
     redactor = DataRedactor()
     assert redactor.redact_text(text) == TEXTS[text]
     assert redactor.redact_text(TEXTS[text]) == TEXTS[text], "once is enough"
+
+
+RANDOM = "aB3dE6gH9"
+TOKENS = {
+    # Put together here, so that nothing that looks for secrets in repositories finds one.
+    "GitHub": "ghp_" + 4 * RANDOM,
+    "GitHub, fine-grained": "github_pat_" + 6 * RANDOM,
+    "GitLab": "glpat-" + 3 * RANDOM,
+    "Slack": "xoxb-" + "-".join([RANDOM] * 3),
+    "Stripe": "sk_live_" + 3 * RANDOM,
+    "Stripe webhook": "whsec_" + 3 * RANDOM,
+    "Google key": "AIza" + (4 * RANDOM)[:35],
+    "Google access": "ya29." + 4 * RANDOM,
+    "Google client": "GOCSPX-" + 3 * RANDOM,
+    "Databricks": "dapi" + "0123456789abcdef" * 2,
+    "Hugging Face": "hf_" + 4 * RANDOM,
+    "npm": "npm_" + 4 * RANDOM,
+    "PyPI": "pypi-" + 8 * RANDOM,
+    "OpenAI": "sk-proj-" + 2 * RANDOM + "_x-" + 2 * RANDOM,
+    "JSON web token": ".".join(["eyJ" + RANDOM, "eyJ" + 3 * RANDOM, 2 * RANDOM]),
+}
+
+
+@pytest.mark.parametrize("token", TOKENS.values(), ids=TOKENS)
+def test_tokens_of_services_are_replaced_wherever_they_stand(token):
+    redactor = DataRedactor()
+    for text in (
+        token,
+        f"cannot log in with {token}: 401",
+        f"https://host/x?t={token}&u=me",
+        f"['{token}']",
+        f"a\n{token}\nb",
+    ):
+        assert redactor.redact_text(text) == text.replace(token, HIDDEN)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("GET /x?se=2026&sig=a%2Fb%3D&sp=r failed", f"GET /x?se=2026&sig={HIDDEN}&sp=r failed"),
+        (f"?X-Amz-Signature={'0a' * 32}&X-Amz-Date=1", f"?X-Amz-Signature={HIDDEN}&X-Amz-Date=1"),
+        ("https://hooks.slack.com/services/T0/B0/abc", f"https://hooks.slack.com/services/{HIDDEN}"),
+        ("Cookie: session=abc; csrf=def\nHost: x", f"Cookie:{HIDDEN}\nHost: x"),
+        ('{"Set-Cookie": "session=abc; Path=/"}', f'{{"Set-Cookie": "{HIDDEN}"}}'),
+    ],
+)
+def test_what_signs_a_request_is_replaced(text, shown):
+    assert DataRedactor().redact_text(text) == shown
 
 
 @pytest.mark.parametrize("text", ORDINARY)

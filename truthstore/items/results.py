@@ -23,6 +23,10 @@ from truthstore.model.values import is_json
 __all__ = ["RESULTS", "ValidationResult"]
 
 
+HTML_ROWS: Final = 100
+"""So many checks at most does a notebook show of a result."""
+
+
 class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
     """One run of checks over one data asset.
 
@@ -137,6 +141,24 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
             parts.append(f"{figures.total_rows:,} rows")
         when = self.run_time.isoformat(sep=" ", timespec="seconds")
         return f"{self.data_asset}: {self.status.value}, {', '.join(parts)}, at {when} [{self.run_id}]"
+
+    def _repr_html_(self) -> str:
+        """Return the summary and a table of the checks, failed ones first, as notebooks show it."""
+        from html import escape  # which most programs never need
+
+        def row(check: ValidatorResult) -> str:
+            verdict = "passed" if check.success else "could not run" if check.errored else "failed"
+            failed = f"{check.count:,}" if check.count else ""
+            cells = (check.validator_name, check.column, verdict, failed, check.severity, check.message)
+            return "".join(f"<td>{escape(str(cell or ''))}</td>" for cell in cells)
+
+        shown = sorted(self.results, key=lambda check: check.success)[:HTML_ROWS]
+        rows = "".join(f"<tr>{row(check)}</tr>" for check in shown)
+        left = len(self.results) - len(shown)
+        rest = f"<p>and {left:,} more</p>" if left else ""
+        names = "".join(f"<th>{name}</th>" for name in ("check", "column", "outcome", "failed", "severity", "message"))
+        table = f"<table><thead><tr>{names}</tr></thead><tbody>{rows}</tbody></table>" if rows else ""
+        return f"<div><p>{escape(self.summary())}</p>{table}{rest}</div>"
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field as JSON-ready builtins: times as ISO strings, and the two rates among the statistics.

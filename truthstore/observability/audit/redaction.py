@@ -19,7 +19,7 @@ __all__ = ["SENSITIVE", "DataRedactor"]
 
 SENSITIVE: Final = (
     *("password", "passwd", "passphrase", "pwd", "secret", "token", "credential", "api_key", "access_key"),
-    *("account_key", "private_key", "authorization", "ssn", "credit_card"),
+    *("account_key", "private_key", "authorization", "cookie", "ssn", "credit_card"),
 )
 
 # The author of a text must not be able to make its redaction slow. So a repetition here is bounded, or it never gives
@@ -39,6 +39,26 @@ PATTERNS: Final = (
     ("bearer", r"(?i:bearer)\s{1,8}[\w.~+/=-]{8,}"),
     ("akia", r"\bAKIA[0-9A-Z]{16}\b"),  # access keys of AWS
     ("asia", r"\bASIA[0-9A-Z]{16}\b"),  # those that end soon
+    ("x-amz-", r"(?i)(?<=x-amz-signature=)[0-9a-f]{64}|(?<=x-amz-security-token=)[^\s&\"']++"),  # of signed URLs
+    ("sig=", r"(?i)(?<=[?&;]sig=)[^\s&;\"']++"),  # of Azure's
+    # Tokens of GitHub, GitLab, Slack, Stripe, Google, Databricks, Hugging Face, npm and PyPI.
+    ("gh", r"\bgh[pousr]_[0-9A-Za-z]{36,255}|\bgithub_pat_\w{22,255}"),
+    ("gl", r"\bgl(?:pat|ptt|dt|rt|rtr|cbt|imt|soat|agent|oas|ffct)-[\w-]{20,255}"),
+    ("xox", r"\bxox[a-z]-[0-9A-Za-z-]{10,255}"),
+    ("hooks.slack.com", r"(?<=hooks\.slack\.com/services/)[\w/]++"),
+    ("k_", r"\b[prs]k_(?:live|test)_[0-9A-Za-z]{10,255}"),
+    ("whsec_", r"\bwhsec_[0-9A-Za-z+/=]{20,255}"),
+    ("aiza", r"\bAIza[\w-]{35}"),
+    ("ya29.", r"\bya29\.[\w-]{20,2048}"),
+    ("gocspx-", r"\bGOCSPX-[\w-]{20,255}"),
+    ("dapi", r"\bdapi[0-9a-f]{32}(?:-\d)?"),
+    ("hf_", r"\bhf_[0-9A-Za-z]{30,255}"),
+    ("npm_", r"\bnpm_[0-9A-Za-z]{36}"),
+    ("pypi-", r"\bpypi-[\w-]{50,1024}"),
+    # Of OpenAI and the many that write theirs alike: names of people's own hold no digit and capital both.
+    ("sk-", r"\bsk-(?=[\w-]{0,200}\d)(?=[\w-]{0,200}[A-Z])[\w-]{20,255}"),
+    ("eyj", r"\beyJ[\w-]{8,512}+\.[\w-]{8,8192}+\.[\w-]{0,2048}+"),  # JSON web tokens
+    ("cookie:", r"(?i)(?<=cookie:)[^\r\n\"']++"),  # all pairs of the header
     # A private key, or what there is of one.
     (
         "private key",
