@@ -171,7 +171,7 @@ def test_layers_are_as_they_were_stacked(tmp_path):
 
 def test_options_of_the_queue_are_handed_to_it(tmp_path):
     files = FileSystemStore(base_path=tmp_path / "store", collection=SAMPLES)
-    options = {"spool_path": tmp_path / "queue.db", "durability": "os", "flush_interval_seconds": None}
+    options: dict[str, Any] = {"spool_path": tmp_path / "queue.db", "durability": "os", "flush_interval_seconds": None}
     with CachedStore(files, mode="write_behind", **options) as store:
         store.save(Sample("a"))
         assert (tmp_path / "queue.db").exists()

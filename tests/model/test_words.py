@@ -26,8 +26,8 @@ def test_forms_of_a_word_that_unicode_calls_compatible_are_one_word(one: str, ot
 @pytest.mark.parametrize("backend", ["memory", "filesystem", "database"])
 @pytest.mark.parametrize(("one", "other"), ALIKE)
 def test_every_backend_finds_the_other_form(backend: str, one: str, other: str, tmp_path):
-    options = {"filesystem": {"base_path": tmp_path}, "database": {"connection_url": f"sqlite:///{tmp_path}/a.db"}}
-    with get_store(backend, collection=SAMPLES, **options.get(backend, {})) as store:
+    places = {"memory": "memory", "filesystem": f"file://{tmp_path}", "database": f"sqlite:///{tmp_path}/a.db"}
+    with get_store(places[backend], collection=SAMPLES) as store:
         store.save_many([Sample("a", note=one), Sample("b", note=other), Sample("c", note="else")])
         assert (
             sorted(store.list_ids(StoreQuery(text=one))) == sorted(store.list_ids(StoreQuery(text=other))) == ["a", "b"]

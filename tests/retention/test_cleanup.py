@@ -246,7 +246,7 @@ def test_what_cannot_be_done_is_refused_at_once():
         {"archive_store_name": "no_such_store"},
     ):
         with pytest.raises(StoreConfigError):
-            RetentionStore(base, **{"policies": [TimeBasedPolicy(1)], **wrong})
+            misused(base, **{"policies": [TimeBasedPolicy(1)], **wrong})
     for misuse in (
         lambda: misused(base, 90),
         lambda: RetentionStore(base, TimeBasedPolicy(1), max_age_days=3),

@@ -75,12 +75,15 @@ class Derive(Protocol):
 
     def fields_and_tags(self) -> tuple[Mapping[str, FieldValue], Mapping[str, str]]:
         """Return the fields and the tags."""
+        ...
 
     def text(self) -> str:
         """Return the words for full-text queries."""
+        ...
 
     def kept(self) -> Mapping[str, FieldValue]:
         """Return the times that are known without reading the body."""
+        ...
 
 
 class Meta:

@@ -286,7 +286,7 @@ def test_rows_of_any_of_many_declarations_are_filled_in(url: str):
         return Collection.of(Check, name="checks", index={"asset": str, f"rows{number}": Field(int, "rows")})
 
     for number in range(12):
-        with DatabaseStore(connection_url=url, collection=declared(number)) as store:
+        with DatabaseStore[Any](connection_url=url, collection=declared(number)) as store:
             store.save(Check(str(number), rows=number))
     for number in (0, 5, 11):
         with DatabaseStore(connection_url=url, collection=declared(number)) as store:
