@@ -143,10 +143,10 @@ class TestSpellings:
             ("data/checks", "file:///path"),
             ("~/checks", "file:///path"),
             ("C:\\data", "file:///path"),
-            ("postgres", "dialect://user:password@host/database"),
-            ("postgresql", "dialect://user:password@host/database"),
+            ("postgres", "postgresql://user:password@host/database"),
+            ("postgresql", "postgresql://user:password@host/database"),
             ("mysql+pymysql", "dialect://user:password@host/database"),
-            ("sqlite", "dialect://user:password@host/database"),
+            ("sqlite", "sqlite:///store.db"),
             ("database://host/x", "dialect://user:password@host/database"),
         ],
     )

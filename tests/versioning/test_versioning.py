@@ -11,7 +11,7 @@ from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryData, MemoryStore
 from truthstore.caching import CachedStore
 from truthstore.observability import ObservableStore
-from truthstore.retention import RetentionStore
+from truthstore.retention import RetentionStore, TimeBasedPolicy
 from truthstore.testing import SAMPLES, FaultPlan, FaultyStore, Sample, WrapperSuite, store_machine
 from truthstore.versioning import VersionedStore, VersioningConfig, VersioningMode
 
@@ -61,7 +61,7 @@ TestVersionedFilesMachine = store_machine(make_versioned_files, writers=2, effor
 
 def test_a_stack_above_versions_tells_their_history_too():
     versioned = VersionedStore(MemoryStore(collection=SAMPLES))
-    stack = ObservableStore(CachedStore(RetentionStore(versioned)))
+    stack = ObservableStore(CachedStore(RetentionStore(versioned, TimeBasedPolicy(90))))
     for count in (1, 2, 3):
         stack.save(Sample("a", count=count), message=f"number {count}")
     assert stack.get_history("a", limit=2) == versioned.get_history("a", limit=2)

@@ -16,7 +16,7 @@ from truthstore.backends.cloud.config import CloudConfig
 from truthstore.backends.cloud.driver import CloudBlobs, content_type
 from truthstore.backends.cloud.failures import Action, Failure, cause, error_of, gcs_meaning
 from truthstore.backends.cloud.store import CloudStore, T
-from truthstore.errors import StoreConfigError, StoreNotFoundError
+from truthstore.errors import StoreConfigError, StoreError, StoreNotFoundError
 from truthstore.items.results import RESULTS
 from truthstore.model.record import ABSENT, ANY
 from truthstore.store.records import conflict
@@ -204,6 +204,8 @@ class GCSBlobs(CloudBlobs):
         }
         try:
             return request(settings)
+        except StoreError:  # one is a ConnectionError
+            raise
         except GoogleAPICallError as error:
             raise self._error(action, key, gcs_meaning(error), expect, repeated=repeating.repeated) from cause(error)
         except (

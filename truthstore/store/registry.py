@@ -72,6 +72,8 @@ _HINTS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("gcs", "gs"), "write gs://bucket/prefix"),
     **dict.fromkeys(("s3a", "s3n"), "write s3://bucket/prefix"),
     **dict.fromkeys(("filesystem", "local"), _FOLDER_HINT),
+    **dict.fromkeys(("postgres", "postgresql"), "write get_store('postgresql://user:password@host/database')"),
+    "sqlite": "write get_store('sqlite:///store.db')",
     "database": "write dialect://user:password@host/database",
 }
 """What to write instead of names and schemes that others use, or for a backend that needs a URL."""

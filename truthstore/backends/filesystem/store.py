@@ -406,7 +406,7 @@ class FileSystemStore(ObjectStore[T]):
             if isinstance(error, sqlite3.Error):
                 raise self._not_committed(write, error) from error
             commits.discard(write.staged.values())
-            if isinstance(error, OSError):
+            if isinstance(error, OSError) and not isinstance(error, StoreError):
                 raise self._failure(error, str(write), write_error) from error
             raise
         except BaseException:
