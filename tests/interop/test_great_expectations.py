@@ -298,3 +298,11 @@ def test_anything_else_is_refused(other):
         from_great_expectations(other, "x")
     with pytest.raises(TypeError):
         from_great_expectations_checkpoint(other)
+
+
+@pytest.mark.parametrize("figure", ["unexpected_count", "element_count", "unexpected_percent"])
+def test_a_figure_that_is_not_a_number_was_not_measured(figure):
+    config = {"type": "expect_column_values_to_be_unique", "kwargs": {"column": "c"}}
+    outcome = {"success": False, "expectation_config": config, "result": {figure: float("nan")}}
+    (check,) = from_great_expectations({"success": False, "results": [outcome], "meta": {}}, "t").results
+    assert (check.success, check.count, check.details.get(figure)) == (False, 1, None)

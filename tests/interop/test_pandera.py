@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from datetime import UTC, datetime
 from typing import Any
 
@@ -312,3 +313,22 @@ def test_a_table_that_passed_brings_its_schema():
 def test_what_pandera_never_returns(outcome):
     with pytest.raises(TypeError, match="expected what pandera's validate raised or returned"):
         from_pandera(outcome, "t")
+
+
+def test_a_level_of_an_index_of_several_is_named():
+    levels = [pa.Index(int, name="day"), pa.Index(str, pa.Check.isin(["north"]), name="region")]
+    schema = pa.DataFrameSchema({"n": pa.Column(int)}, index=pa.MultiIndex(levels))
+    table = pd.DataFrame({"n": [1]}, index=pd.MultiIndex.from_tuples([(1, "south")], names=["day", "region"]))
+    checks = [check for check in from_pandera(validated(schema, table), "t").results if check.validator_name == "isin"]
+    assert [(check.column, check.success, check.count) for check in checks] == [("region", False, 1)]
+
+
+def test_what_says_too_little_is_refused_with_the_reason():
+    schema = pa.DataFrameSchema({"a": pa.Column(int, pa.Check.gt(0))})
+    failed = validated(schema, pd.DataFrame({"a": [-1, 2, -3]}))
+    with pytest.warns(UserWarning, match="does not preserve state"):
+        pickled = pickle.loads(pickle.dumps(failed))
+    with pytest.raises(ValueError, match="pickled"):
+        from_pandera(pickled, "t", schema=schema)
+    with pytest.raises(TypeError, match="table of failure cases"):
+        from_pandera(failed.failure_cases, "t", schema=schema)

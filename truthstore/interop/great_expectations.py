@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from math import isnan
 from typing import Any, Final
 
 from truthstore.items.checks import VALIDATOR_ERROR, ResultStatistics, ValidatorResult
@@ -142,7 +143,13 @@ def _is_outcome(outcome: Any) -> bool:
 
 
 def _expectation(outcome: Any) -> ValidatorResult:
-    config, measured = read(outcome, "expectation_config", {}), read(outcome, "result", {})
+    config = read(outcome, "expectation_config", {})
+    # A figure that is not a number was not measured.
+    measured = {
+        name: value
+        for name, value in read(outcome, "result", {}).items()
+        if not (isinstance(value, float) and isnan(value))
+    }
     parameters = {name: value for name, value in read(config, "kwargs", {}).items() if name != "batch_id"}
     name = text_of(read(config, "type") or read(config, "expectation_type"))
     columns = _columns(parameters)

@@ -80,7 +80,8 @@ def from_pandera(
 
     Raises:
         TypeError: `outcome` is none of these.
-        ValueError: `outcome` is a success that does not say what was checked, and `schema` is not given.
+        ValueError: `outcome` is a success that does not say what was checked, and `schema` is not given, or errors that were
+            pickled, which keep texts alone.
     """
     if callable(to_schema := getattr(schema, "to_schema", None)):
         schema = to_schema()
@@ -91,6 +92,14 @@ def from_pandera(
         raise TypeError(
             f"expected what pandera's validate raised or returned (SchemaErrors, SchemaError, a table or None), "
             f"not {type(outcome).__name__}"
+        )
+    if {"schema_context", "check", "failure_case"} <= {*map(str, getattr(outcome, "columns", ()))}:
+        raise TypeError(
+            "this is a table of failure cases, not what validate returned: give the SchemaErrors that holds it"
+        )
+    if any(isinstance(error.schema, str) for error in errors):
+        raise ValueError(
+            "these errors were pickled, which keeps texts alone: convert them in the process that validated"
         )
     table = read(outcome, "data") if errors else outcome
     if schema is None:
@@ -201,7 +210,9 @@ def _column_of(error: Any, reason: str) -> str | None:
         return text_of(error.failure_cases)
     if (column := read(error, "column_name")) is not None:
         return name_of(column)
-    schema = error.schema
+    schema, cases = error.schema, error.failure_cases
+    if type(schema).__name__ == "MultiIndex" and "column" in getattr(cases, "columns", ()):
+        return ", ".join(dict.fromkeys(map(text_of, cases["column"])))  # the levels
     if not is_table(schema):
         return columns_of(schema)
     return ", ".join(text_of(c) for c in read(schema, "unique", ())) if reason == "DUPLICATES" else None
