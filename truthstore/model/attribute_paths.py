@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -41,13 +42,17 @@ def check_path(collection: str, path: str, known: frozenset[str], cls: type) -> 
         raise StoreConfigError(f"{collection}: {cls.__name__} has no attribute {first!r}: {nearest(first, known)}")
 
 
+_hints: Final = lru_cache(maxsize=100)(get_type_hints)
+"""Each call compiles every annotation of a class, which takes longer than a query."""
+
+
 def kinds_at(cls: type, path: str) -> tuple[Any, ...]:
     """Return the types with which the attribute at a path is annotated, but for None; none if they are not known."""
     kinds: tuple[Any, ...] = (cls,)
     for step in path.split("."):
         try:
             (owner,) = kinds
-            hint: Any = get_type_hints(owner)[step]
+            hint: Any = _hints(owner)[step]
         except Exception:  # noqa: BLE001  # annotations may name what is not there, and run any code
             return ()
         kinds = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
