@@ -10,7 +10,9 @@ import pytest
 
 from tests.retention.doubles import NOW, result
 from truthstore.backends.memory import MemoryStore
+from truthstore.errors import StoreConfigError
 from truthstore.retention import (
+    CompositePolicy,
     CountBasedPolicy,
     CustomPolicy,
     ItemMetadata,
@@ -22,7 +24,7 @@ from truthstore.retention import (
     TagBasedPolicy,
     TimeBasedPolicy,
 )
-from truthstore.testing import ManualClock
+from truthstore.testing import SAMPLES, ManualClock
 
 
 @pytest.mark.parametrize(
@@ -162,3 +164,11 @@ def test_a_clean_up_that_was_killed_is_done_again_soon():
     with pytest.raises(KeyboardInterrupt):
         make(CustomPolicy(die)).save(result("later"))
     assert working.last_run() == first, "it was not finished since"
+
+
+def test_a_status_that_no_item_can_have_is_refused():
+    for policy in (StatusBasedPolicy("failed"), CompositePolicy([TimeBasedPolicy(1), StatusBasedPolicy("failed")])):
+        with pytest.raises(StoreConfigError, match="'failed', only error, failure, success, warning"):
+            RetentionStore(MemoryStore(), policy)
+    RetentionStore(MemoryStore(), StatusBasedPolicy("failure"))
+    RetentionStore(MemoryStore(collection=SAMPLES), StatusBasedPolicy("failed"))  # any text is a status there

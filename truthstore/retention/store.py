@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
@@ -21,6 +21,7 @@ from truthstore.retention.base import (
     RetentionResult,
 )
 from truthstore.retention.plan import make_plan, metadata_of
+from truthstore.retention.policies import CompositePolicy, StatusBasedPolicy
 from truthstore.retention.schedule import Schedule
 from truthstore.store.config import configure
 from truthstore.store.registry import get_store
@@ -97,6 +98,7 @@ class RetentionStore(WrapperStore[T]):
             raise StoreConfigError(
                 "RetentionStore without a policy keeps everything: give it one, such as TimeBasedPolicy(90)"
             )
+        _check_statuses(settings.policies, self._collection)
         self.config = settings
         self.archive_store = _archive_of(settings, base, self._collection)
         self._schedule = Schedule(base, settings.schedule, clock)
@@ -231,3 +233,13 @@ def _archive_of(config: RetentionConfig, base: BaseStore[Any], collection: Colle
     if archive is not None and any(layer in list(base.layers()) for layer in archive.layers()):
         raise StoreConfigError("the archive store is the store itself: archived items would be deleted")
     return archive
+
+
+def _check_statuses(policies: Iterable[RetentionPolicy], collection: Collection[Any]) -> None:
+    """Refuse a policy for a status that no item of the collection can have: it would keep everything."""
+    known = collection.choices.get("status")
+    for policy in policies:
+        if isinstance(policy, CompositePolicy):
+            _check_statuses(policy.policies, collection)
+        elif isinstance(policy, StatusBasedPolicy) and known and policy.status not in known:
+            raise StoreConfigError(f"no item has the status {policy.status!r:.80}, only {', '.join(sorted(known))}")
