@@ -41,7 +41,7 @@ class Operation(NamedTuple):
     durability: str = "fsync"
 
     def allows(self, found: Items, error: StoreError | None) -> bool:
-        """Whether this may be there after the operation failed: all or nothing, or what the error says was stored."""
+        """Return True for a state that a failed operation may leave: all, nothing, or what the error says was stored."""
         stored = error.stored if isinstance(error, StoreBulkError) else ()
         partly = {**self.before, **{id: self.after[id] for id in stored}}
         return found in (self.before, self.after, partly)

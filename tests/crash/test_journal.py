@@ -448,7 +448,7 @@ def test_an_index_that_is_removed_gives_its_journal_to_a_store_that_has_it_open(
 @pytest.mark.parametrize("use", ["save", "list_ids"])
 @pytest.mark.parametrize("durability", ["fsync", "os"])
 def test_a_folder_that_is_wiped_under_an_open_store_stays_empty(durability: str, use: str, open_store: OpenFolder):
-    """What waits for the disk is in its file all the same: where that is gone, it was removed."""
+    """An item that waits for the disk is in its file already: a missing file was removed."""
     store = open_store(durability=durability)
     store.save_many([Sample("old"), Sample("older")])
     for path in Path(store.root).iterdir():

@@ -36,7 +36,7 @@ def test_results_come_in_the_order_of_the_arguments():
 @pytest.mark.parametrize("first", [0, 20])
 @pytest.mark.parametrize("count", [100, 100_000])
 def test_an_interrupt_stops_the_calls(first: int, count: int):
-    """Whether it comes while they are handed to the threads or while they run."""
+    """It may come while they are handed to the threads or while they run."""
     begun: list[int] = []
 
     def work(number: int) -> None:

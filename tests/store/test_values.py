@@ -1,4 +1,4 @@
-"""What docs/data-types.md says of values holds in every format, on every backend and in every place."""
+"""The table of docs/data-types.md holds in every format, on every backend and in every place."""
 
 from __future__ import annotations
 

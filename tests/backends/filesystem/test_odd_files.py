@@ -1,4 +1,4 @@
-"""What is no file, or no file that can be read, costs one item: nothing else fails because of it, or waits."""
+"""Pipes, devices, loops and unreadable files cost one item each: nothing else fails because of them, or waits."""
 
 from __future__ import annotations
 

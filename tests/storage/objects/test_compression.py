@@ -1,4 +1,4 @@
-"""What is compressed expands up to a limit, whichever program wrote it."""
+"""Compressed bodies expand up to a limit, whichever program wrote them."""
 
 from __future__ import annotations
 
