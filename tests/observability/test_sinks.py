@@ -279,3 +279,19 @@ def test_an_interrupt_behind_a_write_loses_nothing(tmp_path, kind):
     logger.close()
     assert saved(sink) == ["a", "b", "c"]
     assert sink.verify_chain().ok
+
+
+def test_a_sink_that_buffers_is_flushed_behind_every_write():
+    class Buffering(InMemoryAuditBackend):
+        flushed = 0
+
+        def flush(self) -> None:
+            self.flushed += 1
+
+    for wrapped in (False, True):
+        sink = Buffering()
+        logger = AuditLogger(CompositeAuditBackend([sink]) if wrapped else sink, AuditConfig())
+        logger.log(event())
+        logger.flush()
+        assert sink.flushed >= 1
+        logger.close()

@@ -167,6 +167,7 @@ class AuditLogger:
             return
         try:
             self._backend.write(self._linked)
+            self._backend.flush()  # only then are they written
         except Exception as error:  # noqa: BLE001  # a sink may raise anything, and the policy holds for it
             self._sink_failed(as_store_error(error))
         else:
@@ -202,6 +203,7 @@ class AuditLogger:
             events = [decode_event(line) for entry in entries for line in entry.payload.split(b"\n")]
             try:
                 self._backend.write(events)
+                self._backend.flush()  # only then may they leave the queue
             except Exception as error:  # an event is never refused: the sink is what fails
                 raise StoreConnectionError("audit", f"the audit sink failed: {error}") from error
             counts.append(len(events))

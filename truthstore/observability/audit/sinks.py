@@ -65,8 +65,8 @@ class AuditBackend(Recipe, ABC):
         """Keep one event."""
         self.write([event])
 
-    def flush(self) -> None:  # for sinks of users
-        """Do nothing: nothing waits in a sink."""
+    def flush(self) -> None:
+        """Keep what was written, called behind every write; sinks of users that buffer override it."""
 
     def close(self) -> None:  # for sinks of users
         """Do nothing: a sink holds nothing open."""
@@ -201,11 +201,12 @@ class CompositeAuditBackend(AuditBackend):
         return self._backends[0].heads()
 
     def write(self, events: Sequence[AuditEvent]) -> None:
-        """Write to every sink."""
+        """Write to every sink, and have it keep what it was given."""
         failed: StoreError | None = None
         for backend in self._backends:
             try:
                 backend.write(events)
+                backend.flush()
             except Exception as error:  # noqa: BLE001  # a sink may raise anything
                 failed = failed or as_store_error(error)
         if failed is not None:
