@@ -32,7 +32,7 @@ class Below(WrapperStore[Any]):
         reached, go_on = self.stops.pop(kind, (None, None))
         if reached is not None and go_on is not None:
             reached.set()
-            go_on.wait(10)
+            go_on.wait(60)
 
     def get_record(self, id, **options):
         """Note a load."""

@@ -124,35 +124,30 @@ def test_a_missing_id_is_looked_for_again_if_that_is_not_to_be_kept(below):
     assert below.loads == ["a", "a"]
 
 
-def test_a_hundred_threads_are_one_load(below):
-    below.save(Sample("a"))
-    store = CachedStore(below)
-    reached, go_on = below.stop()
-    barrier = threading.Barrier(100)
-
-    def read(_: int) -> Any:
-        barrier.wait()
-        return store.get("a")
-
-    with ThreadPoolExecutor(100) as threads:
-        answers = threads.map(read, range(100))
-        reached.wait(10)
-        go_on.set()
-        assert list(answers) == [Sample("a")] * 100
-    assert below.loads == ["a"]
-
-
 @pytest.fixture
-def joined(monkeypatch) -> threading.Event:
-    """Is set when a thread waits for the load of another."""
-    joined, usual = threading.Event(), coherence.Load.result
+def joined(monkeypatch) -> threading.Semaphore:
+    """Is released by each thread that waits for the load of another."""
+    joined, usual = threading.Semaphore(0), coherence.Load.result
 
     def result(load: Any, timeout: float | None = None) -> Record:
-        joined.set()
+        joined.release()
         return usual(load, timeout)
 
     monkeypatch.setattr(coherence.Load, "result", result)
     return joined
+
+
+def test_a_hundred_threads_are_one_load(below, joined):
+    below.save(Sample("a"))
+    store = CachedStore(below)
+    _, go_on = below.stop()
+    with ThreadPoolExecutor(100) as threads:
+        answers = threads.map(lambda _: store.get("a"), range(100))
+        for _ in range(99):
+            assert joined.acquire(timeout=60)
+        go_on.set()
+        assert list(answers) == [Sample("a")] * 100
+    assert below.loads == ["a"]
 
 
 def test_the_error_of_a_load_reaches_those_that_wait_and_is_not_cached(pool, joined):
@@ -166,7 +161,7 @@ def test_the_error_of_a_load_reaches_those_that_wait_and_is_not_cached(pool, joi
     assert reached.wait(10)
     plan.disarm()
     second = pool.submit(store.get, "a")
-    assert joined.wait(10)
+    assert joined.acquire(timeout=60)
     go_on.set()
     for asked in (first, second):
         with pytest.raises(StoreError):
@@ -189,7 +184,7 @@ def test_when_a_load_is_interrupted_one_that_waits_loads(below, pool, joined):
     first = pool.submit(store.get, "a")
     assert reached.wait(10)
     second = pool.submit(store.get, "a")
-    assert joined.wait(10)
+    assert joined.acquire(timeout=60)
     go_on.set()
     with pytest.raises(KeyboardInterrupt):
         first.result()
