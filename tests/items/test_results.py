@@ -20,6 +20,7 @@ from truthstore import StoreQuery, get_store
 from truthstore.backends.memory import MemoryStore
 from truthstore.errors import StoreWriteError
 from truthstore.expectations import SUITES, Expectation, ExpectationSuite
+from truthstore.items.checks import status_of
 from truthstore.items.results import _is_canonical
 from truthstore.model.collection import Collection
 from truthstore.results import (
@@ -88,6 +89,7 @@ def test_figures_are_counted_if_they_are_left_out():
         critical_issues=1,
         low_issues=1,
         execution_time_ms=2.0,
+        warning_validators=1,
     )
     assert result.issue_count == 3
     assert result.statistics.pass_rate == 0.2
@@ -96,6 +98,75 @@ def test_figures_are_counted_if_they_are_left_out():
     assert sized.statistics.issue_rate == 0.25
     told = run(check(), statistics=ResultStatistics(total_validators=7, total_issues=5))
     assert told.issue_count == 5
+
+
+def test_figures_given_without_the_number_of_warnings_follow_the_checks_all_the_same():
+    given = ResultStatistics.from_results([check("low")])
+    given.warning_validators = 0
+    result = run(check("low"), statistics=given)
+    assert result.counted
+    assert result.statistics.warning_validators == 1
+
+
+def test_what_did_not_run_has_not_passed():
+    states = ["success", "warning", "failure", "error", "skipped", "not_evaluated"]
+    result = run(*(ValidatorResult(name, name == "success", status=name) for name in states))
+    figures = result.statistics
+    assert (figures.passed_validators, figures.failed_validators, figures.warning_validators) == (1, 2, 1)
+    assert (figures.error_validators, figures.skipped_validators, figures.not_evaluated_validators) == (1, 1, 1)
+    assert figures.total_validators == 6
+    assert figures.pass_rate == 0.2
+    assert result.status == "failure"
+    assert "1 not evaluated, 1 skipped" in result.summary()
+    assert [status_of(one) for one in result.results] == states
+
+
+@pytest.mark.parametrize(
+    ("states", "status"),
+    [
+        (["success", "skipped"], "success"),
+        (["skipped"], "error"),
+        (["success", "not_evaluated"], "error"),
+        (["warning", "not_evaluated"], "error"),
+        (["success", "warning", "skipped"], "warning"),
+        (["not_evaluated", "failure"], "failure"),
+    ],
+)
+def test_silence_is_no_success(states: list[str], status: str):
+    checks = [ValidatorResult(name, name == "success", status=name) for name in states]
+    assert ResultStatus.of(checks) == status
+    assert run(*checks, status="success").status == status
+
+
+@pytest.mark.parametrize(
+    ("success", "status"), [(True, "failure"), (True, "skipped"), (False, "success"), (False, "fail")]
+)
+def test_a_check_that_contradicts_itself_is_refused(success: bool, status: str):
+    with pytest.raises(ValueError, match="check 'unique'"):
+        run(ValidatorResult("unique", success, status=status))
+    edited = run(ValidatorResult("unique", success=success))
+    edited.results[0].status = status
+    with pytest.raises(StoreWriteError, match="check 'unique'"):
+        RESULTS.encode(edited)
+
+
+def test_a_check_says_what_it_looked_at():
+    before = ValidatorResult(
+        "latitude, longitude unique",
+        success=False,
+        column="latitude, longitude",
+        count=3,
+        check_id="dbt:test.shop.unique",
+        checked=100,
+        observed=0.97,
+        expected="1.0",
+        owner="data",
+        columns=("latitude", "longitude"),
+    )
+    result = run(before, interval_start=datetime(2026, 1, 1, tzinfo=UTC), interval_end="2026-02-01T00:00:00+00:00")
+    again = RESULTS.decode(RESULTS.encode(result))
+    assert again == result
+    assert ValidationResult.from_dict(result.to_dict()) == result
 
 
 def test_rates_of_nothing():
@@ -508,7 +579,7 @@ def test_a_value_of_the_wrong_type_is_refused_wherever_it_is(place: int, field: 
     result = run(check(), suite_name="s")
     result.counted = False
     part: Any = [result, result.statistics, result.results[0]][place]
-    setattr(part, field, ["of", "no", "kind"])
+    setattr(part, field, ["of", "no", 1])
     assert not _is_canonical(result)
     with pytest.raises((StoreWriteError, TypeError)):
         RESULTS.encode(result)

@@ -213,7 +213,7 @@ def _measured(measured: Mapping[str, Any]) -> dict[str, Any]:
 def _message(result: ValidatorResult, description: Any) -> str:
     details = result.details
     if "element_count" in details:
-        found = shares_failing(result.count, details["element_count"], details.get("sample_values", ()))
+        found = shares_failing(result.count or 0, details["element_count"], details.get("sample_values", ()))
     elif "observed_value" in details:
         found = f"observed {details['observed_value']}"
     else:

@@ -10,12 +10,41 @@ import msgspec
 
 from truthstore.items.item import Item
 
-__all__ = ["SEVERITIES", "VALIDATOR_ERROR", "ResultStatistics", "ResultStatus", "ValidatorResult", "severity_of"]
+__all__ = [
+    "SEVERITIES",
+    "VALIDATOR_ERROR",
+    "CheckStatus",
+    "ResultStatistics",
+    "ResultStatus",
+    "ValidatorResult",
+    "severity_of",
+    "status_of",
+]
 
 VALIDATOR_ERROR: Final = "validator_error"
 """The `issue_type` of a check that could not run. It counts as an error, not as an issue of the data."""
 
 SEVERITIES: Final = ("critical", "high", "medium", "low")
+
+
+class CheckStatus(StrEnum):
+    """The outcome of a check. Only `SUCCESS` has passed."""
+
+    SUCCESS = "success"
+    """It ran and passed."""
+    WARNING = "warning"
+    """It ran and failed, with a severity of medium or low, or as the tool's warning."""
+    FAILURE = "failure"
+    """It ran and failed."""
+    ERROR = "error"
+    """It could not run, or broke."""
+    SKIPPED = "skipped"
+    """It was left out on purpose, or because of what failed before it."""
+    NOT_EVALUATED = "not_evaluated"
+    """It should have run, and has no outcome."""
+
+
+_STATUSES: Final = frozenset(CheckStatus)
 
 
 class ValidatorResult(Item, msgspec.Struct, omit_defaults=True):
@@ -26,38 +55,62 @@ class ValidatorResult(Item, msgspec.Struct, omit_defaults=True):
         success: the data passed.
         column: the column checked; None for the whole table. Several are joined: ``"latitude, longitude"``.
         issue_type: the kind of issue, None if the check passed; `VALIDATOR_ERROR` if it could not run.
-        count: number of values (or rows) that failed.
+        count: number of values (or rows) that failed; None if it passed, but nobody knows how many failed all the same.
+            0 in a check that failed means that it is not known.
         severity: ``critical``, ``high``, ``medium`` or ``low``; None if nothing failed or the tool has no severities.
         message: the fault, for people.
         details: further values of the tool: expected and observed values, samples, parameters.
         execution_time_ms: how long the check took, in milliseconds; 0.0 if the tool does not say.
+        check_id: identity of the check over runs, tools and thresholds; if None, it is made of name, column and
+            ``details["parameters"]``.
+        status: one of `CheckStatus`, where `success`, `severity` and `issue_type` do not say it: for ``warning``,
+            ``skipped`` and ``not_evaluated``. Only ``success`` goes with `success`.
+        checked: number of values (or rows) that were looked at; None if not known.
+        observed: what was seen.
+        expected: what was asked for.
+        owner: who looks after the check.
+        columns: the columns of a check over several.
     """
 
     validator_name: str
     success: bool
     column: str | None = None
     issue_type: str | None = None
-    count: int = 0
+    count: int | None = 0
     severity: str | None = None
     message: str | None = None
     details: dict[str, Any] = {}
     execution_time_ms: float = 0.0
+    check_id: str | None = None
+    status: str | None = None
+    checked: int | None = None
+    observed: str | float | None = None
+    expected: str | float | None = None
+    owner: str | None = None
+    columns: tuple[str, ...] | None = None
 
     @property
     def errored(self) -> bool:
         """True if the check could not run, so that nothing is known about the data."""
-        return not self.success and self.issue_type == VALIDATOR_ERROR
+        if self.status is None:
+            return not self.success and self.issue_type == VALIDATOR_ERROR
+        return self.status == "error"
+
+    @property
+    def failed(self) -> bool:
+        """True if the check ran and failed, be it with a warning."""
+        return not self.success and status_of(self) in {"failure", "warning"}
 
 
 class ResultStatus(StrEnum):
     """The outcome of a run."""
 
     SUCCESS = "success"
-    """Every check ran and passed."""
+    """Every check passed, but for those that were skipped."""
     FAILURE = "failure"
     """A check of critical, high or unstated severity failed."""
     ERROR = "error"
-    """A check could not run, and no other check means failure."""
+    """A check could not run or was not evaluated, or all were skipped; and no check means failure."""
     WARNING = "warning"
     """Only checks of medium or low severity failed."""
 
@@ -68,19 +121,12 @@ class ResultStatus(StrEnum):
     @classmethod
     def of(cls, results: Iterable[ValidatorResult]) -> ResultStatus:
         """Return the status that follows from the results of the checks."""
-        errored = warned = False
-        for result in results:
-            if result.success:
-                continue
-            if result.errored:
-                errored = True
-            elif severity_of(result) in ("medium", "low"):
-                warned = True
-            else:
-                return cls.FAILURE
-        if errored:
+        found = {"success" if result.success else status_of(result) for result in results}
+        if "failure" in found:
+            return cls.FAILURE
+        if "error" in found or "not_evaluated" in found or found == {"skipped"}:
             return cls.ERROR
-        return cls.WARNING if warned else cls.SUCCESS
+        return cls.WARNING if "warning" in found else cls.SUCCESS
 
 
 class ResultStatistics(Item, msgspec.Struct, omit_defaults=True, gc=False):
@@ -89,9 +135,10 @@ class ResultStatistics(Item, msgspec.Struct, omit_defaults=True, gc=False):
     An issue is a check that failed, on one column: how many values failed is in `ValidatorResult.count`.
 
     Attributes:
-        total_validators: checks in all; the next three add up to it.
+        total_validators: checks in all; those that passed, failed, could not run, were skipped and were not evaluated
+            add up to it.
         passed_validators: checks that passed.
-        failed_validators: checks that failed.
+        failed_validators: checks that failed, those with a warning among them.
         error_validators: checks that could not run.
         total_rows: rows of the table; 0 if not known.
         total_columns: columns of the table; 0 if not known.
@@ -101,6 +148,9 @@ class ResultStatistics(Item, msgspec.Struct, omit_defaults=True, gc=False):
         medium_issues: issues of severity medium.
         low_issues: issues of severity low.
         execution_time_ms: how long the run took, in milliseconds; 0.0 if not known.
+        warning_validators: checks that failed with a warning.
+        skipped_validators: checks that were skipped.
+        not_evaluated_validators: checks that have no outcome.
     """
 
     total_validators: int = 0
@@ -115,6 +165,9 @@ class ResultStatistics(Item, msgspec.Struct, omit_defaults=True, gc=False):
     medium_issues: int = 0
     low_issues: int = 0
     execution_time_ms: float = 0.0
+    warning_validators: int = 0
+    skipped_validators: int = 0
+    not_evaluated_validators: int = 0
 
     @property
     def issue_count(self) -> int:
@@ -123,8 +176,9 @@ class ResultStatistics(Item, msgspec.Struct, omit_defaults=True, gc=False):
 
     @property
     def pass_rate(self) -> float | None:
-        """Checks that passed, as a fraction of all checks (0.0 to 1.0); None if there were none."""
-        return self.passed_validators / self.total_validators if self.total_validators else None
+        """Checks that passed, as a fraction (0.0 to 1.0) of all that were not skipped; None if there were none."""
+        wanted = self.total_validators - self.skipped_validators
+        return self.passed_validators / wanted if wanted else None
 
     @property
     def issue_rate(self) -> float:
@@ -153,6 +207,7 @@ class ResultStatistics(Item, msgspec.Struct, omit_defaults=True, gc=False):
             execution_time_ms: how long the run took, in milliseconds; the sum over the checks if None.
         """
         issues = dict.fromkeys(SEVERITIES, 0)
+        others = dict.fromkeys(CheckStatus, 0)
         total = passed = failed = 0
         own_time = 0.0
         for result in results:
@@ -160,7 +215,12 @@ class ResultStatistics(Item, msgspec.Struct, omit_defaults=True, gc=False):
             own_time += result.execution_time_ms
             if result.success:
                 passed += 1
-            elif not result.errored:
+                if result.status is not None:
+                    status_of(result)  # which raises where they contradict each other
+                continue
+            status = status_of(result)
+            others[status] += 1
+            if status in {"failure", "warning"}:
                 failed += 1
                 if (severity := severity_of(result)) in issues:
                     issues[severity] += 1
@@ -168,7 +228,10 @@ class ResultStatistics(Item, msgspec.Struct, omit_defaults=True, gc=False):
             total_validators=total,
             passed_validators=passed,
             failed_validators=failed,
-            error_validators=total - passed - failed,
+            error_validators=others[CheckStatus.ERROR],
+            warning_validators=others[CheckStatus.WARNING],
+            skipped_validators=others[CheckStatus.SKIPPED],
+            not_evaluated_validators=others[CheckStatus.NOT_EVALUATED],
             total_rows=total_rows,
             total_columns=total_columns,
             total_issues=failed,
@@ -180,3 +243,27 @@ class ResultStatistics(Item, msgspec.Struct, omit_defaults=True, gc=False):
 def severity_of(result: ValidatorResult) -> str:
     """Return the severity in lower case; empty if the check has none."""
     return (result.severity or "").lower()
+
+
+def status_of(result: ValidatorResult) -> CheckStatus:
+    """Return the outcome of a check: as it says, or what follows from the rest.
+
+    Raises:
+        ValueError: `status` is none, or contradicts `success`.
+    """
+    status = result.status
+    if status is not None:
+        if status not in _STATUSES:
+            raise ValueError(
+                f"check {result.validator_name!r:.80}: a status is one of {', '.join(CheckStatus)}, not {status!r:.80}"
+            )
+        if (status == "success") != bool(result.success):
+            raise ValueError(
+                f"check {result.validator_name!r:.80}: success={result.success!r} contradicts status={status!r:.80}"
+            )
+        return CheckStatus(status)
+    if result.success:
+        return CheckStatus.SUCCESS
+    if result.issue_type == VALIDATOR_ERROR:
+        return CheckStatus.ERROR
+    return CheckStatus.WARNING if severity_of(result) in {"medium", "low"} else CheckStatus.FAILURE

@@ -14,7 +14,15 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from truthstore.items.checks import SEVERITIES, ResultStatistics, ResultStatus, ValidatorResult, severity_of
+from truthstore.items.checks import (
+    SEVERITIES,
+    CheckStatus,
+    ResultStatistics,
+    ResultStatus,
+    ValidatorResult,
+    severity_of,
+    status_of,
+)
 from truthstore.items.item import Item, time_of
 from truthstore.model.collection import Collection
 from truthstore.model.fields import Field
@@ -25,6 +33,15 @@ __all__ = ["RESULTS", "ValidationResult"]
 
 HTML_ROWS: Final = 100
 """So many checks at most does a notebook show of a result."""
+
+VERDICTS: Final = {
+    CheckStatus.SUCCESS: "passed",
+    CheckStatus.WARNING: "warned",
+    CheckStatus.FAILURE: "failed",
+    CheckStatus.ERROR: "could not run",
+    CheckStatus.SKIPPED: "skipped",
+    CheckStatus.NOT_EVALUATED: "not evaluated",
+}
 
 
 class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
@@ -45,10 +62,12 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
         suite_name: name of the suite, schema or contract that was checked.
         runtime_environment: where it ran: versions, host, commit.
         counted: the figures are those of `results`, and every save counts them again. Set it to False to change figures.
+        interval_start: start of the period of which the data are, such as a partition's day; None if that is not known.
+        interval_end: its end.
 
     Raises:
         TypeError: `results` or `statistics` hold something else.
-        ValueError: `status` is not a status, or `run_time` not a time.
+        ValueError: `status` is not a status, a time not a time, or a check contradicts itself.
     """
 
     run_id: str
@@ -62,6 +81,8 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
     suite_name: str | None = None
     runtime_environment: dict[str, Any] = {}
     counted: bool = False
+    interval_start: datetime | None = None
+    interval_end: datetime | None = None
 
     def __post_init__(self) -> None:
         # Also runs after decoding, where these conditions are false: keep it short.
@@ -71,6 +92,9 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
             if (time := time_of(self.run_time, "run_time")) is None:
                 raise ValueError(f"run_time must be a datetime or an ISO string, not {self.run_time!r:.80}")
             self.run_time = time
+        if self.interval_start is not None or self.interval_end is not None:
+            self.interval_start = time_of(self.interval_start, "interval_start")
+            self.interval_end = time_of(self.interval_end, "interval_end")
         if not isinstance(self.statistics, ResultStatistics):
             raise TypeError(f"statistics are a ResultStatistics, not {type(self.statistics).__name__}")
         if not self.counted:
@@ -91,7 +115,7 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
             total_columns=given.total_columns,
             execution_time_ms=given.execution_time_ms or None,
         )
-        if self.counted or not given.total_validators or figures == given:
+        if self.counted or not given.total_validators or figures == _with_warned(given, figures.warning_validators):
             self.statistics, self.counted = figures, True
         if self.status is ResultStatus.SUCCESS and figures.passed_validators < figures.total_validators:
             self.status = ResultStatus.of(self.results)
@@ -123,7 +147,7 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
     def get_issues_by_severity(self, severity: str) -> list[ValidatorResult]:
         """Return the checks that failed with this severity (in any case), in the order of `results`."""
         wanted = str(getattr(severity, "value", severity)).lower()
-        return [r for r in self.results if not r.success and not r.errored and severity_of(r) == wanted]
+        return [r for r in self.results if r.failed and severity_of(r) == wanted]
 
     def summary(self) -> str:
         """Return one line for people: asset, status, issues by severity, checks, rows, time and id."""
@@ -135,8 +159,13 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
             + (f" ({severities})" if severities else ""),
             f"{figures.passed_validators:,} of {figures.total_validators:,} checks passed",
         ]
-        if figures.error_validators:
-            parts.append(f"{figures.error_validators:,} could not run")
+        for left, words in (
+            (figures.error_validators, "could not run"),
+            (figures.not_evaluated_validators, "not evaluated"),
+            (figures.skipped_validators, "skipped"),
+        ):
+            if left:
+                parts.append(f"{left:,} {words}")
         if figures.total_rows:
             parts.append(f"{figures.total_rows:,} rows")
         when = self.run_time.isoformat(sep=" ", timespec="seconds")
@@ -147,7 +176,7 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
         from html import escape  # which most programs never need
 
         def row(check: ValidatorResult) -> str:
-            verdict = "passed" if check.success else "could not run" if check.errored else "failed"
+            verdict = VERDICTS[status_of(check)]
             failed = f"{check.count:,}" if check.count else ""
             cells = (check.validator_name, check.column, verdict, failed, check.severity, check.message)
             return "".join(f"<td>{escape(str(cell or ''))}</td>" for cell in cells)
@@ -208,6 +237,11 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
         )
 
 
+def _with_warned(figures: ResultStatistics, warned: int) -> ResultStatistics:
+    """Return figures with the number of warnings, which results of earlier versions do not have."""
+    return figures if figures.warning_validators else msgspec.structs.replace(figures, warning_validators=warned)
+
+
 def _is_verdict(success: object) -> bool:
     try:
         return success is not None and success in {True, False}
@@ -245,6 +279,11 @@ def _is_canonical(result: ValidationResult) -> bool:
         and type(figures.medium_issues) is int
         and type(figures.low_issues) is int
         and (type(total := figures.execution_time_ms) is float or type(total) is int)
+        and type(figures.warning_validators) is int
+        and type(figures.skipped_validators) is int
+        and type(figures.not_evaluated_validators) is int
+        and result.interval_start is None
+        and result.interval_end is None
     ):
         return False
     # There are many of these, and a local name is found faster.
@@ -257,10 +296,17 @@ def _is_canonical(result: ValidationResult) -> bool:
             and kind(check.success) is flag
             and (check.column is None or kind(check.column) is text)
             and (check.issue_type is None or kind(check.issue_type) is text)
-            and kind(check.count) is whole
+            and (kind(check.count) is whole or check.count is None)
             and (check.severity is None or kind(check.severity) is text)
             and (check.message is None or kind(check.message) is text)
             and (kind(taken := check.execution_time_ms) is real or kind(taken) is whole)
+            and (check.check_id is None or kind(check.check_id) is text)
+            and (check.status is None or kind(check.status) is text)
+            and (check.checked is None or kind(check.checked) is whole)
+            and (check.observed is None or kind(check.observed) is text)
+            and (check.expected is None or kind(check.expected) is text)
+            and (check.owner is None or kind(check.owner) is text)
+            and check.columns is None
         ):
             return False
         total += taken

@@ -236,8 +236,11 @@ class Collection(Recipe, Generic[T]):
             StoreWriteError: it holds values that cannot be stored, or fields or tags over the limits.
         """
         id = self.id_of(item)
-        if self._prepare is not None:
-            self._prepare(item)
+        try:
+            if self._prepare is not None:
+                self._prepare(item)
+        except ValueError as error:
+            raise StoreWriteError(f"{self.name} {shown(id)}: {error}", collection=self.name, identifier=id) from error
         fields, tags = self.fields_of(item), self.tags_of(item)
         try:
             body = self._codec.encode(item, encoding)
