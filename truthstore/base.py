@@ -6,6 +6,7 @@ from truthstore import errors
 from truthstore.errors import *
 from truthstore.model.collection import Collection
 from truthstore.model.fields import Field
+from truthstore.model.projection import Projection
 from truthstore.model.query import StoreQuery
 from truthstore.model.record import ABSENT, ANY, NONE, Change, Expect, Meta, Options, Record, Revision
 from truthstore.store.config import StoreConfig
@@ -29,6 +30,7 @@ __all__ = [
     "Health",
     "Meta",
     "Options",
+    "Projection",
     "Record",
     "RecordStore",
     "Revision",

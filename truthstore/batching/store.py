@@ -160,6 +160,9 @@ class BatchedStore(WrapperStore[T], Generic[T]):
 
     scan = _drained(WrapperStore.scan)
     scan_ids = _drained(WrapperStore.scan_ids)
+    scan_rows = _drained(WrapperStore.scan_rows)
+    aggregate_rows = _drained(WrapperStore.aggregate_rows)
+    latest_rows = _drained(WrapperStore.latest_rows)
     count_records = _drained(WrapperStore.count_records)
     aggregate_records = _drained(WrapperStore.aggregate_records)
     held_ids = _drained(WrapperStore.held_ids)

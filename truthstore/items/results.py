@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from truthstore.items.check_rows import CHECKS
 from truthstore.items.checks import (
     SEVERITIES,
     CheckStatus,
@@ -353,5 +354,6 @@ RESULTS: Collection[ValidationResult] = Collection(
     enc_hook=None,
     dec_hook=None,
     is_canonical=_is_canonical,
+    rows=CHECKS,
 )
 """The default collection: validation results."""

@@ -6,13 +6,14 @@ import builtins
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import MAXYEAR, UTC, datetime, timedelta, timezone
 from enum import Enum
 from functools import cached_property
 from operator import attrgetter
 from time import time_ns
 from types import MappingProxyType
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 import msgspec
 
@@ -34,6 +35,9 @@ from truthstore.model.record import NO_ANNOTATIONS, FieldValue, Meta, Record
 from truthstore.model.values import set_attribute
 from truthstore.model.words import index_text
 from truthstore.runtime.recipe import Recipe, make
+
+if TYPE_CHECKING:
+    from truthstore.model.projection import Projection
 
 __all__ = ["Collection", "Derivation"]
 
@@ -59,6 +63,8 @@ class Collection(Recipe, Generic[T]):
         time: name of the field that orders history, or None (then `stored_at` does).
         lookups: field combinations that get an index, each ending with the time.
         opaque: bodies are bytes of some layer; fields and tags come with each record and are kept beside its body.
+        projection: how its items become rows, or None.
+        rows: the collection of those rows, or None.
     """
 
     def __init__(
@@ -76,6 +82,7 @@ class Collection(Recipe, Generic[T]):
         dec_hook: Callable[[builtins.type, Any], Any] | None = None,
         opaque: bool = False,
         is_canonical: Callable[[T], bool] | None = None,
+        rows: Projection | None = None,
     ) -> None:
         if not _OWN_NAME.fullmatch(name):
             raise StoreConfigError(f"{name!r} cannot name a collection")
@@ -114,6 +121,17 @@ class Collection(Recipe, Generic[T]):
             self.lookups,
         )
         self._taken: set[builtins.type] = {type}
+        self.projection = rows
+        self.rows: Collection[Any] | None = None
+        if rows is not None:
+            if time is not None and time not in rows.inherits:
+                rows = self.projection = replace(rows, inherits=(time, *rows.inherits))
+            self.rows = Collection.of_records(
+                self.derived(rows.name),
+                index=rows.index(declared),
+                time=time,
+                lookups=tuple(dict.fromkeys(map(tuple, (rows.series, *rows.lookups)))),
+            )
 
     @staticmethod
     def of(
@@ -128,6 +146,7 @@ class Collection(Recipe, Generic[T]):
         lookups: Sequence[Sequence[str]] | None = None,
         enc_hook: Callable[[Any], Any] | None = None,
         dec_hook: Callable[[builtins.type, Any], Any] | None = None,
+        rows: Projection | None = None,
     ) -> Collection[U]:
         """Declare how a msgspec Struct, dataclass or attrs class is stored.
 
@@ -142,6 +161,7 @@ class Collection(Recipe, Generic[T]):
             lookups: field combinations that get an index; by default every indexed field by itself.
             enc_hook: turns objects of unknown types into known ones, as in msgspec.
             dec_hook: the way back, as in msgspec.
+            rows: the parts of an item that can be queried by themselves.
 
         Raises:
             StoreConfigError: the declaration does not fit the class.
@@ -166,6 +186,7 @@ class Collection(Recipe, Generic[T]):
             lookups=lookups,
             enc_hook=enc_hook,
             dec_hook=dec_hook,
+            rows=rows,
         )
 
     @cached_property
@@ -246,9 +267,11 @@ class Collection(Recipe, Generic[T]):
             body = self._codec.encode(item, encoding)
             if indent and encoding == "json":
                 body = pretty(body)
+            if self.projection is not None and not self.projection.is_total:
+                self.projection.encode(item)  # which refuses what no index could hold
         except StoreWriteError as error:
             raise StoreWriteError(f"{self.name} {shown(id)}: {error}", collection=self.name, identifier=id) from error
-        derive = Derivation(self, body, encoding) if self.text else None
+        derive = Derivation(self, body, encoding) if self.text or self.projection is not None else None
         # By position, which costs half: this is done for every item.
         meta = Meta(id, fields, tags, None, len(body), encoding, (), time_ns() // 1_000, NO_ANNOTATIONS, derive)
         return Record(meta, body)
@@ -343,6 +366,32 @@ class Collection(Recipe, Generic[T]):
     def derive_text(self, body: bytes, encoding: str) -> str:
         """Return the words of a serialised item; raise as `derive` does."""
         return self.text_of(self._read(body, encoding)) if self.text else ""
+
+    def derive_rows(self, body: bytes, encoding: str) -> bytes:
+        """Return the rows of a serialised item, packed; raise as `derive` does."""
+        if self.projection is None:
+            return b""
+        try:
+            return self.projection.encode(self._codec.decode(body, encoding))
+        except OutgrownError:
+            return b""  # the item lacks an attribute that its class has got since
+        except StoreWriteError as error:
+            raise StoreCorruptError(f"it holds what cannot be indexed: {error}", collection=self.name) from error
+
+    def rows_of(self, record: Record) -> list[Record]:
+        """Return the rows of an item as heads; none of a tombstone.
+
+        Raises:
+            StoreCorruptError: the item is damaged.
+        """
+        if self.projection is None or record.meta.deleted:
+            return []
+        return self.projection.records(record.meta, self.packed_rows(record))
+
+    def packed_rows(self, record: Record) -> bytes:
+        """Return the rows of an item as they are kept beside it; raise as `rows_of` does."""
+        packed = record.meta.rows
+        return self.derive_rows(record.body or b"", record.meta.encoding) if packed is None else packed
 
     def _read(self, body: bytes, encoding: str) -> Any:
         """Return a serialised item, as a dict if its class has got an attribute since: it stays in the index meanwhile."""
@@ -469,6 +518,10 @@ class Derivation(msgspec.Struct, frozen=True, gc=False):
     def text(self) -> str:
         """Return the words for full-text queries."""
         return self.collection.derive_text(self.body, self.encoding)
+
+    def rows(self) -> bytes:
+        """Return the rows, packed."""
+        return self.collection.derive_rows(self.body, self.encoding)
 
 
 class _OpaqueItem(msgspec.Struct):

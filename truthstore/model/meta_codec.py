@@ -38,12 +38,13 @@ class PackedMeta(MetaParts, frozen=True, kw_only=True, omit_defaults=True, array
     annotations: bytes = b""
 
 
-class _PackedRecord(msgspec.Struct, array_like=True):
+class _PackedRecord(msgspec.Struct, array_like=True, omit_defaults=True):
     version: int
     id: str
     revision: str
     body: bytes | None
     meta: PackedMeta
+    rows: bytes | None = None
 
 
 _to_json: Final = msgspec.json.Encoder(enc_hook=plain, order="sorted").encode
@@ -73,7 +74,8 @@ def meta_of(id: str, parts: MetaParts, **changes: Any) -> Meta:
 def pack(record: Record) -> bytes:
     """Return the bytes of a record; raise as `Meta.parts` does."""
     meta = PackedMeta(**packed_parts(record.meta))
-    return _encode(_PackedRecord(VERSION, record.id, record.revision, record.body, meta))
+    rows = record.meta.rows if record.meta.encodings else None  # else they can be made of the body
+    return _encode(_PackedRecord(VERSION, record.id, record.revision, record.body, meta, rows))
 
 
 def unpack(data: bytes) -> Record:
@@ -84,7 +86,7 @@ def unpack(data: bytes) -> Record:
     """
     try:
         packed = _decode(data)
-        meta = meta_of(packed.id, packed.meta)
+        meta = meta_of(packed.id, packed.meta, rows=packed.rows)
     except msgspec.MsgspecError as error:
         raise StoreCorruptError(f"not a record packed by this version: {error}") from error
     if packed.version != VERSION:

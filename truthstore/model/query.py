@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from truthstore.model.collection import Collection
     from truthstore.model.record import FieldValue, Meta, Record
 
-__all__ = ["BoundQuery", "Comparison", "StoreQuery"]
+__all__ = ["TIME_ALIAS", "BoundQuery", "Comparison", "StoreQuery"]
 
 OPERATORS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "==": operator.eq,

@@ -81,6 +81,10 @@ class Derive(Protocol):
         """Return the words for full-text queries."""
         ...
 
+    def rows(self) -> bytes:
+        """Return the rows, packed."""
+        ...
+
     def kept(self) -> Mapping[str, FieldValue]:
         """Return the times that are known without reading the body."""
         ...
@@ -104,6 +108,7 @@ class Meta:
     __slots__ = (
         "_derive",
         "_fields",
+        "_rows",
         "_tags",
         "_text",
         "annotations",
@@ -129,11 +134,13 @@ class Meta:
         derive: Derive | None = None,
         *,
         deleted: bool = False,
+        rows: bytes | None = None,
     ) -> None:
         self.id = id
         self._fields = fields
         self._tags = tags
         self._text = text
+        self._rows = rows
         self.size = size
         self.encoding = encoding
         self.encodings = encodings
@@ -189,6 +196,13 @@ class Meta:
         return self._text or ""
 
     @property
+    def rows(self) -> bytes | None:
+        """The rows of the item as its collection packs them; None if they are to be made from the body."""
+        if self._rows is None and (derive := self._derive) is not None:
+            self._rows = derive.rows()
+        return self._rows
+
+    @property
     def derive(self) -> Derive | None:
         """The way to parts that were not asked for yet."""
         return self._derive
@@ -213,6 +227,7 @@ class Meta:
             self.annotations,
             derive,
             deleted=self.deleted,
+            rows=self._rows,
         )
         for name, value in changes.items():
             setattr(copied, _SLOTS.get(name, name), value)
@@ -245,7 +260,7 @@ class Meta:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The rest is derived now: a collection, which would be needed for it, stays in its process.
-        return partial(Meta, self.id, **self.parts()), ()
+        return partial(Meta, self.id, **self.parts(), rows=self.rows if self.encodings else None), ()
 
     def __repr__(self) -> str:
         try:
@@ -255,7 +270,7 @@ class Meta:
         return f"Meta({self.id!r}, size={self.size}, deleted={self.deleted}, {fields})"
 
 
-_SLOTS: Final = {name: f"_{name}" for name in ("derive", "fields", "tags", "text")}
+_SLOTS: Final = {name: f"_{name}" for name in ("derive", "fields", "rows", "tags", "text")}
 _COMPARED: Final = ("id", "fields", "tags", "size", "encoding", "encodings", "stored_at", "deleted", "annotations")
 """Not the text, which belongs to the body."""
 

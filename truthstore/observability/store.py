@@ -204,6 +204,17 @@ class ObservableStore(WrapperStore[T], Generic[T]):
     count_records = _observing("count", AuditEventType.QUERY, WrapperStore.count_records)
     aggregate_records = _observing("aggregate", AuditEventType.QUERY, WrapperStore.aggregate_records)
 
+    aggregate_rows = _observing("aggregate_rows", AuditEventType.QUERY, WrapperStore.aggregate_rows)
+    latest_rows = _observing("latest_rows", AuditEventType.QUERY, WrapperStore.latest_rows)
+
+    def scan_rows(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> Iterator[Record]:
+        """Query rows, observed as `scan` is."""
+        operation = self._observe("query_rows", collection, AuditEventType.QUERY)
+        operation.is_query = True
+        with operation:
+            rows = self._base.scan_rows(query, collection=collection, options=options)
+        return _observed(operation, rows)
+
     def scan(
         self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
     ) -> Iterator[Record]:

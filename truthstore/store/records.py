@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from truthstore.errors import StoreBulkError, StoreConflictError, StoreError, StoreNotFoundError
+from truthstore.errors import StoreBulkError, StoreConflictError, StoreError, StoreNotFoundError, StoreQueryError
+from truthstore.model.query import TIME_ALIAS, StoreQuery
 from truthstore.model.record import ABSENT, ANY, NONE, Condition, Expect, Options, Record
 from truthstore.runtime.recipe import Recipe
 
 if TYPE_CHECKING:
     from truthstore.model.aggregate import Aggregation, Row
     from truthstore.model.collection import Collection
-    from truthstore.model.query import StoreQuery
+    from truthstore.model.query import BoundQuery
 
-__all__ = ["RecordStore", "check_expect", "conflict"]
+__all__ = ["RecordStore", "check_expect", "conflict", "item_of", "rows_collection", "series_of"]
 
 
 class RecordStore(Recipe, ABC):
@@ -153,9 +154,67 @@ class RecordStore(Recipe, ABC):
         everything = query.replace(limit=None, offset=0, after=None)
         return aggregation.over(self.scan(everything, collection=collection, options=options))
 
+    def scan_rows(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> Iterator[Record]:
+        """Iterate over the rows of items that a query finds, in its order, as heads: see `Projection`."""
+        bound = query.bind(rows_collection(collection))
+        return iter(bound.select(self._rows_made(bound, collection, options)))
+
+    def aggregate_rows(
+        self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
+    ) -> list[Row]:
+        """Return figures over the rows that fulfil the conditions of a query."""
+        bound = query.bind(rows_collection(collection))
+        rows = self._rows_made(bound, collection, options)
+        return aggregation.over(row for row in rows if bound.matches(row.meta))
+
+    def latest_rows(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[Record]:
+        """Return the newest row of each series among those that fulfil the conditions of a query, ordered by series."""
+        rows = rows_collection(collection)
+        bound = query.replace(order_by=TIME_ALIAS, limit=None, offset=0, after=None, ascending=True).bind(rows)
+        series = series_of(collection)
+        newest = {series(row): row for row in bound.select(self._rows_made(bound, collection, options))}
+        return [newest[key] for key in sorted(key for key in newest if None not in key)]
+
+    def _rows_made(self, bound: BoundQuery, collection: Collection[Any], options: Options) -> Iterator[Record]:
+        """Iterate over the rows of all items, made of their bodies; of one item where a query is about one."""
+        item = item_of(bound, collection)
+        wanted = StoreQuery() if item is None else StoreQuery(ids=[item])
+        for record in self.scan(wanted, collection=collection, bodies=True, options=options):
+            yield from collection.rows_of(record)
+
     def held_ids(self, query: StoreQuery, *, collection: Collection[Any]) -> frozenset[str]:
         """Return the ids among those that a query finds which a layer keeps under a legal hold."""
         return frozenset()
+
+
+def rows_collection(collection: Collection[Any]) -> Collection[Any]:
+    """Return the collection of the rows of a collection's items.
+
+    Raises:
+        StoreQueryError: it has no projection.
+    """
+    if collection.rows is None:
+        raise StoreQueryError(f"{collection.name} has no rows: declare a Projection", collection=collection.name)
+    return collection.rows
+
+
+def series_of(collection: Collection[Any]) -> Callable[[Record], tuple[Any, ...]]:
+    """Return the function that names the series of a row.
+
+    Raises:
+        StoreQueryError: the rows have none.
+    """
+    names = collection.projection.series if collection.projection is not None else ()
+    if not names:
+        raise StoreQueryError(f"{collection.name} has no series of rows", collection=collection.name)
+    return lambda row: tuple(row.meta.fields[name] for name in names)
+
+
+def item_of(bound: BoundQuery, collection: Collection[Any]) -> str | None:
+    """Return the id of the only item that a query of rows is about, if it names one."""
+    name = collection.projection.item if collection.projection is not None else ""
+    wanted = [value for field, sign, value in bound.comparisons if field == name and sign == "=="]
+    return wanted[0] if wanted else None
 
 
 def check_expect(expect: object) -> None:

@@ -60,7 +60,8 @@ class WrapperStore(BaseStore[T], Generic[T]):
         "put_record": ("put_records",),
         "get_record": ("head_record", "get_records", "scan", "definitely_absent"),
         "delete_record": ("delete_records",),
-        "scan": ("scan_ids", "count_records", "aggregate_records"),
+        "scan": ("scan_ids", "count_records", "aggregate_records", "scan_rows"),
+        "scan_rows": ("aggregate_rows", "latest_rows"),
     }
 
     def __init__(self, base: BaseStore[T]) -> None:
@@ -103,6 +104,9 @@ class WrapperStore(BaseStore[T], Generic[T]):
     scan_ids = _forwarded(BaseStore.scan_ids)
     count_records = _forwarded(BaseStore.count_records)
     aggregate_records = _forwarded(BaseStore.aggregate_records)
+    scan_rows = _forwarded(BaseStore.scan_rows)
+    aggregate_rows = _forwarded(BaseStore.aggregate_rows)
+    latest_rows = _forwarded(BaseStore.latest_rows)
     held_ids = _forwarded(BaseStore.held_ids)
     verify_records = _forwarded(BaseStore.verify_records)
     subscribe = _forwarded(BaseStore.subscribe)

@@ -192,6 +192,7 @@ def copy_of(head: Record, collection: Collection[Any], version: VersionMeta) -> 
         fields={ITEM: meta.id, NUMBER: version.number},
         tags={},
         text="",
+        rows=None,
         annotations={**meta.annotations, KEY: {**msgspec.to_builtins(version), KEPT: kept}},
     )
     return Record(copied, head.body, head.revision)

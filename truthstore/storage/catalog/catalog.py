@@ -15,32 +15,37 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from truthstore.errors import StoreConfigError, StoreCorruptError
-from truthstore.model.collection import Collection
+from truthstore.model.query import EVERYTHING
 from truthstore.model.record import ANY, Condition, Expect, Record
 from truthstore.storage.catalog.connections import Connections
-from truthstore.storage.catalog.table import Committed, Location, Put, Table, as_location, tag_term
+from truthstore.storage.catalog.rows import RowTable
+from truthstore.storage.catalog.spread import spread
+from truthstore.storage.catalog.table import (
+    PLACE,
+    UNREAD,
+    Bodies,
+    Committed,
+    Location,
+    Put,
+    Table,
+    as_location,
+    tag_term,
+)
 from truthstore.storage.sql.compile import Statement, aggregate_statement, condition, partials
+from truthstore.storage.sql.latest import latest_statement
 from truthstore.storage.sql.paging import PAGE, pages
 
 if TYPE_CHECKING:
     from truthstore.model.aggregate import Aggregation, Row
+    from truthstore.model.collection import Collection
     from truthstore.model.query import BoundQuery
 
 __all__ = ["Catalog", "Committed", "Location", "Put"]
 
 BACKFILL_LIMIT: Final = 10_000
-UNREAD: Final = ""
-"""Stands among the postings for the words of an item that could not be read; no word is empty."""
-
-_PLACE: Final = "id, revision, deleted, name"
-"""The columns of a `Location`."""
 
 _to_json: Final = msgspec.json.Encoder().encode
 _from_json: Final = msgspec.json.decode
-
-
-Bodies = Callable[[Collection[Any], Sequence[Location]], Iterator[Record]]
-"""Reads the bodies of some items, for what the index does not hold; leaves out what is gone."""
 
 
 class Catalog(Connections):
@@ -61,6 +66,7 @@ class Catalog(Connections):
     def _begin_anew(self) -> None:
         super()._begin_anew()
         self._prepared: dict[tuple[str, str], Table] = {}
+        self._row_tables: dict[tuple[str, str], RowTable] = {}
 
     def prepare(self, collection: Collection[Any], load: Callable[[], Iterable[Put]]) -> None:
         """Makes sure that the collection has its table, with a column for each of its fields.
@@ -83,6 +89,9 @@ class Catalog(Connections):
                 with self.transaction() as connection:
                     number = self._define(connection, collection, load)
             table = Table(collection, number, words=self._words)
+            if collection.projection is not None and not table.has_rows(self._writable()):
+                with self.transaction() as connection:  # an earlier version of this library made the table
+                    table.make(connection)
             self._tables[collection] = self._prepared[key] = table
 
     def _define(
@@ -130,7 +139,7 @@ class Catalog(Connections):
             return Committed({}, {})
         changes: dict[str, tuple[Any, ...] | None] = {row[0]: row for row in rows} | dict.fromkeys(deletes)
         where = table.with_ids(changes)
-        found = connection.execute(f"SELECT {_PLACE} FROM {table.name} WHERE {where.sql}", where.parameters)
+        found = connection.execute(f"SELECT {PLACE} FROM {table.name} WHERE {where.sql}", where.parameters)
         known = {row[0]: as_location(row) for row in found}
         before: dict[str, Location] = {}
         refused: dict[str, str | None] = {}
@@ -154,19 +163,29 @@ class Catalog(Connections):
     def find(self, collection: Collection[Any], id: str) -> Location | None:
         """Where an item lies, or None if the index has no such row."""
         table = self._tables[collection]
-        rows = self.read(f"SELECT {_PLACE} FROM {table.name} WHERE id = ?", (id,))
+        rows = self.read(f"SELECT {PLACE} FROM {table.name} WHERE id = ?", (id,))
         return as_location(rows[0]) if rows else None
+
+    def _source(self, bound: BoundQuery, collection: Collection[Any] | None) -> Table | RowTable:
+        """Return the complete table that a query is about: of items, or of the rows of the items of a collection."""
+        return self._complete(bound) if collection is None else self._rows(bound, collection)
 
     def locations(self, bound: BoundQuery) -> Iterator[list[Location]]:
         """Read the locations of the items that a query finds, in its order, a page at a time."""
-        for page in self._pages(bound, _PLACE):
+        for page in self._pages(bound, PLACE):
             yield [as_location(row) for row in page]
 
-    def heads(self, bound: BoundQuery) -> Iterator[list[Record]]:
-        """Read the heads of the items that a query finds, in its order, a page at a time."""
-        table = self._tables[bound.collection]
-        for page in self._pages(bound, table.heads):
+    def heads(self, bound: BoundQuery, rows_of: Collection[Any] | None = None) -> Iterator[list[Record]]:
+        """Read the heads of the items that a query finds, or of the rows of these items, in its order, a page at a time."""
+        table = self._source(bound, rows_of)
+        for page in pages(bound, table, table.heads, self._select):
             yield [table.head(row) for row in page]
+
+    def latest(self, bound: BoundQuery, rows_of: Collection[Any]) -> list[Record]:
+        """Read the newest row of each series among those that fulfil the conditions of a query."""
+        table = self._rows(bound, rows_of)
+        statement = latest_statement(bound, table, table.projection.series, "place", table.heads)
+        return [table.head(row) for row in self._select(statement)]
 
     def ids(self, bound: BoundQuery) -> list[str]:
         """Return the ids that a query finds, in its order."""
@@ -185,13 +204,15 @@ class Catalog(Connections):
         sql, parameters = condition(bound, table)
         return int(self.read(f"SELECT count(*) FROM {table.name} WHERE {sql}", parameters)[0][0])
 
-    def aggregate(self, bound: BoundQuery, aggregation: Aggregation) -> list[Row]:
+    def aggregate(
+        self, bound: BoundQuery, aggregation: Aggregation, rows_of: Collection[Any] | None = None
+    ) -> list[Row]:
         """Compute figures over the items that fulfil the conditions of a query.
 
         Raises:
             sqlite3.OperationalError: a sum does not fit 64 bits.
         """
-        table = self._complete(bound)
+        table = self._source(bound, rows_of)
         sql, parameters = aggregate_statement(bound, aggregation, table)
         return aggregation.rows(partials(aggregation, bound, table, self.read(sql, parameters)))
 
@@ -227,7 +248,7 @@ class Catalog(Connections):
                 f"the fields of {name} were declared differently before, and {waiting} items must be read once: call rebuild_index()",
                 collection=name,
             )
-        rows = self.read(f"SELECT {_PLACE} {where}", (mark, *lacking))
+        rows = self.read(f"SELECT {PLACE} {where}", (mark, *lacking))
         # Bodies are read outside the transaction: reading may need the lock that a writer holds who waits for us.
         values = [
             (*(record.meta.fields.get(field) for field in table.collection.fields), record.id, record.revision)
@@ -241,6 +262,20 @@ class Catalog(Connections):
                 (top, name, table.number),
             )
 
+    def _rows(self, bound: BoundQuery, collection: Collection[Any]) -> RowTable:
+        """Return the table of the rows of a collection, with the rows of all items in it."""
+        assert collection.projection is not None
+        parent = self._complete(EVERYTHING.replace(tags=bound.tags).bind(collection))
+        key = (bound.collection.name, bound.collection.fingerprint)
+        table = self._row_tables.get(key)
+        if table is None:
+            table = RowTable(parent, bound.collection, collection.projection)
+            with self.transaction() as connection:
+                table.make(connection)
+            self._row_tables[key] = table
+        spread(self, table, self._bodies)
+        return table
+
     def _tag_terms(self, table: Table, mark: int, top: int) -> list[tuple[str, int]]:
         rows = self.read(
             f"SELECT seq, tags FROM {table.name} WHERE seq > ? AND seq <= ? AND tags IS NOT NULL", (mark, top)
@@ -249,7 +284,7 @@ class Catalog(Connections):
 
     def _word_terms(self, table: Table, mark: int, top: int) -> list[tuple[str, int]]:
         rows = self.read(
-            f"SELECT seq, {_PLACE}, CASE WHEN shape = ? OR extra IS NOT NULL THEN text END"
+            f"SELECT seq, {PLACE}, CASE WHEN shape = ? OR extra IS NOT NULL THEN text END"
             f" FROM {table.name} WHERE seq > ? AND seq <= ?",
             (table.number, mark, top),
         )
@@ -281,7 +316,7 @@ class Catalog(Connections):
         if not self.read(f"SELECT 1 FROM {table.postings} WHERE term = ? LIMIT 1", (unread,)):
             return
         sql, parameters = condition(bound, table, [UNREAD])
-        rows = self.read(f"SELECT seq, {_PLACE} FROM {table.name} WHERE {sql}", parameters)
+        rows = self.read(f"SELECT seq, {PLACE} FROM {table.name} WHERE {sql}", parameters)
         texts = [(row[0], self._text_of(table, as_location(row[1:5]))) for row in rows]
         with self.transaction() as connection:
             for seq, text in texts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -19,7 +19,24 @@ if TYPE_CHECKING:
     from truthstore.model.collection import Collection
     from truthstore.model.record import FieldValue
 
-__all__ = ["Committed", "Location", "Put", "Table", "as_location", "tag_term"]
+__all__ = [
+    "PLACE",
+    "SQL_TYPES",
+    "UNREAD",
+    "Bodies",
+    "Committed",
+    "Location",
+    "Put",
+    "Table",
+    "as_location",
+    "tag_term",
+]
+
+PLACE: Final = "id, revision, deleted, name"
+"""The columns of a `Location`."""
+
+UNREAD: Final = ""
+"""Stands among the postings for what could not be read of an item; no word is empty."""
 
 SQL_TYPES: Final = {str: "TEXT", int: "INTEGER", bool: "INTEGER", float: "REAL", datetime: "INTEGER"}
 
@@ -34,6 +51,10 @@ class Location(NamedTuple):
     revision: str = ""
     deleted: bool = False
     name: str | None = None
+
+
+Bodies = Callable[["Collection[Any]", Sequence[Location]], Iterator[Record]]
+"""Reads the bodies of some items, for what the index does not hold; leaves out what is gone."""
 
 
 class Put(NamedTuple):
@@ -61,7 +82,7 @@ class Table(Source):
     Args:
         collection: the collection.
         number: the number of its definition.
-        words: keep the words of every item in its row.
+        words: keep the words and the rows of every item in its row.
     """
 
     __slots__ = (
@@ -97,6 +118,8 @@ class Table(Source):
         self.fields = tuple(collection.fields)
         self.booleans = [name for name, field in collection.fields.items() if field.type is bool]
         listed = ["seq", "id", "revision", "stored_at", "size", "deleted", "name", "tags", "text", "extra", "shape"]
+        if collection.projection is not None:
+            listed.append("rows")
         places = ",".join("?" * (len(listed) - 1 + len(self.columns)))
         number_of_row = (
             f"1 + max(ifnull((SELECT max(seq) FROM {self.name}), 0), "
@@ -150,12 +173,18 @@ class Table(Source):
             added = self.names[name]
             if added not in present:
                 connection.execute(f"ALTER TABLE {self.name} ADD COLUMN {added} {SQL_TYPES[field.type]}")
+        if self.collection.projection is not None and '"rows"' not in present:
+            connection.execute(f"ALTER TABLE {self.name} ADD COLUMN rows BLOB")
         time = self.collection.time or "stored_at"
         for lookup in [(), *self.collection.lookups]:
             # With id and deleted it holds all that a query of ids needs, in the order that it asks for.
             columns = [self.names[name] for name in dict.fromkeys([*lookup, time])] + ["id", "deleted"]
             index = CATALOG.quoted(f"i_{self.collection.name}_{'_'.join(columns)}".replace('"', ""))
             connection.execute(f"CREATE INDEX IF NOT EXISTS {index} ON {self.name} ({', '.join(columns)})")
+
+    def has_rows(self, connection: sqlite3.Connection) -> bool:
+        """Return whether the table has a column for the rows of items."""
+        return any(row[1] == "rows" for row in connection.execute(f"PRAGMA table_info({self.name})"))
 
     def row(self, put: Put, number: int = 0) -> tuple[Any, ...]:
         """Return the parameters of an insert; `number` is that of the definition that the fields follow, if another one."""
@@ -165,6 +194,10 @@ class Table(Source):
         tags = meta.tags
         extra = None
         text = None
+        rows: tuple[bytes | None, ...] = ()
+        if self.collection.projection is not None:
+            # Where bodies are near, their rows are made when they are first asked for.
+            rows = (meta.rows if self.words or meta.encodings else None,)
         if meta.annotations or meta.encodings or meta.deleted or meta.encoding != "json":
             extra = _to_json([meta.encoding, meta.encodings, dict(meta.annotations)]).decode()
             text = meta.text if meta.encodings or meta.deleted or self.collection.opaque else None
@@ -179,6 +212,7 @@ class Table(Source):
             meta.text if self.words else text,
             extra,
             number or self.number,
+            *rows,
             *map(fields.get, self.fields),
         )
 

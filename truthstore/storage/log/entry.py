@@ -55,9 +55,11 @@ class Head(PackedMeta, frozen=True, kw_only=True, omit_defaults=True, array_like
 
     Attributes:
         shape: fingerprint of the collection whose fields these are.
+        rows: the rows of the item; None if they are to be made from the body.
     """
 
     shape: str = ""
+    rows: bytes | None = None
 
 
 class Confirmed(msgspec.Struct, frozen=True, array_like=True):
@@ -98,13 +100,14 @@ _unpack: Final = msgspec.msgpack.Decoder(LogObject).decode
 
 def confirmed_of(record: Record, stamp: int, collection: Collection[Any]) -> Confirmed:
     """Return the row for a live body that is this record."""
-    head = Head(**packed_parts(record.meta), shape=collection.fingerprint)
+    rows = None if collection.projection is None else record.meta.rows
+    head = Head(**packed_parts(record.meta), shape=collection.fingerprint, rows=rows)
     return Confirmed(record.id, stamp, record.revision, head)
 
 
 def record_of(row: Confirmed, head: Head) -> Record:
     """Return the record, without its body, of a row about a live body."""
-    return Record(meta_of(row.id, head), None, row.revision)
+    return Record(meta_of(row.id, head, rows=head.rows), None, row.revision)
 
 
 def write_log_object(content: LogObject) -> bytes:

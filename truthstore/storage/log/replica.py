@@ -26,7 +26,7 @@ from truthstore.storage.log.entry import ANY_BODY, Confirmed, Head, Intent, LogO
 
 if TYPE_CHECKING:
     from truthstore.model.collection import Collection
-    from truthstore.storage.catalog.catalog import Bodies
+    from truthstore.storage.catalog.table import Bodies
 
 __all__ = ["Replica"]
 

@@ -96,6 +96,8 @@ class _Head(MetaParts, frozen=True, kw_only=True, omit_defaults=True):
     checksum: int
     annotations: dict[str, Any] = msgspec.field(default_factory=dict)
     lineage: Lineage | None = None
+    # Where the body is compressed or encrypted.
+    rows: bytes | None = None
 
 
 _encode: Final = msgspec.json.Encoder(enc_hook=plain).encode
@@ -132,7 +134,8 @@ def write_document(record: Record, collection: Collection[Any], lineage: Lineage
             return b'%b,"_truthstore":%b}' % (body[:-1], tail)
     parts: dict[str, Any] = {**meta.parts(), "fields": _plain_fields(meta), "size": len(body)}
     parts |= {"format": FORMAT, "collection": collection.name, "id": meta.id, "revision": record.revision}
-    head = _encode(_Head(checksum=zlib.crc32(body), lineage=lineage, **parts))
+    rows = meta.rows if meta.encodings else None
+    head = _encode(_Head(checksum=zlib.crc32(body), lineage=lineage, rows=rows, **parts))
     return _PREFIX.pack(MAGIC, FORMAT, len(head)) + head + body
 
 
@@ -264,7 +267,7 @@ def _read_envelope(data: bytes, collection: Collection[Any], id: str | None, fil
     derived: dict[str, Any] = {}
     if later:
         derived = {"text": None, "derive": Derivation(collection, body, head.encoding, times)}
-    meta = meta_of(head.id, head, fields=None if later else fields, **derived)
+    meta = meta_of(head.id, head, fields=None if later else fields, rows=head.rows, **derived)
     return Document(Record(meta, body, head.revision), head.lineage or Lineage())
 
 

@@ -24,6 +24,7 @@ from truthstore.storage.catalog.catalog import Catalog, Location, Put
 from truthstore.storage.objects.compression import compressor
 from truthstore.storage.objects.document import FORMAT, read_document, unpacked
 from truthstore.storage.objects.names import object_name
+from truthstore.store.records import item_of, rows_collection, series_of
 from truthstore.store.store import BaseStore
 
 if TYPE_CHECKING:
@@ -329,6 +330,30 @@ class ObjectStore(BaseStore[T]):
                 raise
         # A sum beyond 64 bits: Python's integers have no such limit.
         return super().aggregate_records(query, aggregation, collection=collection, options=options)
+
+    def scan_rows(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> Iterator[Record]:
+        """Iterate over the rows that a query finds, from the catalog; those of one item from its object."""
+        bound = query.bind(rows_collection(collection))
+        if item_of(bound, collection) is not None:
+            return super().scan_rows(query, collection=collection, options=options)
+        self._ready(collection)
+        pages = self._catalog_pages(lambda: self._current(collection).heads(bound, collection))
+        return (row for page in pages for row in page)
+
+    def aggregate_rows(
+        self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
+    ) -> list[Row]:
+        """Aggregate rows in the catalog."""
+        bound = query.bind(rows_collection(collection))
+        self._ready(collection)
+        return self._guard(lambda: self._current(collection).aggregate(bound, aggregation, collection))
+
+    def latest_rows(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[Record]:
+        """Return the newest row of each series, from the catalog."""
+        series = series_of(collection)
+        bound = query.replace(order_by="run_time").bind(rows_collection(collection))
+        self._ready(collection)
+        return sorted(self._guard(lambda: self._current(collection).latest(bound, collection)), key=series)
 
     def _bodies(self, collection: Collection[Any], locations: Sequence[Location]) -> Iterator[Record]:
         found = self._each(lambda location: self._read_located(collection, location)[0], locations)

@@ -1,0 +1,120 @@
+"""The checks of a run as rows: the unit that people ask about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from truthstore.items.checks import ValidatorResult, status_of
+from truthstore.model.fields import to_microseconds
+from truthstore.model.projection import Projection
+
+if TYPE_CHECKING:
+    from truthstore.model.record import FieldValue
+
+__all__ = ["CHECKS", "check_ids"]
+
+MAX_TEXT: Final = 1_000
+"""So many characters of a text are kept in a row; the rest is in the result."""
+
+FIELDS: Final[Mapping[str, type]] = {
+    "check_id": str,
+    "name": str,
+    "column": str,
+    "columns": str,
+    "tool": str,
+    "status": str,
+    "severity": str,
+    "owner": str,
+    "failed": int,
+    "checked": int,
+    "observed": str,
+    "expected": str,
+    "execution_time_ms": float,
+    "interval_start": datetime,
+    "interval_end": datetime,
+}
+
+_to_json: Final = msgspec.json.Encoder(order="sorted", enc_hook=str).encode
+
+
+def check_ids(result: Any) -> list[str]:
+    """Return the identity of each check of a `ValidationResult`, in their order.
+
+    It is what the tool calls the check, or else ``column name(parameters)``. Two that are equal get an ordinal, in the
+    order of the document: ``amount not_null`` and ``amount not_null #2``.
+    """
+    seen: dict[str, int] = {}
+    ids: list[str] = []
+    for check in result.results:
+        id = check.check_id or _identity(check)
+        if len(id) > MAX_TEXT or not id.isprintable():
+            id = _text(id) or ""
+        number = seen[id] = seen.get(id, 0) + 1
+        ids.append(id if number == 1 else f"{id} #{number}")
+    return ids
+
+
+def _identity(check: ValidatorResult) -> str:
+    id = check.validator_name if check.column is None else f"{check.column} {check.validator_name}"
+    parameters = check.details.get("parameters")
+    return f"{id}({_to_json(parameters).decode()})" if parameters and isinstance(parameters, Mapping) else id
+
+
+def _rows(result: Any) -> Iterator[tuple[FieldValue, ...]]:
+    tool = result.metadata.get("tool")
+    period = tuple(
+        None if time is None else to_microseconds(time) for time in (result.interval_start, result.interval_end)
+    )
+    tool = _text(tool) if isinstance(tool, str) else None
+    for id, check in zip(check_ids(result), result.results, strict=True):
+        status = status_of(check)
+        yield (
+            id,
+            _text(check.validator_name),
+            _text(check.column),
+            None if check.columns is None else _text(", ".join(check.columns)),
+            tool,
+            status.value,
+            _text(check.severity),
+            _text(check.owner),
+            _failed(check, status.value),
+            check.checked,
+            _text(check.observed),
+            _text(check.expected),
+            check.execution_time_ms or None,
+            *period,
+        )
+
+
+def _failed(check: ValidatorResult, status: str) -> int | None:
+    """Return how many values failed; None if nobody knows, which no figure stands for."""
+    if status == "success":
+        return check.count
+    return check.count or None if status in {"failure", "warning", "error"} else None
+
+
+def _text(value: str | float | None) -> str | None:
+    """Return a text as every index can keep it, cut to its beginning if it is long."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else repr(value)
+    if len(text) > MAX_TEXT:
+        text = text[: MAX_TEXT - 1] + "…"
+    return text if text.isprintable() else text.replace("\0", "\ufffd")
+
+
+CHECKS: Final = Projection(
+    name="checks",
+    of=_rows,
+    fields=FIELDS,
+    item="run_id",
+    inherits=("run_time", "data_asset", "suite_name"),
+    series=("data_asset", "check_id"),
+    lookups=(("check_id",), ()),
+    is_total=True,
+)
+"""The rows of the default collection."""
