@@ -293,7 +293,7 @@ def worst_columns(runs: Iterable[ValidationResult]) -> Table:
     for run in runs:
         for check in run.results:
             if not check.success and check.column:
-                bad[run.data_asset, check.column] += check.count
+                bad[run.data_asset, check.column] += check.count or 0
     for (asset, column), count in bad.most_common(5):
         table.add_row(asset, column, f"{count:,}")
     return table
@@ -304,7 +304,7 @@ def changes(before: ValidationResult, newest: ValidationResult) -> Text:
 
     def failing(run: ValidationResult) -> dict[str, int]:
         return {
-            f"{check.column or 'table'}: {check.validator_name}": check.count
+            f"{check.column or 'table'}: {check.validator_name}": check.count or 0
             for check in run.results
             if not check.success
         }

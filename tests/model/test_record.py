@@ -27,6 +27,10 @@ class Derived:
     def kept(self) -> Mapping[str, int]:
         return {}
 
+    def rows(self) -> bytes:
+        self.calls.append("rows")
+        return b"rows"
+
     def text(self) -> str:
         self.calls.append("text")
         return "words"
@@ -40,6 +44,8 @@ def test_each_part_is_derived_once_and_the_text_apart():
     copied = meta.replace(size=3)
     assert (meta.text, copied.text) == ("words", "words")
     assert derived.calls == ["fields and tags", "text", "text"]
+    assert (meta.rows, meta.rows) == (b"rows", b"rows")
+    assert derived.calls[3:] == ["rows"]
 
 
 def test_given_parts_win_over_derived_ones():

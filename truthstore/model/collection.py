@@ -519,9 +519,12 @@ class Derivation(msgspec.Struct, frozen=True, gc=False):
         """Return the words for full-text queries."""
         return self.collection.derive_text(self.body, self.encoding)
 
-    def rows(self) -> bytes:
-        """Return the rows, packed."""
-        return self.collection.derive_rows(self.body, self.encoding)
+    def rows(self) -> bytes | None:
+        """Return the rows, packed; None of a damaged body, which no write fails for."""
+        try:
+            return self.collection.derive_rows(self.body, self.encoding)
+        except StoreCorruptError:
+            return None
 
 
 class _OpaqueItem(msgspec.Struct):

@@ -81,8 +81,8 @@ class Derive(Protocol):
         """Return the words for full-text queries."""
         ...
 
-    def rows(self) -> bytes:
-        """Return the rows, packed."""
+    def rows(self) -> bytes | None:
+        """Return the rows, packed; None where the body cannot be read."""
         ...
 
     def kept(self) -> Mapping[str, FieldValue]:
@@ -161,7 +161,7 @@ class Meta:
 
     def _release(self) -> None:
         # Last, so that another thread never finds neither the values nor the way to them.
-        if self._fields is not None and self._tags is not None and self._text is not None:
+        if not any(part is None for part in (self._fields, self._tags, self._text, self._rows)):
             self._derive = None
 
     @property
@@ -200,6 +200,7 @@ class Meta:
         """The rows of the item as its collection packs them; None if they are to be made from the body."""
         if self._rows is None and (derive := self._derive) is not None:
             self._rows = derive.rows()
+            self._release()
         return self._rows
 
     @property

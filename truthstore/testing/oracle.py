@@ -125,6 +125,9 @@ class StoreModel(RuleBasedStateMachine):
         ids = sorted(self._model)
         assert store.list_ids(EVERYTHING) == ids
         assert store.count() == len(ids)
+        rows = [(row.id, dict(row.meta.fields)) for row in store.scan_rows(EVERYTHING, collection=SAMPLES)]
+        records = [self._model[id][1] for id in ids]
+        assert rows == [(row.id, dict(row.meta.fields)) for record in records for row in SAMPLES.rows_of(record)]
         entries = list(store.entries(EVERYTHING))
         assert [(entry.id, entry.revision) for entry in entries] == [(id, self._model[id][1].revision) for id in ids]
         assert [SAMPLES.encode(sample).body for sample in store.query(EVERYTHING)] == [

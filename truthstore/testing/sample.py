@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
 
 from truthstore.model.collection import Collection
+from truthstore.model.projection import Projection
 
 __all__ = ["SAMPLES", "Sample", "make_samples"]
 
@@ -45,6 +46,13 @@ class Sample:
     details: dict[str, Any] = field(default_factory=dict)
 
 
+def _words(sample: Sample) -> list[dict[str, Any]]:
+    return [
+        {"word": word, "position": number, "weight": sample.ratio, "first": number == 0, "seen": sample.seen}
+        for number, word in enumerate(sample.note.split())
+    ]
+
+
 SAMPLES: Final[Collection[Sample]] = Collection.of(
     Sample,
     name="samples",
@@ -60,6 +68,14 @@ SAMPLES: Final[Collection[Sample]] = Collection.of(
         "passed": bool,
         "seen": datetime,
     },
+    rows=Projection(
+        name="words",
+        of=_words,
+        fields={"word": str, "position": int, "weight": float, "first": bool, "seen": datetime},
+        item="sample",
+        inherits=("data_asset", "passed"),
+        series=("data_asset", "word"),
+    ),
 )
 """The collection of samples."""
 

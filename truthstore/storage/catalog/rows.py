@@ -55,7 +55,7 @@ class RowTable(Source):
             projection.item: item,
             **kept,
             "id": f"({item} || '{SEPARATOR}' || printf('%08d', place % {PER_ITEM}))",
-            "size": "0",
+            "size": "CAST(0 AS INTEGER)",  # a bare number would be the place of a column where rows are ordered
             "stored_at": above.format("stored_at"),
         }
         self.beginnings = {}

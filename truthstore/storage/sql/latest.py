@@ -31,15 +31,22 @@ def latest_statement(bound: BoundQuery, source: Source, series: Sequence[str], k
     names = [source.names[name] for name in series]
     known = " AND ".join(f"{name} IS NOT NULL" for name in names)
     newest = ", ".join(f"{name} DESC" for name in [*names, source.names[bound.order], source.names["id"]])
-    heads = ", ".join(f"s{number}" for number in range(len(names)))
-    before = f"({', '.join(names)}) < ({', '.join(f'walk.s{number}' for number in range(len(names)))})"
+
+    def last(*conditions: str) -> str:
+        every = " AND ".join([where, known, *conditions])
+        return f"(SELECT {key} FROM {source.name} WHERE {every} ORDER BY {newest} LIMIT 1)"
+
+    # Databases do not look up `(a, b) < (x, y)` in an index: it is said as `a = x AND b < y`, else `a < x`.
+    steps = [
+        last(*(f"{names[number]} = walk.s{number}" for number in range(place)), f"{names[place]} < walk.s{place}")
+        for place in reversed(range(len(names)))
+    ]
+    step = f"coalesce({', '.join(steps)})" if len(steps) > 1 else steps[0]
     mine = ", ".join(f"here.{name}" for name in names)
-    step = f"SELECT {key} FROM {source.name} WHERE {where} AND {known}"
     sql = (
-        f"WITH RECURSIVE walk (k, {heads}) AS ("
-        f"SELECT here.{key}, {mine} FROM {source.name} AS here WHERE here.{key} = ({step} ORDER BY {newest} LIMIT 1)"
-        f" UNION ALL SELECT here.{key}, {mine} FROM walk JOIN {source.name} AS here"
-        f" ON here.{key} = ({step} AND {before} ORDER BY {newest} LIMIT 1))"
+        f"WITH RECURSIVE walk (k, {', '.join(f's{number}' for number in range(len(names)))}) AS ("
+        f"SELECT here.{key}, {mine} FROM {source.name} AS here WHERE here.{key} = {last()}"
+        f" UNION ALL SELECT here.{key}, {mine} FROM walk JOIN {source.name} AS here ON here.{key} = {step})"
         f" SELECT {columns} FROM walk JOIN {source.name} ON {source.name}.{key} = walk.k"
     )
-    return Statement(sql, [*parameters, *parameters])
+    return Statement(sql, list(parameters) * (1 + len(steps)))

@@ -226,6 +226,14 @@ class ConcurrencyTests(StoreCase):
         store.save(Sample("d"))
         assert len({head.revision for head in store.entries()}) == 4
 
+    def test_rows_that_another_store_wrote_are_found(self, open_store: OpenStore):
+        self._need(self.concurrent, "one store at a time")
+        ours, others = open_store(SAMPLES), open_store(SAMPLES)
+        for number, store in enumerate([ours, others, ours, others]):
+            store.save(Sample(f"s-{number}", note="some words"))
+            for reader in (ours, others):
+                assert len(list(reader.scan_rows(StoreQuery(), collection=SAMPLES))) == 2 * (number + 1)
+
     @staticmethod
     def _need(able: bool, reason: str) -> None:  # noqa: FBT001
         if not able:

@@ -8,11 +8,12 @@ from truthstore.testing.suite.items import ItemTests
 from truthstore.testing.suite.life import LifeTests
 from truthstore.testing.suite.queries import FigureTests, QueryTests
 from truthstore.testing.suite.records import RecordTests
+from truthstore.testing.suite.rows import RowTests
 
 __all__ = ["StoreSuite"]
 
 
-class StoreSuite(ItemTests, LifeTests, QueryTests, FigureTests, IdTests, RecordTests, ConcurrencyTests):
+class StoreSuite(ItemTests, LifeTests, QueryTests, FigureTests, IdTests, RecordTests, RowTests, ConcurrencyTests):
     """The duties of every backend and every wrapper.
 
     ```python
