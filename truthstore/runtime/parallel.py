@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, TypeVar
 
@@ -48,15 +49,34 @@ class Parallel:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._limit, thread_name_prefix="truthstore")
             pool = self._pool
-        futures: list[Future[B]] = []
+        waiting = deque(enumerate(listed))
+        results: dict[int, B] = {}
+
+        def run() -> None:
+            while True:
+                try:
+                    number, argument = waiting.popleft()
+                except IndexError:
+                    return
+                try:
+                    results[number] = work(argument)
+                except BaseException:
+                    waiting.clear()
+                    raise
+
+        futures: list[Future[None]] = []
         try:
-            futures.extend(pool.submit(work, argument) for argument in listed)
-            return [future.result() for future in futures]
+            # A call each would hold up the caller, and an interrupt within `submit` may leave a lock of the pool behind.
+            futures.extend(pool.submit(run) for _ in range(min(self._limit, len(listed))))
+            for future in futures:
+                future.result()
         except BaseException:
+            waiting.clear()
             for future in futures:
                 future.cancel()
             wait(futures)
             raise
+        return [results[number] for number in range(len(listed))]
 
     def close(self) -> None:
         """End the threads of this process."""
