@@ -322,7 +322,7 @@ def test_a_thread_stores_what_waits(base):
 
     store.subscribe(watch)
     store.save(Sample("a"))
-    assert stored.wait(10)
+    assert stored.wait(60)
     store.close()
 
 
@@ -478,7 +478,7 @@ def test_a_store_that_is_dropped_without_closing_stores_what_waits(base, interva
     gc.collect()
     if interval is None:
         runtime_exits._run()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not base.exists("a"):
         assert time.monotonic() < deadline, "it was lost"
         time.sleep(0.01)

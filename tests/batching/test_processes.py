@@ -59,7 +59,7 @@ def test_a_thread_of_the_next_process_stores_it_by_itself():
 
     in_child(work)
     with durable(files(), flush_interval_seconds=0.01):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not files().exists("a"):
             assert time.monotonic() < deadline
             time.sleep(0.01)

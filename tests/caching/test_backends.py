@@ -26,7 +26,7 @@ SHARED = ["redis", "disk"]
 def cache(request, tmp_path):
     kind = request.param
     if kind == "redis":
-        cache: Any = RedisCache(request.getfixturevalue("url"), prefix=f"{tmp_path.name}*:")
+        cache: Any = RedisCache(request.getfixturevalue("url"), prefix=f"{tmp_path.name}*:", timeout_seconds=60)
     elif kind == "disk":
         cache = DiskCache(tmp_path / "cache")
     else:
@@ -180,7 +180,7 @@ def test_shared_caches_take_strings_and_bytes_only(cache):
 def test_a_forked_child_goes_on(cache):
     cache.set("a", b"1")
     child = Child(lambda _: (cache.get("a"), cache.set("b", b"child"), cache.metrics.errors))
-    assert child.hear_within(15), "the child hangs"
+    assert child.hear_within(60), "the child hangs"
     assert child.wait() == 0
     assert child.returned == (b"1", None, 0)
     assert cache.get_many(["a", "b"]) == {"a": b"1", "b": b"child"}
@@ -192,7 +192,7 @@ def test_a_cache_of_this_process_starts_empty_in_a_child():
     cache.set("a", b"1")
     with cache._lock:  # as if another thread were in the middle of a change
         child = Child(lambda _: (cache.get("a"), cache.set_many({"a": b"2"}), cache.get("a")))
-        assert child.hear_within(15), "the child hangs"
+        assert child.hear_within(60), "the child hangs"
     assert child.wait() == 0
     assert child.returned == (None, None, b"2")
     assert cache.get("a") == b"1"
@@ -209,7 +209,7 @@ def test_no_connection_to_a_file_crosses_a_fork(tmp_path):
 
     assert opened()
     child = Child(lambda _: opened())
-    assert child.hear_within(15)
+    assert child.hear_within(60)
     child.wait()
     assert child.returned == []
     assert cache.get("a") == b"1"
@@ -242,7 +242,7 @@ def test_a_file_has_a_limit_and_evicts_the_oldest_first(tmp_path):
 
 def test_many_processes_open_one_file_at_once(tmp_path):
     def work(number: int) -> int:
-        cache = DiskCache(tmp_path / "cache", timeout_seconds=20)
+        cache = DiskCache(tmp_path / "cache", timeout_seconds=60)
         for turn in range(50):
             cache.set(f"{number} {turn}", b"x")
             cache.get(f"{1 - number} {turn}")
@@ -325,7 +325,7 @@ def test_a_server_that_is_down_holds_nothing_and_is_asked_rarely():
     "change", [lambda c: c.set("a", b"new"), lambda c: c.delete("a"), lambda c: c.block_many(["a"])]
 )
 def test_an_entry_that_could_not_be_changed_does_not_come_back(change, url, tmp_path):
-    cache: Any = RedisCache(url, prefix=f"{tmp_path.name}:", retry_seconds=0)
+    cache: Any = RedisCache(url, prefix=f"{tmp_path.name}:", timeout_seconds=60, retry_seconds=0)
     cache.set_many({"a": b"old", "b": b"kept"})
     with outage(cache):
         change(cache)

@@ -35,7 +35,7 @@ def scene(request, tmp_path):
 def test_a_load_that_a_write_overtakes_is_not_kept(pool, scene, read: str, write: str):
     reached, go_on = scene.below.stop(KIND[read])
     slow = pool.submit(SLOW[read], scene.store)
-    assert reached.wait(10)
+    assert reached.wait(60)
     if write == "below":
         scene.below.base.save(Sample("a", count=2))
     elif write == "through":
@@ -52,7 +52,7 @@ def test_a_load_that_a_removal_overtakes_is_not_kept(pool, mode: CacheMode):
     scene = Scene(mode=mode)
     reached, go_on = scene.below.stop()
     slow = pool.submit(scene.store.get, "a")
-    assert reached.wait(10)
+    assert reached.wait(60)
     assert scene.store.delete("a")
     go_on.set()
     assert slow.result().count == 1  # it was asked before the removal
@@ -64,11 +64,11 @@ def test_a_reader_after_a_write_does_not_join_an_older_load(pool):
     scene = Scene(mode=CacheMode.READ_THROUGH)
     reached, go_on = scene.below.stop()
     slow = pool.submit(scene.store.get, "a")
-    assert reached.wait(10)
+    assert reached.wait(60)
     scene.store.save(Sample("a", count=2))
     late = pool.submit(scene.store.get, "a")
     try:
-        assert late.result(5).count == 2
+        assert late.result(30).count == 2
     finally:
         go_on.set()
     assert slow.result().count == 1
@@ -80,10 +80,10 @@ def test_with_revalidation_nobody_joins_a_load_that_began_before_another_process
     scene = Scene(DiskCache(tmp_path / "c") if shared else None, revalidate=True)
     reached, go_on = scene.below.stop("get_many")
     slow = pool.submit(scene.store.get, "a")
-    assert reached.wait(10)
+    assert reached.wait(60)
     scene.other.save(Sample("a", count=2))
     try:
-        assert pool.submit(scene.store.get, "a").result(5).count == 2
+        assert pool.submit(scene.store.get, "a").result(30).count == 2
     finally:
         go_on.set()
     slow.result()
@@ -97,7 +97,7 @@ def test_an_item_is_not_older_than_a_head_that_was_seen_before(pool, read: Calla
     scene = Scene()
     reached, go_on = scene.below.stop()
     slow = pool.submit(scene.store.get, "a")
-    assert reached.wait(10)
+    assert reached.wait(60)
     scene.other.save(Sample("a", count=2))
     read(scene.store)
     go_on.set()
@@ -108,7 +108,7 @@ def test_an_item_is_not_older_than_a_head_that_was_seen_before(pool, read: Calla
 def test_a_slow_bulk_read_does_not_replace_what_was_loaded_later(pool, scene):
     reached, go_on = scene.below.stop("get_many")
     slow = pool.submit(scene.store.get_many, ["a"])
-    assert reached.wait(10)
+    assert reached.wait(60)
     scene.other.save(Sample("a", count=2))
     assert scene.store.get("a").count == 2
     go_on.set()
@@ -129,12 +129,12 @@ def test_what_was_asked_for_before_the_cache_was_emptied_is_not_kept(pool, scene
     """Another process has written meanwhile, and the cache is emptied for that."""
     reached, go_on = scene.below.stop(KIND[read])
     slow = pool.submit(SLOW[read], scene.store)
-    assert reached.wait(10)
+    assert reached.wait(60)
     scene.other.save(Sample("a", count=2))
     CLEARING[clearing](scene.store)
     late = pool.submit(scene.store.get, "a")
     try:
-        assert late.result(5).count == 2
+        assert late.result(30).count == 2
     finally:
         go_on.set()
     slow.result()
@@ -151,12 +151,12 @@ def test_a_writer_whose_answer_is_late_does_not_bring_its_item_back(pool):
         head = usual(record, **options)
         if not written.is_set():
             written.set()
-            answer.wait(10)
+            assert answer.wait(60)
         return head
 
     scene.below.put_record = put_record  # type: ignore[method-assign]
     first = pool.submit(scene.store.save, Sample("a", count=2))
-    assert written.wait(10)
+    assert written.wait(60)
     scene.store.save(Sample("a", count=3))
     answer.set()
     first.result()

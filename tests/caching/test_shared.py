@@ -30,7 +30,7 @@ def new_cache(request, tmp_path):
 
     def make() -> Any:
         if request.param == "redis":
-            made.append(RedisCache(request.getfixturevalue("url"), prefix=f"{tmp_path.name}:"))
+            made.append(RedisCache(request.getfixturevalue("url"), prefix=f"{tmp_path.name}:", timeout_seconds=60))
         else:
             made.append(DiskCache(tmp_path / "cache"))
         return made[-1]
@@ -86,7 +86,7 @@ def test_a_late_load_does_not_replace_what_another_wrote_meanwhile(new_cache, tm
             elsewhere.cache.clear()
             reached, go_on = below.stop()
             slow = pool.submit(elsewhere.get, "a")
-            assert reached.wait(10)
+            assert reached.wait(60)
             write()
             go_on.set()
             assert slow.result().note == "old"
@@ -94,7 +94,7 @@ def test_a_late_load_does_not_replace_what_another_wrote_meanwhile(new_cache, tm
         reached, go_on = below.stop()
         elsewhere.cache.clear()
         slow = pool.submit(elsewhere.get, "a")
-        assert reached.wait(10)
+        assert reached.wait(60)
         here.delete("a")
         go_on.set()
         slow.result()
@@ -159,7 +159,7 @@ def test_a_damaged_entry_is_loaded_again(new_cache, tmp_path, caplog):
 def test_a_server_that_goes_and_comes_back():
     port = free_port()
     with run_valkey(port) as url:
-        store: Any = CachedStore(MemoryStore(collection=SAMPLES), RedisCache(url, timeout_seconds=0.3, retry_seconds=0))
+        store: Any = CachedStore(MemoryStore(collection=SAMPLES), RedisCache(url, timeout_seconds=60, retry_seconds=0))
         store.save(Sample("a", note="one"))
         assert store.get("a").note == "one"
     store.save(Sample("a", note="two"))
@@ -177,7 +177,9 @@ def test_a_server_that_goes_and_comes_back():
 
 def test_a_write_during_an_outage_is_not_answered_with_the_entry_of_before(url, tmp_path):
     """The server lives on with the old entry; only the way to it was gone."""
-    store: Any = CachedStore(MemoryStore(collection=SAMPLES), RedisCache(url, prefix=tmp_path.name, retry_seconds=0))
+    store: Any = CachedStore(
+        MemoryStore(collection=SAMPLES), RedisCache(url, prefix=tmp_path.name, timeout_seconds=60, retry_seconds=0)
+    )
     store.save_many([Sample("a", note="old"), Sample("b", note="old"), Sample("c")])
     with outage(store.cache):
         store.save(Sample("a", note="new"))

@@ -158,7 +158,7 @@ def test_the_error_of_a_load_reaches_those_that_wait_and_is_not_cached(pool, joi
     plan.arm(1, "before")
     reached, go_on = below.stop()
     first = pool.submit(store.get, "a")
-    assert reached.wait(10)
+    assert reached.wait(60)
     plan.disarm()
     second = pool.submit(store.get, "a")
     assert joined.acquire(timeout=60)
@@ -182,7 +182,7 @@ def test_when_a_load_is_interrupted_one_that_waits_loads(below, pool, joined):
     below.base.get_record = get_record
     reached, go_on = below.stop()
     first = pool.submit(store.get, "a")
-    assert reached.wait(10)
+    assert reached.wait(60)
     second = pool.submit(store.get, "a")
     assert joined.acquire(timeout=60)
     go_on.set()

@@ -87,7 +87,7 @@ class TestRevalidatedRedis(OverFiles):
         self.url = url
 
     def wrap(self, base):
-        return CachedStore(base, RedisCache(self.url), mode=CacheMode.READ_THROUGH, revalidate=True)
+        return CachedStore(base, RedisCache(self.url, timeout_seconds=60), mode=CacheMode.READ_THROUGH, revalidate=True)
 
 
 class TestRedis(WrapperSuite):
@@ -100,7 +100,7 @@ class TestRedis(WrapperSuite):
         self.url = url
 
     def wrap(self, base):
-        return CachedStore(base, RedisCache(self.url), mode=CacheMode.READ_WRITE)
+        return CachedStore(base, RedisCache(self.url, timeout_seconds=60), mode=CacheMode.READ_WRITE)
 
 
 class TestRedisDown(WrapperSuite):

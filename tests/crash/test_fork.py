@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +127,7 @@ def test_a_child_that_never_uses_the_store_does_not_keep_its_lock(folder: Path, 
     try:
         os.kill(idle, 0)
         writer = Child(lambda _: FileSystemStore(base_path=folder, collection=SAMPLES).save(Sample("b")))
-        assert writer.hear_within(20), "the folder stays locked"
+        assert writer.hear_within(60), "the folder stays locked"
         assert writer.wait() == 0
     finally:
         os.kill(idle, signal.SIGKILL)
@@ -144,7 +143,7 @@ class StoppedCache(InMemoryCache[Any]):
 
     def set_many(self, values: Any, ttl_seconds: float | None = None, *, replace: bool = True) -> None:
         self.reached.set()
-        self.go_on.wait(30)
+        self.go_on.wait(60)
         super().set_many(values, ttl_seconds, replace=replace)
 
 
@@ -153,7 +152,7 @@ def test_a_child_does_not_wait_for_a_writer_that_was_in_the_middle_of_caching():
     cache: Any = store.cache
     writer = threading.Thread(target=store.save, args=(Sample("a"),))
     writer.start()
-    assert cache.reached.wait(10)
+    assert cache.reached.wait(60)
 
     def work(_: Any) -> list[str]:
         cache.go_on.set()
@@ -161,11 +160,11 @@ def test_a_child_does_not_wait_for_a_writer_that_was_in_the_middle_of_caching():
         return [store.get(id).id for id in "ab"]
 
     child = Child(work)
-    assert child.hear_within(20), "the child hangs"
+    assert child.hear_within(60), "the child hangs"
     assert child.wait() == 0
     assert child.returned == ["a", "b"]
     cache.go_on.set()
-    writer.join(10)
+    writer.join(60)
     assert not writer.is_alive()
 
 
@@ -199,7 +198,7 @@ def test_a_step_that_fails_at_a_fork_keeps_the_others_ready(failing: str, caplog
     assert ("failed at a fork" in caplog.text) == (failing == "before")
     forking = threading.Thread(target=lambda: Child(lambda _: None).result())
     forking.start()
-    forking.join(10)
+    forking.join(60)
     assert not forking.is_alive()
     assert len(alive) == 3
 
@@ -210,13 +209,13 @@ def test_a_fork_waits_for_threads_inside_the_gate():
     def stay() -> None:
         with fork_gate:
             inside.set()
-            leave.wait(10)
+            leave.wait(60)
             with fork_gate:  # closed by now, and this thread is inside
                 left.set()
 
     thread = threading.Thread(target=stay)
     thread.start()
-    assert inside.wait(10)
+    assert inside.wait(60)
     threading.Timer(0.05, leave.set).start()
 
     def work(_: Any) -> bool:
@@ -224,31 +223,34 @@ def test_a_fork_waits_for_threads_inside_the_gate():
             return left.is_set()
 
     assert Child(work).result() is True
-    thread.join(10)
+    thread.join(60)
 
 
 def test_a_child_has_a_circuit_breaker_of_its_own():
-    breaker = CircuitBreaker(CircuitConfig(failure_threshold=1, recovery_timeout=0.02))
+    now = [0.0]
+    breaker = CircuitBreaker(CircuitConfig(failure_threshold=1, recovery_timeout=10), clock=lambda: now[0])
     breaker.failed()
-    time.sleep(0.03)
+    now[0] = 10
     assert breaker.allow()
-    held = threading.Event()
+    assert not breaker.allow()
+    held, forked = threading.Event(), threading.Event()
 
     def hold() -> None:
         with breaker._lock:
             held.set()
-            time.sleep(0.1)
+            assert forked.wait(60)
 
     holder = threading.Thread(target=hold)
     holder.start()
-    assert held.wait(10)
+    assert held.wait(60)
 
     def work(_: Any) -> bool:
         return breaker.allow()  # whoever was let through in the parent is not here
 
     child = Child(work)
+    forked.set()
     holder.join()
-    assert child.hear_within(20), "the lock stayed locked"
+    assert child.hear_within(60), "the lock stayed locked"
     assert child.wait() == 0
     assert child.returned is True
 
@@ -259,7 +261,7 @@ def test_a_gate():
     def stay() -> None:
         with gate:
             inside.set()
-            leave.wait(10)
+            leave.wait(60)
 
     def close() -> None:
         gate.close()
@@ -272,17 +274,17 @@ def test_a_gate():
     entered = threading.Event()
     threads = [threading.Thread(target=work) for work in (stay, close, enter)]
     threads[0].start()
-    assert inside.wait(10)
+    assert inside.wait(60)
     threads[1].start()
     assert not closed.wait(0.05)
     leave.set()
-    assert closed.wait(10)
+    assert closed.wait(60)
     threads[2].start()
     assert not entered.wait(0.05)
     gate.open()
-    assert entered.wait(10)
+    assert entered.wait(60)
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     with gate:
         gate.close()  # waits for nobody but others
         with gate:

@@ -504,8 +504,9 @@ def held(store: Store, works: list[Callable[[], object]]) -> list[BaseException 
     with store._lock:
         for thread in threads:
             thread.start()
-        deadline = time.monotonic() + 30
-        while len(store._commits._waiting) < len(works) and time.monotonic() < deadline:
+        deadline = time.monotonic() + 60
+        while len(store._commits._waiting) < len(works):
+            assert time.monotonic() < deadline
             time.sleep(0.001)
     for thread in threads:
         thread.join()

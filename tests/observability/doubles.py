@@ -125,5 +125,5 @@ class Gated(FileAuditBackend):
 
     def write(self, events: Sequence[AuditEvent]) -> None:
         self.inside.set()
-        self.go_on.wait(10)
+        self.go_on.wait(60)
         super().write(events)

@@ -35,7 +35,7 @@ from truthstore.testing import SAMPLES, FaultyStore, Sample
 
 
 def wait_for(condition: Any) -> None:
-    for _ in range(1_000):
+    for _ in range(6_000):
         if condition():
             return
         threading.Event().wait(0.01)
@@ -221,7 +221,7 @@ def test_a_trail_and_the_batches_above_it_may_share_a_queue():
 
     thread = threading.Thread(target=second, daemon=True)
     thread.start()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     assert len([e for e in base.audit.query() if e.operation.startswith("save")]) == 2
     store.close()

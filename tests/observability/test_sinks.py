@@ -187,7 +187,7 @@ def test_operations_do_not_wait_for_a_sink_in_a_thread_until_too_many_events_wai
     )
     for number in range(3):
         logger.log(event(str(number)))
-        slow.inside.wait(5)
+        assert slow.inside.wait(60)
 
     def work() -> None:
         for number in range(3, 7):
@@ -198,7 +198,8 @@ def test_operations_do_not_wait_for_a_sink_in_a_thread_until_too_many_events_wai
     writer.join(0.1)
     assert writer.is_alive(), "the fifth that waits is held up"
     slow.go_on.set()
-    writer.join(5)
+    writer.join(60)
+    assert not writer.is_alive()
     logger.close()
     assert saved(slow) == [*map(str, range(7))]
     found = slow.verify_chain()

