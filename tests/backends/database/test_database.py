@@ -49,6 +49,21 @@ SECRET = "pass-w0rd/:@é"
 ESCAPED = "pass-w0rd%2F%3A%40%C3%A9"
 
 
+def test_a_connection_in_use_is_closed_when_it_is_given_back_to_a_pool_that_was_given_up(url: str):
+    taken: list[Any] = []
+
+    def work(connection: Any) -> None:
+        taken.append(connection.connection.dbapi_connection)
+        assert store.recycle_connections() == 0
+        taken[0].execute("SELECT 1")
+
+    with closing(DatabaseStore(connection_url=url, collection=SAMPLES)) as store:
+        store.execute_with_retry(work)
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            taken[0].execute("SELECT 1")
+        assert store.list_ids() == []
+
+
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/store.db"

@@ -17,6 +17,7 @@ from truthstore.errors import StoreConfigError
 if TYPE_CHECKING:
     import psycopg
     from sqlalchemy import URL, Connection, CursorResult, Engine
+    from sqlalchemy.pool import ConnectionPoolEntry
 
     from truthstore.backends.database.config import DatabaseConfig
 
@@ -72,6 +73,22 @@ class PoolMetrics:
     circuit: str
 
 
+class OwnPool(QueuePool):
+    """Close also the connections that were in use when the pool was given up, once they come back."""
+
+    _is_given_up = False
+
+    def dispose(self) -> None:
+        """Close the idle connections; the engine has another pool from now on."""
+        self._is_given_up = True
+        super().dispose()
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        super()._do_return_conn(record)
+        if self._is_given_up:
+            super().dispose()
+
+
 def is_memory(url: URL) -> bool:
     """Return whether it is a database in memory, which lives as long as its one connection."""
     return url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}
@@ -92,7 +109,7 @@ def make_engine(url: URL, config: DatabaseConfig, counts: Counter[str]) -> Engin
         engine = create_engine(
             url,
             connect_args=arguments,
-            poolclass=QueuePool,
+            poolclass=OwnPool,
             pool_size=1 if alone else pooling.pool_size,
             max_overflow=0 if alone else pooling.max_overflow,
             pool_timeout=pooling.pool_timeout,

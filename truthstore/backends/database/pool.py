@@ -277,7 +277,7 @@ class Database:
         return idle
 
     def close(self) -> None:
-        """Close all idle connections of this process; a new one is opened at the next use."""
+        """Close all idle connections of this process, and the others when they are given back; the next use opens one."""
         self._engine.dispose()
 
 
