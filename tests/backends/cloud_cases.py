@@ -68,7 +68,7 @@ class DriverCases:
         opened: list[Blobs] = []
 
         def open_blobs(**options: Any) -> Blobs:
-            opened.append(self.open(faults.url, location, **{"retries": 1, "timeout": 5.0, **options}))
+            opened.append(self.open(faults.url, location, **{"retries": 1, "timeout": 60.0, **options}))
             return opened[-1]
 
         yield open_blobs

@@ -67,7 +67,7 @@ class CloudStoreCases:
         numbers = count()
 
         def opener(url: str | None = None, **options: Any) -> BaseStore[Any]:
-            given = {"collection": SAMPLES, "cache_dir": tmp_path / str(next(numbers)), "timeout": 10.0, **options}
+            given = {"collection": SAMPLES, "cache_dir": tmp_path / str(next(numbers)), "timeout": 60.0, **options}
             opened.append(self.open_store(url, location, **given))
             return opened[-1]
 

@@ -57,6 +57,7 @@ def test_an_interrupt_stops_the_calls(first: int, monkeypatch: pytest.MonkeyPatc
             assert stopped.wait(60)
 
     monkeypatch.setattr("truthstore.runtime.parallel.wait", note)
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
     assert threading.current_thread() is threading.main_thread()
     parallel = Parallel(2)
     gc.disable()  # Hypothesis measures it in a callback, and an interrupt that comes there is lost
@@ -65,6 +66,7 @@ def test_an_interrupt_stops_the_calls(first: int, monkeypatch: pytest.MonkeyPatc
             parallel(work, range(100_000))
     finally:
         gc.enable()
+        signal.signal(signal.SIGINT, usual)
     parallel.close()
     assert len(begun) <= first + 2
 

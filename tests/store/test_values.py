@@ -65,7 +65,7 @@ VALUES: list[tuple[Any, Any]] = [
     (np.datetime64("2026-05-04T06:30:00.000000001"), "2026-05-04T06:30:00.000000001"),
     (np.datetime64("2026-05-04T06:30", "m"), "2026-05-04T06:30:00"),
     (np.datetime64("2026-05-04"), "2026-05-04"),
-    (np.datetime64("NaT"), None),
+    (np.datetime64("NaT", "us"), None),
     (np.timedelta64(90, "s").astype("timedelta64[ns]"), "PT90S"),
     (pd.Timestamp("2026-05-04T06:30:00.000000001"), "2026-05-04T06:30:00.000000001"),
     (pd.Timedelta(1, "ns"), "PT0.000000001S"),
@@ -205,7 +205,7 @@ def test_times_of_any_class_are_taken_in_fields_and_queries(stores: list[BaseSto
         store.delete("t")
 
 
-@pytest.mark.parametrize("nothing", [pd.NaT, pd.NA, np.datetime64("NaT")], ids=repr)
+@pytest.mark.parametrize("nothing", [pd.NaT, pd.NA, np.datetime64("NaT", "us")], ids=repr)
 def test_no_value_is_none_in_a_field_and_no_bound_of_a_query(stores: list[BaseStore[Any]], nothing: Any):
     for store in stores:
         store.save(Sample("n", seen=nothing))
