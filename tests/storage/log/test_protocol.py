@@ -32,9 +32,11 @@ from truthstore import (
 )
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.filesystem.log import FileLogStore
+from truthstore.model.query import EVERYTHING
 from truthstore.model.record import ABSENT, ANY
 from truthstore.storage.log.follower import OWN_ENTRIES
 from truthstore.storage.log.store import LogStore
+from truthstore.storage.sql import paging
 from truthstore.testing import SAMPLES, FaultyBlobs, ManualClock, Sample, SimulatedCrashError, make_samples
 from truthstore.testing.memory_blobs import MemoryBlobs
 from truthstore.testing.suite.concurrency import start_child, wait_for_child
@@ -289,6 +291,21 @@ def test_what_happens_to_the_cache_has_no_consequence(trigger: str, blobs: Memor
     assert set(other.list_ids()) == wanted
     assert set(log_store(blobs).list_ids()) == wanted
     assert store.count() == OWN_ENTRIES - 4
+
+
+@pytest.mark.parametrize("bodies", [False, True])
+def test_a_cache_that_vanishes_between_two_pages_ends_no_answer_early(
+    bodies: bool, blobs: MemoryBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(paging, "PAGE", 3)
+    store = log_store(blobs, cache_dir=str(tmp_path / "cache"))
+    store.save_many(make_samples(10))
+    wanted = store.list_ids()
+    found = store.scan(EVERYTHING, collection=SAMPLES, bodies=bodies)
+    first = next(found)
+    shutil.rmtree(tmp_path / "cache")
+    assert store.collection(ITEMS).count() == 0  # which makes the cache anew, for this collection
+    assert [record.id for record in [first, *found]] == wanted
 
 
 def refill(blobs: MemoryBlobs, clock: ManualClock, cache: str) -> LogStore[Sample]:

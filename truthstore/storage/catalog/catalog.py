@@ -33,7 +33,7 @@ from truthstore.storage.catalog.table import (
 )
 from truthstore.storage.sql.compile import Statement, aggregate_statement, condition, partials
 from truthstore.storage.sql.latest import latest_statement
-from truthstore.storage.sql.paging import PAGE, pages
+from truthstore.storage.sql.paging import PAGE, Position, pages, read_page
 
 if TYPE_CHECKING:
     from truthstore.model.aggregate import Aggregation, Row
@@ -175,11 +175,18 @@ class Catalog(Connections):
         for page in self._pages(bound, PLACE):
             yield [as_location(row) for row in page]
 
-    def heads(self, bound: BoundQuery, rows_of: Collection[Any] | None = None) -> Iterator[list[Record]]:
-        """Read the heads of the items that a query finds, or of the rows of these items, in its order, a page at a time."""
+    def location_page(self, bound: BoundQuery, position: Position | None) -> tuple[list[Location], Position | None]:
+        """Return one page of locations, and where the next one begins."""
+        rows, after = read_page(bound, self._complete(bound), PLACE, self._select, position)
+        return [as_location(row) for row in rows], after
+
+    def head_page(
+        self, bound: BoundQuery, position: Position | None, rows_of: Collection[Any] | None = None
+    ) -> tuple[list[Record], Position | None]:
+        """Return one page of heads, of items or of the rows of the items of a collection, and where the next one begins."""
         table = self._source(bound, rows_of)
-        for page in pages(bound, table, table.heads, self._select):
-            yield [table.head(row) for row in page]
+        rows, after = read_page(bound, table, table.heads, self._select, position)
+        return [table.head(row) for row in rows], after
 
     def latest(self, bound: BoundQuery, rows_of: Collection[Any]) -> list[Record]:
         """Read the newest row of each series among those that fulfil the conditions of a query."""

@@ -189,8 +189,9 @@ class LogStore(ObjectStore[T]):
             # Another thread began a new replica, which may have lacked rows.
 
     def _recover_catalog(self, error: sqlite3.Error) -> None:
-        if is_damage(error) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNUSABLE:
-            self._replace_catalog(error)
+        with self._opening.lock:  # another thread may be replacing the index
+            if is_damage(error) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNUSABLE:
+                self._replace_catalog(error)
 
     def _replace_catalog(self, error: sqlite3.Error) -> None:
         logger.info("the local index of %s is replaced: %s", self._url, error)
@@ -212,7 +213,9 @@ class LogStore(ObjectStore[T]):
         """Return the replica, after it has applied the new objects of the log."""
         self._check()
         if not self._replica.is_current():
-            self._replace_catalog(sqlite3.OperationalError("its file was removed"))
+            with self._opening.lock:
+                if not self._replica.is_current():
+                    self._replace_catalog(sqlite3.OperationalError("its file was removed"))
         try:
             try:
                 self._index(collection).follow()

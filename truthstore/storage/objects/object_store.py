@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from truthstore.model.aggregate import Aggregation, Row
     from truthstore.model.collection import Collection
     from truthstore.model.query import StoreQuery
+    from truthstore.storage.sql.paging import Position
     from truthstore.store.config import StoreConfig
 
 __all__ = ["Format", "ObjectStore", "folder_of", "object_key"]
@@ -269,12 +270,12 @@ class ObjectStore(BaseStore[T]):
         return self._scan_bodies(bound) if bodies else self._scan_heads(bound)
 
     def _scan_heads(self, bound: BoundQuery) -> Iterator[Record]:
-        for page in self._catalog_pages(lambda: self._current(bound.collection).heads(bound)):
+        for page in self._catalog_pages(bound.collection, lambda catalog, at: catalog.head_page(bound, at)):
             yield from page
 
     def _scan_bodies(self, bound: BoundQuery) -> Iterator[Record]:
         collection = bound.collection
-        for page in self._catalog_pages(lambda: self._current(collection).locations(bound)):
+        for page in self._catalog_pages(collection, lambda catalog, at: catalog.location_page(bound, at)):
             for record, is_located in self._each(lambda location: self._read_located(collection, location), page):
                 if record is not None and (is_located or bound.matches(record.meta)):
                     yield record
@@ -290,20 +291,19 @@ class ObjectStore(BaseStore[T]):
         """Return the catalog, when it knows all writes; stores whose catalog follows a log override this."""
         return self._catalog
 
-    def _catalog_pages(self, pages: Callable[[], Iterator[U]]) -> Iterator[U]:
-        """Iterate over pages from the catalog, the first of which survives the replacement of a damaged one."""
-
-        def first() -> tuple[Iterator[U], U | None]:
-            source = pages()
-            return source, next(source, None)
-
-        source, page = self._guard(first)
-        while page is not None:
+    def _catalog_pages(
+        self,
+        collection: Collection[Any],
+        read: Callable[[Catalog, Position | None], tuple[list[U], Position | None]],
+    ) -> Iterator[list[U]]:
+        """Iterate over pages from the catalog, which may be replaced meanwhile."""
+        position: Position | None = None
+        while True:
+            at = position
+            page, position = self._guard(lambda: read(self._current(collection), at))  # noqa: B023  # runs at once
             yield page
-            try:
-                page = next(source, None)
-            except sqlite3.Error as error:
-                raise self._read_error(error) from error
+            if position is None:
+                return
 
     def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
         """Return the ids that a query finds, from the catalog."""
@@ -337,7 +337,7 @@ class ObjectStore(BaseStore[T]):
         if item_of(bound, collection) is not None:
             return super().scan_rows(query, collection=collection, options=options)
         self._ready(collection)
-        pages = self._catalog_pages(lambda: self._current(collection).heads(bound, collection))
+        pages = self._catalog_pages(collection, lambda catalog, at: catalog.head_page(bound, at, collection))
         return (row for page in pages for row in page)
 
     def aggregate_rows(

@@ -3,52 +3,85 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from truthstore.storage.sql.compile import INDEXED, Source, Statement, condition
 
 if TYPE_CHECKING:
     from truthstore.model.query import BoundQuery
 
-__all__ = ["PAGE", "page", "pages", "ranges"]
+__all__ = ["PAGE", "Position", "page", "pages", "ranges", "read_page"]
 
 PAGE: Final = 1_000
 NEVER_NULL: Final = frozenset({"id", "size", "stored_at"})
 
 
+class Position(NamedTuple):
+    """Where a page begins.
+
+    Attributes:
+        left: so many rows are wanted from here on; None for all.
+        offset: so many are left out before them.
+        start: the value in order, as the database keeps it, and the id of the row before; None at the beginning.
+    """
+
+    left: int | None
+    offset: int
+    start: tuple[Any, str] | None
+
+
 def pages(
     bound: BoundQuery, source: Source, columns: str, read: Callable[[Statement], list[Any]]
 ) -> Iterator[list[Sequence[Any]]]:
-    """Read the rows that a query finds, in its order. Between two pages nothing is held.
+    """Read the rows that a query finds, in its order. Between two pages nothing is held; arguments as of `read_page`."""
+    position: Position | None = None
+    while True:
+        rows, position = read_page(bound, source, columns, read, position)
+        if rows:
+            yield rows
+        if position is None:
+            return
+
+
+def read_page(
+    bound: BoundQuery,
+    source: Source,
+    columns: str,
+    read: Callable[[Statement], list[Any]],
+    position: Position | None = None,
+) -> tuple[list[Sequence[Any]], Position | None]:
+    """Return the rows of one page, and where the next one begins; None if this is the last.
 
     Args:
         bound: the query.
         source: the table.
         columns: the columns wanted, as SQL lists them, ``id`` first.
         read: runs a statement and returns its rows.
+        position: where the page begins; by default where the query does.
     """
-    left, offset, start = bound.limit, bound.offset, bound.start
-    write = source.dialect.write.get(bound.field(bound.order).type)
-    if write and start is not None and start[0] is not None:
-        start = write(start[0]), start[1]
+    if position is None:
+        write = source.dialect.write.get(bound.field(bound.order).type)
+        start = bound.start
+        if write and start is not None and start[0] is not None:
+            start = write(start[0]), start[1]
+        position = Position(bound.limit, bound.offset, start)
+    left, offset, start = position
+    wanted = PAGE if left is None else min(PAGE, left)
     goes_on = left is None or left > PAGE
     if goes_on:
         # The value that the order goes by comes last, so that the next page can start after it.
         columns = f"{columns}, {source.names[bound.order]}"
-    while left is None or left > 0:
-        wanted = PAGE if left is None else min(PAGE, left)
-        found: list[Any] = []
-        for where in ranges(bound, source, start):
-            found.extend(read(page(bound, source, columns, where, wanted - len(found), offset)))
-            if len(found) == wanted:
-                break
-        if found:
-            yield [row[:-1] for row in found] if goes_on else found
-        if len(found) < wanted:
-            return
-        left = None if left is None else left - wanted
-        start = (found[-1][-1], found[-1][0])
-        offset = 0
+    found: list[Any] = []
+    for where in ranges(bound, source, start) if wanted else ():
+        found.extend(read(page(bound, source, columns, where, wanted - len(found), offset)))
+        if len(found) == wanted:
+            break
+    if not goes_on:
+        return found, None
+    rows = [row[:-1] for row in found]
+    if len(found) < wanted:
+        return rows, None
+    return rows, Position(None if left is None else left - wanted, 0, (found[-1][-1], found[-1][0]))
 
 
 def ranges(bound: BoundQuery, source: Source, start: tuple[Any, str] | None) -> Iterator[Statement]:
