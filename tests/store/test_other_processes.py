@@ -6,6 +6,7 @@ import copy
 import multiprocessing
 import os
 import pickle
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from truthstore import RESULTS, SUITES, BaseStore, Collection, StoreConfigError, WrapperStore, get_store, open_store
+from truthstore.backends.azure_blob import AzureBlobStore
 from truthstore.backends.filesystem import FileSystemConfig, FileSystemStore
 from truthstore.backends.memory import MemoryStore
 from truthstore.backends.s3 import S3Config, S3Store
@@ -128,6 +130,26 @@ def test_so_does_what_was_given_a_ready_client():
     ):
         with pytest.raises(TypeError, match="stays in its process, for so does the ready client that it was given"):
             pickle.dumps(given)
+
+
+def test_and_what_was_given_anything_else_that_is_bound_to_its_process(tmp_path: Path):
+    registry = pytest.importorskip("prometheus_client").CollectorRegistry()
+    AzureSasCredential = pytest.importorskip("azure.core.credentials").AzureSasCredential  # noqa: N806  # a class
+    credential = AzureSasCredential("sig")
+    credential.lock = threading.Lock()  # as those that fetch tokens have
+    stores: dict[str, BaseStore[Any]] = {
+        "CollectorRegistry": ObservableStore(
+            files(tmp_path), ObservabilityConfig(metrics=MetricsConfig(registry=registry))
+        ),
+        "AzureSasCredential": AzureBlobStore(
+            account_url="https://a.blob.core.windows.net", container="c", credential=credential
+        ),
+        "generator": RetentionStore(files(tmp_path), policies=(CountBasedPolicy(n) for n in (1, 2))),
+    }
+    for name, given in stores.items():
+        with pytest.raises(TypeError, match=f"stays in its process, for so does the ready {name} that it was given"):
+            pickle.dumps(given)
+        given.close()
 
 
 def test_no_other_place_is_opened_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
