@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from tests.storage.queue.doubles import Receiver, in_child
-from truthstore.errors import StoreConnectionError, StoreError, StoreWriteError
+from truthstore.errors import StoreConnectionError, StoreError, StoreKeyError, StoreWriteError
 from truthstore.storage.queue import DurableQueue
 from truthstore.storage.queue.file import QueueFile
 from truthstore.testing.suite.concurrency import start_child, wait_for_child
@@ -211,6 +211,22 @@ def test_a_queue_whose_folder_is_removed_keeps_what_comes_then(queue, path):
     queue.close()
     assert other.deliver("t", Receiver()).delivered == 2
     other.close()
+
+
+@pytest.mark.parametrize("error", [None, StoreKeyError("no good id")], ids=["delivered", "rejected"])
+def test_what_comes_after_its_file_was_removed_in_a_delivery_is_kept(queue, path, error):
+    queue.append("t", [("a", b"1")])
+
+    def send(entries):
+        shutil.rmtree(path.parent)
+        queue.append("t", [("a", b"2")])
+        return {} if error is None else {entry.number: error for entry in entries}
+
+    queue.deliver("t", send)
+    assert [entry.payload for entry in queue.pending("t")] == [b"2"]
+    receiver = Receiver()
+    receiver.fails[b"2"] = StoreKeyError("no good id")
+    assert queue.deliver("t", receiver).rejected == 1
 
 
 def test_a_queue_that_cannot_be_seen_is_not_an_empty_one(tmp_path):

@@ -171,12 +171,16 @@ class DurableQueue:
         if not done and not moved:
             return
         with self._file.writing("remove what was delivered") as connection:
+            # By their payloads, too: should the file be another one than when they were read, its numbers begin anew.
             connection.executemany(
-                "INSERT INTO rejected (number, topic, key, payload, error) VALUES (?, ?, ?, ?, ?)",
-                [(*entry, f"{type(error).__name__}: {error}") for entry, error in moved],
+                "INSERT INTO rejected (number, topic, key, payload, error)"
+                " SELECT number, topic, key, payload, ? FROM entries WHERE number = ? AND payload = ?",
+                [(f"{type(error).__name__}: {error}", entry.number, entry.payload) for entry, error in moved],
             )
-            gone = [*done, *(entry for entry, _ in moved)]
-            connection.executemany("DELETE FROM entries WHERE number = ?", [(entry.number,) for entry in gone])
+            connection.executemany(
+                "DELETE FROM entries WHERE number = ? AND payload = ?",
+                [(entry.number, entry.payload) for entry in (*done, *(entry for entry, _ in moved))],
+            )
             self._outdate(connection, [(entry.topic, entry.key, entry.number) for entry in done])
 
     @staticmethod
