@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from truthstore.backends.filesystem import FileSystemStore, open_folder
+from truthstore.backends.filesystem.files import FileBlobs
 from truthstore.errors import StoreCorruptError, StoreReadError
 from truthstore.testing.sample import SAMPLES, Sample
 
@@ -99,6 +100,24 @@ def test_what_is_no_file_in_a_folder_with_a_log_costs_one_item(kind: str, tmp_pa
     with open_folder(collection=SAMPLES, **options) as store:
         assert store.get("a") == Sample("a")
         assert list(store.verify().corrupt) == ["b"]
+
+
+def test_a_folder_that_is_in_itself_by_way_of_a_link_is_listed_once(tmp_path: Path):
+    """Two such links lead to as many paths as two to the power of forty."""
+    (tmp_path / "a").touch()
+    (tmp_path / "here").symlink_to(".")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "b").touch()
+    assert list(FileBlobs(tmp_path).list("")) == ["a", "sub/b"]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ODD if kind != "a folder"])
+def test_what_lies_among_the_new_files_is_removed_in_time(kind: str, folder: Path):
+    place = folder / ".truthstore" / "new" / "x"
+    ODD[kind](place)
+    os.utime(place, (0, 0), follow_symlinks=False)
+    with opened(folder) as store:
+        assert store.maintain()["leftovers_removed"] == 1
 
 
 def test_an_index_that_could_not_be_made_is_made_by_the_next_operation(folder: Path, monkeypatch: pytest.MonkeyPatch):

@@ -386,6 +386,20 @@ def test_an_index_is_rebuilt_from_the_bodies(blobs: MemoryBlobs):
     assert content(log_store(blobs)) == content(store) == wanted
 
 
+@pytest.mark.parametrize("name", ["", "log_$folder$", "desktop.ini", "0-1796032629316-0-0-1-18aa (copy)", "sub/x"])
+def test_what_others_put_among_the_index_objects_changes_nothing(name: str, blobs: MemoryBlobs):
+    """Consoles and mounts of object storage mark folders by objects of their own."""
+    store = log_store(blobs, compact_at=2)
+    blobs.put(f"{LOG}{name}", b"")
+    for i in range(5):
+        store.save(Sample(f"{i}"))
+    assert len(content(store)) == 5
+    store.maintain()
+    store.rebuild_index()
+    assert len(content(log_store(blobs))) == 5
+    assert blobs.get(f"{LOG}{name}")[0] == b""
+
+
 def test_bodies_that_were_removed_or_damaged_are_named(blobs: MemoryBlobs):
     store = log_store(blobs)
     store.save_many(Sample(f"{i}", count=i) for i in range(6))

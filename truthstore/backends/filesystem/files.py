@@ -305,17 +305,21 @@ class FileBlobs:
             if key.startswith(prefix) and (after is None or key > after):
                 yield key
 
-    def _walk(self, folder: str) -> Iterator[str]:
+    def _walk(self, folder: str, above: tuple[tuple[int, int], ...] = ()) -> Iterator[str]:
         try:
+            here = os.stat(self.path(folder))
             with os.scandir(self.path(folder)) as entries:
                 names = sorted(e.name + "/" * os.path.isdir(e.path) for e in entries if not e.name.startswith("."))
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
             raise read_error(error, f"cannot list {folder or self.root}") from error
+        inode = here.st_dev, here.st_ino
+        if inode in above:
+            return  # by way of a link the folder is in itself
         for name in names:
             if name.endswith("/"):
-                yield from self._walk(folder + name)
+                yield from self._walk(folder + name, (*above, inode))
             else:
                 yield folder + name
 

@@ -127,8 +127,8 @@ class IndexFile:
         removed = 0
         for pattern in ("damaged-*", "new/*"):
             for path in glob(os.path.join(escape(self._folder), pattern)):
-                with suppress(FileNotFoundError):
-                    if os.stat(path).st_mtime < time() - KEEP_SECONDS:
+                with suppress(FileNotFoundError, IsADirectoryError):
+                    if os.lstat(path).st_mtime < time() - KEEP_SECONDS:
                         os.unlink(path)
                         removed += 1
         return removed

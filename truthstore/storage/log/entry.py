@@ -9,6 +9,7 @@ level, then by age: a list in ascending order shows entries before segments, and
 from __future__ import annotations
 
 import hashlib
+import re
 import zlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -33,6 +34,7 @@ __all__ = [
     "ObjectName",
     "confirmed_of",
     "entry_name",
+    "is_object_name",
     "is_segment",
     "read_log_object",
     "record_of",
@@ -46,6 +48,7 @@ PREFIX: Final = MAGIC + b"\2"
 """The beginning of every index object, with the version of its format."""
 TOP_LEVEL: Final = 9
 MAX_BYTES: Final = 1 << 30
+_NAME: Final = re.compile(r"\d-\d+-\d+-\d+-\d+-[0-9a-f]+")
 NO_BODY: Final = 0
 ANY_BODY: Final = -1
 
@@ -167,17 +170,14 @@ def _name(level: int, age: int, content: LogObject, unique: str) -> str:
     return f"{level}-{age:013d}-{len(content.confirmed)}-{tombstones}-{len(content.intents)}-{unique}"
 
 
-def split_name(name: str) -> ObjectName:
-    """Return the figures in the name of an index object.
+def is_object_name(name: str) -> bool:
+    """Return False for what other programs put among the index objects, such as the marker of a folder."""
+    return _NAME.fullmatch(name) is not None
 
-    Raises:
-        StoreCorruptError: it is the name of none.
-    """
-    try:
-        level, age, confirmed, tombstones, intents, _ = name.split("-", 5)
-        return ObjectName(int(level), int(age), int(confirmed), int(tombstones), int(intents))
-    except ValueError as error:
-        raise StoreCorruptError(f"the log holds an object with the strange name {name!r}: remove it") from error
+
+def split_name(name: str) -> ObjectName:
+    """Return the figures in the name of an index object."""
+    return ObjectName(*map(int, name.split("-")[:5]))
 
 
 def is_segment(name: str) -> bool:

@@ -25,6 +25,7 @@ from truthstore.storage.log.entry import (
     Confirmed,
     LogObject,
     entry_name,
+    is_object_name,
     is_segment,
     read_log_object,
     segment_name,
@@ -99,7 +100,8 @@ class Log:
 
     def names(self) -> list[str]:
         """Return the names of all index objects, in ascending order."""
-        return [key[len(self.folder) :] for key in self._blobs.list(self.folder)]
+        listed = (key[len(self.folder) :] for key in self._blobs.list(self.folder))
+        return [name for name in listed if is_object_name(name)]
 
     def read(self, name: str) -> Source | None:
         """Return an index object, or None if it is gone: another one replaces it."""
