@@ -520,7 +520,7 @@ def test_the_trail_lies_in_the_store_by_default(tmp_path):
         assert [e.operation for e in sink.query(ascending=True)] == ["open", "save", "close"]
 
 
-@pytest.mark.parametrize("kind", ["memory", "filesystem", "log", "database"])
+@pytest.mark.parametrize("kind", ["memory", "filesystem", "log", "database", "a queue"])
 def test_the_outermost_trail_has_what_layers_do_by_themselves(tmp_path, kind):
     bases: dict[str, Any] = {
         "memory": lambda: MemoryStore(collection=SAMPLES),
@@ -528,10 +528,14 @@ def test_the_outermost_trail_has_what_layers_do_by_themselves(tmp_path, kind):
         "log": lambda: get_store("filesystem", base_path=tmp_path / "s", collection=SAMPLES, index="log"),
         "database": lambda: get_store(f"sqlite:///{tmp_path / 'x.db'}", collection=SAMPLES),
     }
-    layers = RetentionStore(VersionedStore(bases[kind]()), CountBasedPolicy(1), preserve_latest=False)
-    store: Any = ObservableStore(CachedStore(layers)).collection(SAMPLES)
+    base = bases.get(kind, bases["memory"])()
+    layers = RetentionStore(VersionedStore(base), CountBasedPolicy(1), preserve_latest=False)
+    above: Any = BatchedStore(layers, flush_interval_seconds=None) if kind == "a queue" else CachedStore(layers)
+    store: Any = ObservableStore(above).collection(SAMPLES)
     store.save_many([Sample("a", count=1), Sample("b"), Sample("c")])
     store.save(Sample("a", count=2))
+    if kind == "a queue":
+        above.flush()
     store.layer(VersionedStore).rollback("a", 1)
     store.layer(RetentionStore).run_cleanup()
     (kept,) = store.list_ids()

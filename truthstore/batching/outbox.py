@@ -24,6 +24,7 @@ from truthstore.model.meta_codec import pack, unpack
 from truthstore.model.record import Change, Record
 from truthstore.runtime.exits import at_exit
 from truthstore.storage.queue import DeliveryLoop, DurableQueue, Entry, is_item_error
+from truthstore.store.changes import delivering
 
 if TYPE_CHECKING:
     from truthstore.batching.base import BatchConfig
@@ -250,6 +251,7 @@ class Outbox:
         if not records:
             return {}
         failed: dict[str, Exception] = {}
+        token = delivering.set(True)
         try:
             self._base.put_records(records, collection=collection)
         except StoreBulkError as error:
@@ -260,6 +262,8 @@ class Outbox:
             if len(records) > 1 and (is_item_error(error) or not isinstance(error, StoreError)):
                 return {id: e for id in entries for e in self._put({id: entries[id]}, collection).values()}
             failed = dict.fromkeys(entries, error)
+        finally:
+            delivering.reset(token)
         for failure in failed.values():
             if isinstance(failure, StoreConflictError):
                 failure.retryable = True  # these writes expect nothing: a layer below lost a race

@@ -23,6 +23,7 @@ from truthstore.observability.context import correlation, current_actor, current
 from truthstore.observability.metrics import metrics_of
 from truthstore.observability.operation import Hook, Operation
 from truthstore.observability.tracing import Tracing
+from truthstore.store.changes import delivering
 from truthstore.store.config import configure
 from truthstore.store.wrapper import WrapperStore
 
@@ -92,10 +93,9 @@ class ObservableStore(WrapperStore[T], Generic[T]):
             hooks.append(self._tracing.end)
         if self._audit is not None:
             hooks.append(functools.partial(self._add_event, self._audit))
-            # Of a queue it is taken for done when it is in there. Held here, for a subscriber is held weakly.
+            # Held here, for a subscriber is held weakly.
             self._watch = functools.partial(self._changed, self._audit)
-            if all(layer.name != "batched" for layer in base.layers()):
-                base.subscribe(self._watch)
+            self._backend.subscribe(self._watch)
         self._hooks = tuple(hooks)
         self._process = os.getpid()  # a forked child that closes what it inherited counts nothing
         for metrics in self._metrics:
@@ -184,6 +184,8 @@ class ObservableStore(WrapperStore[T], Generic[T]):
         for change in changes:
             if "." not in change.collection and change.id not in own:
                 kind = AuditEventType.DELETE if change.revision is None else AuditEventType.SAVE
+                if kind is AuditEventType.SAVE and delivering.get():
+                    continue  # what is in a queue is taken for saved
                 found.setdefault((change.collection, kind), []).append(change.id)
         for (collection, kind), ids in found.items():
             operation = Operation(kind.value, collection, kind, (), None)

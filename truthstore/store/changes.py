@@ -5,13 +5,18 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from types import BuiltinMethodType, MethodType
+from typing import Final
 
 from truthstore.model.record import Change
 
-__all__ = ["Callback", "Lifecycle"]
+__all__ = ["Callback", "Lifecycle", "delivering"]
 
 Callback = Callable[[Sequence[Change]], object]
+
+delivering: Final[ContextVar[bool]] = ContextVar("truthstore_delivering", default=False)
+"""True while saves are stored that a layer acknowledged before: whoever saw that has seen them."""
 
 
 class Lifecycle:
