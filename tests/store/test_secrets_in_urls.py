@@ -14,8 +14,10 @@ from urllib.parse import quote
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from truthstore import StoreConfigError, StoreError, get_store, open_store
-from truthstore.backends.database import DatabaseConfig, PoolingConfig
+from truthstore import StoreConfigError, StoreConnectionError, StoreError, get_store, open_store
+from truthstore.backends.azure_blob import AzureBlobConfig
+from truthstore.backends.database import DatabaseConfig, DatabaseStore, PoolingConfig
+from truthstore.backends.filesystem.config import FileSystemConfig
 from truthstore.backends.s3 import S3Config
 from truthstore.caching import RedisCache
 from truthstore.observability import AuditConfig, MetricsConfig, ObservabilityConfig, ObservableStore
@@ -38,6 +40,7 @@ def passwords(count: int) -> list[str]:
 
 
 PASSWORDS = passwords(200)
+SECRET = PASSWORDS[0][:9]  # written nowhere, also not in the lines of a traceback
 
 
 def parts_of(password: str) -> list[str]:
@@ -151,6 +154,9 @@ def test_a_file_shows_none_either(tmp_path: Path, seen: Callable[..., str]):
         ("sqlite:////home/me@work/x.db", "sqlite:////home/me@work/x.db"),
         ("/data/checks", "/data/checks"),
         ("memory", "memory"),
+        ("postgresql:/alice:secret@host/checks", "postgresql:/…@host/checks"),
+        ("host=db user=alice password=secret", "…"),
+        ("DRIVER=x;UID=alice;Pwd = secret", "…"),
     ],
 )
 def test_what_is_shown_of_a_url(url: str, shown: str):
@@ -168,6 +174,47 @@ def test_what_another_program_says_of_a_password_is_not(password: str):
     message = f"host \"{password}\" of alice:{password}@host and password={quote(password)}, '{password}', is unknown"
     assert without_secret(message, password) == ("host \"***\" of alice:***@host and password=***, '***', is unknown")
     assert without_secret(message, None) == message
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda secret: FileSystemConfig(base_path=f"postgresql://alice:{secret}@host/checks"),
+        lambda secret: DatabaseConfig(connection_url="postgresql://", host=f"alice:{secret}@host"),
+        lambda secret: DatabaseStore(connection_url="postgresql://", port=secret),
+        lambda secret: S3Config(bucket=f"s3://alice:{secret}@bucket"),
+        lambda secret: S3Config(bucket="b", endpoint_url=f"http://host:9000?key={secret}"),
+        lambda secret: S3Config(bucket="b", session_token=f"{secret}\n"),
+        lambda secret: S3Config(bucket="b", access_key_id="a", secret_access_key=f" {secret}"),
+        lambda secret: AzureBlobConfig(container="c", account_url=f"http://alice:{secret}@host"),
+        lambda secret: AzureBlobConfig(container="c", account_url="http://host", account_key=f"{secret}\n"),
+        lambda secret: AzureBlobConfig(container="c", account_name="a", sas_token=f"sig={secret} "),
+    ],
+)
+def test_an_option_with_a_secret_in_the_wrong_place_or_form_is_refused(make: Callable[[str], object]):
+    with pytest.raises((StoreConfigError, TypeError)) as caught:
+        make(SECRET)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("AWS_ENDPOINT_URL", f"http://alice:{SECRET}@127.0.0.1:1"),
+        ("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:1?key={SECRET}"),
+        ("AWS_SESSION_TOKEN", f"{SECRET}\n"),
+    ],
+    ids=["a user", "a query", "a token"],
+)
+def test_so_is_one_of_the_environment(variable: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name, given in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "ENDPOINT_URL": "http://127.0.0.1:1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", given)
+    monkeypatch.setenv(variable, value)
+    store = get_store("s3", bucket="b", region="eu", retries=0, cache_dir=tmp_path)
+    with pytest.raises((StoreConfigError, StoreConnectionError)) as caught:
+        store.count()
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+    assert SECRET not in str(store.health_check())
 
 
 def test_a_wrong_url_still_says_what_to_do():

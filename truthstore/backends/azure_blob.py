@@ -65,8 +65,6 @@ class AzureBlobConfig(CloudConfig):
         CloudConfig.__post_init__(self)
         if self.single_writer:
             raise StoreConfigError("Azure has conditional writes: single_writer is not needed")
-        if self.account_url and "?" in self.account_url:
-            raise StoreConfigError("account_url holds a query: give the part after the question mark as sas_token=")
         given = [name for name in ("account_key", "sas_token", "credential") if getattr(self, name)]
         if len(given) > 1:
             raise StoreConfigError(f"give one of {' and '.join(given)}")

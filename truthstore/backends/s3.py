@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 
 import tenacity
 
-from truthstore.backends.cloud.config import CloudConfig
+from truthstore.backends.cloud.config import CloudConfig, check_address
 from truthstore.backends.cloud.driver import CloudBlobs, content_type, is_index
 from truthstore.backends.cloud.failures import Action, cause, error_of, is_s3_collision, s3_failure, s3_meaning
 from truthstore.backends.cloud.store import CloudStore, T
@@ -87,8 +87,6 @@ class S3Config(CloudConfig):
             raise StoreConfigError(f"client is ready: {given[0]} belongs to how it was made")
         if bool(self.access_key_id) != bool(self.secret_access_key):
             raise StoreConfigError("access_key_id and secret_access_key belong together")
-        if "@" in (self.endpoint_url or ""):
-            raise StoreConfigError("endpoint_url holds a user: give access_key_id and secret_access_key")
 
 
 def connect(config: S3Config) -> Any:
@@ -117,8 +115,11 @@ def connect(config: S3Config) -> Any:
             aws_session_token=config.session_token,
         )
         client: Any = session.client("s3", endpoint_url=config.endpoint_url, config=Config(**settings))
-    except (BotoCoreError, ValueError) as error:
+    except BotoCoreError as error:
         raise StoreConfigError(f"cannot make an S3 client: {error}", backend="s3") from error
+    except ValueError:  # which shows the address
+        raise StoreConfigError("cannot make an S3 client: endpoint_url is no address", backend="s3") from None
+    check_address("the endpoint that environment or profile name", client.meta.endpoint_url)
     if not is_amazon(client.meta.endpoint_url):
         # Other services do not know Amazon's checksum trailers, and some keep "aws-chunked" as a content encoding.
         facts = client.meta.config

@@ -109,7 +109,9 @@ def configure(kind: type[C], config: C | None, options: Mapping[str, Any], owner
             raise TypeError(f"{owner} has no option {name!r}: {nearest(name, {*declared, *others})}")
     options = converted(kind, options)
     for name, value in options.items():
-        wanted = _PLAIN_TYPES.get(declared[name], object)
+        wanted = _PLAIN_TYPES.get(declared[name].removesuffix(" | None"), object)
+        if value is None and declared[name].endswith(" | None"):
+            continue
         if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
             raise TypeError(f"{name} of {owner} is {declared[name]}, not {type(value).__name__}")
     return kind(**options)

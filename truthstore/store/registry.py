@@ -67,14 +67,18 @@ _PLANNED: Final = {"git": "git", "mongodb": "mongodb", "redis": "redis", "rediss
 """Backends that are yet to come, by name and scheme: they are neither misspelt nor databases."""
 
 _FOLDER_HINT: Final = "for a folder write get_store('filesystem', base_path=…), or file:///path"
+_POSTGRES_HINT: Final = "write get_store('postgresql://user:password@host/database')"
 _HINTS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("azure", "abfs", "abfss", "adl", "wasb", "wasbs"), "write az://container/prefix"),
+    **dict.fromkeys(("azure", "abfs", "abfss", "adl", "azblob", "wasb", "wasbs"), "write az://container/prefix"),
     **dict.fromkeys(("gcs", "gs"), "write gs://bucket/prefix"),
-    **dict.fromkeys(("s3a", "s3n"), "write s3://bucket/prefix"),
-    **dict.fromkeys(("filesystem", "local"), _FOLDER_HINT),
-    **dict.fromkeys(("postgres", "postgresql"), "write get_store('postgresql://user:password@host/database')"),
-    "sqlite": "write get_store('sqlite:///store.db')",
-    "database": "write dialect://user:password@host/database",
+    **dict.fromkeys(("s3", "s3a", "s3n", "aws"), "write s3://bucket/prefix"),
+    **dict.fromkeys(("minio", "r2"), "write s3://bucket/prefix?endpoint_url=…"),
+    **dict.fromkeys(("http", "https"), "write s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"),
+    **dict.fromkeys(("filesystem", "local", "fs"), _FOLDER_HINT),
+    **dict.fromkeys(("pg", "pgsql", "psql", "postgres", "postgresql"), _POSTGRES_HINT),
+    **dict.fromkeys(("mysql", "mariadb"), "write get_store('mysql://user:password@host/database')"),
+    **dict.fromkeys(("sqlite", "sqlite3"), "write get_store('sqlite:///store.db')"),
+    "database": "write sqlite:///store.db, or postgresql://, mysql:// or mariadb://user:password@host/database",
 }
 """What to write instead of names and schemes that others use, or for a backend that needs a URL."""
 
@@ -166,15 +170,18 @@ def _factory_of(name: str) -> Factory:
 
 
 def _unknown(name: str) -> StoreConfigError:
-    """Return the error for what is neither a name nor the scheme of a store."""
-    if (planned := _PLANNED.get(name.partition("+")[0])) is not None:
+    """Return the error for what is neither the name nor the URL of a store."""
+    scheme = re.split(r"[+:]", name.lower())[0]
+    if (planned := _PLANNED.get(scheme)) is not None:
         there = ", ".join(sorted(_known_names()))
         return StoreConfigError(f"this version has no {planned} backend yet: there are {there}", backend=planned)
-    hint = _HINTS.get(name) or _HINTS.get(_SCHEMES.get(name.partition("+")[0], ""))
-    if hint is None and ("/" in name or name[:1] in {".", "~"}):
+    hint = _HINTS.get(scheme) or _HINTS.get(_SCHEMES.get(scheme, ""))
+    if hint is None and re.search(r"\.(db|sqlite3?)$", name):
+        hint = _HINTS["sqlite"]
+    if hint is None and re.search(r"[/\\]|^[.~]", name):
         hint = _FOLDER_HINT
     if hint is None:
-        hint = nearest(name, _known_names() | set(_ALIASES)).replace("it takes", "there are")
+        hint = nearest(scheme, _known_names() | set(_ALIASES)).replace("it takes", "there are")
     return StoreConfigError(f"there is no store {shown_url(name)!r}: {hint}")
 
 
@@ -232,7 +239,7 @@ def get_store(
         raise TypeError(f"collection is a Collection (see Collection.of), not {collection!r:.80}")
     if ":" in backend:
         if "://" not in backend:
-            raise StoreConfigError(f"{shown_url(backend)!r} is neither the name of a store nor a URL: {_FOLDER_HINT}")
+            raise _unknown(backend)
         backend, given = _read_url(backend)
         options = {**given, **options}
     factory = _factory_of(backend)

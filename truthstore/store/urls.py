@@ -17,6 +17,7 @@ SURE: Final = 8
 """A secret of so many characters, not all of them letters, is no word of a message."""
 
 _BEGINNING: Final = re.compile(r"([A-Za-z][\w+.-]*)(:?//?|:)")
+_PAIRS: Final = re.compile(r"(?i)(password|pwd)\s*=")
 _HOST: Final = re.compile(r"(\[[\w:.%]*\]|[^:\[\]]*)(:\d*)?")
 
 
@@ -52,9 +53,9 @@ def shown_url(url: str) -> str:
     Where a raw sign in a password leaves it open what belongs to what, the less is shown.
     """
     if ":" not in url and "@" not in url:
-        return url
+        return "…" if _PAIRS.search(url) else url
     beginning = _BEGINNING.match(url)
-    scheme = f"{beginning[1]}:{'//' if '/' in beginning[2] else ''}" if beginning else ""
+    scheme = beginning[0] if beginning else ""
     address = url[beginning.end() if beginning else 0 :]
     is_path = address.startswith("/") and scheme.startswith(("file:", "sqlite:", "sqlite+"))
     user, at, rest = ("", "", address) if is_path else address.rpartition("@")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,11 +49,29 @@ class CloudConfig(StoreConfig):
                 raise StoreConfigError(f"{name} is a number of at least {least}, not {value!r}")
         if not self.timeout > 0:
             raise StoreConfigError(f"timeout is a number of seconds above 0, not {self.timeout!r}")
+        # Of the options that only some services have:
+        for name in ("secret_access_key", "session_token", "account_key", "sas_token"):
+            if re.search(r"\s", getattr(self, name, None) or ""):
+                raise StoreConfigError(f"{name} holds a space or a line break, such as the one at the end of a file")
+        for name in ("endpoint_url", "account_url"):
+            check_address(name, getattr(self, name, None) or "")
+        for name in ("bucket", "container"):
+            if "://" in (given := str(getattr(self, name, ""))):
+                raise StoreConfigError(f"{name} is a name: for {shown_url(given)!r} write get_store(url)")
 
     @property
     def connect_timeout(self) -> float:
         """Seconds to wait for a connection."""
         return min(CONNECT_SECONDS, self.timeout)
+
+
+def check_address(name: str, url: str) -> None:
+    """Refuse an address that holds a user, a password or a signature: messages show addresses."""
+    if found := re.search("[@?]", url):
+        wrong = "a query" if found[0] == "?" else "a user"
+        raise StoreConfigError(
+            f"{name} holds {wrong}: give keys, or what follows the question mark as sas_token=, apart"
+        )
 
 
 def place_of(config: StoreConfig) -> str:

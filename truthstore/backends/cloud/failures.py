@@ -31,7 +31,9 @@ __all__ = [
 
 Action: TypeAlias = Literal["read", "list", "write", "remove", "change", "reach"]
 
-_SECRET: Final = re.compile(r"(?i)\b(sig|signature|x-amz-security-token|accountkey|token)=[^&\s;'\"]+")
+_SECRET: Final = re.compile(
+    r"(?i)(\b(?:sig|signature|x-amz-security-token|accountkey|token)=)[^&\s;'\"]+|(invalid header value ).+"
+)
 _HANDSHAKE: Final = re.compile("(?i)certificate|hand_?shake|hostname|wrong_version|(unknown|unsupported)_protocol")
 
 
@@ -81,7 +83,7 @@ def error_of(backend: str, action: Action, place: str, failure: Failure, *, repe
 
 def hidden(text: str) -> str:
     """Return a text without the signatures, keys and tokens that addresses and connection strings hold."""
-    return _SECRET.sub(r"\1=…", text)
+    return _SECRET.sub(r"\1\2…", text)
 
 
 def cause(error: Exception) -> Exception | None:

@@ -113,6 +113,8 @@ class DatabaseConfig(StoreConfig):
         for name in ("namespace", "prefix", "connection_url", "database"):
             if found := _CONTROL.search(getattr(self, name) or ""):
                 raise StoreConfigError(f"{name} holds U+{ord(found[0]):04X}: control characters are not allowed")
+        if "@" in (self.host or ""):
+            raise StoreConfigError("host holds an @: give user= and password= apart")
         if len(self.space) > MAX_NAMESPACE:
             raise StoreConfigError(f"namespace and prefix have more than {MAX_NAMESPACE} characters")
         if not re.fullmatch(r"([a-z][a-z0-9_]*)?", self.table_prefix) or len(self.table_prefix) > MAX_PREFIX:

@@ -44,6 +44,8 @@ class FileSystemConfig(StoreConfig):
             raise TypeError(f"base_path is a path, not {type(self.base_path).__name__}")
         if not os.fspath(self.base_path):
             raise StoreConfigError("base_path is empty: name a folder; '.' is the current one")
+        if "://" in (path := os.fspath(self.base_path)):
+            raise StoreConfigError(f"base_path is a path: for {shown_url(path)!r} write get_store(url)")
         if self.durability not in {"fsync", "os"}:
             raise StoreConfigError(f"durability is 'fsync' or 'os', not {self.durability!r}")
         if self.index not in {"sqlite", "log"}:
