@@ -152,6 +152,10 @@ class Pair(NamedTuple):
         (pd.Index(["a", "b"]), ["a", "b"]),
         (pd.Categorical(["a", None]), ["a", "NaN"]),
         (pd.DataFrame({"a": [1, 2], "b": ["x", None]}), [{"a": 1, "b": "x"}, {"a": 2, "b": "NaN"}]),
+        (
+            pd.DataFrame([[1, 2, 3, 4]], columns=["a", "a", "a (2)", "a"]),
+            [{"a": 1, "a (2)": 2, "a (2) (2)": 3, "a (3)": 4}],
+        ),
         (OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
         ({1: "a", "1": "b"}, {"1": "a", "1 (str)": "b"}),
         ({None: 1, True: 2, (1, 2): 3, 1.5: 4}, {"null": 1, "true": 2, "[1, 2]": 3, "1.5": 4}),

@@ -28,6 +28,12 @@ class Colour(enum.Enum):
     RED = "red"
 
 
+class Odd(enum.Enum):
+    COMPLEX = 1 + 2j
+    TUPLE = (1, math.nan)
+    PATH = Path("a")
+
+
 class Shade(str, enum.Enum):  # noqa: UP042  # as programs for older Pythons have it
     DARK = "dark"
 
@@ -48,9 +54,13 @@ VALUES: list[tuple[Any, Any]] = [
     (np.str_("a"), "a"),
     (Colour.RED, "red"),
     (Shade.DARK, "dark"),
+    (Odd.COMPLEX, "(1+2j)"),
+    (Odd.TUPLE, [1, "NaN"]),
+    (Odd.PATH, "a"),
     (Path("a/b"), "a/b"),
     (b"\xff\0", "/wA="),
     (Decimal("1.10"), "1.10"),
+    (Decimal("sNaN"), "sNaN"),
     (1 + 2j, "(1+2j)"),
     (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
     (datetime(2026, 5, 4, 6, 30), "2026-05-04T06:30:00"),  # noqa: DTZ001
@@ -75,6 +85,7 @@ VALUES: list[tuple[Any, Any]] = [
     ((1, math.nan), [1, "NaN"]),
     ({3, 1, 2}, [1, 2, 3]),
     ({}.keys(), []),
+    (pd.DataFrame([[1, 2]], columns=["a", "a"]), [{"a": 1, "a (2)": 2}]),
 ]
 KEYS: list[tuple[Any, str]] = [
     (True, "true"),
@@ -137,9 +148,9 @@ def test_no_entry_is_lost_to_a_key_that_looks_alike(
 ):
     assert as_stored({"a": [dict.fromkeys(keys, 1)]}, stores) == {"a": [dict.fromkeys(names, 1)]}
     with get_store("memory") as store:
-        checks = [ValidatorResult("a", True, details={"counts": dict.fromkeys(keys, 1)})]
+        checks = [ValidatorResult("a", True, details={"counts": dict.fromkeys(keys, 1), "n": Decimal("sNaN")})]
         store.save(ValidationResult("r", datetime.now(UTC), "a", "success", checks))  # type: ignore[arg-type]
-        assert store.get("r").results[0].details == {"counts": dict.fromkeys(names, 1)}
+        assert store.get("r").results[0].details == {"counts": dict.fromkeys(names, 1), "n": "sNaN"}
 
 
 @pytest.mark.parametrize(

@@ -133,8 +133,7 @@ def tidy(value: Any) -> Any:
         offset = None if kind is not datetime or value.tzinfo is UTC else value.utcoffset()
         return value.isoformat() if offset and offset % timedelta(minutes=1) else value
     if isinstance(value, enum.Enum):
-        member = tidy(value.value)
-        return value if member is value.value else member
+        return value if type(value.value) in {str, int} else plain(value)  # the others are msgspec's only in JSON
     changed = {}
     for name in _attributes(kind):
         before = getattr(value, name, None)
@@ -160,7 +159,7 @@ def is_json(values: Sequence[Any]) -> bool:
     """Return whether dicts hold only what JSON has, down to five levels, but for NaN and infinities: `tidy`, in C."""
     try:
         msgspec.convert({"values": values}, _Free)
-    except msgspec.ValidationError:
+    except ValueError:  # also of a decimal that is a signalling NaN
         return False
     return True
 
@@ -346,10 +345,22 @@ def _rows(value: Any) -> list[dict[Any, Any]] | None:
     if callable(method := getattr(value, "to_dicts", None)):
         return list(cast("list[dict[Any, Any]]", method()))
     if callable(method := getattr(value, "itertuples", None)):
-        names = list(value.columns)
+        names = _distinct(value.columns)
         rows = cast("Iterable[tuple[Any, ...]]", method(index=False, name=None))
         return [dict(zip(names, row, strict=True)) for row in rows]
     return None
+
+
+def _distinct(names: Iterable[Any]) -> list[Any]:
+    """Return the names of columns, those that occur again numbered, so that none of them is lost."""
+    found: dict[Any, None] = {}
+    for name in names:
+        one, number = name, 1
+        while one in found:
+            number += 1
+            one = f"{text_of(name)} ({number})"
+        found[one] = None
+    return list(found)
 
 
 def _fields(value: Any) -> Mapping[Any, Any] | None:
