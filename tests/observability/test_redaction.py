@@ -96,24 +96,42 @@ def test_secrets_in_texts_are_replaced(text):
     assert redactor.redact_text(TEXTS[text]) == TEXTS[text], "once is enough"
 
 
-RANDOM = "aB3dE6gH9"
+RANDOM = "aB3dE6fH9"
+HEX = "0123456789abcdef"
 TOKENS = {
     # Put together here, so that nothing that looks for secrets in repositories finds one.
     "GitHub": "ghp_" + 4 * RANDOM,
-    "GitHub, fine-grained": "github_pat_" + 6 * RANDOM,
+    "GitHub, fine-grained": "github_pat_" + 3 * RANDOM + "_" + 6 * RANDOM,
     "GitLab": "glpat-" + 3 * RANDOM,
+    "GitLab, routable": "glpat-" + 3 * RANDOM + ".01." + RANDOM,
+    "GitLab workspace": "glwt-" + 3 * RANDOM,
     "Slack": "xoxb-" + "-".join([RANDOM] * 3),
+    "Slack app": "xapp-1-A1-" + "-".join([RANDOM] * 3),
+    "Slack cookie": "xoxd-" + 3 * RANDOM + "%2B" + RANDOM,
     "Stripe": "sk_live_" + 3 * RANDOM,
+    "Stripe organization": "sk_org_live_" + 3 * RANDOM,
     "Stripe webhook": "whsec_" + 3 * RANDOM,
     "Google key": "AIza" + (4 * RANDOM)[:35],
     "Google access": "ya29." + 4 * RANDOM,
+    "Google service account": "ya29.c." + 4 * RANDOM,
+    "Google refresh": "1//0" + 5 * RANDOM,
+    "Gemini": "AQ." + 5 * RANDOM,
     "Google client": "GOCSPX-" + 3 * RANDOM,
-    "Databricks": "dapi" + "0123456789abcdef" * 2,
+    "Bedrock": "ABSK" + 9 * RANDOM + "=",
+    "Databricks": "dapi" + HEX * 2,
+    "Databricks OAuth": "dose" + HEX * 2,
     "Hugging Face": "hf_" + 4 * RANDOM,
+    "Hugging Face organization": "api_org_" + 4 * RANDOM,
     "npm": "npm_" + 4 * RANDOM,
     "PyPI": "pypi-" + 8 * RANDOM,
     "OpenAI": "sk-proj-" + 2 * RANDOM + "_x-" + 2 * RANDOM,
+    "DeepSeek": "sk-" + HEX * 2,
+    "OpenRouter": "sk-or-v1-" + HEX * 4,
+    "Groq": "gsk_" + 5 * RANDOM,
+    "xAI": "xai-" + 5 * RANDOM,
+    "Perplexity": "pplx-" + 5 * RANDOM,
     "JSON web token": ".".join(["eyJ" + RANDOM, "eyJ" + 3 * RANDOM, 2 * RANDOM]),
+    "encrypted web token": ".".join(["eyJ" + RANDOM, "", RANDOM, 3 * RANDOM, RANDOM]),
 }
 
 
@@ -135,7 +153,10 @@ def test_tokens_of_services_are_replaced_wherever_they_stand(token):
     [
         ("GET /x?se=2026&sig=a%2Fb%3D&sp=r failed", f"GET /x?se=2026&sig={HIDDEN}&sp=r failed"),
         (f"?X-Amz-Signature={'0a' * 32}&X-Amz-Date=1", f"?X-Amz-Signature={HIDDEN}&X-Amz-Date=1"),
+        (f"?X-Goog-Signature={'0a' * 256}&X-Goog-Date=1", f"?X-Goog-Signature={HIDDEN}&X-Goog-Date=1"),
+        (f"?Expires=1&Signature={RANDOM * 3}%2B&Key-Pair-Id=K", f"?Expires=1&Signature={HIDDEN}&Key-Pair-Id=K"),
         ("https://hooks.slack.com/services/T0/B0/abc", f"https://hooks.slack.com/services/{HIDDEN}"),
+        ("https://hooks.slack.com/triggers/T0/1/abc", f"https://hooks.slack.com/triggers/{HIDDEN}"),
         ("Cookie: session=abc; csrf=def\nHost: x", f"Cookie:{HIDDEN}\nHost: x"),
         ('{"Set-Cookie": "session=abc; Path=/"}', f'{{"Set-Cookie": "{HIDDEN}"}}'),
     ],

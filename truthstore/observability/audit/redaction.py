@@ -39,25 +39,36 @@ PATTERNS: Final = (
     ("bearer", r"(?i:bearer)\s{1,8}[\w.~+/=-]{8,}"),
     ("akia", r"\bAKIA[0-9A-Z]{16}\b"),  # access keys of AWS
     ("asia", r"\bASIA[0-9A-Z]{16}\b"),  # those that end soon
-    ("x-amz-", r"(?i)(?<=x-amz-signature=)[0-9a-f]{64}|(?<=x-amz-security-token=)[^\s&\"']++"),  # of signed URLs
+    ("absk", r"\bABSK[0-9A-Za-z+/]{60,255}={0,2}"),  # keys of Bedrock
+    ("x-amz-security-token=", r"(?i)(?<=x-amz-security-token=)[^\s&\"']++"),
+    ("signature=", r"(?i)(?<=signature=)[\w%+/=.~-]{20,2048}+"),  # of signed URLs and headers
     ("sig=", r"(?i)(?<=[?&;]sig=)[^\s&;\"']++"),  # of Azure's
     # Tokens of GitHub, GitLab, Slack, Stripe, Google, Databricks, Hugging Face, npm and PyPI.
-    ("gh", r"\bgh[pousr]_[0-9A-Za-z]{36,255}|\bgithub_pat_\w{22,255}"),
-    ("gl", r"\bgl(?:pat|ptt|dt|rt|rtr|cbt|imt|soat|agent|oas|ffct)-[\w-]{20,255}"),
-    ("xox", r"\bxox[a-z]-[0-9A-Za-z-]{10,255}"),
-    ("hooks.slack.com", r"(?<=hooks\.slack\.com/services/)[\w/]++"),
-    ("k_", r"\b[prs]k_(?:live|test)_[0-9A-Za-z]{10,255}"),
+    ("gh", r"\bgh[pousr]_[0-9A-Za-z]{36,255}"),
+    ("github_pat_", r"\bgithub_pat_\w{22,255}"),
+    ("gl", r"\bgl(?:pat|ptt|dt|rt|rtr|cbt|imt|soat|agent|oas|ffct|ft|wt)-[\w-]{20,255}(?:\.[\w-]{2,20}){0,2}"),
+    ("xox", r"\bxox[a-z]-[0-9A-Za-z%-]{10,255}"),
+    ("xapp-", r"\bxapp-[0-9A-Za-z-]{20,255}"),
+    *(("hooks.slack.com", rf"(?<=hooks\.slack\.com/{hook}/)[\w/]++") for hook in ("services", "workflows", "triggers")),
+    ("k_", r"\b[prs]k_(?:org_)?(?:live|test)_[0-9A-Za-z]{10,255}"),
     ("whsec_", r"\bwhsec_[0-9A-Za-z+/=]{20,255}"),
     ("aiza", r"\bAIza[\w-]{35}"),
-    ("ya29.", r"\bya29\.[\w-]{20,2048}"),
+    ("aq.", r"\bAQ\.[\w-]{40,255}"),
+    ("ya29.", r"\bya29\.(?:[a-z]\.)?[\w-]{20,2048}"),
+    ("1//0", r"\b1//0[\w-]{40,512}"),
     ("gocspx-", r"\bGOCSPX-[\w-]{20,255}"),
     ("dapi", r"\bdapi[0-9a-f]{32}(?:-\d)?"),
+    ("dose", r"\bdose[0-9a-f]{32}"),
     ("hf_", r"\bhf_[0-9A-Za-z]{30,255}"),
+    ("api_org_", r"\bapi_org_[0-9A-Za-z]{30,255}"),
     ("npm_", r"\bnpm_[0-9A-Za-z]{36}"),
     ("pypi-", r"\bpypi-[\w-]{50,1024}"),
     # Of OpenAI and the many that write theirs alike: names of people's own hold no digit and capital both.
-    ("sk-", r"\bsk-(?=[\w-]{0,200}\d)(?=[\w-]{0,200}[A-Z])[\w-]{20,255}"),
-    ("eyj", r"\beyJ[\w-]{8,512}+\.[\w-]{8,8192}+\.[\w-]{0,2048}+"),  # JSON web tokens
+    ("sk-", r"\bsk-(?:(?:[a-z]\w{0,9}-){0,2}[0-9a-f]{32,64}\b|(?=[\w-]{0,200}\d)(?=[\w-]{0,200}[A-Z])[\w-]{20,255})"),
+    ("gsk_", r"\bgsk_[0-9A-Za-z]{40,255}"),
+    ("xai-", r"\bxai-[0-9A-Za-z]{40,255}"),
+    ("pplx-", r"\bpplx-[0-9A-Za-z]{40,255}"),
+    ("eyj", r"\beyJ[\w-]{8,512}+(?:\.[\w-]{0,8192}+){2,4}"),  # JSON web tokens, encrypted ones too
     ("cookie:", r"(?i)(?<=cookie:)[^\r\n\"']++"),  # all pairs of the header
     # A private key, or what there is of one.
     (
