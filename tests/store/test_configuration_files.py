@@ -209,6 +209,10 @@ class TestDocuments:
             ("backend: memory\nbackend: memory\n", "has the key 'backend' a second time at line 2"),
             ("backend: memory\nmetadata: {a: 1, b: 2, a: 3}\n", "has the key 'a' a second time at line 2"),
             ("backend: memory\nmetadata:\n  1: a\n  '1': b\n", "has the key '1' a second time at line 4"),
+            ("backend: memory\nmetadata: {yes: a, true: b}\n", "has the key 'true' a second time at line 2"),
+            ("backend: memory\nmetadata: {~: a, null: b}\n", "has the key 'null' a second time at line 2"),
+            ("backend: memory\nmetadata: {16: a, 0x10: b}\n", "has the key '0x10' a second time at line 2"),
+            ("backend: memory\nmetadata: {true: a, 'True': b}\n", "has the key 'True' a second time at line 2"),
             ("backend: memory\nlayers: [{layer: caching, max_size: 1, max_size: 2}]\n", "'max_size' a second time"),
         ],
     )

@@ -86,6 +86,10 @@ def test_what_does_not_fit_is_refused(described, layer, why):
         open_store(described(f"backend: memory\nlayers:\n  - {layer}\n"))
 
 
+METRICS = """{
+    type: "truthstore.observability:MetricsConfig",
+    registry: {type: "truthstore.caching:DiskCache", directory: made},
+    }"""
 called: list[str] = []
 
 
@@ -109,6 +113,10 @@ class Own(RetentionPolicy):
 
 class Passing(WrapperStore[Any]):
     """A layer of the program."""
+
+    def __init__(self, base: Any, options=None):
+        super().__init__(base)
+        self.options = options
 
 
 @pytest.mark.parametrize(
@@ -134,6 +142,14 @@ class Passing(WrapperStore[Any]):
         (f'{{layer: retention, policy: {{type: "{__name__}:note"}}}}', "is not a class"),
         (f'{{layer: retention, policy: {{type: "{__name__}:Noting"}}}}', "is no RetentionPolicy"),
         (f'{{layer: caching, cache: {{type: "{__name__}:Own", a: {{type: "{__name__}:Noting"}}}}}}', "is no BaseCache"),
+        (
+            '{layer: retention, polices: [{type: "truthstore.caching:DiskCache", directory: made}]}',
+            "did you mean 'policies'",
+        ),
+        (
+            f"{{layer: observability, metrics: {METRICS}}}",
+            "registry is an object with a method register(), not dict",
+        ),
         (f'{{layer: "{__name__}:note"}}', "is not a class"),
         (f'{{layer: "{__name__}:Own"}}', "is no WrapperStore"),
     ],
@@ -145,6 +161,22 @@ def test_a_file_makes_nothing_but_the_parts_that_an_option_takes(described, tmp_
         open_store(described(f"backend: memory\nlayers:\n  - {layer}\n"), allow=[__name__])
     assert called == []
     assert not (tmp_path / "made").exists()
+
+
+def test_what_takes_data_gets_data_whatever_its_keys(described):
+    text = f"""
+backend: memory
+metadata: {{type: "team:crm"}}
+layers:
+  - {{layer: "{__name__}:Passing", options: {{type: "os:mkdir"}}}}
+  - layer: retention
+    excluded_tags: {{type: "team:crm"}}
+    policy: {{type: "truthstore.retention:TagBasedPolicy", delete_tags: {{type: "team:crm"}}}}
+"""
+    with open_store(described(text), allow=[__name__]) as store:
+        assert store.stats()["metadata"] == {"type": "team:crm"}
+        assert store.layer(Passing).options == {"type": "os:mkdir"}
+        assert store.layer(RetentionStore).config.excluded_tags == {"type": "team:crm"}
 
 
 def test_a_module_of_the_program_is_named_by_the_program(described):

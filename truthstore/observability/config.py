@@ -40,6 +40,8 @@ class MetricsConfig:
     def __post_init__(self) -> None:
         if self.exporter not in {"prometheus", "opentelemetry", "both"}:
             raise StoreConfigError(f"exporter is 'prometheus', 'opentelemetry' or 'both', not {self.exporter!r}")
+        _check_has("registry", self.registry, "register")
+        _check_has("meter_provider", self.meter_provider, "get_meter")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,14 @@ class TracingConfig:
     enabled: bool = True
     tracer_provider: Any = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_has("tracer_provider", self.tracer_provider, "get_tracer")
+
+
+def _check_has(option: str, value: object, method: str) -> None:
+    if value is not None and not hasattr(value, method):
+        raise TypeError(f"{option} is an object with a method {method}(), not {type(value).__name__}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

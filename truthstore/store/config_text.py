@@ -20,6 +20,13 @@ __all__ = ["Description", "read_yaml"]
 MAX_VALUES: Final = 10_000
 """So many values at most has a file, each counted as often as aliases repeat it."""
 
+MERGE: Final = "tag:yaml.org,2002:merge"
+NO_KINDS: Final = {
+    *("Any", "Callable", "Iterable", "Mapping", "None", "Sequence", "_empty"),
+    *("bool", "bytes", "dict", "float", "int", "list", "set", "str", "tuple"),
+}
+"""Words of an annotation that name no class of which a file could make an object."""
+
 _VARIABLE: Final = re.compile(r"\$(\$)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-((?:(?!\$\{)[^}])*))?\}|(\$\{\w*)")
 
 
@@ -34,7 +41,7 @@ def read_yaml(text: str, source: str) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        problem = _repetition(node)
+        problem = _repetition(node, loader)
         if not problem:
             return loader.construct_document(node)
     except RecursionError:
@@ -46,8 +53,9 @@ def read_yaml(text: str, source: str) -> Any:
     raise StoreConfigError(f"{source} {problem}")
 
 
-def _repetition(root: yaml.Node) -> str:
+def _repetition(root: yaml.Node, loader: yaml.SafeLoader) -> str:
     """Return what is wrong with the keys of a document, or with its size; the size is computed, and nothing expanded."""
+    seen: set[str]
     sizes: dict[yaml.Node, int] = {}
 
     def size(node: yaml.Node) -> int:
@@ -60,11 +68,14 @@ def _repetition(root: yaml.Node) -> str:
     if size(root) > MAX_VALUES:
         return f"has more than {MAX_VALUES:,} values, aliases repeated"
     for node in sizes:
-        seen: set[str] = set()
+        seen = set()
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == MERGE:
+                continue
+            # As `interpolated` writes it: yes and true are one key.
+            if (name := str(loader.construct_object(key))) in seen:
                 return f"has the key {key.value!r} a second time at line {key.start_mark.line + 1}"
-            seen.add(str(key.value))
+            seen.add(name)
     return ""
 
 
@@ -145,7 +156,7 @@ class Description:
         if not isinstance(value, dict):
             return value
         name = value.get("type")
-        if not isinstance(name, str) or ":" not in name:
+        if not isinstance(name, str) or ":" not in name or not _kinds(declared):
             return {key: self._made(inner, declared) for key, inner in value.items()}
         kind = self._class(name, declared)
         return kind(**self._options(kind, {key: inner for key, inner in value.items() if key != "type"}))
@@ -161,8 +172,7 @@ class Description:
         if not isinstance(found, type):
             raise StoreConfigError(f"{self.source}: {name!r} is not a class")
         self._check_allowed(found.__module__, name)
-        wanted = set(re.findall(r"\w+", declared)) - {"Any"}
-        if wanted and wanted.isdisjoint(base.__name__ for base in found.__mro__):
+        if _kinds(declared).isdisjoint(base.__name__ for base in found.__mro__):
             raise StoreConfigError(f"{self.source}: {name!r} is no {declared}")
         return found
 
@@ -172,3 +182,7 @@ class Description:
                 f"{self.source}: {name!r} is not of truthstore: if you trust this file, "
                 f"open_store(…, allow=[{module!r}]) lets it name classes of that module"
             )
+
+
+def _kinds(declared: str) -> set[str]:
+    return set(re.findall(r"\w+", declared)) - NO_KINDS
