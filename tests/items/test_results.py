@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -420,12 +421,24 @@ def test_the_number_of_issues_has_two_names(tmp_path, name):
             assert store.list_ids(StoreQuery(order_by=name, ascending=True)) == ["run-1", "run-2"]
             assert store.aggregate(metrics=f"sum:{name}") == [{f"sum:{name}": 3}]
             assert store.distinct(name) == [1, 2]
+            assert store.aggregate(by=name, metrics=["count"]) == [{name: 1, "count": 1}, {name: 2, "count": 1}]
+
+
+class Scored(ValidationResult):
+    """A result with fields of its own."""
+
+    score: float = 0.0
+    limits: dict[int, float] = {}
+    raw: bytes = b""
 
 
 ITEMS: list[Any] = [
     check(details={"when": NOON}),
+    check(execution_time_ms=math.inf),
     ResultStatistics(total_validators=4, passed_validators=1),
+    ResultStatistics(execution_time_ms=math.nan),
     run(check()),
+    Scored("run-1", NOON, "customers.csv", ResultStatus.SUCCESS, score=math.nan, limits={1: math.inf}, raw=b"x"),
     Expectation("unique", "id"),
     ExpectationSuite.create("orders", "orders.csv", [Expectation("unique", "id")]),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
@@ -39,7 +40,13 @@ class Item:
         """
         if not isinstance(data, Mapping):
             raise TypeError(f"data is a dict, not {type(data).__name__}")
-        return msgspec.convert(_without_none(cls, data), cls, from_attributes=True)
+        given = _without_none(cls, data)
+        try:
+            return msgspec.convert(given, cls, from_attributes=True, str_keys=True)
+        except msgspec.ValidationError:
+            if not {"NaN", "Infinity"}.intersection(re.findall(r"\w+", repr(given))):
+                raise
+            return msgspec.convert(given, cls, from_attributes=True, str_keys=True, strict=False)
 
 
 def _without_none(kind: Any, data: Any) -> Any:

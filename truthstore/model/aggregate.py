@@ -81,6 +81,7 @@ class Aggregation:
 
     Attributes:
         by: fields to group by.
+        names: the same, as they were named.
         bucket: ``hour``, ``day``, ``week`` (from Monday), ``month``, ``year`` (all in UTC), or None.
         metrics: the figures wanted.
         time: the field that buckets cut.
@@ -88,6 +89,7 @@ class Aggregation:
     """
 
     by: tuple[str, ...]
+    names: tuple[str, ...]
     bucket: str | None
     metrics: tuple[Metric, ...]
     time: str
@@ -104,7 +106,7 @@ class Aggregation:
             StoreQueryError: an unknown field, bucket or metric.
         """
         bound = StoreQuery().bind(collection)
-        names = [bound.field_name(name) for name in ([by] if isinstance(by, str) else by)]
+        names = (by,) if isinstance(by, str) else tuple(by)
         if bucket is not None and bucket not in BUCKETS:
             raise StoreQueryError(
                 f"unknown bucket {bucket!r}: use one of {', '.join(BUCKETS)}", collection=collection.name
@@ -118,7 +120,8 @@ class Aggregation:
                 collection=collection.name,
             )
         return cls(
-            by=tuple(names),
+            by=tuple(map(bound.field_name, names)),
+            names=names,
             bucket=bucket,
             metrics=parsed,
             time=bound.order,
@@ -164,7 +167,9 @@ class Aggregation:
         return [self._row(key, partial) for key, partial in ordered]
 
     def _row(self, key: tuple[Any, ...], partial: Partial) -> Row:
-        row: Row = {name: self._shown(name, value) for name, value in zip(self.by, key, strict=False)}
+        row: Row = {
+            shown: self._shown(name, value) for shown, name, value in zip(self.names, self.by, key, strict=False)
+        }
         if self.bucket is not None:
             row["bucket"] = None if key[-1] is None else from_microseconds(key[-1])
         for metric in self.metrics:
