@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import enum
+import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -73,6 +75,42 @@ def test_an_attribute_without_default_leaves_items_in_the_index(backend: str, tm
         store.save(LaterLoad("3", "me", number=3))
         assert [item.id for item in store.query(damaged="skip")] == ["3"]
         assert store.stats()["skipped"] == 3
+
+
+class Mood(enum.Enum):
+    GOOD = "good"
+    BAD = "bad"
+
+
+class LaterMood(enum.Enum):
+    GOOD = "good"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "value", "why"),
+    [
+        (int, str, 3, "Expected `str`, got `int` - at `$.value`"),
+        (int | None, int, None, "Expected `int`, got `null`"),
+        (Mood, LaterMood, Mood.BAD, "Invalid enum value 'bad'"),
+        (Part, Load, Part(3), "missing required field `id`"),
+    ],
+    ids=["type", "None", "enum", "inner"],
+)
+@pytest.mark.parametrize("encoding", ["json", "msgpack", "yaml"])
+def test_so_does_one_of_another_type(before: Any, after: Any, value: Any, why: str, encoding: str, tmp_path):
+    def opened(value_type: Any) -> BaseStore[Any]:
+        kind = make_dataclass("Item", [("id", str), ("value", value_type), ("number", int, 0)])
+        collection = Collection.of(kind, index={"number": int})
+        return get_store("filesystem", base_path=tmp_path, collection=collection, serialization_format=encoding)
+
+    with opened(before) as store:
+        store.save(store._collection.type("1", value, 7))
+    with opened(after) as store:
+        store.rebuild_index()
+        assert store.list_ids(StoreQuery(where={"number": 7})) == ["1"]
+        with pytest.raises(StoreCorruptError, match=rf"{re.escape(why)}.*if the class has changed since"):
+            store.get("1")
+        assert "restore" not in store.verify().corrupt["1"]
 
 
 def test_a_path_through_a_list_names_the_field():

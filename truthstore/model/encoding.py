@@ -54,11 +54,11 @@ def pretty(body: bytes) -> bytes:
         raise StoreWriteError(f"holds raw JSON that is not valid: {error}") from error
 
 
-ADVICE: Final = "give it a default"
+ADVICE: Final = "if the class has changed since"
 
 
 class OutgrownError(StoreCorruptError):
-    """The item lacks an attribute that its class has got since, without a default."""
+    """The item is whole, but its class does not take it: it lacks an attribute, say, that the class has got since."""
 
 
 class Codec(Generic[T]):
@@ -169,11 +169,11 @@ class Codec(Generic[T]):
                     raise
                 return self._convert(body, encoding, strict=False)
         except (msgspec.MsgspecError, ValueError, RecursionError, yaml.YAMLError) as error:
-            if "missing required field" in str(error):
-                raise OutgrownError(
-                    f"{self.type.__name__}: {error}; if the class has it since later, {ADVICE}"
-                ) from error
-            raise StoreCorruptError(f"not a valid {self.type.__name__} in {encoding}: {error}") from error
+            problem = f"not a valid {self.type.__name__} in {encoding}: {error}"
+            if not isinstance(error, msgspec.ValidationError):
+                raise StoreCorruptError(problem) from error
+            remedy = "give it a default" if "missing required field" in str(error) else "let it take that too"
+            raise OutgrownError(f"{problem}; {ADVICE}, {remedy}") from error
 
     def _convert(self, body: bytes, encoding: str, *, strict: bool = True) -> T:
         builtins = to_builtins(body, encoding)
