@@ -87,9 +87,9 @@ def hidden(text: str) -> str:
 
 
 def cause(error: Exception) -> Exception | None:
-    """Return the cause for a new error: the driver's own, unless a traceback would show a secret."""
-    text = f"{error} {error.__cause__ or error.__context__ or ''}"
-    return error if hidden(text) == text else None
+    """Return the cause for a new error: the driver's own, unless it shows a secret; its way through the driver fills screens."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None) if hidden(str(error)) == str(error) else None
 
 
 def _by_status(status: int, error: object) -> Failure:

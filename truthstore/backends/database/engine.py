@@ -123,7 +123,9 @@ def make_engine(url: URL, config: DatabaseConfig, counts: Counter[str]) -> Engin
         )
     except ImportError as error:
         raise StoreConfigError(
-            f"the driver {url.drivername} is not installed: pip install 'truthstore[db]'", backend=NAME
+            f"the driver {url.drivername} is not installed: install it, or leave it out of the URL, "
+            "for pip install 'truthstore[db]' brings one",
+            backend=NAME,
         ) from error
     except (exc.ArgumentError, TypeError, ValueError) as error:
         raise StoreConfigError(f"cannot use {shown_url(url)}: {error}", backend=NAME) from error
