@@ -41,6 +41,15 @@ def test_it_is_applied_on_another_day(base, tmp_path: Path):
     assert sorted(base.list_ids()) == ["new", "old"]
 
 
+def test_its_path_may_begin_in_the_home_folder(base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    saved(base, Path("~/plan"))
+    assert (tmp_path / "plan").is_file()
+    with RetentionPlan.load("~/plan") as plan:
+        assert len(plan) == 3
+
+
 @pytest.mark.parametrize("hold", [{"excluded_tags": ["team"]}, {"excluded_assets": ["orders"]}])
 def test_a_hold_that_is_newer_than_the_plan_holds(base, tmp_path: Path, hold):
     strict = RetentionStore(base, TimeBasedPolicy(90), **hold)

@@ -128,7 +128,7 @@ class RetentionPlan:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan to a file, one item a line."""
         heading = _Heading(self.collection, self.made_at, self.items_scanned, self.items_excluded, len(self))
-        with open(path, "wb") as file:
+        with open(os.path.expanduser(path), "wb") as file:
             file.writelines(_encode(line) + b"\n" for line in (heading, *self))
 
     @classmethod
@@ -138,7 +138,7 @@ class RetentionPlan:
         Raises:
             StoreCorruptError: the file is not a whole plan.
         """
-        with open(path, "rb") as file:
+        with open(os.path.expanduser(path), "rb") as file:
             try:
                 heading = msgspec.json.decode(file.readline(), type=_Heading)
                 plan = cls(heading.collection, heading.made_at, heading.items_scanned, heading.items_excluded)
