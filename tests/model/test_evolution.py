@@ -100,7 +100,7 @@ class LaterMood(enum.Enum):
 def test_so_does_one_of_another_type(before: Any, after: Any, value: Any, why: str, encoding: str, tmp_path):
     def opened(value_type: Any) -> BaseStore[Any]:
         kind = make_dataclass("Item", [("id", str), ("value", value_type), ("number", int, 0)])
-        collection = Collection.of(kind, index={"number": int})
+        collection: Collection[Any] = Collection.of(kind, index={"number": int})
         return get_store("filesystem", base_path=tmp_path, collection=collection, serialization_format=encoding)
 
     with opened(before) as store:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.observability.doubles import Flaky, Gated, Own, event, linked, make_sink, run, saved
+from tests.observability.doubles import Flaky, Gated, Own, event, linked, make_sink, observed, run, saved
 from truthstore import StoreQuery, StoreWriteError
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryStore
@@ -27,6 +27,7 @@ from truthstore.observability.audit import (
     StoreAuditBackend,
 )
 from truthstore.observability.audit.event import encode_event
+from truthstore.testing import Sample
 
 KINDS = ["memory", "file", "rotating", "json", "store", "stored", "own", "composite", "async"]
 
@@ -296,3 +297,59 @@ def test_a_sink_that_buffers_is_flushed_behind_every_write():
         logger.flush()
         assert sink.flushed >= 1
         logger.close()
+
+
+class Connected(InMemoryAuditBackend):
+    """A sink that holds something open, as one with a connection does."""
+
+    def __init__(self, broken: bool = False) -> None:
+        super().__init__()
+        self.closed: list[int] = []
+        self.broken = broken
+
+    def close(self) -> None:
+        self.closed.append(len(self.events))
+        if self.broken:
+            raise OSError("it is stuck")
+
+
+def test_a_store_that_is_closed_closes_its_sink_once_when_all_is_written():
+    first, second = Connected(), Connected()
+    store = observed(CompositeAuditBackend([AsyncAuditBackend(first), second]))
+    store.save(Sample("a"))
+    assert first.closed == []
+    store.close()
+    store.close()
+    assert first.closed == second.closed == [3]  # it began, saved and ended
+    with observed(first) as other:
+        other.save(Sample("b"))
+    assert first.closed == [3, 6]
+
+
+def test_a_sink_is_closed_also_where_nothing_was_written_and_behind_one_that_fails():
+    first, second = Connected(), Connected(broken=True)
+    observed(CompositeAuditBackend([first, second])).close()
+    assert first.closed == second.closed == [0]
+
+
+def test_a_sink_that_cannot_be_closed_is_told_by_the_policy(caplog: pytest.LogCaptureFixture):
+    observed(Connected(broken=True)).close()
+    assert "the audit sink could not be closed: it is stuck" in caplog.text
+    sink = Connected(broken=True)
+    store = observed(sink, on_error="raise")
+    with pytest.raises(StoreWriteError, match="its sink could not be closed: it is stuck"):
+        store.close()
+    sink.broken = False
+    store.close()
+    assert sink.closed == [0, 0]
+
+
+def test_a_forked_child_leaves_a_sink_open_to_which_it_writes_nothing():
+    sink = Connected()
+    with observed(sink) as store:
+        store.save(Sample("a"))
+        child = os.fork()
+        if child == 0:
+            store.close()
+            os._exit(len(sink.closed))
+        assert os.waitpid(child, 0)[1] == 0

@@ -56,6 +56,7 @@ class AuditLogger:
         self._queue = DurableQueue(self._config.spool_path)
         self._figures: dict[str, int] = dict.fromkeys(("written", "failed", "queued", "dropped", "altered"), 0)
         self._begin()
+        self._uses_sink = True
         in_child(self._begin)
         at_exit(self.close)
 
@@ -67,6 +68,7 @@ class AuditLogger:
         # From here on, under this lock:
         self._writing = threading.RLock()
         self._is_writing = False
+        self._uses_sink = False  # what a sink holds open is its parent's
         self._last: AuditEvent | None = None  # of the chain
         self._linked: list[AuditEvent] = []
         self._is_behind = False  # while the queue holds events, newer ones go there too
@@ -161,6 +163,7 @@ class AuditLogger:
     def _send(self) -> None:
         if not self._linked:
             return
+        self._uses_sink = True
         if self._is_behind:
             self._enqueue()
             self._deliver()
@@ -241,10 +244,13 @@ class AuditLogger:
         return self._backend.verify_chain()
 
     def close(self) -> None:
-        """End the chain and write what waits. If that failed, call it again; it is called at the end of the process.
+        """End the chain, write what waits and close the sink. If that failed, call it again.
+
+        A store that is closed does this, and the end of the process. What comes later begins another chain, and writes to
+        the sink again.
 
         Raises:
-            StoreError: by the policy ``raise``, something could not be written, and is kept.
+            StoreError: by the policy ``raise``, something could not be written, and is kept, or the sink not be closed.
         """
         if self._timer is not None:
             self._timer.cancel()
@@ -254,3 +260,16 @@ class AuditLogger:
         with self._writing:
             self._queue.close()
             self._queue = DurableQueue(self._config.spool_path)  # what comes later opens it again
+            if self._uses_sink:
+                self._close_sink()
+
+    def _close_sink(self) -> None:
+        try:
+            self._backend.close()
+        except Exception as error:  # a sink may raise anything, and the policy holds for it
+            if self._config.on_error == "raise":
+                raise StoreWriteError(
+                    f"the audit trail is written, but its sink could not be closed: {error}"
+                ) from error
+            log.warning("the audit sink could not be closed: %s", error)
+        self._uses_sink = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -68,8 +69,11 @@ class AuditBackend(Recipe, ABC):
     def flush(self) -> None:
         """Keep what was written, called behind every write; sinks of users that buffer override it."""
 
-    def close(self) -> None:  # for sinks of users
-        """Do nothing: a sink holds nothing open."""
+    def close(self) -> None:
+        """Release what it holds open: called when a store that writes to it is closed, and at the end of the process.
+
+        Another store may share the sink, so a later `write` or `read` must open again what it needs.
+        """
 
     def heads(self) -> dict[str, str]:
         """Read the newest hashes of the chains that wrote last: one that opens or closes names them."""
@@ -211,6 +215,12 @@ class CompositeAuditBackend(AuditBackend):
                 failed = failed or as_store_error(error)
         if failed is not None:
             raise failed
+
+    def close(self) -> None:
+        """Close every sink, also behind one that fails."""
+        with contextlib.ExitStack() as stack:
+            for backend in self._backends:
+                stack.callback(backend.close)
 
 
 class AsyncAuditBackend(CompositeAuditBackend):
