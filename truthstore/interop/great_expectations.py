@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from math import isnan
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
+from truthstore.interop.importer import Importer
+from truthstore.items.artefacts import made_by, opened
 from truthstore.items.checks import VALIDATOR_ERROR, ResultStatistics, ValidatorResult
-from truthstore.items.conversion import given, read, result_fields, shares_failing
+from truthstore.items.conversion import ImportOptions, given, read, result_fields, shares_failing
 from truthstore.items.item import time_of
 from truthstore.items.results import ValidationResult
 from truthstore.model.values import SAMPLE_SIZE, name_of, sample, storable, text_of
 
-__all__ = ["from_great_expectations", "from_great_expectations_checkpoint"]
+__all__ = ["IMPORTER", "from_great_expectations", "from_great_expectations_checkpoint"]
 
 SEVERITIES: Final = {"critical": "critical", "warning": "medium", "info": "low"}
 TRACEBACK_LENGTH: Final = 2_000
@@ -27,8 +28,8 @@ def from_great_expectations(
     tags: Mapping[str, str] | None = None,
     metadata: Mapping[str, Any] | None = None,
     *,
-    run_time: datetime | None = None,
     execution_time_ms: float | None = None,
+    **options: Unpack[ImportOptions],
 ) -> ValidationResult:
     """Convert the result of Great Expectations for one suite, or for a single expectation.
 
@@ -45,13 +46,14 @@ def from_great_expectations(
             the same run gets the same id again; `batch.validate()` gives no run id, and then it is new.
         tags: for queries.
         metadata: added to the values kept of the result itself.
-        run_time: time of the checks; if None, that of Great Expectations, or now.
         execution_time_ms: how long the run took, in milliseconds; Great Expectations does not say.
+        **options: see `ImportOptions`.
 
     Raises:
         TypeError: `result` is none of these.
         ValueError: it does not name its data asset, and `data_asset` is not given.
     """
+    result, written = opened(result)
     if read(result, "expectation_config") is not None:
         found: Any = [result]
     elif read(result, "run_results") is not None:
@@ -90,9 +92,11 @@ def from_great_expectations(
         data_asset="" if asset is None else text_of(asset),
         suite_name=suite_name,
         run_id=run_id,
-        run_time=run_time or own_time,
+        own_time=own_time or written,
         tags=tags,
         metadata=metadata,
+        raw=result,
+        **options,
     )
     return ValidationResult(**fields)
 
@@ -102,8 +106,7 @@ def from_great_expectations_checkpoint(
     data_asset: str | None = None,
     tags: Mapping[str, str] | None = None,
     metadata: Mapping[str, Any] | None = None,
-    *,
-    run_time: datetime | None = None,
+    **options: Unpack[ImportOptions],
 ) -> list[ValidationResult]:
     """Convert each validation of a checkpoint, in its order.
 
@@ -112,7 +115,7 @@ def from_great_expectations_checkpoint(
         data_asset: name of the data checked, for all of them; if None, each keeps its own.
         tags: for queries.
         metadata: added to each; the checkpoint's name is kept as ``checkpoint_name``.
-        run_time: time of the checks; if None, that of Great Expectations.
+        **options: see `ImportOptions`.
 
     Raises:
         TypeError: `checkpoint_result` is not one.
@@ -123,7 +126,7 @@ def from_great_expectations_checkpoint(
     name = read(checkpoint_result, "name") or read(read(checkpoint_result, "checkpoint_config"), "name")
     notes = given(checkpoint_name=name) | dict(metadata or {})
     return [
-        from_great_expectations(found, data_asset, tags=tags, metadata=notes, run_time=run_time)
+        from_great_expectations(found, data_asset, tags=tags, metadata=notes, **options)
         for found in run_results.values()
     ]
 
@@ -176,11 +179,13 @@ def _expectation(outcome: Any) -> ValidatorResult:
     severity = read(config, "severity")
     if raised := _exceptions(read(outcome, "exception_info", {})):
         result.issue_type, result.count = VALIDATOR_ERROR, 0
-        result.message = "; ".join(dict.fromkeys(message for message, _ in raised))
+        result.message = "could not run"
+        result.details["sample_message"] = "; ".join(dict.fromkeys(message for message, _ in raised))
         result.details["exception_traceback"] = raised[0][1][-TRACEBACK_LENGTH:]
     else:
         result.issue_type = name.removeprefix("expect_")
-        result.message = _message(result, read(config, "description"))
+        result.message = _message(result, read(config, "description"), samples=False)
+        result.details["sample_message"] = _message(result, read(config, "description"), samples=True)
     if severity is not None:
         word = str(getattr(severity, "value", severity)).lower()
         result.severity = SEVERITIES.get(word, word)
@@ -210,12 +215,14 @@ def _measured(measured: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _message(result: ValidatorResult, description: Any) -> str:
+def _message(result: ValidatorResult, description: Any, *, samples: bool) -> str:
     details = result.details
+    observed = details.get("observed_value")
     if "element_count" in details:
-        found = shares_failing(result.count or 0, details["element_count"], details.get("sample_values", ()))
-    elif "observed_value" in details:
-        found = f"observed {details['observed_value']}"
+        shown = details.get("sample_values", ()) if samples else ()
+        found = shares_failing(result.count or 0, details["element_count"], shown)
+    elif observed is not None and (samples or not isinstance(observed, list | dict)):
+        found = f"observed {observed}"
     else:
         found = "failed"
     return found if description is None else f"{text_of(description)}: {found}"
@@ -255,3 +262,24 @@ def _identity(result: Any, notes: Mapping[str, Any], suite_name: str | None) -> 
     batch = json.dumps(storable(notes.get("batch_parameters")), sort_keys=True)
     rest = (suite_name, notes.get("validation_id"), notes.get("checkpoint_id"), batch)
     return ["/".join(str(part) for part in first if part is not None), *(str(part) for part in rest)]
+
+
+def _from_either(thing: Any, data_asset: str | None, **options: Unpack[ImportOptions]) -> Any:
+    if read(thing, "run_results") is not None:
+        return from_great_expectations_checkpoint(thing, data_asset, **options)
+    return from_great_expectations(thing, data_asset, **options)
+
+
+def _recognises(thing: Any) -> bool:
+    found = read(thing, "results")
+    return made_by(thing, "great_expectations") or (
+        _says_success(thing) and (_is_outcome(thing) or (isinstance(found, list) and all(map(_is_outcome, found))))
+    )
+
+
+IMPORTER: Final = Importer(
+    name="great_expectations",
+    convert=_from_either,
+    recognises=_recognises,
+    wants="the result of a checkpoint, a suite or an expectation, its to_json_dict(), or a stored validation (JSON)",
+)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
+from truthstore.interop.importer import Importer
 from truthstore.interop.pandera_schema import (
     DeclaredCheck,
     check_details,
@@ -14,12 +14,21 @@ from truthstore.interop.pandera_schema import (
     declared_checks,
     is_table,
 )
+from truthstore.items.artefacts import column_names, made_by
 from truthstore.items.checks import VALIDATOR_ERROR, ResultStatistics, ValidatorResult
-from truthstore.items.conversion import given, installed_version, read, result_fields, shares_failing, shortened
+from truthstore.items.conversion import (
+    ImportOptions,
+    given,
+    installed_version,
+    read,
+    result_fields,
+    shares_failing,
+    shortened,
+)
 from truthstore.items.results import ValidationResult
 from truthstore.model.values import name_of, sample, text_of
 
-__all__ = ["from_pandera"]
+__all__ = ["IMPORTER", "from_pandera"]
 
 # Reasons that concern the table's shape, not its values.
 SHAPE: Final = (
@@ -45,15 +54,15 @@ COULD_NOT_RUN: Final = ("CHECK_ERROR", "PARSER_ERROR")
 
 def from_pandera(
     outcome: object,
-    data_asset: str,
+    data_asset: str | None = None,
     run_id: str | None = None,
     tags: Mapping[str, str] | None = None,
     metadata: Mapping[str, Any] | None = None,
     *,
     schema: object = None,
     lazy: bool = True,
-    run_time: datetime | None = None,
     execution_time_ms: float | None = None,
+    **options: Unpack[ImportOptions],
 ) -> ValidationResult:
     """Convert the errors raised by a pandera schema's `validate`, or the table returned.
 
@@ -75,8 +84,8 @@ def from_pandera(
             table that passed.
         lazy: validation ran with ``lazy=True``. If not, pandera stopped at the first failure, and nothing is
             known of the other checks. A `SchemaError` is never lazy.
-        run_time: when the checks ran; now if None.
         execution_time_ms: how long validation took, in milliseconds; pandera does not say.
+        **options: see `ImportOptions`.
 
     Raises:
         TypeError: `outcome` is none of these.
@@ -126,12 +135,13 @@ def from_pandera(
         statistics=ResultStatistics.from_results(
             results, total_rows=rows, total_columns=columns, execution_time_ms=execution_time_ms
         ),
-        data_asset=data_asset,
+        data_asset=data_asset or "",
         suite_name=name_of(read(schema, "name")),
         run_id=run_id,
-        run_time=run_time,
         tags=tags,
         metadata=metadata,
+        raw=read(outcome, "failure_cases") if errors else None,
+        **options,
     )
     return ValidationResult(**fields)
 
@@ -158,8 +168,8 @@ def _failure(error: Any, rows: int) -> ValidatorResult:
             success=False,
             column=_column_of(error, reason),
             issue_type=VALIDATOR_ERROR,
-            message=text_of(error.failure_cases),
-            details=details,
+            message="could not run",
+            details=details | given(sample_message=text_of(error.failure_cases)),
         )
     count, values, indexes = (1, [], []) if reason in COLUMN_MESSAGES else _cases(error)
     # A scalar is the value found, a type's name or False, not the values that failed.
@@ -177,12 +187,12 @@ def _failure(error: Any, rows: int) -> ValidatorResult:
         issue_type=str(getattr(error.reason_code, "value", error.reason_code)),
         count=count,
         severity="critical" if reason in SHAPE else "high",
-        message=_message(name, reason, details, count, rows),
-        details=details,
+        message=_message(name, reason, details, count, rows, samples=False),
+        details=details | given(sample_message=_message(name, reason, details, count, rows, samples=True)),
     )
 
 
-def _message(name: str, reason: str, details: Mapping[str, Any], count: int, rows: int) -> str:
+def _message(name: str, reason: str, details: Mapping[str, Any], count: int, rows: int, *, samples: bool) -> str:
     if reason in COLUMN_MESSAGES:
         return COLUMN_MESSAGES[reason]
     demand = shortened(str(details.get("check") or details.get("expected") or name))
@@ -190,7 +200,7 @@ def _message(name: str, reason: str, details: Mapping[str, Any], count: int, row
         return f"{demand}: found {details['observed_value']}"
     if "sample_values" not in details:
         return f"{demand}: failed"
-    return f"{demand}: {shares_failing(count, rows, details['sample_values'])}"
+    return f"{demand}: {shares_failing(count, rows, details['sample_values'] if samples else ())}"
 
 
 def _check_of(error: Any) -> tuple[str, dict[str, Any]]:
@@ -259,3 +269,16 @@ def _shape(table: Any) -> tuple[int, int]:
     if not isinstance(shape, tuple) or not shape:
         return 0, 0
     return int(shape[0]), int(shape[1]) if len(shape) > 1 else 1
+
+
+def _recognises(thing: Any) -> bool:
+    is_failure_cases = {"schema_context", "check", "failure_case"} <= column_names(thing)
+    return made_by(thing, "pandera") or is_failure_cases or read(read(thing, "pandera"), "schema") is not None
+
+
+IMPORTER: Final = Importer(
+    name="pandera",
+    convert=from_pandera,
+    recognises=_recognises,
+    wants="SchemaErrors, SchemaError or a table that a schema has validated",
+)

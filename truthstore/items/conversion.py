@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata as distributions
-from typing import Any
+from typing import Any, Final, TypedDict
+from xml.etree.ElementTree import Element, tostring
 
+from truthstore.items.artefacts import ParquetRows
 from truthstore.items.checks import ResultStatistics, ResultStatus, ValidatorResult
 from truthstore.items.run_ids import derived_run_id, new_run_id
-from truthstore.model.values import capped, storable_mapping, text_of
+from truthstore.items.samples import hide_samples
+from truthstore.model.values import capped, storable, storable_mapping, text_of
 
-__all__ = ["given", "installed_version", "read", "result_fields", "shares_failing", "shortened"]
+__all__ = ["ImportOptions", "given", "installed_version", "read", "result_fields", "shares_failing", "shortened"]
+
+
+class ImportOptions(TypedDict, total=False):
+    """What every ``from_<tool>`` takes as keywords.
+
+    Attributes:
+        run_time: when the checks ran; what the tool says if left out, or the time of its file, or now.
+        samples: False leaves out failing values, and messages that show them.
+        redact: patterns of column names, in any case, such as ``"*email*"``: values of these columns are replaced.
+        keep_raw: True keeps all that the tool handed out, under ``metadata["raw"]``.
+    """
+
+    run_time: datetime | None
+    samples: bool
+    redact: Sequence[str]
+    keep_raw: bool
 
 
 def read(source: Any, name: str, default: Any = None) -> Any:
@@ -52,6 +72,16 @@ def shortened(text: str, length: int = 80) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
+_DOCUMENTS: Final = (Mapping, list, tuple, str, ParquetRows, Element)
+
+
+def _document(raw: Any) -> Any:
+    """Return all that a tool handed out as builtins: XML as its text, a table as its rows."""
+    if isinstance(raw, Element):
+        return text_of(tostring(raw, encoding="unicode"))
+    return storable(raw.rows() if isinstance(raw, ParquetRows) else raw)
+
+
 def result_fields(
     results: list[ValidatorResult],
     *,
@@ -64,9 +94,15 @@ def result_fields(
     succeeded: bool | None = None,
     suite_name: str | None = None,
     run_id: str | None = None,
+    own_time: datetime | None = None,
     run_time: datetime | None = None,
     tags: Mapping[str, str] | None = None,
     metadata: Mapping[str, Any] | None = None,
+    environment: Mapping[str, Any] | None = None,
+    raw: Any = None,
+    samples: bool = True,
+    redact: Sequence[str] = (),
+    keep_raw: bool = False,
 ) -> dict[str, Any]:
     """Return the fields of the `ValidationResult` that a ``from_<tool>`` function returns.
 
@@ -80,16 +116,34 @@ def result_fields(
         statistics: the figures; counted from `results` if None.
         succeeded: the tool's own verdict. If it says no where nothing failed, the status is failure all the same.
         suite_name: name of the suite or schema.
-        run_id: the id; if None it is derived from `tool_run` and the asset, or else new.
-        run_time: when the checks ran; now if None.
+        run_id: the id; if None it is derived from the asset and `tool_run`, or else from the content of a document
+            (a dict, a list, a text or a file). What a process handed out without saying when, is a new run.
+        own_time: when the checks ran, as the tool or its file says.
+        run_time: the caller's word on that; now if both are None.
         tags: for queries.
         metadata: the caller's; wins over the tool's.
+        environment: where it ran, as the tool says.
+        raw: all that the tool handed out.
+        samples: see `ImportOptions`.
+        redact: see `ImportOptions`.
+        keep_raw: see `ImportOptions`.
     """
     if not data_asset:
         raise ValueError(f"this {tool} result does not say what was checked: give data_asset")
-    when = run_time or datetime.now(UTC)
+    if keep_raw and (redact or not samples):
+        raise ValueError("keep_raw keeps every value: it does not go with redact or samples=False")
+    known_time = run_time or own_time
+    when = known_time or datetime.now(UTC)
+    document = _document(raw) if keep_raw or (run_id is None and not tool_run) else None
     if run_id is None:
-        run_id = derived_run_id(when, tool, data_asset, *tool_run) if tool_run else new_run_id(when)
+        if tool_run:
+            run_id = derived_run_id(when, tool, data_asset, *tool_run)
+        elif document is None or not (known_time or isinstance(raw, _DOCUMENTS)):
+            run_id = new_run_id(when)
+        else:
+            content = json.dumps(document, sort_keys=True, ensure_ascii=False)
+            run_id = derived_run_id(known_time, tool, data_asset, content)
+    hide_samples(results, samples=samples, redact=redact)
     status = ResultStatus.of(results)
     if succeeded is False and status is ResultStatus.SUCCESS:
         status = ResultStatus.FAILURE
@@ -104,7 +158,9 @@ def result_fields(
         "metadata": {
             **given(tool=tool, tool_version=tool_version, tool_run_id=tool_run[0] if tool_run else None),
             **storable_mapping(tool_metadata or {}),
+            **({"raw": document} if keep_raw else {}),
             **storable_mapping(metadata or {}),
         },
+        "runtime_environment": given(**(environment or {})),
         "suite_name": None if suite_name is None else text_of(suite_name),
     }

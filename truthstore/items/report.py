@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
+from truthstore.items.artefacts import opened
 from truthstore.items.checks import VALIDATOR_ERROR, ResultStatistics, ValidatorResult
-from truthstore.items.conversion import given, installed_version, read, result_fields
+from truthstore.items.conversion import ImportOptions, given, installed_version, read, result_fields, shares_failing
 from truthstore.items.item import time_of
 from truthstore.model.values import SAMPLE_SIZE, name_of, sample, text_of
 
@@ -23,10 +23,11 @@ def report_fields(
     tags: Mapping[str, str] | None = None,
     metadata: Mapping[str, Any] | None = None,
     *,
-    run_time: datetime | None = None,
     execution_time_ms: float | None = None,
+    **options: Unpack[ImportOptions],
 ) -> dict[str, Any]:
     """Return the fields of a `ValidationResult` for a Truthound run result or report; see `from_truthound`."""
+    report, written = opened(report)
     checks, issues = read(report, "checks"), read(report, "issues")
     is_report = _are_issues(issues) and read(report, "source") is not None
     if not is_report or not (checks is None or _are_checks(checks)):
@@ -60,9 +61,11 @@ def report_fields(
         data_asset=data_asset or source,
         suite_name=read(report, "suite_name"),
         run_id=run_id,
-        run_time=run_time or time_of(read(report, "run_time")),
+        own_time=time_of(read(report, "run_time")) or written,
         tags=tags,
         metadata=metadata,
+        raw=report,
+        **options,
     )
 
 
@@ -109,8 +112,9 @@ def _issue(issue: Any, check_name: str | None = None) -> ValidatorResult:
         issue_type=issue_type,
         count=int(read(issue, "count", 0)),
         severity=None if severity is None else str(getattr(severity, "value", severity)),
-        message=None if message is None else text_of(message),
+        message=shares_failing(int(read(issue, "count", 0)), 0, ()),
         details=given(
+            sample_message=message,
             expected=read(issue, "expected"),
             actual=read(issue, "actual"),
             sample_values=sample(samples),
@@ -123,7 +127,11 @@ def _issue(issue: Any, check_name: str | None = None) -> ValidatorResult:
 
 def _error(name: str, message: str, exception_type: Any) -> ValidatorResult:
     return ValidatorResult(
-        name, success=False, issue_type=VALIDATOR_ERROR, message=message, details=given(exception_type=exception_type)
+        name,
+        success=False,
+        issue_type=VALIDATOR_ERROR,
+        message="could not run" if exception_type is None else f"could not run: {text_of(exception_type)}",
+        details=given(exception_type=exception_type, sample_message=message),
     )
 
 

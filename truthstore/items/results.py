@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import MAXYEAR, datetime
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
@@ -28,6 +28,11 @@ from truthstore.items.item import Item, time_of
 from truthstore.model.collection import Collection
 from truthstore.model.fields import Field
 from truthstore.model.values import is_json
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from truthstore.items.conversion import ImportOptions
 
 __all__ = ["RESULTS", "ValidationResult"]
 
@@ -207,8 +212,8 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
         tags: Mapping[str, str] | None = None,
         metadata: Mapping[str, Any] | None = None,
         *,
-        run_time: datetime | None = None,
         execution_time_ms: float | None = None,
+        **options: Unpack[ImportOptions],
     ) -> Self:
         """Convert a `Report` of Truthound, or the run result of `truthound.check()`.
 
@@ -216,14 +221,14 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
         A `Report` lists issues only. Every issue becomes an entry with its column, severity, count and samples.
 
         Args:
-            report: either of them, or its `to_dict()`.
+            report: either of them, or its `to_dict()`, or the path of a file with that as JSON.
             data_asset: name of the data checked; the report's own source if None.
             run_id: the id to store it under. If None, it is derived from Truthound's run id and the asset, so that
                 the same run gets the same id again; a `Report`, which has no run id, gets `new_run_id()`.
             tags: for queries.
             metadata: added to the values kept of the report itself under ``tool``, ``tool_run_id`` and ``source``.
-            run_time: time of the checks; if None, that of Truthound, or now.
             execution_time_ms: how long the run took, in milliseconds; Truthound does not say.
+            **options: see `truthstore.interop.ImportOptions`.
 
         Raises:
             TypeError: `report` is neither.
@@ -232,9 +237,7 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
         from truthstore.items.report import report_fields  # which most programs never need
 
         return cls(
-            **report_fields(
-                report, data_asset, run_id, tags, metadata, run_time=run_time, execution_time_ms=execution_time_ms
-            )
+            **report_fields(report, data_asset, run_id, tags, metadata, execution_time_ms=execution_time_ms, **options)
         )
 
 

@@ -30,12 +30,12 @@ def new_run_id(now: datetime | None = None) -> str:
     return f"run_{moment:%Y%m%d_%H%M%S}_{next(counter) & 0xFFFFFFFF:08x}"
 
 
-def derived_run_id(run_time: datetime, *parts: str) -> str:
-    """Return the run id of a tool's run, in the form of `new_run_id`: equal parts at equal times, equal ids.
+def derived_run_id(run_time: datetime | None, *parts: str) -> str:
+    """Return the run id of a tool's run, in the form of `new_run_id` but longer: equal parts at equal times, equal ids.
 
     Args:
-        run_time: when the checks ran; a naive time means local time. The id shows it in UTC.
+        run_time: when the checks ran; a naive time means local time. The id shows it in UTC. None if nobody knows.
         parts: the identity of the run among all others.
     """
     digest = hashlib.sha256("\0".join(parts).encode("utf-8", "backslashreplace")).hexdigest()
-    return f"run_{run_time.astimezone(UTC):%Y%m%d_%H%M%S}_{digest[:8]}"
+    return f"run_{digest[:24]}" if run_time is None else f"run_{run_time.astimezone(UTC):%Y%m%d_%H%M%S}_{digest[:16]}"
