@@ -9,6 +9,7 @@ a job which is repeated can ask for it to be stored once: ``store.save(result, e
 
 from __future__ import annotations
 
+from truthstore.interop.dbt import from_dbt
 from truthstore.interop.great_expectations import from_great_expectations, from_great_expectations_checkpoint
 from truthstore.interop.importer import Importer
 from truthstore.interop.pandera import from_pandera
@@ -21,6 +22,7 @@ __all__ = [
     "ImportOptions",
     "Importer",
     "from_any",
+    "from_dbt",
     "from_great_expectations",
     "from_great_expectations_checkpoint",
     "from_pandera",

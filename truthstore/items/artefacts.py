@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -33,7 +34,9 @@ class ParquetRows:
                 self._engine = importlib.import_module("polars")
             except ImportError as error:
                 raise ImportError(f"{path}: reading Parquet needs pyarrow: pip install pyarrow") from error
-            self.columns = tuple(self._engine.read_parquet_schema(path))
+            with warnings.catch_warnings():  # of columns whose types it does not know
+                warnings.simplefilter("ignore")
+                self.columns = tuple(self._engine.read_parquet_schema(path))
 
     def rows(self, columns: Sequence[str] | None = None, **equal: str) -> list[dict[str, Any]]:
         """Return the rows as dicts, of some columns only, where others equal a text. Nanoseconds become integers."""
@@ -41,11 +44,13 @@ class ParquetRows:
         if hasattr(self._engine, "read_schema"):
             filters = [(name, "==", value) for name, value in equal.items()] or None
             return _arrow_rows(self._engine.read_table(self.path, columns=wanted, filters=filters))
-        table = self._engine.scan_parquet(self.path)
-        for name, value in equal.items():
-            table = table.filter(self._engine.col(name).cast(str) == value)
-        exact = self._engine.selectors.datetime("ns").to_physical()
-        found: list[dict[str, Any]] = table.select(wanted).with_columns(exact).collect().to_dicts()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            table = self._engine.scan_parquet(self.path)
+            for name, value in equal.items():
+                table = table.filter(self._engine.col(name).cast(str) == value)
+            exact = self._engine.selectors.datetime("ns").to_physical()
+            found: list[dict[str, Any]] = table.select(wanted).with_columns(exact).collect().to_dicts()
         return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata as distributions
@@ -15,7 +16,16 @@ from truthstore.items.run_ids import derived_run_id, new_run_id
 from truthstore.items.samples import hide_samples
 from truthstore.model.values import capped, storable, storable_mapping, text_of
 
-__all__ = ["ImportOptions", "given", "installed_version", "read", "result_fields", "shares_failing", "shortened"]
+__all__ = [
+    "ImportOptions",
+    "given",
+    "installed_version",
+    "provenance",
+    "read",
+    "result_fields",
+    "shares_failing",
+    "shortened",
+]
 
 
 class ImportOptions(TypedDict, total=False):
@@ -58,6 +68,27 @@ def installed_version(distribution: str) -> str | None:
         return distributions.version(distribution)
     except distributions.PackageNotFoundError:
         return None
+
+
+PROVENANCE: Final = {
+    "git_sha": re.compile(
+        r"(^|_)(git|commit|build|source)?_?(sha1?|commit|commit_sha|sourceversion)$|^revision$", re.IGNORECASE
+    ),
+    "branch": re.compile(r"(^|_)(branch|ref_name|branch_name|commit_ref_name)$", re.IGNORECASE),
+    "ci_run": re.compile(r"(^|_)(run_id|build_id|build_number|pipeline_id|job_id|run_url)$", re.IGNORECASE),
+    "host": re.compile(r"(^|_)(host|hostname|node_name)$", re.IGNORECASE),
+}
+"""Names under which people and CI systems say where a result comes from."""
+
+
+def provenance(said: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return commit, branch, CI run and host from what an artefact says of its environment; anything else is left out."""
+    found: dict[str, str] = {}
+    for name, value in (said or {}).items():
+        for meaning, pattern in PROVENANCE.items():
+            if pattern.search(name) and isinstance(value, str | int) and value != "":
+                found.setdefault(meaning, text_of(value))
+    return found
 
 
 def shares_failing(count: int, total: int, samples: Sequence[Any]) -> str:
