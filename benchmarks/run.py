@@ -17,6 +17,7 @@ from benchmarks import (
     batching,
     bulk,
     caching,
+    checks,
     database,
     filesystem,
     frames,
@@ -36,6 +37,7 @@ GROUPS: dict[str, Callable[[Places], Iterator[Figure]]] = {
     # First what only reads the big store, so that it holds what the index made by hand holds.
     "query": query.figures,
     "retention": retention.figures,
+    "checks": checks.figures,
     "startup": startup.figures,
     "filesystem": filesystem.figures,
     "memory": memory.figures,

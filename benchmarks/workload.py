@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def peer_result(number: int) -> Any:
             for check in ours.results
         ],
         statistics=peer_results.ResultStatistics(
-            **{name: getattr(figures, name) for name in figures.__struct_fields__},
+            **{field.name: getattr(figures, field.name) for field in fields(peer_results.ResultStatistics)},
         ),
         tags=ours.tags,
     )

@@ -48,8 +48,8 @@ class Sample:
 
 def _words(sample: Sample) -> list[dict[str, Any]]:
     return [
-        {"word": word, "position": number, "weight": sample.ratio, "first": number == 0, "seen": sample.seen}
-        for number, word in enumerate(sample.note.split())
+        {"word": word[:60], "position": number, "weight": sample.ratio, "first": number == 0, "seen": sample.seen}
+        for number, word in enumerate(sample.note.split()[:5])
     ]
 
 
