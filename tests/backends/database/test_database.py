@@ -119,6 +119,27 @@ def test_an_option_of_the_driver_of_another_type_is_refused(postgresql_16: Any):
 
 
 @pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("mysql://u@127.0.0.1:1/x?charset=utf8", "option charset in connection_url: not every text"),
+        ("mysql://u@127.0.0.1:1/x?use_unicode=0", "option use_unicode in connection_url"),
+        ("postgresql://u@127.0.0.1:1/x?client_encoding=latin1", "option client_encoding in connection_url"),
+        ("mysql://u@127.0.0.1:1/x?ssl=true", "correct the options in connection_url"),
+    ],
+)
+def test_an_option_with_which_a_driver_does_not_work_is_refused(url: str, said: str):
+    with pytest.raises(StoreConfigError, match=said):
+        get_store(url).initialize()
+
+
+@pytest.mark.parametrize("encoding", ["utf8", "UTF8", "utf-8"])
+def test_an_encoding_for_every_text_is_taken(encoding: str, postgresql_16: Any):
+    with get_store(f"{postgresql_16.url}?client_encoding={encoding}", collection=SAMPLES, namespace=encoding) as store:
+        store.save(Sample("\N{GRINNING FACE}"))
+        assert store.list_ids() == ["\N{GRINNING FACE}"]
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {"connection_url": "nonsense://host/db"},

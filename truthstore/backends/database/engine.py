@@ -44,6 +44,12 @@ OPTIONS: Final[Mapping[str, Any]] = {
     "ssl_verify_identity": bool,
 }
 """Drivers' options that are no text, beside those that SQLAlchemy converts."""
+ENCODINGS: Final[Mapping[str, frozenset[str]]] = {
+    "charset": frozenset({"utf8mb4"}),
+    "use_unicode": frozenset({"1", "true"}),
+    "client_encoding": frozenset({"utf8", "utf-8", "unicode"}),
+}
+"""Options by which a driver would not take every text, and the values with which it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +167,10 @@ def _arguments(url: URL) -> dict[str, Any]:
     elif url.get_driver_name() == "psycopg":
         ours |= {"cursor_factory": _binary_cursor, "prepare_threshold": None}
     for name, text in url.query.items():
+        if name in ENCODINGS and str(text).lower() not in ENCODINGS[name]:
+            raise StoreConfigError(
+                f"option {name} in connection_url: not every text could be kept so: leave it out", backend=NAME
+            )
         ours.pop(name, None)
         if name in OPTIONS:
             try:

@@ -130,7 +130,7 @@ class Database:
                 connection = self._engine.connect()
             except exc.DBAPIError as error:
                 raise failures.UnreachableError from error
-            except (TypeError, ValueError) as error:
+            except (AttributeError, TypeError, ValueError) as error:
                 raise StoreConfigError(
                     f"{self.shown}: {error}: correct the options in connection_url", backend=NAME
                 ) from error
