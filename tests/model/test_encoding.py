@@ -113,3 +113,13 @@ def test_what_cannot_be_stored_is_named_by_its_place():
 def test_a_tag_whose_key_is_no_string_says_so():
     with pytest.raises(StoreWriteError, match="tag 1: keys and values are strings, not int"):
         RESULTS.encode(ValidationResult("a", datetime.now(UTC), "orders", ResultStatus.SUCCESS, tags={1: "x"}))  # type: ignore[dict-item]
+
+
+def test_yaml_has_no_aliases_and_none_are_read():
+    """A few hundred bytes of them can stand for more values than a machine can hold."""
+    codec = Codec(dict[str, Any])
+    shared = [1, {"a": ["b"]}]
+    body = codec.encode({"one": shared, "two": shared, "star": "*a"}, "yaml")
+    assert codec.decode(body, "yaml") == {"one": shared, "two": shared, "star": "*a"}
+    with pytest.raises(StoreCorruptError, match="alias"):
+        codec.decode(b"one: &a [1]\ntwo: *a\n", "yaml")

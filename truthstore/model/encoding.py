@@ -187,6 +187,8 @@ def to_builtins(body: bytes, encoding: str) -> Any:
     if encoding == "msgpack":
         return msgspec.msgpack.decode(body, ext_hook=_big_int)
     if encoding == "yaml":
+        if b"*" in body and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(body, Loader=_loader())):
+            raise yaml.YAMLError("an alias, with which a few bytes can stand for very many values")
         return yaml.load(body, Loader=_loader())  # noqa: S506  # the C form of the safe loader
     raise StoreCorruptError(f"body has the unknown encoding {encoding!r}")
 
