@@ -79,6 +79,48 @@ def test_importing_loads_no_optional_dependency():
     assert run.stdout.strip() == "[]"
 
 
+HIDING = """
+import sys
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"azure", "boto3", "google", "pytest", "sqlalchemy"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Hidden())
+try:
+    DO
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("import truthstore; truthstore.get_store('sqlite:///x.db')", "StoreConfigError .*sqlalchemy.*truthstore.db."),
+        ("import truthstore; truthstore.get_store('s3://b')", "StoreConfigError .*boto3.*truthstore.s3."),
+        (
+            "import truthstore; truthstore.get_store('gs://b')",
+            "StoreConfigError .*google-cloud-storage.*truthstore.gcs.",
+        ),
+        (
+            "import truthstore; truthstore.get_store('az://c')",
+            "StoreConfigError .*azure-storage-blob.*truthstore.azure.",
+        ),
+        ("import truthstore.backends.database", "ImportError .*sqlalchemy.*truthstore.db."),
+        ("import truthstore.testing", "ImportError .*pytest.*truthstore.testing."),
+    ],
+)
+def test_what_is_not_installed_is_named_with_its_extra_also_where_it_is_the_first_thing_asked_for(
+    statement: str, says: str
+):
+    run = subprocess.run(
+        [sys.executable, "-c", HIDING.replace("DO", statement)], capture_output=True, text=True, check=True
+    )
+    assert re.match(says, run.stdout)
+
+
 def test_every_extra_has_code_that_needs_it():
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = set(pyproject["project"]["optional-dependencies"]) - {"all", "all-stores", "testing"}

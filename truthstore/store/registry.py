@@ -149,11 +149,7 @@ def _factory_of(name: str) -> Factory:
     """
     name = _ALIASES.get(name, name)
     if (backend := _BACKENDS.get(name)) is not None:
-        if backend.needs and not _is_installed(backend.needs):
-            raise StoreConfigError(
-                f"the {name} store needs {backend.needs.replace('.', '-')}: pip install 'truthstore[{backend.extra}]'",
-                backend=name,
-            )
+        _check_installed(name, backend)
         factory: Factory = getattr(importlib.import_module(backend.module), backend.store)
         return factory
     if name in _registered:
@@ -167,6 +163,12 @@ def _factory_of(name: str) -> Factory:
             ) from error
         return loaded
     raise _unknown(name)
+
+
+def _check_installed(name: str, backend: _Backend) -> None:
+    if backend.needs and not _is_installed(backend.needs):
+        needs = f"the {name} store needs {backend.needs.replace('.', '-')}"
+        raise StoreConfigError(f"{needs}: pip install 'truthstore[{backend.extra}]'", backend=name)
 
 
 def _unknown(name: str) -> StoreConfigError:
@@ -201,6 +203,7 @@ def _read_url(url: str) -> tuple[str, dict[str, Any]]:
     backend = _BACKENDS[name]
     if not backend.url:
         return name, split_url(url)[1]
+    _check_installed(name, backend)
     options: dict[str, Any] = importlib.import_module(backend.url).options_of_url(url)
     return name, options
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from truthstore.backends.database.config import DatabaseConfig, PoolingConfig
-from truthstore.backends.database.pool import PoolMetrics
-from truthstore.backends.database.store import DatabaseStore
+
+try:
+    from truthstore.backends.database.pool import PoolMetrics
+    from truthstore.backends.database.store import DatabaseStore
+except ImportError as error:
+    raise ImportError(f"{error}: the database store needs the extra 'db': pip install 'truthstore[db]'") from error
 
 __all__ = ["DatabaseConfig", "DatabaseStore", "PoolMetrics", "PoolingConfig"]
