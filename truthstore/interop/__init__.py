@@ -12,6 +12,7 @@ from __future__ import annotations
 from truthstore.interop.dbt import from_dbt
 from truthstore.interop.great_expectations import from_great_expectations, from_great_expectations_checkpoint
 from truthstore.interop.importer import Importer
+from truthstore.interop.junit import from_junit
 from truthstore.interop.pandera import from_pandera
 from truthstore.interop.recognise import from_any, importer_of, list_importers
 from truthstore.interop.truthound import from_truthound
@@ -25,6 +26,7 @@ __all__ = [
     "from_dbt",
     "from_great_expectations",
     "from_great_expectations_checkpoint",
+    "from_junit",
     "from_pandera",
     "from_truthound",
     "importer_of",

@@ -86,7 +86,11 @@ def provenance(said: Mapping[str, Any] | None) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in (said or {}).items():
         for meaning, pattern in PROVENANCE.items():
-            if pattern.search(name) and isinstance(value, str | int) and value != "":
+            if (
+                pattern.search(re.sub(r"[^a-z0-9]+", "_", name.lower()))
+                and isinstance(value, str | int)
+                and value != ""
+            ):
                 found.setdefault(meaning, text_of(value))
     return found
 
