@@ -123,6 +123,30 @@ def docs(session: nox.Session) -> None:
     session.run("zensical", *(session.posargs or ("build", "--clean", "--strict")))
 
 
+RECORDED = ROOT / "tests" / "interop" / "recorded"
+
+
+@nox.session(default=False)
+@nox.parametrize("tool", sorted(script.parent.name for script in RECORDED.glob("*/make.py")))
+def tools(session: nox.Session, tool: str) -> None:
+    """Have another tool make its results anew, in an environment of its own, and run the tests of its importer on them."""
+    script = RECORDED / tool / "make.py"
+    session.install(*nox.project.load_toml(script)["dependencies"])
+    install_wheel(session, "testing")
+    folder = Path(session.create_tmp()) / "recorded"
+    (folder / tool).mkdir(parents=True, exist_ok=True)
+    session.run("python", str(script), str(folder / tool), env={"PYTHONSAFEPATH": "1"})
+    test = f"tests/interop/test_{tool.rpartition('-')[0].replace('-', '_')}.py"
+    session.run(
+        "python",
+        "-m",
+        "pytest",
+        test,
+        *session.posargs,
+        env={"TRUTHSTORE_RECORDED": str(folder), "PYTHONSAFEPATH": "1"},
+    )
+
+
 @nox.session(default=False)
 def quickstart(session: nox.Session) -> None:
     """Install the wheel and run the quickstart example, which checks tables with pandera and Great Expectations."""

@@ -15,6 +15,7 @@ from truthstore.interop.importer import Importer
 from truthstore.interop.junit import from_junit
 from truthstore.interop.pandera import from_pandera
 from truthstore.interop.recognise import from_any, importer_of, list_importers
+from truthstore.interop.soda import from_soda
 from truthstore.interop.truthound import from_truthound
 from truthstore.items.conversion import ImportOptions
 from truthstore.model.values import storable
@@ -28,6 +29,7 @@ __all__ = [
     "from_great_expectations_checkpoint",
     "from_junit",
     "from_pandera",
+    "from_soda",
     "from_truthound",
     "importer_of",
     "list_importers",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib import metadata as distributions
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
-from truthstore.interop import dbt, great_expectations, junit, pandera, truthound
+from truthstore.interop import dbt, great_expectations, junit, pandera, soda, truthound
 from truthstore.interop.importer import Importer
 from truthstore.items.artefacts import column_names, opened
 from truthstore.items.conversion import ImportOptions, shortened
@@ -22,7 +22,14 @@ __all__ = ["ENTRY_POINTS", "from_any", "importer_of", "list_importers"]
 
 ENTRY_POINTS: Final = "truthstore.importers"
 
-BUILT_IN: Final = (dbt.IMPORTER, great_expectations.IMPORTER, junit.IMPORTER, pandera.IMPORTER, truthound.IMPORTER)
+BUILT_IN: Final = (
+    dbt.IMPORTER,
+    great_expectations.IMPORTER,
+    junit.IMPORTER,
+    pandera.IMPORTER,
+    soda.IMPORTER,
+    truthound.IMPORTER,
+)
 
 
 def from_any(thing: Any, asset: str | None = None, **options: Unpack[ImportOptions]) -> list[ValidationResult]:
