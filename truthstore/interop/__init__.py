@@ -14,6 +14,7 @@ from truthstore.interop.great_expectations import from_great_expectations, from_
 from truthstore.interop.importer import Importer
 from truthstore.interop.junit import from_junit
 from truthstore.interop.pandera import from_pandera
+from truthstore.interop.pointblank import from_pointblank
 from truthstore.interop.recognise import from_any, importer_of, list_importers
 from truthstore.interop.soda import from_soda
 from truthstore.interop.truthound import from_truthound
@@ -29,6 +30,7 @@ __all__ = [
     "from_great_expectations_checkpoint",
     "from_junit",
     "from_pandera",
+    "from_pointblank",
     "from_soda",
     "from_truthound",
     "importer_of",

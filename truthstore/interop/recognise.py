@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib import metadata as distributions
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
-from truthstore.interop import dbt, great_expectations, junit, pandera, soda, truthound
+from truthstore.interop import dbt, great_expectations, junit, pandera, pointblank, soda, truthound
 from truthstore.interop.importer import Importer
 from truthstore.items.artefacts import column_names, opened
 from truthstore.items.conversion import ImportOptions, shortened
@@ -27,6 +27,7 @@ BUILT_IN: Final = (
     great_expectations.IMPORTER,
     junit.IMPORTER,
     pandera.IMPORTER,
+    pointblank.IMPORTER,
     soda.IMPORTER,
     truthound.IMPORTER,
 )
