@@ -10,6 +10,7 @@ a job which is repeated can ask for it to be stored once: ``store.save(result, e
 from __future__ import annotations
 
 from truthstore.interop.dbt import from_dbt
+from truthstore.interop.frictionless import from_frictionless
 from truthstore.interop.great_expectations import from_great_expectations, from_great_expectations_checkpoint
 from truthstore.interop.importer import Importer
 from truthstore.interop.junit import from_junit
@@ -26,6 +27,7 @@ __all__ = [
     "Importer",
     "from_any",
     "from_dbt",
+    "from_frictionless",
     "from_great_expectations",
     "from_great_expectations_checkpoint",
     "from_junit",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib import metadata as distributions
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
-from truthstore.interop import dbt, great_expectations, junit, pandera, pointblank, soda, truthound
+from truthstore.interop import dbt, frictionless, great_expectations, junit, pandera, pointblank, soda, truthound
 from truthstore.interop.importer import Importer
 from truthstore.items.artefacts import column_names, opened
 from truthstore.items.conversion import ImportOptions, shortened
@@ -24,6 +24,7 @@ ENTRY_POINTS: Final = "truthstore.importers"
 
 BUILT_IN: Final = (
     dbt.IMPORTER,
+    frictionless.IMPORTER,
     great_expectations.IMPORTER,
     junit.IMPORTER,
     pandera.IMPORTER,
