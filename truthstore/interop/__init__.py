@@ -18,6 +18,7 @@ from truthstore.interop.pandera import from_pandera
 from truthstore.interop.pointblank import from_pointblank
 from truthstore.interop.recognise import from_any, importer_of, list_importers
 from truthstore.interop.soda import from_soda
+from truthstore.interop.table import from_table
 from truthstore.interop.truthound import from_truthound
 from truthstore.items.conversion import ImportOptions
 from truthstore.model.values import storable
@@ -34,6 +35,7 @@ __all__ = [
     "from_pandera",
     "from_pointblank",
     "from_soda",
+    "from_table",
     "from_truthound",
     "importer_of",
     "list_importers",

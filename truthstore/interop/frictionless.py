@@ -53,7 +53,7 @@ def from_frictionless(
         raise TypeError(f"expected a Report of Frictionless, not {type(content).__name__}")
     report: Mapping[str, Any] = content if isinstance(content, Mapping) else content.to_dict()
     own: list[Any] = list(report.get("errors") or ())
-    tasks: list[Any] = list(report["tasks"]) or [report | {"errors": []}]
+    tasks: list[Any] = list(report["tasks"]) or [{**report, "errors": []}]
     handed_out = list(read(content, "tasks")) or [content]
     if schema is not None and len(tasks) > 1:
         raise ValueError("a schema is that of one table, and this report has several: convert it without schema")

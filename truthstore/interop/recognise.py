@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib import metadata as distributions
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
-from truthstore.interop import dbt, frictionless, great_expectations, junit, pandera, pointblank, soda, truthound
+from truthstore.interop import dbt, frictionless, great_expectations, junit, pandera, pointblank, soda, table, truthound
 from truthstore.interop.importer import Importer
 from truthstore.items.artefacts import column_names, opened
 from truthstore.items.conversion import ImportOptions, shortened
@@ -30,6 +30,7 @@ BUILT_IN: Final = (
     pandera.IMPORTER,
     pointblank.IMPORTER,
     soda.IMPORTER,
+    table.IMPORTER,
     truthound.IMPORTER,
 )
 
