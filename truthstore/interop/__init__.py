@@ -17,6 +17,7 @@ from truthstore.interop.junit import from_junit
 from truthstore.interop.pandera import from_pandera
 from truthstore.interop.pointblank import from_pointblank
 from truthstore.interop.recognise import from_any, importer_of, list_importers
+from truthstore.interop.row_errors import from_json_schema, from_pydantic
 from truthstore.interop.soda import from_soda
 from truthstore.interop.table import from_table
 from truthstore.interop.truthound import from_truthound
@@ -31,9 +32,11 @@ __all__ = [
     "from_frictionless",
     "from_great_expectations",
     "from_great_expectations_checkpoint",
+    "from_json_schema",
     "from_junit",
     "from_pandera",
     "from_pointblank",
+    "from_pydantic",
     "from_soda",
     "from_table",
     "from_truthound",

@@ -10,7 +10,18 @@ from collections.abc import Mapping
 from importlib import metadata as distributions
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
-from truthstore.interop import dbt, frictionless, great_expectations, junit, pandera, pointblank, soda, table, truthound
+from truthstore.interop import (
+    dbt,
+    frictionless,
+    great_expectations,
+    junit,
+    pandera,
+    pointblank,
+    row_errors,
+    soda,
+    table,
+    truthound,
+)
 from truthstore.interop.importer import Importer
 from truthstore.items.artefacts import column_names, opened
 from truthstore.items.conversion import ImportOptions, shortened
@@ -29,6 +40,8 @@ BUILT_IN: Final = (
     junit.IMPORTER,
     pandera.IMPORTER,
     pointblank.IMPORTER,
+    row_errors.JSON_SCHEMA,
+    row_errors.PYDANTIC,
     soda.IMPORTER,
     table.IMPORTER,
     truthound.IMPORTER,
