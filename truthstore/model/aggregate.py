@@ -7,21 +7,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from truthstore.errors import StoreQueryError
-from truthstore.model.fields import FIRST_MOMENT, LAST_MOMENT, to_microseconds
+from truthstore.errors import StoreQueryError, StoreWriteError, shown
+from truthstore.model.fields import FIRST_MOMENT, LAST_MOMENT, check_string, to_microseconds
 from truthstore.model.query import BoundQuery, StoreQuery, from_microseconds
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
     from truthstore.model.collection import Collection
     from truthstore.model.record import FieldValue, Record
 
-__all__ = ["Aggregation", "Partial", "Row"]
+__all__ = ["Aggregation", "Partial", "Row", "tag_of"]
 
 Row = dict[str, Any]
 
 FUNCTIONS: Final = ("sum", "avg", "min", "max")
 BUCKETS: Final = ("hour", "day", "week", "month", "year")
-HOUR: Final = 3_600_000_000
+TAG: Final = "tag:"
+MINUTE: Final = 60_000_000
+HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 FIRST: Final = to_microseconds(FIRST_MOMENT)
 LAST: Final = to_microseconds(LAST_MOMENT)
@@ -80,12 +84,13 @@ class Aggregation:
     """Figures to compute, checked against a collection.
 
     Attributes:
-        by: fields to group by.
+        by: fields to group by, and tags (``tag:team``).
         names: the same, as they were named.
-        bucket: ``hour``, ``day``, ``week`` (from Monday), ``month``, ``year`` (all in UTC), or None.
+        bucket: ``hour``, ``day``, ``week`` (from Monday), ``month``, ``year``, or None.
         metrics: the figures wanted.
         time: the field that buckets cut.
         measured: the fields that metrics name.
+        zone: the time zone of the buckets; None is UTC.
     """
 
     by: tuple[str, ...]
@@ -95,15 +100,21 @@ class Aggregation:
     time: str
     measured: tuple[str, ...]
     collection: Collection[Any]
+    zone: tzinfo | None = None
 
     @classmethod
     def of(
-        cls, collection: Collection[Any], by: str | Sequence[str], bucket: str | None, metrics: str | Sequence[str]
+        cls,
+        collection: Collection[Any],
+        by: str | Sequence[str],
+        bucket: str | None,
+        metrics: str | Sequence[str],
+        time_zone: str = "UTC",
     ) -> Aggregation:
         """Check the parts against a collection.
 
         Raises:
-            StoreQueryError: an unknown field, bucket or metric.
+            StoreQueryError: an unknown field, bucket, metric or time zone.
         """
         bound = StoreQuery().bind(collection)
         names = (by,) if isinstance(by, str) else tuple(by)
@@ -120,13 +131,14 @@ class Aggregation:
                 collection=collection.name,
             )
         return cls(
-            by=tuple(map(bound.field_name, names)),
+            by=tuple(_checked_key(name, bound) for name in names),
             names=names,
             bucket=bucket,
             metrics=parsed,
             time=bound.order,
             measured=tuple(dict.fromkeys(metric.field for metric in parsed if metric.field)),
             collection=collection,
+            zone=_zone(time_zone, collection),
         )
 
     def over(self, records: Iterable[Record]) -> list[Row]:
@@ -135,7 +147,9 @@ class Aggregation:
         groups: list[tuple[tuple[Any, ...], Partial]] = []
         for record in records:
             meta = record.meta
-            key = [bound.value(meta, name) for name in self.by]
+            key: list[FieldValue] = [
+                bound.value(meta, name) if (tag := tag_of(name)) is None else meta.tags.get(tag) for name in self.by
+            ]
             if self.bucket is not None:
                 key.append(bound.value(meta, self.time))
             figures = []
@@ -155,7 +169,7 @@ class Aggregation:
         for fine, partial in groups:
             key = fine
             if self.bucket is not None:
-                key = (*fine[:-1], None if fine[-1] is None else floor(fine[-1], self.bucket))
+                key = (*fine[:-1], None if fine[-1] is None else floor(fine[-1], self.bucket, self.zone))
             if times:
                 key = tuple(_shown_time(part) if place in times else part for place, part in enumerate(key))
             known = merged.get(key)
@@ -171,7 +185,7 @@ class Aggregation:
             shown: self._shown(name, value) for shown, name, value in zip(self.names, self.by, key, strict=False)
         }
         if self.bucket is not None:
-            row["bucket"] = None if key[-1] is None else from_microseconds(key[-1])
+            row["bucket"] = None if key[-1] is None else _local(key[-1], self.zone)
         for metric in self.metrics:
             if metric.function == "count":
                 row[metric.label] = partial.count
@@ -203,17 +217,69 @@ def _summand(value: Any) -> Any:
     return +value if isinstance(value, int | float) else None  # + makes an integer of a bool
 
 
-def floor(microseconds: int, bucket: str) -> int:
-    """Return start of the UTC hour, day, week, month or year that holds a time, in microseconds."""
+def tag_of(name: str) -> str | None:
+    """Return the tag that a part of `Aggregation.by` names, or None if it is a field."""
+    return name.removeprefix(TAG) if name.startswith(TAG) else None
+
+
+def _checked_key(name: str, bound: BoundQuery) -> str:
+    tag = tag_of(name)
+    if tag is None:
+        return bound.field_name(name)
+    try:
+        check_string(tag)
+    except StoreWriteError as error:
+        raise StoreQueryError(f"{shown(name)}: {error}", collection=bound.collection.name) from error
+    return name
+
+
+def _zone(name: str, collection: Collection[Any]) -> tzinfo | None:
+    if name == "UTC":
+        return None
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, TypeError, OSError) as error:
+        raise StoreQueryError(
+            f"unknown time zone {shown(str(name))}: use an IANA name such as Europe/Berlin (where the system has no time "
+            "zones: pip install tzdata)",
+            collection=collection.name,
+        ) from error
+
+
+def _local(microseconds: int, zone: tzinfo | None) -> datetime:
+    """Return a time as clocks in a zone show it; at the ends of the calendar, its end."""
+    moment = from_microseconds(microseconds)
+    if zone is None:
+        return moment
+    try:
+        return moment.astimezone(zone)
+    except OverflowError:
+        return moment.replace(tzinfo=zone)
+
+
+def floor(microseconds: int, bucket: str, zone: tzinfo | None = None) -> int:
+    """Return the start of the hour, day, week, month or year that holds a time, in microseconds.
+
+    In another zone than UTC, times are first cut to the minute, which databases do too: offsets with seconds, which some
+    clocks had until 1972, are not followed to the second.
+    """
     microseconds = min(max(microseconds, FIRST), LAST)
+    if zone is not None:
+        return _floor_local(_local(microseconds - microseconds % MINUTE, zone), bucket)
     if bucket == "hour":
         return microseconds - microseconds % HOUR
-    day = microseconds - microseconds % DAY
-    if bucket == "day":
-        return day
-    moment = from_microseconds(day)
+    return _floor_local(from_microseconds(microseconds - microseconds % DAY), bucket)
+
+
+def _floor_local(moment: datetime, bucket: str) -> int:
+    if bucket == "hour":
+        # The hour that a clock shows twice is two hours.
+        return to_microseconds(moment.replace(minute=0, second=0, microsecond=0))
+    moment = moment.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     if bucket == "week":
         moment -= timedelta(days=moment.weekday())
-    else:
+    elif bucket != "day":
         moment = moment.replace(day=1) if bucket == "month" else moment.replace(month=1, day=1)
     return to_microseconds(moment)

@@ -268,9 +268,9 @@ class BaseStore(BulkOperations[T], Generic[T]):
         return self.distinct("data_asset")
 
     def distinct(self, field: str, query: StoreQuery | None = None) -> list[Any]:
-        """Return the different values of a field among the items that fulfil a query, sorted, without None."""
-        name = EVERYTHING.bind(self._collection).field_name(field)
-        return [row[name] for row in self.aggregate(query, by=name, metrics=()) if row[name] is not None]
+        """Return the different values of a field, or of a tag (``tag:team``), among the items that fulfil a query, sorted, without None."""
+        rows = self.aggregate(query, by=field, metrics=())
+        return [value for row in rows for value in row.values() if value is not None]
 
     def aggregate(
         self,
@@ -279,20 +279,22 @@ class BaseStore(BulkOperations[T], Generic[T]):
         by: str | Sequence[str] = (),
         bucket: str | None = None,
         metrics: str | Sequence[str] = ("count",),
+        time_zone: str = "UTC",
     ) -> list[Row]:
         """Return figures over the items that fulfil a query, from the index, without reading one body.
 
         Args:
             query: which items.
-            by: fields to group by.
-            bucket: ``hour``, ``day``, ``week`` (from Monday), ``month`` or ``year`` of the time field, in UTC.
+            by: fields to group by, and tags: ``tag:team``.
+            bucket: ``hour``, ``day``, ``week`` (from Monday), ``month`` or ``year`` of the time field.
             metrics: ``count``, ``sum:field``, ``avg:field``, ``min:field``, ``max:field``.
+            time_zone: where the clock hangs by which buckets are cut, as an IANA name: ``Europe/Berlin``.
 
         Returns:
             A dict for each group, sorted: the fields, ``bucket`` (start of the period) and a value for each metric.
         """
         self._check()
-        aggregation = Aggregation.of(self._collection, by, bucket, metrics)
+        aggregation = Aggregation.of(self._collection, by, bucket, metrics, time_zone)
         return self.aggregate_records(_query(query), aggregation, collection=self._collection)
 
     def subscribe(self, callback: Callback) -> None:

@@ -72,7 +72,7 @@ def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         }
         store.execute_with_retry(lambda c: c.exec_driver_sql(analyze[kind]))
         yield store
-        for table in ("plans_validations_tags", "plans_validations", "plans_truthstore_schema"):
+        for table in ("plans_validations_tags", "plans_checks", "plans_validations", "plans_truthstore_schema"):
             store.execute_with_retry(partial(drop, table))
 
 

@@ -1,4 +1,4 @@
-"""Fill in what a row lacks: fields that were declared after it was written, and words that SQLite's index has not seen."""
+"""Fill in what a row lacks: fields declared later, the rows of its item, and words that SQLite's index has not seen."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from truthstore.backends.database.engine import execute, execute_many
 from truthstore.backends.database.rows import FIELDS_FROM
-from truthstore.errors import StoreConfigError
+from truthstore.errors import StoreConfigError, StoreCorruptError
+from truthstore.model.record import Record
+from truthstore.storage.sql.compile import contained
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from truthstore.backends.database.pool import Database
     from truthstore.backends.database.rows import Rows
-    from truthstore.model.record import Record
 
-__all__ = ["fill_fields", "fill_words", "refill"]
+__all__ = ["fill_fields", "fill_rows", "fill_words", "refill"]
 
 BATCH: Final = 500
 BACKFILL_LIMIT: Final = 10_000
@@ -55,6 +56,57 @@ def refill(database: Database, rows: Rows, lacking: str = "") -> None:
     while found := database.read(partial(_select, sql=sql, parameters=(rows.space, last))):
         database.write(partial(_refill, rows=rows, found=found))
         last = found[-1][0]
+
+
+def fill_rows(database: Database, rows: Rows, lacking: str | None = None) -> None:
+    """Make the rows of items that have none yet, a batch at a time: an earlier version wrote them.
+
+    Raises:
+        StoreCorruptError: an item is damaged. The rows of all others are there.
+    """
+    where = rows.definition.rows_lacking if lacking is None else lacking
+    sql = (
+        f"SELECT item, shape, {rows.whole} FROM {rows.name} "
+        f"WHERE namespace = ? AND {where} AND item > ? ORDER BY item LIMIT {BATCH}"
+    )
+    last = 0
+    damaged: StoreCorruptError | None = None
+    while found := database.read(partial(_select, sql=sql, parameters=(rows.space, last))):
+        last = found[-1][0]
+        made: dict[int, tuple[int, Record]] = {}
+        for item, shape, *columns in found:
+            try:
+                record = rows.collection.as_declared(rows.record(columns))
+                # Derived now, outside the transaction.
+                packed = b"" if record.meta.deleted else rows.collection.packed_rows(record)
+            except StoreCorruptError as error:
+                # A damaged item keeps no question from the others' rows for ever.
+                damaged = error
+            else:
+                made[item] = shape, Record(record.meta.replace(rows=packed), None, record.revision)
+        database.write(partial(_project, rows=rows, made=made))
+    if damaged is not None:
+        raise damaged
+
+
+def _project(connection: Connection, rows: Rows, made: dict[int, tuple[int, Record]]) -> None:
+    """Replace the rows of items that still have their revision."""
+    projected = rows.projected
+    assert projected is not None
+    where, parameters = contained(rows.dialect, "item", list(made))
+    sql = f"SELECT item, revision FROM {rows.name} WHERE {where} ORDER BY item"
+    if rows.dialect.kind != "sqlite":
+        sql += " FOR UPDATE"
+    found = _select(connection, sql, parameters)
+    same = [item for item, revision in found if revision == made[item][1].revision]
+    if not same:
+        return
+    projected.remove(connection, same)
+    projected.add(connection, [(item, made[item][1]) for item in same])
+    definition = rows.definition
+    # What another declaration made of these items is gone.
+    shapes = [((made[item][0] & definition.fields) | definition.rows_bit, item) for item in same]
+    execute_many(connection, f"UPDATE {rows.name} SET shape = ? WHERE item = ?", shapes)
 
 
 def _select(connection: Connection, sql: str, parameters: Sequence[Any]) -> list[Any]:

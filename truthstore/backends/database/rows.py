@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from truthstore.backends.database.engine import execute, execute_many
 from truthstore.backends.database.failures import code_of, doubtful
+from truthstore.backends.database.projected import ProjectedRows
 from truthstore.backends.database.schema import Definition, Tables, field_column
 from truthstore.errors import StoreCorruptError, StoreError, StoreWriteError, shown
 from truthstore.model.collection import Derivation
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from truthstore.model.collection import Collection
+    from truthstore.model.query import BoundQuery, Comparison
     from truthstore.storage.sql.dialect import Converters
 
 __all__ = ["FIELDS_FROM", "Rows", "key_of", "tag_key", "term"]
@@ -38,12 +40,10 @@ PLACE: Final = ("namespace", "key", "id")
 WRITTEN: Final = (*PLACE, "revision", "stored_at", "size", "deleted", "shape", "tags", "extra", "text", "body")
 FIELDS_FROM: Final = len(WRITTEN)
 READ: Final = ("id", "revision", "stored_at", "size", "deleted", "tags", "extra", "text")
-NO_EXTRA: Final[tuple[str, tuple[str, ...], Mapping[str, Any]]] = ("json", (), NO_ANNOTATIONS)
 KINDS: Final = {"stored_at": datetime, "deleted": bool}
 
 _to_json: Final = msgspec.json.Encoder(enc_hook=str.__str__).encode  # a string of NumPy is a string
 _read_tags: Final = msgspec.json.Decoder(dict[str, str]).decode
-_read_extra: Final = msgspec.json.Decoder(tuple[str, tuple[str, ...], dict[str, Any]]).decode
 
 
 def key_of(id: str) -> str:
@@ -63,6 +63,18 @@ def term(word: str) -> str:
     return f"tx_{hashlib.blake2b(word.encode(), digest_size=16).hexdigest()}"
 
 
+class Extra(msgspec.Struct, array_like=True, omit_defaults=True):
+    """What few items have: another encoding than JSON, additions of layers, and the rows where no body shows them."""
+
+    encoding: str = "json"
+    encodings: tuple[str, ...] = ()
+    annotations: Mapping[str, Any] = NO_ANNOTATIONS
+    rows: bytes | None = None
+
+
+_read_extra: Final = msgspec.json.Decoder(Extra).decode
+
+
 class Known(NamedTuple):
     """The values of a row that a write looks at."""
 
@@ -78,6 +90,7 @@ class Rows(Source):
         heads: the columns of a head, as SQL lists them; `whole` has the body too.
         get: the SELECT of one record, with the parameters `at`; `head` that of its head.
         word_index: SQLite's full-text index.
+        projected: the rows of these items, or None.
         refill: the UPDATE of fields, words and shape of a row that still has its revision.
     """
 
@@ -100,6 +113,9 @@ class Rows(Source):
         self.whole = f"{self.heads}, {quoted('body')}"
         self._writes = _converters(dialect.write, WRITTEN, self.collection)
         self._reads = _converters(dialect.read, READ, self.collection)
+        self.projected: ProjectedRows | None = None
+        if tables.rows is not None and self.collection.projection is not None and self.collection.rows is not None:
+            self.projected = ProjectedRows(self, tables.rows, self.collection.rows, self.collection.projection)
         self._write_statements([*map(quoted, WRITTEN), *columns])
 
     def _write_statements(self, columns: list[str]) -> None:
@@ -124,9 +140,10 @@ class Rows(Source):
             self._create += " ON CONFLICT (namespace, key) DO NOTHING"
         if kind == "postgresql":
             arrays = ", ".join(["CAST(? AS TEXT[])"] * 3)
+            rows = f", projected AS ({self.projected.insert_made})" if self.projected is not None else ""
             self._create = (
                 f"WITH made AS ({self._create} RETURNING item), tagged AS (INSERT INTO {self._tags} ({listed})"
-                f" SELECT made.item, listed.* FROM made, unnest({arrays}) AS listed) SELECT item FROM made"
+                f" SELECT made.item, listed.* FROM made, unnest({arrays}) AS listed){rows} SELECT item FROM made"
             )
         self.insert_words = f"INSERT OR REPLACE INTO {self.word_index} (rowid, words) VALUES (?, ?)"
         same = f"SELECT item FROM {self.name} WHERE item = ? AND revision = ?"
@@ -134,9 +151,9 @@ class Rows(Source):
 
     # Conditions of queries.
 
-    def scope(self) -> Iterable[Statement]:
-        """Return the condition that a row is in the namespace."""
-        return (Statement("namespace = ?", [self.space]),)
+    def narrowed(self, bound: BoundQuery) -> tuple[list[Statement], Sequence[Comparison]]:
+        """Return the condition that a row is in the namespace, and all comparisons."""
+        return [Statement("namespace = ?", [self.space])], bound.comparisons
 
     def with_ids(self, ids: Iterable[str]) -> Statement:
         """Return the condition that a row has one of some ids."""
@@ -148,6 +165,11 @@ class Rows(Source):
             f"item IN (SELECT item FROM {self._tags} WHERE {self._key} = ? AND name = ? AND value = ?)",
             [tag_key(name, value), name, value],
         )
+
+    def tag(self, name: str, table: str = "") -> Statement:
+        """Return the expression for a tag of a row, of this table or another one, NULL if it has none of that name."""
+        where = f"{self._tags}.item = {table or self.name}.item AND {self._tags}.name = ?"
+        return Statement(f"(SELECT value FROM {self._tags} WHERE {where})", [name])
 
     def with_words(self, words: Sequence[str]) -> Iterable[Statement]:
         """Return the condition that a row has all of some words."""
@@ -173,14 +195,19 @@ class Rows(Source):
         tags = meta.tags
         extra = None
         if meta.encoding != "json" or meta.encodings or meta.annotations:
-            extra = _to_json([meta.encoding, meta.encodings, dict(meta.annotations)]).decode()
+            # Where no body shows the rows, they are kept.
+            rows = meta.rows if self.projected is not None and meta.encodings else None
+            extra = _to_json(Extra(meta.encoding, meta.encodings, dict(meta.annotations), rows)).decode()
+        shape = self.definition.bit
+        if self.projected is not None and self.projected.packed(record) is not None:
+            shape |= self.definition.rows_bit
         row = [
             *self.at(meta.id),
             record.revision,
             meta.stored_at,
             meta.size,
             meta.deleted,
-            self.definition.bit,
+            shape,
             _to_json(tags).decode() if tags else None,
             extra,
             None if meta.derivable and not self.collection.opaque else meta.text,
@@ -213,7 +240,7 @@ class Rows(Source):
                     read[place] = convert(read[place])
             id, revision, stored_at, size, deleted, tags, extra, text, *values = read
             tags = _read_tags(tags) if tags is not None else {}
-            encoding, encodings, annotations = _read_extra(extra) if extra is not None else NO_EXTRA
+            more = _read_extra(extra) if extra is not None else Extra()
             body = bytes(values.pop()) if len(values) > len(collection.fields) else None
         except (TypeError, ValueError, msgspec.MsgspecError) as error:
             raise StoreCorruptError(
@@ -229,12 +256,13 @@ class Rows(Source):
             tags=tags,
             text=text,
             size=size,
-            encoding=encoding,
-            encodings=encodings,
+            encoding=more.encoding,
+            encodings=more.encodings,
             stored_at=stored_at,
             deleted=deleted,
-            annotations=annotations or NO_ANNOTATIONS,
-            derive=Derivation(collection, body, encoding) if has_text and body is not None else None,
+            annotations=more.annotations or NO_ANNOTATIONS,
+            derive=Derivation(collection, body, more.encoding) if has_text and body is not None else None,
+            rows=more.rows,
         )
         return Record(meta, body, revision)
 
@@ -245,7 +273,10 @@ class Rows(Source):
         if self.dialect.kind == "postgresql":
             tags = _tag_rows(0, record)
             _, *columns = zip(*tags, strict=True) if tags else [()] * 4
-            return execute(connection, self._create, (*self.row(record), *map(list, columns))).rowcount == 1
+            parameters = [*self.row(record), *map(list, columns)]
+            if self.projected is not None:
+                parameters += [self.space, self.projected.json(self.projected.values(0, record))]
+            return execute(connection, self._create, parameters).rowcount == 1
         try:
             result = execute(connection, self._create, self.row(record))
         except IntegrityError as error:
@@ -254,13 +285,16 @@ class Rows(Source):
             return False
         if result.rowcount != 1:
             return False
-        self._add_tags(connection, [(result.lastrowid, record)])
+        self._add(connection, [(result.lastrowid, record)])
         return True
 
-    def _add_tags(self, connection: Connection, written: Iterable[tuple[int, Record]]) -> None:
+    def _add(self, connection: Connection, written: Sequence[tuple[int, Record]]) -> None:
+        """Write the tags and the rows of items."""
         rows = [row for item, record in written for row in _tag_rows(item, record)]
         if rows:
             execute_many(connection, self._insert_tags, rows)
+        if self.projected is not None:
+            self.projected.add(connection, written)
 
     def write(
         self, connection: Connection, records: Sequence[Record], expect: Expect, *, in_doubt: bool
@@ -292,9 +326,12 @@ class Rows(Source):
             execute_many(
                 connection, self._update, [(*self.row(record)[len(PLACE) :], item) for item, record in changed]
             )
-            self._delete(connection, self._tags, [item for item, _ in changed])
+            items = [item for item, _ in changed]
+            self._delete(connection, self._tags, items)
+            if self.projected is not None:
+                self.projected.remove(connection, items)
             self.change_words(connection, changed)
-        self._add_tags(connection, written)
+        self._add(connection, written)
         return refused
 
     def _conflict(self, id: str, expect: Expect, row: Known | None) -> StoreError:

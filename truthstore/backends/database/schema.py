@@ -2,7 +2,8 @@
 
 `truthstore_schema` says which layout the tables of a collection have, and which declarations of its fields are known.
 Everything that makes or changes a table does so under one lock of the database, so that processes that start together
-do it once. A row's ``shape`` is a set of bits, one per declaration: those whose fields are filled in this row.
+do it once. A row's ``shape`` is a set of bits, one per declaration: those whose fields are filled in this row, and those
+of rows (see `Projection`) whose rows of this item are there.
 """
 
 from __future__ import annotations
@@ -20,20 +21,28 @@ from truthstore.errors import StoreConfigError
 from truthstore.storage.sql.compile import INDEXED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from truthstore.model.collection import Collection
+    from truthstore.model.projection import Projection
     from truthstore.storage.sql.dialect import Dialect
 
-__all__ = ["LAYOUT", "Definition", "Tables", "define", "defined"]
+__all__ = ["LAYOUT", "Definition", "Index", "Tables", "define", "defined"]
 
 LAYOUT: Final = 2
 """The layout of the tables that this version makes and reads."""
 OWN_COLUMNS: Final = frozenset({"item", "namespace", "key", "extra", "words", "shape", "body"})
+ROW_COLUMNS: Final = frozenset({"item", "number", "namespace", "series"})
+CHECKS: Final = "checks"
+ROWS: Final = "r"
+"""Begins the fingerprint of rows; no other begins so."""
 MAX_NAME: Final = 60
 MAX_DEFINITIONS: Final = 60
 MAX_LISTED: Final = 8  # declarations whose combinations a condition lists
 MAX_INDEXED_STRINGS: Final = 3
 LOCK_SECONDS: Final = 60
 LOCK: Final = 0x7472757468  # "truth"
+OPTIONS: Final[Mapping[str, Any]] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"}
 
 
 def shortened(name: str, limit: int = MAX_NAME) -> str:
@@ -43,19 +52,96 @@ def shortened(name: str, limit: int = MAX_NAME) -> str:
     return f"{name[: limit - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def table_name(prefix: str, collection_name: str) -> str:
-    """Return the table of a collection: results lie in ``validations``, others in a table of their own name."""
+def table_name(prefix: str, collection_name: str, *, aside: bool = False) -> str:
+    """Return the table of a collection: results lie in ``validations``, others in a table of their own name.
+
+    Args:
+        prefix: the names of tables begin with it.
+        collection_name: the name of the collection.
+        aside: an earlier version gave ``checks`` to a collection of that name, so that the checks of results stand aside.
+    """
     if collection_name == "results":
         return f"{prefix}validations"
     name = collection_name.replace(".", "$")
-    if name in {"validations", "truthstore_schema"} or name.endswith(("_tags", "_text")):
+    if name in {"validations", "truthstore_schema", CHECKS} or name.endswith(("_tags", "_text")):
         name += "$"  # it would be taken for a table of ours
+    if collection_name == f"results.{CHECKS}":
+        name = CHECKS
+    if aside and name in {CHECKS, f"{CHECKS}$"}:
+        name = f"{CHECKS}$" if name == CHECKS else CHECKS
     return shortened(prefix + name, 50)
+
+
+def checks_stand_aside(connection: sa.Connection, prefix: str) -> bool:
+    """Return whether the table ``checks`` holds the items of a collection of that name."""
+    inspector = sa.inspect(connection)
+    name = f"{prefix}{CHECKS}"
+    return inspector.has_table(name) and any(column["name"] == "body" for column in inspector.get_columns(name))
 
 
 def field_column(name: str) -> str:
     """Return the column of a declared field."""
     return f"{name}$" if name in OWN_COLUMNS else name
+
+
+def row_column(name: str) -> str:
+    """Return the column of a field of a row."""
+    return f"{name}$" if name in ROW_COLUMNS else name
+
+
+def _columns(collection: Collection[Any], named: Callable[[str], str]) -> dict[str, sa.Column[Any]]:
+    return {name: sa.Column(named(name), FIELD_TYPES[field.type]) for name, field in collection.fields.items()}
+
+
+def _ordered(lookup: Sequence[str], time: str | None) -> list[str]:
+    """Return the columns of an index: those looked up, and the time that orders what is found."""
+    return [*lookup, *([] if time is None or time in lookup else [time])]
+
+
+class Index:
+    """A table whose declared fields get indexes that begin with the namespace.
+
+    Attributes:
+        table: the table, as SQLAlchemy sees it.
+        fields: the column of each declared field.
+        beginnings: for each string field of which an index holds only the first characters, the expression for them.
+    """
+
+    def __init__(self, table: sa.Table, fields: Mapping[str, sa.Column[Any]], dialect: Dialect) -> None:
+        self.table = table
+        self.fields = fields
+        self.beginnings: dict[str, str] = {}
+        self._dialect = dialect
+
+    def add(self, names: Sequence[str]) -> None:
+        """Add an index of some fields, of which the last one gives the order."""
+        listed: list[sa.ColumnElement[Any] | sa.Column[Any]] = [self.table.c.namespace]
+        strings = 0
+        for name in names:
+            column = self.fields[name]
+            if isinstance(column.type, Exact) and self._dialect.kind != "sqlite":
+                strings += 1
+                if strings <= MAX_INDEXED_STRINGS:
+                    listed.append(self.beginning(name))
+            elif self._dialect.kind == "postgresql" and name == names[-1]:
+                # Read backwards or forwards, None is the lowest value.
+                listed.append(column.desc().nulls_last())
+            else:
+                listed.append(column)
+        sa.Index(shortened(f"ix_{self.table.name}_{'_'.join(names)}"), *listed)
+
+    def beginning(self, field: str) -> sa.ColumnElement[Any]:
+        """Return the part of a string column that is in an index."""
+        column = self.fields[field]
+        start = f"left({self._dialect.quoted(column.name)}, {INDEXED})"
+        if self._dialect.kind == "postgresql":
+            self.beginnings[field] = start
+            return sa.func.left(column, sa.text(str(INDEXED)))
+        name = f"{column.name}$start"
+        self.beginnings[field] = self._dialect.quoted(name)
+        if name not in self.table.c:
+            self.table.append_column(sa.Column(name, Exact(INDEXED), sa.Computed(start, persisted=True)))
+        return self.table.c[name]
 
 
 class Tables:
@@ -66,20 +152,18 @@ class Tables:
         tags: a row per tag of an item.
         words: the name of SQLite's full-text index, a virtual table; None elsewhere, and without text fields.
         fields: the column of each declared field, and of ``id``, ``size`` and ``stored_at``.
-        beginnings: for each string field of which an index holds only the first characters, the expression for them.
+        beginnings: those of `Index`.
         words_in_row: whether an item's words are a column of its row.
+        rows: the table with a row per row of an item, or None.
     """
 
-    def __init__(self, collection: Collection[Any], prefix: str, dialect: Dialect) -> None:
+    def __init__(self, collection: Collection[Any], prefix: str, dialect: Dialect, *, aside: bool = False) -> None:
         self.collection = collection
         self.dialect = dialect
-        self.beginnings: dict[str, str] = {}
         self.words_in_row = bool(collection.text) and dialect.kind != "sqlite"
         metadata = sa.MetaData()
-        name = table_name(prefix, collection.name)
-        declared = {
-            field: sa.Column(field_column(field), FIELD_TYPES[d.type]) for field, d in collection.fields.items()
-        }
+        name = table_name(prefix, collection.name, aside=aside)
+        declared = _columns(collection, field_column)
         columns: list[sa.schema.SchemaItem] = [
             sa.Column("item", COUNTER, primary_key=True, autoincrement=True),
             sa.Column("namespace", Exact(140), nullable=False),
@@ -98,9 +182,8 @@ class Tables:
             # Last, so that SQLite need not pass it to reach the others.
             sa.Column("body", BODY, nullable=False),
         ]
-        options: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"}
         # Numbers of rows are never used twice: words are copied for the rows beyond the last that has them.
-        self.main = sa.Table(name, metadata, *columns, sqlite_autoincrement=True, **options)
+        self.main = sa.Table(name, metadata, *columns, sqlite_autoincrement=True, **OPTIONS)
         c = self.main.c
         self.fields: Mapping[str, sa.Column[Any]] = {**declared, "id": c.id, "size": c.size, "stored_at": c.stored_at}
         self.tags = sa.Table(
@@ -112,56 +195,78 @@ class Tables:
             # A name and its value together do not fit into an index; this is a hash of both.
             sa.Column("key", Exact(22), nullable=False),
             sqlite_with_rowid=False,
-            **options,
+            **OPTIONS,
         )
         sa.Index(shortened(f"ix_{self.tags.name}_key"), self.tags.c.key, self.tags.c.item)
         self.words = shortened(f"{name}_text") if collection.text and dialect.kind == "sqlite" else None
         sa.Index(shortened(f"ux_{name}_id"), c.namespace, c.key, unique=True)
+        index = Index(self.main, self.fields, dialect)
+        self.beginnings = index.beginnings
         if dialect.kind != "sqlite":
-            sa.Index(shortened(f"ix_{name}_id"), c.namespace, self._beginning("id"))
+            sa.Index(shortened(f"ix_{name}_id"), c.namespace, index.beginning("id"))
         self.metadata = metadata
         for lookup in [(), *collection.lookups]:
-            self._index(lookup)
+            index.add(_ordered(lookup, collection.time or "stored_at"))
         if self.words_in_row:
             sa.Index(shortened(f"ix_{name}_words"), c.words, postgresql_using="gin", mysql_prefix="FULLTEXT")
+        self.rows: Index | None = None
+        if collection.projection is not None and collection.rows is not None:
+            self.rows = self._row_table(
+                table_name(prefix, collection.rows.name, aside=aside), collection.rows, collection.projection
+            )
+            self._index_shape()
 
-    def _index(self, lookup: tuple[str, ...]) -> None:
-        time = self.collection.time or "stored_at"
-        names = [*lookup, *([] if time in lookup else [time])]
-        listed: list[sa.ColumnElement[Any] | sa.Column[Any]] = [self.main.c.namespace]
-        strings = 0
-        for name in names:
-            column = self.fields[name]
-            if isinstance(column.type, Exact) and self.dialect.kind != "sqlite":
-                strings += 1
-                if strings <= MAX_INDEXED_STRINGS:
-                    listed.append(self._beginning(name))
-            elif self.dialect.kind == "postgresql" and name == names[-1]:
-                # Read backwards or forwards, None is the lowest value.
-                listed.append(column.desc().nulls_last())
-            else:
-                listed.append(column)
-        sa.Index(shortened(f"ix_{self.main.name}_{'_'.join(names)}"), *listed)
+    def _row_table(self, name: str, rows: Collection[Any], projection: Projection) -> Index:
+        """Return the table of the rows of items, which go with their item."""
+        declared = _columns(rows, row_column)
+        c = sa.Table(
+            name,
+            self.metadata,
+            sa.Column(
+                "item",
+                NUMBER,
+                sa.ForeignKey(self.main.c.item, ondelete="CASCADE"),
+                primary_key=True,
+                autoincrement=False,
+            ),
+            sa.Column("number", sa.Integer(), primary_key=True, autoincrement=False),
+            sa.Column("namespace", Exact(140), nullable=False),
+            sa.Column("series", Exact(22)),
+            *declared.values(),
+            sqlite_with_rowid=False,
+            **OPTIONS,
+        ).c
+        index = Index(c.item.table, declared, self.dialect)
+        for lookup in rows.lookups:
+            if lookup != tuple(projection.series) and (names := _ordered(lookup, rows.time)):
+                index.add(names)
+        if projection.series:
+            ordered = [] if rows.time is None else [declared[rows.time]]
+            # Read backwards, the newest of the last series comes first.
+            order = [column.asc().nulls_first() for column in ordered] if self.dialect.kind == "postgresql" else ordered
+            sa.Index(shortened(f"ix_{name}_series"), c.namespace, c.series, *order)
+        return index
 
-    def _beginning(self, field: str) -> sa.ColumnElement[Any]:
-        """Return the part of a string column that is in an index."""
-        column = self.fields[field]
-        start = f"left({self.dialect.quoted(column.name)}, {INDEXED})"
-        if self.dialect.kind == "postgresql":
-            self.beginnings[field] = start
-            return sa.func.left(column, sa.text(str(INDEXED)))
-        name = f"{column.name}$start"
-        self.beginnings[field] = self.dialect.quoted(name)
-        if name not in self.main.c:
-            self.main.append_column(sa.Column(name, Exact(INDEXED), sa.Computed(start, persisted=True)))
-        return self.main.c[name]
+    def _index_shape(self) -> None:
+        """Declare the index by which rows are found that lack something."""
+        sa.Index(shortened(f"ix_{self.main.name}_shape"), self.main.c.namespace, self.main.c.shape)
 
     def create(self, connection: sa.Connection) -> None:
         """Make the tables that are not there, and the columns and indexes of newly declared fields."""
         existed = sa.inspect(connection).has_table(self.main.name)
         self.metadata.create_all(connection)
         if existed:
-            self._extend(connection)
+            self._extend(connection, self.main)
+            if self.rows is not None:
+                self._extend(connection, self.rows.table)
+        if self.rows is not None and self.dialect.kind == "sqlite":
+            # Which heeds foreign keys only where a connection asks for it.
+            main, rows = self.dialect.quoted(self.main.name), self.dialect.quoted(self.rows.table.name)
+            trigger = self.dialect.quoted(shortened(f"{self.rows.table.name}_gone"))
+            connection.exec_driver_sql(
+                f"CREATE TRIGGER IF NOT EXISTS {trigger} AFTER DELETE ON {main}"
+                f" BEGIN DELETE FROM {rows} WHERE item = OLD.item; END"
+            )
         if self.words:
             connection.execute(
                 sa.text(
@@ -170,45 +275,71 @@ class Tables:
                 )
             )
 
-    def _extend(self, connection: sa.Connection) -> None:
+    def _extend(self, connection: sa.Connection, table: sa.Table) -> None:
         inspector = sa.inspect(connection)
-        present = {column["name"] for column in inspector.get_columns(self.main.name)}
+        present = {column["name"] for column in inspector.get_columns(table.name)}
         quote = connection.dialect.identifier_preparer.quote
-        compiler: Any = sa.schema.CreateTable(self.main).compile(dialect=connection.dialect)
-        for column in self.main.columns:
+        compiler: Any = sa.schema.CreateTable(table).compile(dialect=connection.dialect)
+        for column in table.columns:
             if column.name not in present:
                 specification = compiler.get_column_specification(column)
-                connection.execute(sa.text(f"ALTER TABLE {quote(self.main.name)} ADD COLUMN {specification}"))
-        # Only where there are several declarations, rows of the others are looked for.
-        sa.Index(shortened(f"ix_{self.main.name}_shape"), self.main.c.namespace, self.main.c.shape)
-        indexes = _index_names(connection, self.main)
-        for index in self.main.indexes:
+                connection.execute(sa.text(f"ALTER TABLE {quote(table.name)} ADD COLUMN {specification}"))
+        if table is self.main and self.rows is None:
+            # Only where there are several declarations, rows of the others are looked for.
+            self._index_shape()
+        indexes = _index_names(connection, table)
+        for index in table.indexes:
             if index.name not in indexes:
                 index.create(connection)
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One declaration of a collection's fields, as the database knows it.
+    """One declaration of a collection's fields and rows, as the database knows it.
 
     Attributes:
         bit: its bit in a row's ``shape``.
         lacking: the condition that not all of its fields are filled in a row; empty if it is the only declaration.
+        rows_bit: the bit of its rows, or 0.
+        rows_lacking: the condition that the rows of an item are not there.
+        fields: the bits of all declarations of fields.
     """
 
     bit: int
     lacking: str
+    rows_bit: int
+    rows_lacking: str
+    fields: int
 
     @classmethod
-    def of(cls, number: int, known: int) -> Definition:
-        """Return the declaration of a number among so many."""
-        bit = 1 << number
-        if known == 1:
-            return cls(bit, "")
-        if known > MAX_LISTED:
-            return cls(bit, f"(shape & {bit}) = 0")
-        # Listed, an index finds them.
-        return cls(bit, f"shape IN ({', '.join(str(n) for n in range(1, 1 << known) if not n & bit)})")
+    def of(cls, numbers: Mapping[str, int], tables: Tables) -> Definition | None:
+        """Return a declaration among those that are known, by fingerprint; None if it is not."""
+        own = fingerprints(tables.collection)
+        if not all(fingerprint in numbers for fingerprint in own):
+            return None
+        bit, rows_bit = [1 << numbers[fingerprint] for fingerprint in own] + [0] * (2 - len(own))
+        fields = [number for fingerprint, number in numbers.items() if not fingerprint.startswith(ROWS)]
+        return cls(
+            bit,
+            "" if len(fields) == 1 else _without(bit, len(numbers)),
+            rows_bit,
+            _without(rows_bit, len(numbers)),
+            sum(1 << number for number in fields),
+        )
+
+
+def fingerprints(collection: Collection[Any]) -> list[str]:
+    """Return the names of a collection's declarations: of its fields, and of its rows if it has any."""
+    rows = [] if collection.rows is None else [f"{ROWS}{collection.rows.fingerprint}"[:16]]
+    return [collection.fingerprint, *rows]
+
+
+def _without(bit: int, known: int) -> str:
+    """Return the condition that a row's shape lacks a bit."""
+    if known > MAX_LISTED:
+        return f"(shape & {bit}) = 0"
+    # Listed, an index finds them.
+    return f"shape IN ({', '.join(str(n) for n in range(1 << known) if not n & bit)})"
 
 
 def registry(prefix: str) -> sa.Table:
@@ -230,9 +361,7 @@ def defined(connection: sa.Connection, tables: Tables, prefix: str) -> Definitio
     Raises:
         StoreConfigError: another version of this library made the tables.
     """
-    numbers = _numbers(connection, tables.collection, registry(prefix))
-    number = numbers.get(tables.collection.fingerprint)
-    return None if number is None else Definition.of(number, len(numbers))
+    return Definition.of(_numbers(connection, tables.collection, registry(prefix)), tables)
 
 
 def _numbers(connection: sa.Connection, collection: Collection[Any], listed: sa.Table) -> dict[str, int]:
@@ -260,16 +389,19 @@ def define(connection: sa.Connection, tables: Tables, prefix: str) -> Definition
     with _locked(connection):
         listed.create(connection, checkfirst=True)
         numbers = _numbers(connection, collection, listed)
-        if collection.fingerprint not in numbers:
-            if len(numbers) >= MAX_DEFINITIONS:
+        if new := [fingerprint for fingerprint in fingerprints(collection) if fingerprint not in numbers]:
+            if len(numbers) + len(new) > MAX_DEFINITIONS:
                 raise StoreConfigError(
                     f"the fields of {collection.name} were declared in {MAX_DEFINITIONS} ways: copy it to a new store",
                     collection=collection.name,
                 )
             tables.create(connection)
-            number = numbers[collection.fingerprint] = len(numbers)
-            connection.execute(sa.insert(listed).values((collection.name, collection.fingerprint, number, LAYOUT)))
-        return Definition.of(numbers[collection.fingerprint], len(numbers))
+            for fingerprint in new:
+                number = numbers[fingerprint] = len(numbers)
+                connection.execute(sa.insert(listed).values((collection.name, fingerprint, number, LAYOUT)))
+        definition = Definition.of(numbers, tables)
+        assert definition is not None
+        return definition
 
 
 def _index_names(connection: sa.Connection, table: sa.Table) -> set[str]:

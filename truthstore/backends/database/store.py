@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar, overlo
 from truthstore.backends.database.config import DatabaseConfig, PoolingConfig
 from truthstore.backends.database.engine import PoolMetrics, execute, is_memory
 from truthstore.backends.database.failures import AmbiguousError, doubtful
-from truthstore.backends.database.fill import fill_fields, fill_words, refill
+from truthstore.backends.database.fill import fill_fields, fill_rows, fill_words, refill
 from truthstore.backends.database.pool import Database
 from truthstore.backends.database.rows import Rows
-from truthstore.backends.database.schema import Tables, define, defined
+from truthstore.backends.database.schema import Tables, checks_stand_aside, define, defined
 from truthstore.errors import (
     StoreBulkError,
     StoreConfigError,
@@ -26,21 +26,24 @@ from truthstore.errors import (
     StoreWriteError,
 )
 from truthstore.items.results import RESULTS
-from truthstore.model.query import EVERYTHING
+from truthstore.model.query import EVERYTHING, TIME_ALIAS
 from truthstore.model.record import ANY, NONE, Change, Condition, Expect, Options, Record
 from truthstore.storage.sql.compile import Statement, aggregate_statement, condition, partials
 from truthstore.storage.sql.dialect import MYSQL, POSTGRESQL, SQLITE
 from truthstore.storage.sql.paging import pages
 from truthstore.store.config import configure
+from truthstore.store.records import rows_collection, series_of
 from truthstore.store.store import BaseStore
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from truthstore.backends.database.projected import ProjectedRows
     from truthstore.items.results import ValidationResult
     from truthstore.model.aggregate import Aggregation, Row
     from truthstore.model.collection import Collection
     from truthstore.model.query import BoundQuery, StoreQuery
+    from truthstore.storage.sql.compile import Source
     from truthstore.store.health import Health
 
 __all__ = ["DatabaseConfig", "DatabaseStore", "PoolMetrics", "PoolingConfig"]
@@ -121,9 +124,10 @@ class DatabaseStore(BaseStore[T]):
     def _prepare(self, collection: Collection[Any]) -> Rows:
         settings = self._settings
         prefix = settings.table_prefix
-        tables = Tables(collection, prefix, DIALECTS[self._database.kind])
         if settings.create_tables:
             self._database.make_folder()
+        aside = self._database.read(lambda connection: checks_stand_aside(connection, prefix))
+        tables = Tables(collection, prefix, DIALECTS[self._database.kind], aside=aside)
         definition = self._database.read(lambda connection: defined(connection, tables, prefix))
         if definition is None:
             if not settings.create_tables:
@@ -294,12 +298,54 @@ class DatabaseStore(BaseStore[T]):
         """Compute figures in SQL."""
         bound, rows = self._ready(query, collection)
         try:
-            groups = self._all(aggregate_statement(bound, aggregation, rows))
-        except StoreReadError as error:
-            if not any(text in str(error) for text in TOO_LARGE):
-                raise
+            return self._aggregate(bound, aggregation, rows)
+        except OverflowError:
             return super().aggregate_records(query, aggregation, collection=collection, options=options)
-        return aggregation.rows(partials(aggregation, bound, rows, groups))
+
+    def _aggregate(self, bound: BoundQuery, aggregation: Aggregation, source: Source) -> list[Row]:
+        """Compute figures in SQL.
+
+        Raises:
+            OverflowError: the database cannot.
+        """
+        try:
+            groups = self._all(aggregate_statement(bound, aggregation, source))
+        except StoreReadError as error:
+            if any(text in str(error) for text in TOO_LARGE):
+                raise OverflowError from error
+            raise
+        return aggregation.rows(partials(aggregation, bound, source, groups))
+
+    # The rows of items.
+
+    def scan_rows(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> Iterator[Record]:
+        """Return the rows that a query finds, a page of 1,000 at a time, each one SELECT."""
+        bound, rows = self._ready_rows(query, collection)
+        return (rows.head(row) for page in pages(bound, rows, rows.heads, self._all) for row in page)
+
+    def aggregate_rows(
+        self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
+    ) -> list[Row]:
+        """Compute figures over rows in SQL."""
+        bound, rows = self._ready_rows(query, collection)
+        try:
+            return self._aggregate(bound, aggregation, rows)
+        except OverflowError:
+            return super().aggregate_rows(query, aggregation, collection=collection, options=options)
+
+    def latest_rows(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[Record]:
+        """Return the newest row of each series."""
+        series = series_of(collection)
+        bound, rows = self._ready_rows(query.replace(order_by=TIME_ALIAS), collection)
+        return sorted(map(rows.head, self._all(rows.latest(bound))), key=series)
+
+    def _ready_rows(self, query: StoreQuery, collection: Collection[Any]) -> tuple[BoundQuery, ProjectedRows]:
+        """Return a query as the rows of a collection mean it and their table, after making the rows that are not there."""
+        bound = query.bind(rows_collection(collection))
+        rows = self._rows(collection)
+        fill_rows(self._database, rows)
+        assert rows.projected is not None
+        return bound, rows.projected
 
     # Fields that were declared later, and words.
 
@@ -326,6 +372,8 @@ class DatabaseStore(BaseStore[T]):
         super().rebuild_index()
         rows = self._rows(self._collection)
         refill(self._database, rows)
+        if rows.projected is not None:
+            fill_rows(self._database, rows, "1 = 1")
         return self.count_records(EVERYTHING, collection=self._collection)
 
     @property

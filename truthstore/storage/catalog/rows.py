@@ -76,6 +76,11 @@ class RowTable(Source):
         items = f"SELECT item FROM {self.parent.postings} WHERE term = ?"
         return Statement(f"place / {PER_ITEM} IN ({items})", [tag_term(name, value)])
 
+    def tag(self, name: str) -> Statement:
+        """Return the expression for a tag of the item of a row, NULL if it has none of that name."""
+        tags = f"(SELECT tags FROM {self.parent.name} WHERE seq = place / {PER_ITEM})"
+        return Statement(f"(SELECT value FROM json_each({tags}) WHERE key = ?)", [name])
+
     def make(self, connection: sqlite3.Connection) -> None:
         """Make the table, its indexes, and the trigger that removes rows with their item."""
         fields = [(name, field) for name, field in self.collection.fields.items() if name != self.projection.item]

@@ -143,6 +143,10 @@ class Table(Source):
         """Return the condition that a row has a tag."""
         return self._posted(tag_term(name, value))
 
+    def tag(self, name: str) -> Statement:
+        """Return the expression for a tag of a row, NULL if it has none of that name."""
+        return Statement("(SELECT value FROM json_each(tags) WHERE key = ?)", [name])
+
     def with_words(self, words: Sequence[str]) -> Iterator[Statement]:
         """Return the conditions that a row has all of some words."""
         return (self._posted(self.word_term(word)) for word in words)

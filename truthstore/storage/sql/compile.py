@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from truthstore.model.aggregate import Aggregation, Partial
+from truthstore.model.aggregate import Aggregation, Partial, tag_of
 
 if TYPE_CHECKING:
-    from truthstore.model.query import BoundQuery
+    from truthstore.model.query import BoundQuery, Comparison
     from truthstore.storage.sql.dialect import Dialect
 
 __all__ = ["INDEXED", "Source", "Statement", "aggregate_statement", "condition", "contained", "partials"]
@@ -45,9 +45,9 @@ class Source:
     names: Mapping[str, str]
     beginnings: Mapping[str, str]
 
-    def scope(self) -> Iterable[Statement]:
-        """Return the conditions that every query has."""
-        return ()
+    def narrowed(self, bound: BoundQuery) -> tuple[list[Statement], Sequence[Comparison]]:
+        """Return the conditions that every query has or that follow from it, and the comparisons that remain."""
+        return [], bound.comparisons
 
     def with_ids(self, ids: Iterable[str]) -> Statement:
         """Return the condition that a row has one of some ids."""
@@ -57,6 +57,10 @@ class Source:
         """Return the condition that a row has a tag."""
         raise NotImplementedError
 
+    def tag(self, name: str) -> Statement:
+        """Return the expression for a tag of a row, NULL if it has none of that name."""
+        raise NotImplementedError
+
     def with_words(self, words: Sequence[str]) -> Iterable[Statement]:
         """Return the conditions that a row has all of some words, of which there is at least one."""
         raise NotImplementedError
@@ -64,10 +68,10 @@ class Source:
 
 def condition(bound: BoundQuery, source: Source, words: Iterable[str] | None = None) -> Statement:
     """Compile what follows WHERE; with other words than the query's where some are given."""
-    parts = [*source.scope()]
+    parts, comparisons = source.narrowed(bound)
     if not bound.include_deleted:
         parts.append(Statement(source.dialect.live))
-    for name, operator, value in bound.comparisons:
+    for name, operator, value in comparisons:
         parts.extend(_compared(source, bound.field(name).type, name, operator, value))
     if bound.ids is not None:
         parts.append(source.with_ids(bound.ids))
@@ -114,9 +118,16 @@ def aggregate_statement(bound: BoundQuery, aggregation: Aggregation, source: Sou
     """Compile partial groups: keys, the bucket's hour or day, count, then count, sum, min and max of each measured field."""
     dialect = source.dialect
     where, parameters = condition(bound, source)
-    keys = [source.names[name] for name in aggregation.by]
+    keys: list[str] = []
+    named: list[Any] = []
+    for name in aggregation.by:
+        sql, given = Statement(source.names[name]) if (tag := tag_of(name)) is None else source.tag(tag)
+        keys.append(sql)
+        named.extend(given)
     if aggregation.bucket is not None:
         cut = dialect.hour if aggregation.bucket == "hour" else dialect.day
+        if aggregation.zone is not None:
+            cut = dialect.minute  # the zone's own periods are cut of these
         keys.append(cut.replace("{}", source.names[aggregation.time]))
     figures = ["count(*)"]
     for name in aggregation.measured:
@@ -126,7 +137,9 @@ def aggregate_statement(bound: BoundQuery, aggregation: Aggregation, source: Sou
         total = f"sum({field})" if kind in {int, float, bool} else "NULL"
         figures.extend([f"count({field})", total, f"min({field})", f"max({field})"])
     group = f" GROUP BY {', '.join(str(n + 1) for n in range(len(keys)))}" if keys else " HAVING count(*) > 0"
-    return Statement(f"SELECT {', '.join([*keys, *figures])} FROM {source.name} WHERE {where}{group}", parameters)
+    return Statement(
+        f"SELECT {', '.join([*keys, *figures])} FROM {source.name} WHERE {where}{group}", [*named, *parameters]
+    )
 
 
 def partials(
@@ -134,7 +147,7 @@ def partials(
 ) -> Iterator[tuple[tuple[Any, ...], Partial]]:
     """Return the rows of an aggregate statement as groups, their values in index form."""
     named = [*aggregation.by, *([aggregation.time] if aggregation.bucket is not None else [])]
-    kinds = [bound.field(name).type for name in named]
+    kinds = [bound.field(name).type if tag_of(name) is None else str for name in named]
     measured = [bound.field(name).type for name in aggregation.measured]
     read = source.dialect.read
     for row in rows:

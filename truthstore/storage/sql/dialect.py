@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
-from truthstore.model.aggregate import DAY, HOUR
+from truthstore.model.aggregate import DAY, HOUR, MINUTE
 from truthstore.model.fields import EPOCH, MICROSECOND
 from truthstore.model.query import from_microseconds
 
@@ -27,6 +27,7 @@ class Dialect:
 
     Attributes:
         kind: ``sqlite``, ``postgresql`` or ``mysql`` (MariaDB too).
+        minute: the minute of a time.
         hour: the UTC hour of a time.
         day: the UTC day of a time.
         quote: stands around names.
@@ -43,6 +44,7 @@ class Dialect:
     """
 
     kind: str
+    minute: str
     hour: str
     day: str
     quote: str = '"'
@@ -105,6 +107,7 @@ _FLOOR: Final = "({{}} - (({{}} % {0}) + {0}) % {0})"
 
 CATALOG: Final = Dialect(
     kind="sqlite",
+    minute=_FLOOR.format(MINUTE),
     hour=_FLOOR.format(HOUR),
     day=_FLOOR.format(DAY),
     listed=50,
@@ -116,6 +119,7 @@ CATALOG: Final = Dialect(
 
 SQLITE: Final = replace(
     CATALOG,
+    minute="substr({}, 1, 16) || ':00.000000'",
     hour="substr({}, 1, 13) || ':00:00.000000'",
     day="substr({}, 1, 10) || ' 00:00:00.000000'",
     write={datetime: _to_text},
@@ -125,6 +129,7 @@ SQLITE: Final = replace(
 
 POSTGRESQL: Final = Dialect(
     kind="postgresql",
+    minute="date_trunc('minute', {}, 'UTC')",
     hour="date_trunc('hour', {}, 'UTC')",
     day="date_trunc('day', {}, 'UTC')",
     live="deleted IS FALSE",
@@ -138,6 +143,7 @@ POSTGRESQL: Final = Dialect(
 
 MYSQL: Final = Dialect(
     kind="mysql",
+    minute="TIMESTAMP(DATE({}), MAKETIME(HOUR({}), MINUTE({}), 0))",
     hour="TIMESTAMP(DATE({}), MAKETIME(HOUR({}), 0, 0))",
     day="TIMESTAMP(DATE({}))",
     quote="`",

@@ -324,9 +324,11 @@ class FigureTests(StoreCase):
         """Return the reference's answer over `filled`."""
         records = oracle_of(filled, SAMPLES, make_samples())
 
-        def answer(query: StoreQuery, by: Any = (), bucket: str | None = None, metrics: Any = "count") -> list[Row]:
+        def answer(
+            query: StoreQuery, by: Any = (), bucket: str | None = None, metrics: Any = "count", time_zone: str = "UTC"
+        ) -> list[Row]:
             everything = query.replace(limit=None, offset=0).bind(SAMPLES).select(records)
-            return Aggregation.of(SAMPLES, by, bucket, metrics).over(everything)
+            return Aggregation.of(SAMPLES, by, bucket, metrics, time_zone).over(everything)
 
         return answer
 
@@ -336,6 +338,49 @@ class FigureTests(StoreCase):
     def test_groups(self, by: Any, filled: BaseStore[Sample], figures: Callable[..., list[Row]]):
         for query in (StoreQuery(), StoreQuery(tags={"team": "data"}), StoreQuery(limit=3, offset=2)):
             assert filled.aggregate(query, by=by) == figures(query, by)
+
+    @pytest.mark.parametrize("by", ["tag:team", ('tag:quo"te', "data_asset", "tag:$.x"), "tag:", "tag:nobody"], ids=str)
+    def test_groups_by_tag(self, by: Any, filled: BaseStore[Sample], figures: Callable[..., list[Row]]):
+        for query in (StoreQuery(), StoreQuery(tags={"stage": "prod"}, data_asset="orders")):
+            assert filled.aggregate(query, by=by, bucket="month") == figures(query, by, "month")
+
+    def test_distinct_tags(self, filled: BaseStore[Sample]):
+        assert filled.distinct("tag:team") == sorted({s.tags["team"] for s in make_samples() if "team" in s.tags})
+        assert filled.distinct("tag:nobody") == []
+
+    @pytest.mark.parametrize("bucket", ["hour", "day", "week", "month", "year"])
+    @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/St_Johns", "Pacific/Kiritimati"])
+    def test_buckets_in_a_time_zone(
+        self, zone: str, bucket: str, filled: BaseStore[Sample], figures: Callable[..., list[Row]]
+    ):
+        for by in ((), "tag:team"):
+            assert filled.aggregate(by=by, bucket=bucket, time_zone=zone) == figures(
+                StoreQuery(), by, bucket, time_zone=zone
+            )
+
+    def test_days_follow_the_clock_and_the_hour_that_it_shows_twice_is_two(self, store: BaseStore[Sample]):
+        before = datetime(2026, 10, 24, 21, 59, tzinfo=UTC)  # 23:59 in Berlin, where the 25th has 25 hours
+        for n, minutes in enumerate((0, 1, 160, 220, 1500, 1501)):
+            store.save(Sample(str(n), moment=before + timedelta(minutes=minutes)))
+        assert [
+            (row["bucket"].isoformat(), row["count"])
+            for row in store.aggregate(bucket="day", time_zone="Europe/Berlin")
+        ] == [
+            ("2026-10-24T00:00:00+02:00", 1),
+            ("2026-10-25T00:00:00+02:00", 4),
+            ("2026-10-26T00:00:00+01:00", 1),
+        ]
+        assert [
+            (row["bucket"].isoformat(), row["count"])
+            for row in store.aggregate(bucket="hour", time_zone="Europe/Berlin")
+        ] == [
+            ("2026-10-24T23:00:00+02:00", 1),
+            ("2026-10-25T00:00:00+02:00", 1),
+            ("2026-10-25T02:00:00+02:00", 1),
+            ("2026-10-25T02:00:00+01:00", 1),
+            ("2026-10-25T23:00:00+01:00", 1),
+            ("2026-10-26T00:00:00+01:00", 1),
+        ]
 
     @pytest.mark.parametrize("bucket", ["hour", "day", "week", "month", "year"])
     def test_buckets(self, bucket: str, filled: BaseStore[Sample], figures: Callable[..., list[Row]]):
@@ -395,6 +440,10 @@ class FigureTests(StoreCase):
         for ask in (
             lambda: filled.aggregate(by="nope"),
             lambda: filled.aggregate(bucket="decade"),
+            lambda: filled.aggregate(bucket="day", time_zone="Europe/Atlantis"),
+            lambda: filled.aggregate(bucket="day", time_zone="../zones"),
+            lambda: filled.aggregate(by="tag:\ud800"),
+            lambda: filled.distinct("tag:nul\0"),
             lambda: filled.aggregate(metrics="median:count"),
             lambda: filled.aggregate(metrics="sum:name"),
             lambda: filled.aggregate(StoreQuery(where={"nope": 1})),

@@ -1,0 +1,253 @@
+"""The table of the rows of items: its queries, and how it is written together with the items."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from copy import copy
+from dataclasses import replace
+from datetime import datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from truthstore.backends.database.engine import execute, execute_many
+from truthstore.backends.database.schema import row_column
+from truthstore.errors import StoreCorruptError
+from truthstore.model.projection import SEPARATOR
+from truthstore.model.record import Meta, Record
+from truthstore.storage.sql.compile import Source, Statement, condition, contained
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from truthstore.backends.database.rows import Rows
+    from truthstore.backends.database.schema import Index
+    from truthstore.model.collection import Collection
+    from truthstore.model.projection import Projection
+    from truthstore.model.query import BoundQuery, Comparison
+
+__all__ = ["ProjectedRows"]
+
+HALF: Final = 11
+BITS: Final = 24
+PER_ITEM: Final = 1 << BITS
+"""An item has fewer rows than this."""
+JSON_TYPES: Final = {
+    str: "TEXT",
+    int: "BIGINT",
+    bool: "BOOLEAN",
+    float: "DOUBLE PRECISION",
+    datetime: "TIMESTAMP WITH TIME ZONE",
+}
+NUMBERED: Final = {
+    "sqlite": "printf('%08d', {})",
+    "postgresql": "lpad(CAST({} AS TEXT), 8, '0')",
+    "mysql": "LPAD({}, 8, '0')",
+}
+
+_to_json: Final = msgspec.json.Encoder().encode
+
+
+class ProjectedRows(Source):
+    """The rows of the items of one collection in one namespace, and the statements that read and write them.
+
+    Attributes:
+        heads: the columns of a row as a head.
+    """
+
+    def __init__(self, items: Rows, index: Index, collection: Collection[Any], projection: Projection) -> None:
+        self._items = items
+        self._projection = projection
+        self.collection = collection
+        dialect = items.dialect
+        quoted = dialect.quoted
+        self.dialect = replace(dialect, live="1 = 1")
+        self.name = quoted(index.table.name)
+        self.beginnings = index.beginnings
+        self.names = {name: quoted(column.name) for name, column in index.fields.items()}
+        number = NUMBERED[dialect.kind].format("number")
+        separator = f"CHAR({ord(SEPARATOR)} USING utf8mb4)" if dialect.kind == "mysql" else f"'{SEPARATOR}'"
+        joined = (self.names[projection.item], separator, number)
+        above = f"(SELECT {{}} FROM {items.name} WHERE {items.name}.item = {self.name}.item)"
+        self.names |= {
+            "id": f"CONCAT({', '.join(joined)})" if dialect.kind == "mysql" else f"({' || '.join(joined)})",
+            "size": "0",
+            "stored_at": above.format("stored_at"),
+        }
+        fields = collection.fields
+        self.heads = ", ".join(
+            [self.names["id"], above.format("stored_at"), above.format("tags"), *(self.names[name] for name in fields)]
+        )
+        self._reads = [(name, read) for name, field in fields.items() if (read := dialect.read.get(field.type))]
+        self._writes = [
+            (place, write) for place, field in enumerate(fields.values(), 3) if (write := dialect.write.get(field.type))
+        ]
+        self._floats = [place for place, field in enumerate(fields.values(), 3) if field.type is float]
+        self._by_series = True
+        self._of_one_series = copy(self)
+        self._of_one_series._by_series = False
+        self._write_statements([quoted(row_column(name)) for name in fields])
+
+    def _write_statements(self, fields: list[str]) -> None:
+        kinds = ["BIGINT", "INTEGER", "TEXT", *(JSON_TYPES[field.type] for field in self.collection.fields.values())]
+        columns = ["item", "number", "series", *fields]
+        self._keys = [f"c{place}" for place in range(len(columns))]
+        listed = ", ".join(f"{key} {kind}" for key, kind in zip(self._keys, kinds, strict=True))
+        # One parameter, which costs a third of what an array for each column does.
+        self._insert = f"INSERT INTO {self.name} (namespace, {', '.join(columns)})"
+        if self.dialect.kind == "postgresql":
+            listed = f"json_to_recordset(CAST(? AS JSON)) AS listed({listed})"
+            self._insert_many = f"{self._insert} SELECT ?, listed.* FROM {listed}"
+            keys = ", ".join(f"listed.{key}" for key in self._keys[1:])
+            self.insert_made = f"{self._insert} SELECT ?, made.item, {keys} FROM made, {listed}"
+        else:
+            self._insert_many = f"{self._insert} VALUES ({', '.join('?' * (1 + len(columns)))})"
+
+    # Conditions of queries.
+
+    def narrowed(self, bound: BoundQuery) -> tuple[list[Statement], Sequence[Comparison]]:
+        """Return what leads to rows by an index: their items, or the namespace and the series; and what else is compared."""
+        projection = self._projection
+        items = [one for one in bound.comparisons if one.field == projection.item and one.operator in {"==", "in"}]
+        rest = [one for one in bound.comparisons if one not in items]
+        found = [self._of_items([one.value] if one.operator == "==" else one.value) for one in items]
+        if found or bound.ids is not None:
+            return found, rest
+        found.append(Statement("namespace = ?", [self._items.space]))
+        least, beyond = self._series_range(bound) if self._by_series else ("", "")
+        if len(least) > HALF:
+            # Other indexes would look as good.
+            found.append(Statement("series = ?", [least]))
+            rest = [one for one in rest if one.operator != "==" or one.field not in projection.series]
+        elif least:
+            found.append(Statement("series >= ? AND series < ?", [least, beyond]))
+        return found, rest
+
+    def _series_range(self, bound: BoundQuery) -> tuple[str, str]:
+        """Return the least name of a series that a query can find, and one beyond the greatest."""
+        wanted = {one.field: one.value for one in bound.comparisons if one.operator == "=="}
+        named = [wanted.get(name) for name in self._projection.series]
+        least = ""
+        if named and named[0] is not None:
+            least = hashed(named[0]) if None in named else series_key(tuple(named))
+        return least, f"{least}~"
+
+    def _of_items(self, ids: Iterable[str | None]) -> Statement:
+        found = self._items.with_ids(id for id in ids if id is not None)
+        items = f"SELECT item FROM {self._items.name} WHERE namespace = ? AND {found.sql}"
+        return Statement(f"item IN ({items})", [self._items.space, *found.parameters])
+
+    def with_ids(self, ids: Iterable[str]) -> Statement:
+        """Return the condition that a row has one of some ids."""
+        listed = list(ids)
+        items = self._of_items({id.partition(SEPARATOR)[0] for id in listed})
+        own = contained(self.dialect, self.names["id"], listed)
+        return Statement(f"{items.sql} AND {own.sql}", [*items.parameters, *own.parameters])
+
+    def with_tag(self, name: str, value: str) -> Statement:
+        """Return the condition that the item of a row has a tag."""
+        return self._items.with_tag(name, value)
+
+    def tag(self, name: str) -> Statement:
+        """Return the expression for a tag of the item of a row, NULL if it has none of that name."""
+        return self._items.tag(name, self.name)
+
+    def latest(self, bound: BoundQuery) -> Statement:
+        """Compile the SELECT of the newest row of each series that fulfils the conditions of a query.
+
+        The series are found one after the other, from the end of their index: a *loose index scan*
+        (wiki.postgresql.org/wiki/Loose_indexscan), and the newest row of each by a step in the same index.
+        """
+        where, parameters = condition(bound, self._of_one_series)
+        newest = f"{self.names[bound.order]} DESC{self.dialect.nulls[1]}, {self.names['id']} DESC"
+        least, beyond = self._series_range(bound)
+        # A step finds the next series, and the row of the last one: as a walk is written down, nothing is looked up twice.
+        text, integer = ("CHAR(30)", "SIGNED") if self.dialect.kind == "mysql" else ("VARCHAR", "BIGINT")
+        collated = ' COLLATE "C"' if self.dialect.kind == "postgresql" else ""
+        sql = (
+            f"WITH RECURSIVE walk (s, k) AS (SELECT CAST(? AS {text}){collated}, CAST(NULL AS {integer}) UNION ALL SELECT"
+            f" (SELECT max(series) FROM {self.name} WHERE namespace = ? AND series >= ? AND series < walk.s),"
+            f" (SELECT item * {PER_ITEM} + number FROM {self.name} WHERE series = walk.s AND {where}"
+            f" ORDER BY {newest} LIMIT 1) FROM walk WHERE walk.s IS NOT NULL)"
+            f" SELECT {self.heads} FROM walk JOIN {self.name}"
+            f" ON {self.name}.item = walk.k >> {BITS} AND {self.name}.number = walk.k & {PER_ITEM - 1}"
+        )
+        return Statement(sql, [beyond, self._items.space, least, *parameters])
+
+    def head(self, row: Sequence[Any]) -> Record:
+        """Return a row as a head, from the columns of `heads`."""
+        id, stored_at, tags, *values = row
+        fields: dict[str, Any] = dict(zip(self.collection.fields, values, strict=True))
+        for name, read in self._reads:
+            if fields[name] is not None:
+                fields[name] = read(fields[name])
+        read = self.dialect.read[datetime]
+        return Record(
+            Meta(id, fields, {} if tags is None else msgspec.json.decode(tags), "", stored_at=read(stored_at))
+        )
+
+    # Writing, in the transaction of the items.
+
+    def packed(self, record: Record) -> bytes | None:
+        """Return the rows of an item, packed; None if they cannot be made of it."""
+        try:
+            return b"" if record.meta.deleted else self._items.collection.packed_rows(record)
+        except StoreCorruptError:
+            return None
+
+    def values(self, item: int, record: Record) -> list[list[Any]]:
+        """Return the rows of an item as they are inserted, without the namespace."""
+        meta = record.meta
+        above = [meta.id, *(meta.fields.get(name) for name in self._projection.inherits)]
+        names = list(self.collection.fields)
+        places = [names.index(name) for name in self._projection.series]
+        rows = []
+        for number, own in enumerate(self._projection.values(self.packed(record) or b"")):
+            fields = [*above, *own]
+            named = tuple(fields[place] for place in places)
+            row = [item, number, series_key(named) if named and None not in named else None, *fields]
+            for place, write in self._writes:
+                if row[place] is not None:
+                    row[place] = write(row[place])
+            rows.append(row)
+        return rows
+
+    def json(self, rows: Iterable[list[Any]]) -> str:
+        """Return rows as the one parameter that PostgreSQL takes."""
+        listed = []
+        for row in rows:
+            for place in self._floats:
+                if row[place] is not None and math.isinf(row[place]):
+                    row[place] = str(row[place])
+            listed.append({key: value for key, value in zip(self._keys, row, strict=True) if value is not None})
+        return _to_json(listed).decode()
+
+    def add(self, connection: Connection, written: Iterable[tuple[int, Record]]) -> None:
+        """Insert the rows of items, in one statement."""
+        rows = [row for item, record in written for row in self.values(item, record)]
+        space = self._items.space
+        if rows and self.dialect.kind == "postgresql":
+            execute(connection, self._insert_many, (space, self.json(rows)))
+        elif rows:
+            execute_many(connection, self._insert_many, [(space, *row) for row in rows])
+
+    def remove(self, connection: Connection, items: Sequence[int]) -> None:
+        """Remove the rows of items."""
+        where, parameters = contained(self.dialect, "item", items)
+        execute(connection, f"DELETE FROM {self.name} WHERE {where}", parameters)
+
+
+def hashed(value: Any) -> str:
+    """Return a hash of 66 bits."""
+    digest = hashlib.blake2b(repr(value).encode(), digest_size=9).digest()
+    return base64.urlsafe_b64encode(digest)[:HALF].decode()
+
+
+@lru_cache(10_000)
+def series_key(named: tuple[Any, ...]) -> str:
+    """Return the name of a series as it is kept: a hash of its first field, by which all of these are found, and one of all."""
+    return hashed(named[0]) + hashed(named)
