@@ -109,6 +109,7 @@ class MemoryStore(BaseStore[T]):
         super().__init__(collection)
         self._settings = configure(MemoryConfig, config, options, "MemoryStore")
         self.encoding = self._settings.serialization_format
+        self.aliases = self._settings.aliases
         self._data = MemoryData() if data is None else data
         place = self._settings.namespace, self._settings.prefix
         self._records = self._data.places.setdefault(place, defaultdict(_Records))

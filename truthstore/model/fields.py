@@ -30,6 +30,9 @@ __all__ = [
 ]
 
 MAX_ID: Final = 1_024
+HOLD_TAG: Final = "truthstore.protected"
+HOLD_VALUE: Final = "yes"
+"""The tag of an item that retention must keep."""
 MAX_FIELD_BYTES: Final = 4_096
 MAX_TAGS: Final = 100
 MAX_TAG_KEY: Final = 256

@@ -31,9 +31,10 @@ from truthstore.retention.base import RetentionAction, RetentionResult
 if TYPE_CHECKING:
     from truthstore.retention.base import RetentionConfig
     from truthstore.retention.plan import PlannedItem, RetentionPlan
+    from truthstore.store.records import ChangeCopy
     from truthstore.store.store import BaseStore
 
-__all__ = ["apply_plan", "quarantine_of", "release"]
+__all__ = ["apply_plan", "change_archived", "change_quarantined", "quarantine_of", "release"]
 
 MOST_ERRORS: Final = 100
 
@@ -157,6 +158,43 @@ def _copy(record: Record, target: BaseStore[Any], into: Collection[Any]) -> None
         raise StoreCorruptError(
             f"the copy of {shown(record.id)} in {target!r} is not the item: the item is kept where it is",
             identifier=record.id,
+        )
+
+
+def change_quarantined(change: ChangeCopy, collection: Collection[Any], base: BaseStore[Any]) -> None:
+    """Change the items that are set aside."""
+    aside = quarantine_of(collection)
+    for record in base.scan(StoreQuery(), collection=aside, bodies=True):
+        _change(record, change, "quarantine", collection, base, aside)
+
+
+def change_archived(change: ChangeCopy, collection: Collection[Any], archive: BaseStore[Any]) -> None:
+    """Change the items that are in the archive, and the copies of its layers."""
+    for record in archive.scan(StoreQuery(), collection=collection, bodies=True):
+        _change(record, change, "archive", collection, archive, collection)
+    archive.change_copies(lambda place, item: change(f"archive, {place}", item), collection=collection)
+
+
+def _change(
+    record: Record,
+    change: ChangeCopy,
+    place: str,
+    collection: Collection[Any],
+    store: BaseStore[Any],
+    into: Collection[Any],
+) -> None:
+    """Put what `change` returns for an item in its place.
+
+    Raises:
+        StoreConflictError: it was changed meanwhile: the call can be repeated.
+    """
+    item = change(place, collection.decode(record))
+    if item is not None:
+        changed = collection.encode(item, store.encoding, indent=store.indent)
+        meta = changed.meta.replace(annotations=record.meta.annotations)
+        options = _option(store, "save", "message", value="changed in its copies") if into.is_users else NONE
+        store.put_record(
+            Record(meta, changed.body, changed.revision), collection=into, expect=record.revision, options=options
         )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from truthstore.model.fields import to_microseconds
+from truthstore.model.fields import HOLD_TAG, HOLD_VALUE, to_microseconds
 
 if TYPE_CHECKING:
     from truthstore.store.store import BaseStore
@@ -216,7 +216,7 @@ class RetentionConfig:
         preserve_latest: always keep the newest item of each data asset.
         excluded_tags: a legal hold: items with one of these tags are kept, whatever any policy says. A dict of tags and
             values (None means any value), or the names alone.
-        excluded_assets: items of these data assets are kept too.
+        excluded_assets: items of these data assets are kept too, and so are items that were protected.
     """
 
     policies: Sequence[RetentionPolicy] = ()
@@ -249,6 +249,8 @@ class RetentionConfig:
     def holds(self, data_asset: str, tags: Mapping[str, str]) -> bool:
         """Return whether an item of an asset and with tags is under a legal hold."""
         if data_asset in self.excluded_assets:
+            return True
+        if tags.get(HOLD_TAG) == HOLD_VALUE:
             return True
         held = cast("Mapping[str, str | None]", self.excluded_tags)
         return bool(held) and any(key in tags and value in {None, tags[key]} for key, value in held.items())

@@ -10,10 +10,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from truthstore.errors import StoreConfigError
-from truthstore.model.fields import check_id
+from truthstore.model.fields import HOLD_TAG, HOLD_VALUE, check_id
 from truthstore.model.query import StoreQuery
 from truthstore.model.record import ANY, NONE, Expect, Options, Record
-from truthstore.retention.apply import apply_plan, quarantine_of, release
+from truthstore.retention.apply import apply_plan, change_archived, change_quarantined, quarantine_of, release
 from truthstore.retention.base import (
     RetentionAction,
     RetentionConfig,
@@ -30,6 +30,7 @@ from truthstore.store.wrapper import WrapperStore
 if TYPE_CHECKING:
     from truthstore.model.collection import Collection
     from truthstore.retention.plan import RetentionPlan
+    from truthstore.store.records import ChangeCopy
     from truthstore.store.store import BaseStore
 
 __all__ = ["RetentionStore"]
@@ -185,12 +186,24 @@ class RetentionStore(WrapperStore[T]):
             log.exception("the clean-up of %s failed", collection.name)
 
     def held_ids(self, query: StoreQuery, *, collection: Collection[Any]) -> frozenset[str]:
-        """Return the ids of items with an excluded tag or asset, and of those that layers below hold."""
+        """Return the ids of protected items, of those with an excluded tag or asset, and of those that layers below hold."""
         below, config = super().held_ids(query, collection=collection), self.config
+        tags = {**(query.tags or {}), HOLD_TAG: HOLD_VALUE}
+        protected = query.replace(tags=tags, limit=None, offset=0, after=None)
+        below = below.union(self._base.scan_ids(protected, collection=collection))
         if not (config.excluded_tags or config.excluded_assets):
             return below
         items = [metadata_of(head, collection) for head in self._base.scan(query, collection=collection)]
         return below.union(item.item_id for item in items if config.holds(item.data_asset, item.tags))
+
+    def change_copies(self, change: ChangeCopy, *, collection: Collection[Any]) -> None:
+        """Change the copies below, and the items that are set aside and in the archive."""
+        self._base.change_copies(change, collection=collection)
+        if not collection.is_users:
+            return
+        change_quarantined(change, collection, self._base)
+        if self.archive_store is not None:
+            change_archived(change, collection, self.archive_store)
 
     def _cleans(self, collection: Collection[Any]) -> bool:
         return not self.config.dry_run and collection.is_users

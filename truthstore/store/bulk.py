@@ -42,6 +42,8 @@ class BulkOperations(RecordStore, Generic[T]):
         """The encoding in which this stack wants bodies."""
         self.indent = False
         """Whether this stack wants JSON with line breaks."""
+        self.aliases: Mapping[str, str] = {}
+        """The identities that checks have now, by the ones that earlier runs recorded."""
 
     @abstractmethod
     def layers(self) -> Iterator[BulkOperations[Any]]:

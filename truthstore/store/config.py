@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 
 from truthstore.errors import StoreConfigError, nearest
+from truthstore.items.aliases import resolved
 from truthstore.model.encoding import ENCODINGS, Encoding
 
 __all__ = ["COMPRESSIONS", "StoreConfig", "Text", "configure", "converted", "declared_types"]
@@ -42,6 +43,7 @@ class StoreConfig:
         use_compression: another name of `compression`.
         max_item_bytes: compressed items may have so many bytes when they are expanded; more is taken for damage.
         metadata: labels of this store, repeated by `stats()`.
+        aliases: the identities that checks have now, by the ones that earlier runs recorded: see `Checks.alias`.
 
     Raises:
         StoreConfigError: a value that makes no sense.
@@ -55,9 +57,10 @@ class StoreConfig:
     use_compression: bool | None = None
     max_item_bytes: int = 1 << 30
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, wanted in (("namespace", str), ("prefix", str), ("metadata", Mapping)):
+        for name, wanted in (("namespace", str), ("prefix", str), ("metadata", Mapping), ("aliases", Mapping)):
             if not isinstance(getattr(self, name), wanted):
                 raise TypeError(f"{name} is a {wanted.__name__}, not {type(getattr(self, name)).__name__}")
         if str(self.serialization_format) == "pickle":
@@ -69,6 +72,12 @@ class StoreConfig:
         ):
             if (value := getattr(self, option)) not in known:
                 raise StoreConfigError(f"unknown {option} {value!r}: use one of {', '.join(map(str, known))}")
+        if not all(isinstance(id, str) for pair in self.aliases.items() for id in pair):
+            raise TypeError("aliases are strings, by strings")
+        try:
+            resolved(self.aliases)
+        except ValueError as error:
+            raise StoreConfigError(str(error)) from error
         if not isinstance(self.max_item_bytes, int) or self.max_item_bytes < 1:
             raise StoreConfigError(f"max_item_bytes is a number of at least 1, not {self.max_item_bytes!r}")
         both = self.compression is not None and self.use_compression is not None

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from truthstore.model.collection import Collection
     from truthstore.model.query import BoundQuery
 
-__all__ = ["RecordStore", "check_expect", "conflict", "item_of", "rows_collection", "series_of"]
+ChangeCopy = Callable[[str, Any], Any]
+
+__all__ = ["ChangeCopy", "RecordStore", "check_expect", "conflict", "item_of", "rows_collection", "series_of"]
 
 
 class RecordStore(Recipe, ABC):
@@ -185,6 +187,14 @@ class RecordStore(Recipe, ABC):
     def held_ids(self, query: StoreQuery, *, collection: Collection[Any]) -> frozenset[str]:
         """Return the ids among those that a query finds which a layer keeps under a legal hold."""
         return frozenset()
+
+    def change_copies(self, change: ChangeCopy, *, collection: Collection[Any]) -> None:
+        """Replace copies of items that layers keep, such as older versions, by what `change` returns for them.
+
+        Args:
+            change: takes the name of a place and the copy there, and returns another copy, or None to leave it.
+            collection: the collection of the items.
+        """
 
 
 def rows_collection(collection: Collection[Any]) -> Collection[Any]:

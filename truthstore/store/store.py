@@ -20,9 +20,14 @@ from truthstore.store.layer_names import why_missing
 from truthstore.store.records import check_expect
 
 if TYPE_CHECKING:
+    from datetime import datetime, timedelta
     from types import TracebackType
     from typing import Self
 
+    from truthstore.checks.compare import Comparison
+    from truthstore.checks.forget import Trace
+    from truthstore.checks.notes import CheckNote
+    from truthstore.checks.view import Checks
     from truthstore.model.record import Change
     from truthstore.store.changes import Callback
 
@@ -296,6 +301,40 @@ class BaseStore(BulkOperations[T], Generic[T]):
         self._check()
         aggregation = Aggregation.of(self._collection, by, bucket, metrics, time_zone)
         return self.aggregate_records(_query(query), aggregation, collection=self._collection)
+
+    @property
+    def checks(self) -> Checks:
+        """The questions about the checks of all runs.
+
+        Raises:
+            StoreQueryError: the items of this collection have no checks.
+        """
+        self._check()
+        from truthstore.checks.view import Checks  # which a program that only saves never needs
+
+        return Checks(self, self._collection, self._check)
+
+    def compare(self, run_a: str, run_b: str) -> Comparison:
+        """Return what differs between two runs, as `Checks.compare` does."""
+        return self.checks.compare(run_a, run_b)
+
+    def compare_latest(self, data_asset: str) -> Comparison:
+        """Compare the newest run of an asset with the one before it, as `Checks.compare_latest` does."""
+        return self.checks.compare_latest(data_asset)
+
+    def acknowledge(
+        self, check_id: str, until: datetime | timedelta, by: str, reason: str, data_asset: str | None = None
+    ) -> CheckNote:
+        """Say that it is known that a check fails, as `Checks.acknowledge` does."""
+        return self.checks.acknowledge(check_id, until, by, reason, data_asset)
+
+    def protect(self, run_id: str, *, protected: bool = True) -> None:
+        """Keep a run from retention, or no longer, as `Checks.protect` does."""
+        self.checks.protect(run_id, protected=protected)
+
+    def forget(self, value: object, replacement: str = "[forgotten]") -> list[Trace]:
+        """Remove a personal value from all results and their copies, and say where it was, as `Checks.forget` does."""
+        return self.checks.forget(value, replacement)
 
     def subscribe(self, callback: Callback) -> None:
         """Call back after every durable write, in the writer's thread, with a sequence of `Change`.

@@ -76,6 +76,7 @@ class WrapperStore(BaseStore[T], Generic[T]):
         self._base = base
         self.encoding = base.encoding
         self.indent = base.indent
+        self.aliases = base.aliases
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -108,6 +109,7 @@ class WrapperStore(BaseStore[T], Generic[T]):
     aggregate_rows = _forwarded(BaseStore.aggregate_rows)
     latest_rows = _forwarded(BaseStore.latest_rows)
     held_ids = _forwarded(BaseStore.held_ids)
+    change_copies = _forwarded(BaseStore.change_copies)
     verify_records = _forwarded(BaseStore.verify_records)
     subscribe = _forwarded(BaseStore.subscribe)
     """Subscribe where writes become durable: at the backend."""

@@ -27,6 +27,7 @@ from truthstore.versioning.writer import VersionWriter
 if TYPE_CHECKING:
     from truthstore.model.collection import Collection
     from truthstore.store.health import Verification
+    from truthstore.store.records import ChangeCopy
     from truthstore.store.store import BaseStore
 
 __all__ = ["VersionedStore"]
@@ -262,6 +263,12 @@ class VersionedStore(WrapperStore[T]):
         if version is not None:
             return self._writer.delete_version(id, collection, version, expect, rest)
         return (self._writer.purge if everything else self._writer.delete)(id, collection, expect, rest)
+
+    def change_copies(self, change: ChangeCopy, *, collection: Collection[Any]) -> None:
+        """Change the copies below, and the older versions."""
+        self._base.change_copies(change, collection=collection)
+        if collection.is_users:
+            self._writer.change_copies(change, collection)
 
     scan = WrapperStore.scan  # queries are about the newest versions
 

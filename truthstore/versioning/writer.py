@@ -30,7 +30,7 @@ from truthstore.errors import (
     VersionConflictError,
     shown,
 )
-from truthstore.model.query import StoreQuery
+from truthstore.model.query import EVERYTHING, StoreQuery
 from truthstore.model.record import ABSENT, ANY, NONE, Expect, Meta, Options, Record
 from truthstore.runtime.forks import in_child
 from truthstore.store.records import conflict
@@ -48,6 +48,7 @@ from truthstore.versioning.meta import (
 
 if TYPE_CHECKING:
     from truthstore.model.collection import Collection
+    from truthstore.store.records import ChangeCopy
     from truthstore.store.store import BaseStore
     from truthstore.versioning.base import VersioningConfig
     from truthstore.versioning.reader import VersionReader
@@ -367,6 +368,23 @@ class VersionWriter:
                 raise
             raise HeadChangedError from error
         return (gone and not known.purged) or bool(deleted)
+
+    def change_copies(self, change: ChangeCopy, collection: Collection[Any]) -> None:
+        """Put what `change` returns for an older version in its place, under its number; skip one that was deleted meanwhile."""
+        history = history_of(collection)
+        for copied in self._base.scan(EVERYTHING, collection=history, bodies=True):
+            version = self._reader.copied_version(copied)
+            item = change(f"version {version.number}", collection.decode(as_version(copied, collection)))
+            if item is None:
+                continue
+            record = collection.encode(item, self._base.encoding, indent=self._base.indent)
+            body = record.body or b""
+            checksum = self._hash(body, usedforsecurity=False).hexdigest()
+            changed = msgspec.structs.replace(version, checksum=checksum, size=len(body))
+            annotations = {**copied.meta.annotations, **record.meta.annotations}
+            whole = Record(record.meta.replace(annotations=annotations), body, record.revision)
+            with suppress(StoreConflictError):
+                self._base.put_record(copy_of(whole, collection, changed), collection=history, expect=copied.revision)
 
     def finish(self, head: Record, collection: Collection[Any]) -> int:
         """Delete old versions of an item, or the rest of a delete that was cut short; return the number of deletes."""

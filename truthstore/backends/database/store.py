@@ -87,6 +87,7 @@ class DatabaseStore(BaseStore[T]):
         super().__init__(collection)
         self._settings = configure(DatabaseConfig, config, options, "DatabaseStore")
         self.encoding = self._settings.serialization_format
+        self.aliases = self._settings.aliases
         self._database = Database(self._settings)
 
     def __repr__(self) -> str:

@@ -137,6 +137,7 @@ class ObjectStore(BaseStore[T]):
         super().__init__(collection)
         self._config = config
         self.encoding = config.serialization_format
+        self.aliases = config.aliases
         self._format = form
         ending, self._compress, self._decompress = compressor(form.compression, config.max_item_bytes)
         self._extension = form.extension + ending
