@@ -77,7 +77,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(default=False)
 def lowest(session: nox.Session) -> None:
     """Run the tests with the oldest dependencies that are allowed."""
-    session.install("--resolution", "lowest-direct", "-r", "pyproject.toml")
+    session.install("--resolution", "lowest-direct", "-r", "pyproject.toml", "--all-extras")
     session.install("--group", "tests")
     install_wheel(session, *EXTRAS)
     run_tests(session, "-m", "pytest", *PARALLEL)

@@ -8,19 +8,19 @@ import pytest
 
 from tests.services.mariadb import MariaDB, mariadb
 from tests.services.postgresql import PostgreSQL, postgresql
-from tests.services.process import started
+from tests.services.process import shared
 
 
 @pytest.fixture(scope="session")
 def postgresql_16() -> Iterator[PostgreSQL]:
-    yield from started(postgresql(16))
+    yield from shared(postgresql, 16)
 
 
 @pytest.fixture(scope="session")
 def postgresql_18() -> Iterator[PostgreSQL]:
-    yield from started(postgresql(18))
+    yield from shared(postgresql, 18)
 
 
 @pytest.fixture(scope="session")
 def mariadb_server() -> Iterator[MariaDB]:
-    yield from started(mariadb())
+    yield from shared(mariadb)

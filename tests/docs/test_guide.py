@@ -19,7 +19,7 @@ import pytest
 
 from tests.docs.blocks import Block, python_blocks, run
 from tests.services.postgresql import PostgreSQL, postgresql
-from tests.services.process import started
+from tests.services.process import shared
 from truthstore import get_store
 from truthstore.backends.azure_blob import AzureBlobConfig
 from truthstore.backends.filesystem import FileSystemConfig
@@ -83,7 +83,7 @@ def result_of(number: int) -> ValidationResult:
 
 @pytest.fixture(scope="module")
 def postgresql_16() -> Iterator[PostgreSQL]:
-    yield from started(postgresql(16))
+    yield from shared(postgresql, 16)
 
 
 @pytest.fixture

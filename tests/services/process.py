@@ -7,16 +7,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.services.postgresql import MissingServerError, free_port, wait_for_port
 
-__all__ = ["MissingServerError", "free_port", "program", "running", "started"]
+__all__ = ["MissingServerError", "free_port", "program", "running", "shared", "started", "stop_servers"]
 
 T = TypeVar("T")
 
@@ -53,6 +53,29 @@ def running(
             process.wait(30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+_running = ExitStack()
+_servers: dict[tuple[object, ...], Any] = {}
+
+
+def shared(server: Callable[..., AbstractContextManager[T]], *args: object) -> Iterator[T]:
+    """The body of a fixture: a server that goes on to run for other tests of this process."""
+    key = server, args
+
+    @contextmanager
+    def kept() -> Generator[T]:
+        if key not in _servers:
+            _servers[key] = _running.enter_context(server(*args))
+        yield _servers[key]
+
+    return started(kept())
+
+
+def stop_servers() -> None:
+    """Stop the servers that tests have shared."""
+    _servers.clear()
+    _running.close()
 
 
 def started(server: AbstractContextManager[T]) -> Iterator[T]:

@@ -16,7 +16,7 @@ from tests.services.databases import new_place
 from tests.services.gcs import gcs
 from tests.services.mariadb import mariadb
 from tests.services.postgresql import postgresql
-from tests.services.process import started
+from tests.services.process import shared, started
 from tests.services.s3 import moto
 from truthstore import BaseStore
 from truthstore.backends.azure_blob import AzureBlobStore
@@ -90,23 +90,23 @@ def _on_server(url: str) -> Backend:
 
 
 def _postgresql(folder: Path) -> Iterator[Backend]:
-    for server in started(postgresql(16)):
+    for server in shared(postgresql, 16):
         yield _on_server(server.url)
 
 
 def _mariadb(folder: Path) -> Iterator[Backend]:
-    for server in started(mariadb()):
+    for server in shared(mariadb):
         yield _on_server(server.url)
 
 
 def _s3(folder: Path) -> Iterator[Backend]:
-    for server in started(moto()):
-        client = server.client()
-        client.create_bucket(Bucket=BUCKET)
+    for server in shared(moto):
+        bucket = {"bucket": f"bucket-{next(_numbers)}", **server.options}
+        server.client().create_bucket(Bucket=bucket["bucket"])
 
-        def new(options: dict[str, Any] = server.options) -> Place:
+        def new(bucket: dict[str, Any] = bucket) -> Place:
             path = _new(folder)
-            given: dict[str, Any] = {**options, "bucket": BUCKET, "prefix": f"{path.name}/", "cache_dir": path}
+            given: dict[str, Any] = {**bucket, "prefix": f"{path.name}/", "cache_dir": path}
             return lambda collection=SAMPLES: S3Store(collection=collection, **given)
 
         yield new
@@ -129,16 +129,17 @@ def _gcs(folder: Path) -> Iterator[Backend]:
 def _azure(folder: Path) -> Iterator[Backend]:
     from azure.storage.blob import ContainerClient
 
-    for server in started(azurite()):
-        with ContainerClient.from_connection_string(server.connection_string, "container") as client:
+    for server in shared(azurite):
+        container = f"container-{next(_numbers)}"
+        with ContainerClient.from_connection_string(server.connection_string, container) as client:
             client.create_container()
 
-        def new(url: str = server.connection_string) -> Place:
+        def new(url: str = server.connection_string, container: str = container) -> Place:
             path = _new(folder)
             return lambda collection=SAMPLES: AzureBlobStore(
                 collection=collection,
                 connection_string=url,
-                container="container",
+                container=container,
                 prefix=f"{path.name}/",
                 cache_dir=path,
             )
