@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
+import weakref
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -571,6 +572,24 @@ def test_a_save_that_a_queue_delivers_later_is_one_event():
     queue.flush()
     assert [e.item for e in store.audit.query(event_type="save")] == ["b", "a"]
     store.close()
+
+
+def test_a_store_that_is_dropped_is_freed_and_its_events_are_written_soon():
+    base, sink = MemoryStore(collection=SAMPLES), InMemoryAuditBackend()
+    store = observed(base, audit=AuditConfig(backend=sink, flush_interval_seconds=3_600))
+    store.save(Sample("a"))
+    assert sink.query() == []
+    freed = weakref.ref(store)
+    gc.disable()
+    try:
+        del store
+        assert freed() is None
+    finally:
+        gc.enable()
+    deadline = time.monotonic() + 10
+    while not sink.query():
+        assert time.monotonic() < deadline, "they wait for their time"
+        time.sleep(0.01)
 
 
 def test_the_presets():

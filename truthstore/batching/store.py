@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import weakref
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
@@ -56,7 +57,10 @@ class BatchedStore(WrapperStore[T], Generic[T]):
     def __init__(self, base: BaseStore[T], config: BatchConfig | None = None, **options: Any) -> None:
         super().__init__(base)
         self._config = configure(BatchConfig, config, options, "BatchedStore")
-        self._outbox = Outbox(base, self._collection, self._config, self._announce)
+        announce = functools.partial(self._lifecycle.announce, type(self).__name__)
+        self._outbox = Outbox(base, self._collection, self._config, announce)
+        # What a store that is dropped leaves in memory need not wait, and keep the store below from being freed.
+        weakref.finalize(self, self._outbox.loop.hurry).atexit = False
 
     def subscribe(self, callback: Callable[[Sequence[Change]], object]) -> None:
         """Subscribe to what is stored below, and to the items that show it again because their saves were rejected."""

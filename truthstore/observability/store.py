@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
@@ -92,9 +93,12 @@ class ObservableStore(WrapperStore[T], Generic[T]):
         if self._tracing is not None:
             hooks.append(self._tracing.end)
         if self._audit is not None:
-            hooks.append(functools.partial(self._add_event, self._audit))
+            # None of these refers to this store, so that it is freed when it is dropped; and what waits is written soon.
+            weakref.finalize(self, self._audit.hurry).atexit = False
+            add = functools.partial(_add_event, self._audit, settings, self._backend.name)
+            hooks.append(add)
             # Held here, for a subscriber is held weakly.
-            self._watch = functools.partial(self._changed, self._audit)
+            self._watch = functools.partial(_changed, add)
             self._backend.subscribe(self._watch)
         self._hooks = tuple(hooks)
         self._process = os.getpid()  # a forked child that closes what it inherited counts nothing
@@ -136,64 +140,6 @@ class ObservableStore(WrapperStore[T], Generic[T]):
         if "." in collection.name:
             return Operation(name, collection.name, kind, (), None)
         return Operation(name, collection.name, kind, self._hooks, self._tracing)
-
-    def _add_event(self, audit: AuditLogger, operation: Operation) -> None:
-        """Add an operation to the audit trail, if the level asks for it.
-
-        Raises:
-            StoreError: by the policy ``raise``; where the operation failed itself, a note on its error instead.
-        """
-        error, error_type = operation.error, operation.error_type
-        status = AuditStatus.SUCCESS if error_type is None else AuditStatus.FAILURE
-        if isinstance(error, StoreBulkError) and error.stored:
-            status = AuditStatus.PARTIAL
-        if not audit.wants(operation.kind, status):
-            return
-        span, settings = operation.span, self._settings
-        event = AuditEvent(
-            event_type=operation.kind,
-            operation=operation.name,
-            timestamp=datetime.now(UTC),
-            status=status,
-            store=self._backend.name,
-            collection=operation.collection,
-            item=operation.item,
-            items=tuple(operation.items),
-            count=operation.count or len(operation.items) or int(operation.item is not None),
-            actor=current_actor() or settings.audit.actor or system_user(),
-            correlation_id=current_correlation_id(),
-            trace_id=None if span is None else format(span.get_span_context().trace_id, "032x"),
-            duration_ms=round(operation.seconds * 1_000, 3),
-            error_type=error_type,
-            error_message=None if error_type is None else str(error),
-            environment=settings.environment,
-            metadata=dict(settings.audit.extra_context),
-        )
-        try:
-            audit.add(event)
-        except StoreError as failure:  # the operation's own error is the one that its caller must see
-            if error is None:
-                raise
-            error.add_note(f"its audit event could not be written: {failure}")
-
-    def _changed(self, audit: AuditLogger, changes: Sequence[Change]) -> None:
-        """Add events of what layers below do by themselves, such as a rollback or a removal by retention."""
-        current = _current.get()
-        own = () if current is None else (current.item, *current.items)
-        found: dict[tuple[str, AuditEventType], list[str]] = {}
-        for change in changes:
-            if "." not in change.collection and change.id not in own:
-                kind = AuditEventType.DELETE if change.revision is None else AuditEventType.SAVE
-                if kind is AuditEventType.SAVE and delivering.get():
-                    continue  # what is in a queue is taken for saved
-                found.setdefault((change.collection, kind), []).append(change.id)
-        for (collection, kind), ids in found.items():
-            operation = Operation(kind.value, collection, kind, (), None)
-            if len(ids) == 1:
-                operation.item = ids[0]
-            else:
-                operation.name, operation.items = f"{kind.value}_many", ids
-            self._add_event(audit, operation)
 
     put_record = _observing("save", AuditEventType.SAVE, WrapperStore.put_record)
     put_records = _observing("save_many", AuditEventType.SAVE, WrapperStore.put_records)
@@ -252,6 +198,66 @@ class ObservableStore(WrapperStore[T], Generic[T]):
             for metrics in self._metrics if self._process == os.getpid() else ():
                 metrics.opened(-1)
         super().close()
+
+
+def _add_event(audit: AuditLogger, settings: ObservabilityConfig, store: str, operation: Operation) -> None:
+    """Add an operation to the audit trail, if the level asks for it.
+
+    Raises:
+        StoreError: by the policy ``raise``; where the operation failed itself, a note on its error instead.
+    """
+    error, error_type = operation.error, operation.error_type
+    status = AuditStatus.SUCCESS if error_type is None else AuditStatus.FAILURE
+    if isinstance(error, StoreBulkError) and error.stored:
+        status = AuditStatus.PARTIAL
+    if not audit.wants(operation.kind, status):
+        return
+    span = operation.span
+    event = AuditEvent(
+        event_type=operation.kind,
+        operation=operation.name,
+        timestamp=datetime.now(UTC),
+        status=status,
+        store=store,
+        collection=operation.collection,
+        item=operation.item,
+        items=tuple(operation.items),
+        count=operation.count or len(operation.items) or int(operation.item is not None),
+        actor=current_actor() or settings.audit.actor or system_user(),
+        correlation_id=current_correlation_id(),
+        trace_id=None if span is None else format(span.get_span_context().trace_id, "032x"),
+        duration_ms=round(operation.seconds * 1_000, 3),
+        error_type=error_type,
+        error_message=None if error_type is None else str(error),
+        environment=settings.environment,
+        metadata=dict(settings.audit.extra_context),
+    )
+    try:
+        audit.add(event)
+    except StoreError as failure:  # the operation's own error is the one that its caller must see
+        if error is None:
+            raise
+        error.add_note(f"its audit event could not be written: {failure}")
+
+
+def _changed(add: Hook, changes: Sequence[Change]) -> None:
+    """Add events of what layers below do by themselves, such as a rollback or a removal by retention."""
+    current = _current.get()
+    own = () if current is None else (current.item, *current.items)
+    found: dict[tuple[str, AuditEventType], list[str]] = {}
+    for change in changes:
+        if "." not in change.collection and change.id not in own:
+            kind = AuditEventType.DELETE if change.revision is None else AuditEventType.SAVE
+            if kind is AuditEventType.SAVE and delivering.get():
+                continue  # what is in a queue is taken for saved
+            found.setdefault((change.collection, kind), []).append(change.id)
+    for (collection, kind), ids in found.items():
+        operation = Operation(kind.value, collection, kind, (), None)
+        if len(ids) == 1:
+            operation.item = ids[0]
+        else:
+            operation.name, operation.items = f"{kind.value}_many", ids
+        add(operation)
 
 
 def _observed(operation: Operation, records: Iterator[Record]) -> Iterator[Record]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from truthstore.model.record import Change
 __all__ = ["Callback", "Lifecycle", "delivering"]
 
 Callback = Callable[[Sequence[Change]], object]
+log: Final = logging.getLogger("truthstore.store")
 
 delivering: Final[ContextVar[bool]] = ContextVar("truthstore_delivering", default=False)
 """True while saves are stored that a layer acknowledged before: whoever saw that has seen them."""
@@ -42,6 +44,15 @@ class Lifecycle:
         with self.lock:
             alive = tuple(known for known in self.subscribers if known() is not None)
             self.subscribers = (*alive, reference)
+
+    def announce(self, store: str, changes: Sequence[Change]) -> None:
+        """Call the subscribers, each of which may fail: what they are told of is durable."""
+        for reference in self.subscribers:
+            try:
+                if (callback := reference()) is not None:
+                    callback(changes)
+            except Exception:
+                log.exception("a subscriber of %s failed", store)
 
 
 def _weak_method(method: MethodType) -> Callable[[], Callback | None]:

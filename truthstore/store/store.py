@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
@@ -37,7 +36,6 @@ T = TypeVar("T")
 U = TypeVar("U")
 L = TypeVar("L")
 
-log: Final = logging.getLogger("truthstore.store")
 PAGE: Final = 1_000
 
 
@@ -347,12 +345,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
         self._lifecycle.subscribe(callback)
 
     def _announce(self, changes: Sequence[Change]) -> None:
-        for reference in self._lifecycle.subscribers:
-            try:
-                if (callback := reference()) is not None:
-                    callback(changes)
-            except Exception:  # the write is durable
-                log.exception("a subscriber of %s failed", type(self).__name__)
+        self._lifecycle.announce(type(self).__name__, changes)
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
         """Do bounded periodic work: safe to run twice and side by side.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from truthstore.observability.audit.event import (
     reduced,
 )
 from truthstore.observability.audit.sinks import as_store_error
+from truthstore.runtime.bell import Bell
 from truthstore.runtime.exits import at_exit
 from truthstore.runtime.forks import in_child
 from truthstore.storage.queue.queue import DurableQueue, Entry
@@ -63,7 +63,8 @@ class AuditLogger:
     def _begin(self) -> None:
         """Begin with no chain and no events: a forked child has a chain of its own, its parent writes what waits there."""
         self._waiting: list[AuditEvent] = []
-        self._timer: threading.Timer | None = None
+        self._timer: threading.Thread | None = None
+        self._bell = Bell()
         self._failed: StoreError | None = None
         # From here on, under this lock:
         self._writing = threading.RLock()
@@ -111,11 +112,20 @@ class AuditLogger:
 
     def _start_timer(self) -> None:
         # Until then the timer keeps the logger alive, also where nothing else does any more.
-        timer = threading.Timer(self._config.flush_interval_seconds, self.write_later)
-        timer.daemon = True
-        with contextlib.suppress(RuntimeError):  # the interpreter ends: `close` comes
-            timer.start()
-            self._timer = timer
+        self._timer = threading.Thread(target=self._write_in_time, name="audit", daemon=True)
+        try:
+            self._timer.start()
+        except RuntimeError:  # the interpreter ends: `close` comes
+            self._timer = None
+
+    def _write_in_time(self) -> None:
+        self._bell.wait(self._config.flush_interval_seconds)
+        if self._timer is threading.current_thread():
+            self.write_later()
+
+    def hurry(self) -> None:
+        """Write soon what waits. A finalizer may do this."""
+        self._bell.ring()
 
     def write_later(self) -> None:
         """Write what waits, its time having come; an error is raised by the next call of `add`."""
@@ -253,8 +263,8 @@ class AuditLogger:
             StoreError: by the policy ``raise``, something could not be written, and is kept, or the sink not be closed.
         """
         if self._timer is not None:
-            self._timer.cancel()
             self._timer = None
+            self._bell.ring()
         if self._last is not None or self._waiting or self._linked:
             self._write(closing=True)
         with self._writing:

@@ -10,6 +10,7 @@ from types import MethodType
 from typing import Final
 
 from truthstore.errors import StoreError
+from truthstore.runtime.bell import Bell
 from truthstore.runtime.forks import in_child
 
 __all__ = ["DeliveryLoop"]
@@ -42,7 +43,7 @@ class DeliveryLoop:
     def _begin(self) -> None:
         # A child has none of its parent's threads, and perhaps copies of locks that they held.
         self._lock = threading.Lock()
-        self._wake = threading.Event()
+        self._wake = Bell()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -64,10 +65,14 @@ class DeliveryLoop:
     def wake(self) -> None:
         """Call the function soon, unless its last call failed: then after the interval."""
         self.start()
-        self._wake.set()
+        self._wake.ring()
+
+    def hurry(self) -> None:
+        """Call the function soon if the thread runs. A finalizer may do this."""
+        self._wake.ring()
 
     def _run(self, interval: float) -> None:
-        while True:
+        while self._work() is not None:
             (self._wake if self.error is None else self._stop).wait(interval)
             self._wake.clear()
             work = self._work()
@@ -93,6 +98,6 @@ class DeliveryLoop:
         self._closed = True
         with self._lock:
             self._stop.set()
-            self._wake.set()
+            self._wake.ring()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
