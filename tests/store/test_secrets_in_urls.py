@@ -157,6 +157,8 @@ def test_a_file_shows_none_either(tmp_path: Path, seen: Callable[..., str]):
         ("postgresql:/alice:secret@host/checks", "postgresql:/…@host/checks"),
         ("host=db user=alice password=secret", "…"),
         ("DRIVER=x;UID=alice;Pwd = secret", "…"),
+        ("AccountName=a;AccountKey=secret==", "…"),
+        ("postgresql://host/checks;password=secret", "postgresql://…"),
     ],
 )
 def test_what_is_shown_of_a_url(url: str, shown: str):
@@ -182,6 +184,8 @@ def test_what_another_program_says_of_a_password_is_not(password: str):
         lambda secret: FileSystemConfig(base_path=f"postgresql://alice:{secret}@host/checks"),
         lambda secret: DatabaseConfig(connection_url="postgresql://", host=f"alice:{secret}@host"),
         lambda secret: DatabaseStore(connection_url="postgresql://", port=secret),
+        lambda secret: DatabaseStore(connection_url="postgresql://", database=f"checks?password={secret}"),
+        lambda secret: DatabaseStore(connection_url=f"postgresql://host/checks;password={secret}"),
         lambda secret: S3Config(bucket=f"s3://alice:{secret}@bucket"),
         lambda secret: S3Config(bucket="b", endpoint_url=f"http://host:9000?key={secret}"),
         lambda secret: S3Config(bucket="b", session_token=f"{secret}\n"),

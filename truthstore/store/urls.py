@@ -17,7 +17,7 @@ SURE: Final = 8
 """A secret of so many characters, not all of them letters, is no word of a message."""
 
 _BEGINNING: Final = re.compile(r"([A-Za-z][\w+.-]*)(:?//?|:)")
-_PAIRS: Final = re.compile(r"(?i)(password|pwd)\s*=")
+_PAIRS: Final = re.compile(r"(?i)(password|pwd|key|secret|sig|token)\s*=")
 _HOST: Final = re.compile(r"(\[[\w:.%]*\]|[^:\[\]]*)(:\d*)?")
 
 
@@ -60,7 +60,8 @@ def shown_url(url: str) -> str:
     is_path = address.startswith("/") and scheme.startswith(("file:", "sqlite:", "sqlite+"))
     user, at, rest = ("", "", address) if is_path else address.rpartition("@")
     place = re.split(r"[?#]", rest)[0]
-    if re.search(r"[?#]", user) or not _HOST.fullmatch(place.partition("/")[0]) or scheme[-1:] == ":":
+    is_open = re.search(r"[?#]", user) or not _HOST.fullmatch(place.partition("/")[0]) or scheme[-1:] == ":"
+    if is_open or _PAIRS.search(place):
         return f"{scheme}…"
     return f"{scheme}{'…@' if at else ''}{place}{'' if place == rest else '?…'}"
 

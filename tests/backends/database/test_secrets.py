@@ -103,7 +103,7 @@ def test_a_password_of_digits_is_text(tmp_path: Path):
     file.write_text("backend: database\nconnection_url: postgresql://localhost\npassword: ${SECRET}\n")
     with closing(open_store(file, environment={"SECRET": "007"})) as store:
         assert store.layer(DatabaseStore)._database.url.password == "007"
-    with pytest.raises(TypeError, match="password is a string, not int"):
+    with pytest.raises(TypeError, match=r"password of DatabaseStore is str \| None, not int"):
         DatabaseStore(connection_url="postgresql://localhost", password=7)
 
 

@@ -168,6 +168,10 @@ def read_url(config: DatabaseConfig) -> URL:
     if is_file and (user, password, host, port) != (None, None, None, None):
         raise StoreConfigError("user, password, host and port are for a server: add connection_url='postgresql://'")
     url = url.set(username=user, password=password, host=host, port=port, database=config.database)
+    if not is_file and (found := re.search("[;=?]", url.database or "")):
+        raise StoreConfigError(
+            f"the name of the database holds a {found[0]}: options stand apart, or behind a ? of the URL"
+        )
     if is_file and url.database:
         url = url.set(database=os.path.expanduser(url.database))
     kind, _, driver = url.drivername.partition("+")
