@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import sqlite3
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ from vega_datasets import local_data
 
 from truthstore.backends.memory import MemoryStore
 from truthstore.errors import StoreConflictError
-from truthstore.interop import from_great_expectations, from_great_expectations_checkpoint
+from truthstore.interop import from_any, from_great_expectations, from_great_expectations_checkpoint
 from truthstore.model.record import ABSENT
 from truthstore.results import RESULTS, VALIDATOR_ERROR, ResultStatus, ValidationResult
 
@@ -132,15 +133,18 @@ def test_what_passed_is_listed(result):
 
 def test_checks_of_several_columns_and_of_none(result):
     pair = by_name(result, "expect_column_pair_values_a_to_be_greater_than_b", "latitude, longitude")
-    assert "columns" in pair.details
+    assert pair.columns == ("latitude", "longitude")
+    assert pair.checked == 3_376
     compound = by_name(result, "expect_compound_columns_to_be_unique", "state, city")
     assert compound.details["columns"] == ["state", "city"]
     assert by_name(result, "expect_table_row_count_to_be_between").details["observed_value"] == 3_376
 
 
-def test_an_aggregate_counts_one(result, airports):
+def test_an_aggregate_has_no_number_of_rows(result, airports):
     mean = by_name(result, "expect_column_mean_to_be_between", "latitude")
-    assert (mean.success, mean.count) == (False, 1)
+    assert (mean.success, mean.count) == (False, 0)
+    assert mean.observed == pytest.approx(airports["latitude"].mean())
+    assert mean.expected == "min_value = 50.0, max_value = 60.0"
     assert mean.details["observed_value"] == pytest.approx(airports["latitude"].mean())
     assert str(mean.message).startswith("observed 4")
 
@@ -305,4 +309,135 @@ def test_a_figure_that_is_not_a_number_was_not_measured(figure):
     config = {"type": "expect_column_values_to_be_unique", "kwargs": {"column": "c"}}
     outcome = {"success": False, "expectation_config": config, "result": {figure: float("nan")}}
     (check,) = from_great_expectations({"success": False, "results": [outcome], "meta": {}}, "t").results
-    assert (check.success, check.count, check.details.get(figure)) == (False, 1, None)
+    assert (check.success, check.count, check.details.get(figure)) == (False, 0, None)
+
+
+def test_a_success_whose_figure_is_not_a_number_has_no_count():
+    config = {"type": "expect_column_values_to_be_unique", "kwargs": {"column": "c"}}
+    outcome = {"success": True, "expectation_config": config, "result": {"unexpected_count": float("nan")}}
+    assert from_great_expectations(outcome, "t").results[0].count is None
+
+
+def test_what_a_tolerance_let_pass_is_not_known_without_figures(gx):
+    outcome = gx.validation.run(batch_parameters=gx.parameters, result_format="BOOLEAN_ONLY")
+    result = from_great_expectations(outcome)
+    assert by_name(result, "expect_column_values_to_not_be_null", "state").count is None
+    assert by_name(result, "expect_column_values_to_be_unique", "iata").count == 0
+    assert by_name(result, "expect_column_values_to_not_be_null", "city").count == 0  # in a failure: not known
+
+
+@pytest.fixture
+def months(gx, tmp_path):
+    """A checkpoint over two files of one asset, of which January has missing ids."""
+    (tmp_path / "jan.csv").write_text('id\n1\n""\n')
+    (tmp_path / "feb.csv").write_text("id\n1\n2\n")
+    name = tmp_path.name
+    context = gx.context
+    asset = context.data_sources.add_pandas_filesystem(name, base_directory=tmp_path).add_csv_asset("orders")
+    suite = context.suites.add(gx.module.ExpectationSuite(name=name))
+    suite.add_expectation(gx.expect.ExpectColumnValuesToNotBeNull(column="id"))
+    definitions = [
+        context.validation_definitions.add(
+            gx.module.ValidationDefinition(
+                name=f"{name} {month}", suite=suite, data=asset.add_batch_definition_path(month, path=f"{month}.csv")
+            )
+        )
+        for month in ("jan", "feb")
+    ]
+    checkpoint = gx.module.Checkpoint(name=name, validation_definitions=definitions)
+    return context.checkpoints.add(checkpoint).run()
+
+
+def test_a_validation_that_the_checkpoint_lost_is_named(months):
+    assert (months.success, len(months.run_results)) == (True, 1)  # as Great Expectations has it
+    february, january = from_any(months)
+    assert february.success
+    assert not january.success
+    assert january.data_asset == "orders"
+    (check,) = january.results
+    assert check.status == "not_evaluated"
+    assert check.validator_name.endswith("jan")
+    assert "lost this validation" in str(check.message)
+    assert january.run_id != february.run_id
+    assert january.run_id == from_any(months)[1].run_id
+
+
+def test_results_of_one_run_never_share_an_id(gx, outcome):
+    one = outcome.to_json_dict()
+    other = outcome.to_json_dict()
+    del other["meta"]["validation_id"], one["meta"]["validation_id"]
+    other["meta"]["active_batch_definition"]["batch_identifiers"] = {"path": "feb.csv"}
+    assert from_great_expectations(one, "t").run_id != from_great_expectations(other, "t").run_id
+    assert from_great_expectations(one, "t").run_id == from_great_expectations(one, "t").run_id
+
+
+def test_custom_sql_counts_its_rows(gx, tmp_path):
+    with sqlite3.connect(path := tmp_path / "shop.db") as connection:
+        connection.execute("create table orders (id integer, n integer)")
+        connection.executemany("insert into orders values (?, ?)", [(number, number % 10) for number in range(1_000)])
+    connection.close()
+    source = gx.context.data_sources.add_sqlite(tmp_path.name, connection_string=f"sqlite:///{path}")
+    batch = source.add_table_asset("orders", table_name="orders").add_batch_definition_whole_table("all").get_batch()
+    query = "select * from {batch} where n < 3"
+    expectation = gx.expect.UnexpectedRowsExpectation(unexpected_rows_query=query, description="n is at least 3")
+    for form in ("BASIC", "COMPLETE"):
+        (check,) = from_great_expectations(batch.validate(expectation, result_format=form), "orders").results
+        assert (check.count, check.message) == (300, "n is at least 3: 300 rows failed")
+        assert ("sample_values" in check.details) == (form == "COMPLETE")
+        assert check.details["parameters"] == {"unexpected_rows_query": query}
+    hidden = from_great_expectations(batch.validate(expectation, result_format="COMPLETE"), "orders", redact=["id"])
+    assert hidden.results[0].details["sample_values"][0] == {"id": "[REDACTED]", "n": 0}
+
+
+def test_missing_members_of_a_set_are_no_missing_rows(gx):
+    expectation = gx.expect.ExpectColumnDistinctValuesToContainSet(column="country", value_set=["USA", "Utopia"])
+    (check,) = from_great_expectations(gx.batch.validate(expectation), "airports").results
+    assert check.details["missing_members"] == ["Utopia"]
+    assert check.details["missing_member_count"] == 1
+    assert "missing_count" not in check.details
+    assert check.message == "missing 'Utopia'"
+
+
+@pytest.mark.filterwarnings("ignore:.* deprecated as of GX Core:DeprecationWarning")
+def test_rows_of_a_condition_are_not_the_rows_of_the_table(gx, airports):
+    condition = {"row_condition": 'state=="TX"', "condition_parser": "pandas"}
+    suite = gx.module.ExpectationSuite(name="some")
+    suite.add_expectation(gx.expect.ExpectColumnValuesToNotBeNull(column="city", **condition))
+    (check,) = (result := from_great_expectations(gx.batch.validate(suite))).results
+    assert check.checked == (airports["state"] == "TX").sum()
+    assert result.statistics.total_rows == 0
+    assert check.details["parameters"] == {"row_condition": check.details["kwargs"]["row_condition"]}
+
+
+def test_thresholds_do_not_tell_checks_apart(result):
+    assert "parameters" not in by_name(result, "expect_table_row_count_to_be_between").details
+    assert "parameters" not in by_name(result, "expect_column_values_to_not_be_null", "state").details  # mostly
+    between = by_name(result, "expect_column_values_to_be_between", "latitude")
+    assert between.details["parameters"] == {"min_value": 20.0, "max_value": 60.0}
+
+
+def test_a_stored_validation_is_read_from_its_file(gx, tmp_path, airports):
+    context = gx.module.get_context(mode="file", project_root_dir=tmp_path)
+    context.variables.progress_bars = {"globally": False}
+    asset = context.data_sources.add_pandas("tables").add_dataframe_asset("airports")
+    suite = context.suites.add(gx.module.ExpectationSuite(name="stored"))
+    suite.add_expectation(gx.expect.ExpectColumnValuesToNotBeNull(column="city"))
+    definition = gx.module.ValidationDefinition(
+        name="stored", suite=suite, data=asset.add_batch_definition_whole_dataframe("all")
+    )
+    checkpoint = gx.module.Checkpoint(
+        name="stored", validation_definitions=[context.validation_definitions.add(definition)]
+    )
+    run = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": airports})
+    (path,) = (tmp_path / "gx" / "uncommitted" / "validations").glob("**/*.json")
+    (stored,), (live,) = from_any(str(path)), from_any(run)
+    assert (stored.run_id, stored.data_asset, stored.statistics) == (live.run_id, "airports", live.statistics)
+
+
+def test_a_document_without_a_run_has_the_time_at_which_its_data_were_loaded(gx):
+    suite = gx.module.ExpectationSuite(name="loaded")
+    suite.add_expectation(gx.expect.ExpectColumnToExist(column="iata"))
+    document = gx.batch.validate(suite).to_json_dict()
+    loaded = document["meta"]["batch_markers"]["ge_load_time"]
+    assert from_great_expectations(document).run_time == datetime.fromisoformat(loaded)
+    assert from_great_expectations(document).run_id == from_great_expectations(document).run_id

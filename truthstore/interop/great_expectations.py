@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from math import isnan
+from datetime import datetime
 from typing import Any, Final, Unpack
 
+from truthstore.interop.great_expectations_checks import check_of
 from truthstore.interop.importer import Importer
 from truthstore.items.artefacts import made_by, opened
-from truthstore.items.checks import VALIDATOR_ERROR, ResultStatistics, ValidatorResult
-from truthstore.items.conversion import ImportOptions, given, read, result_fields, shares_failing
+from truthstore.items.checks import ResultStatistics, ValidatorResult
+from truthstore.items.conversion import ImportOptions, given, read, result_fields
 from truthstore.items.item import time_of
 from truthstore.items.results import ValidationResult
-from truthstore.model.values import SAMPLE_SIZE, name_of, sample, storable, text_of
+from truthstore.model.values import name_of, storable, text_of
 
 __all__ = ["IMPORTER", "from_great_expectations", "from_great_expectations_checkpoint"]
-
-SEVERITIES: Final = {"critical": "critical", "warning": "medium", "info": "low"}
-TRACEBACK_LENGTH: Final = 2_000
 
 
 def from_great_expectations(
@@ -35,7 +33,8 @@ def from_great_expectations(
 
     Every expectation becomes an entry. Severities: critical stays, warning becomes medium, info low; so a run in which
     only warnings failed has the status ``warning``. An expectation that raised is an error, not a failure. A check over
-    several columns names them joined by ``", "``. Values and indexes of failing rows are kept as far as the result
+    several columns names them joined by ``", "``. The number of rows that failed is 0 if a failure does not tell it, and None if a
+    check passed under a tolerance. Values and indexes of failing rows are kept as far as the result
     holds them (its `result_format` decides), 20 of each.
 
     Args:
@@ -63,10 +62,12 @@ def from_great_expectations(
     # Other tools' reports have `results` too.
     if not _says_success(result) or not isinstance(found, list | tuple) or not all(map(_is_outcome, found)):
         raise TypeError(f"expected a result of Great Expectations, not {type(result).__name__}")
-    results = [_expectation(outcome) for outcome in found]
+    results = [check_of(outcome) for outcome in found]
     notes = read(result, "meta", {})
     batch = notes.get("active_batch_definition") or {}
     own_time = time_of(notes.get("validation_time") or read(notes.get("run_id"), "run_time"))
+    if own_time is None and isinstance(result, Mapping):  # a document, of which nothing else tells the time
+        own_time = time_of(read(notes.get("batch_markers"), "ge_load_time"))
     suite_name = name_of(read(result, "suite_name"))
     asset = data_asset or read(result, "asset_name") or read(batch, "data_asset_name")
     fields = result_fields(
@@ -110,6 +111,9 @@ def from_great_expectations_checkpoint(
 ) -> list[ValidationResult]:
     """Convert each validation of a checkpoint, in its order.
 
+    Great Expectations keeps one result for each suite and batch id. A validation whose result was lost by that, such as that of the
+    first of two files of one asset, follows at the end, as not evaluated.
+
     Args:
         checkpoint_result: a `CheckpointResult`.
         data_asset: name of the data checked, for all of them; if None, each keeps its own.
@@ -123,12 +127,50 @@ def from_great_expectations_checkpoint(
     run_results = read(checkpoint_result, "run_results")
     if not isinstance(run_results, Mapping):
         raise TypeError(f"expected a CheckpointResult, not {type(checkpoint_result).__name__}")
-    name = read(checkpoint_result, "name") or read(read(checkpoint_result, "checkpoint_config"), "name")
+    checkpoint = read(checkpoint_result, "checkpoint_config")
+    name = read(checkpoint_result, "name") or read(checkpoint, "name")
     notes = given(checkpoint_name=name) | dict(metadata or {})
-    return [
+    results = [
         from_great_expectations(found, data_asset, tags=tags, metadata=notes, **options)
         for found in run_results.values()
     ]
+    kept = {str(result.metadata.get("validation_id")) for result in results}
+    for definition in read(checkpoint, "validation_definitions", ()):
+        if results and str(read(definition, "id")) not in kept:
+            results.append(_lost(definition, results[0], data_asset, tags, notes, options.get("run_time")))
+    return results
+
+
+def _lost(
+    definition: Any,
+    other: ValidationResult,
+    data_asset: str | None,
+    tags: Mapping[str, str] | None,
+    metadata: Mapping[str, Any],
+    run_time: datetime | None,
+) -> ValidationResult:
+    """Return the result of a validation whose place another one of the same run has taken."""
+    name, suite = text_of(read(definition, "name")), read(definition, "suite")
+    check = ValidatorResult(
+        f"validation {name}",
+        success=False,
+        status="not_evaluated",
+        message="Great Expectations lost this validation: it keeps one for each suite and batch id. Give its batch another asset",
+    )
+    fields = result_fields(
+        [check],
+        tool="great_expectations",
+        tool_version=other.metadata.get("tool_version"),
+        tool_run=(str(other.metadata["tool_run_id"]), "lost", str(read(definition, "id", name))),
+        tool_metadata=given(validation_id=read(definition, "id"), checkpoint_id=other.metadata.get("checkpoint_id")),
+        data_asset=data_asset or text_of(read(read(definition, "asset"), "name", other.data_asset)),
+        suite_name=name_of(read(suite, "name")),
+        own_time=other.run_time,
+        run_time=run_time,
+        tags=tags,
+        metadata=metadata,
+    )
+    return ValidationResult(**fields)
 
 
 def _says_success(result: Any) -> bool:
@@ -145,107 +187,13 @@ def _is_outcome(outcome: Any) -> bool:
     )
 
 
-def _expectation(outcome: Any) -> ValidatorResult:
-    config = read(outcome, "expectation_config", {})
-    # A figure that is not a number was not measured.
-    measured = {
-        name: value
-        for name, value in read(outcome, "result", {}).items()
-        if not (isinstance(value, float) and isnan(value))
-    }
-    parameters = {name: value for name, value in read(config, "kwargs", {}).items() if name != "batch_id"}
-    name = text_of(read(config, "type") or read(config, "expectation_type"))
-    columns = _columns(parameters)
-    success = bool(read(outcome, "success", default=False))
-    result = ValidatorResult(
-        validator_name=name,
-        success=success,
-        column=", ".join(columns) or None,
-        # An expectation about the table as a whole counts one where it fails.
-        count=int(measured.get("unexpected_count") or (0 if success or "unexpected_count" in measured else 1)),
-        details=given(
-            expectation_id=read(config, "id"),
-            kwargs=parameters,
-            columns=columns if len(columns) > 1 else None,
-            severity=read(config, "severity"),
-            description=read(config, "description"),
-            notes=read(config, "notes"),
-            meta=read(config, "meta"),
-            **_measured(measured),
-        ),
-    )
-    if success:
-        return result
-    severity = read(config, "severity")
-    if raised := _exceptions(read(outcome, "exception_info", {})):
-        result.issue_type, result.count = VALIDATOR_ERROR, 0
-        result.message = "could not run"
-        result.details["sample_message"] = "; ".join(dict.fromkeys(message for message, _ in raised))
-        result.details["exception_traceback"] = raised[0][1][-TRACEBACK_LENGTH:]
-    else:
-        result.issue_type = name.removeprefix("expect_")
-        result.message = _message(result, read(config, "description"), samples=False)
-        result.details["sample_message"] = _message(result, read(config, "description"), samples=True)
-    if severity is not None:
-        word = str(getattr(severity, "value", severity)).lower()
-        result.severity = SEVERITIES.get(word, word)
-    return result
-
-
-def _columns(parameters: Mapping[str, Any]) -> list[str]:
-    """Return the columns of an expectation, under any of the parameters for them."""
-    for one_or_more in (("column",), ("column_A", "column_B")):
-        if all(isinstance(parameters.get(name), str) for name in one_or_more):
-            return [text_of(parameters[name]) for name in one_or_more]
-    several = parameters.get("column_list")
-    return [text_of(name) for name in several] if isinstance(several, list | tuple) else []
-
-
-def _measured(measured: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the observed values: figures as they are, lists of failing values cut to a sample."""
-    values = measured.get("unexpected_list") or measured.get("partial_unexpected_list") or ()
-    indexes = measured.get("unexpected_index_list") or measured.get("partial_unexpected_index_list") or ()
-    kept = ("observed_value", "element_count", "missing_count", "unexpected_percent", "unexpected_percent_nonmissing")
-    return {
-        "sample_values": sample(values),
-        "sample_indexes": sample(indexes),
-        "sample_counts": (measured.get("partial_unexpected_counts") or [])[:SAMPLE_SIZE],
-        "result_details": measured.get("details"),
-        **{name: measured.get(name) for name in kept},
-    }
-
-
-def _message(result: ValidatorResult, description: Any, *, samples: bool) -> str:
-    details = result.details
-    observed = details.get("observed_value")
-    if "element_count" in details:
-        shown = details.get("sample_values", ()) if samples else ()
-        found = shares_failing(result.count or 0, details["element_count"], shown)
-    elif observed is not None and (samples or not isinstance(observed, list | dict)):
-        found = f"observed {observed}"
-    else:
-        found = "failed"
-    return found if description is None else f"{text_of(description)}: {found}"
-
-
-def _exceptions(info: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return message and traceback of the exception. The info is one exception, or one for each metric that failed."""
-    entries = [info] if "raised_exception" in info else [entry for entry in info.values() if isinstance(entry, Mapping)]
-    return [
-        (
-            text_of(entry.get("exception_message") or "unknown exception"),
-            text_of(entry.get("exception_traceback") or ""),
-        )
-        for entry in entries
-        if entry.get("raised_exception")
-    ]
-
-
 def _extent(results: Iterable[ValidatorResult], table_check: str, figure: str = "") -> int:
     """Return the rows or columns of the table: the observed value of a check of just that, or the largest figure of any check."""
     largest = 0
     for result in results:
         observed = result.details.get("observed_value")
+        if "row_condition" in result.details.get("kwargs", {}):
+            continue  # it saw a part of the table
         if result.validator_name.startswith(table_check) and isinstance(observed, int):
             return observed
         largest = max(largest, int(result.details.get(figure, 0)))
@@ -259,7 +207,7 @@ def _identity(result: Any, notes: Mapping[str, Any], suite_name: str | None) -> 
     if time is None and own is None:
         return []
     first = (read(run, "run_name"), time.isoformat() if time else None, own)
-    batch = json.dumps(storable(notes.get("batch_parameters")), sort_keys=True)
+    batch = json.dumps(storable([notes.get("batch_parameters"), notes.get("active_batch_definition")]), sort_keys=True)
     rest = (suite_name, notes.get("validation_id"), notes.get("checkpoint_id"), batch)
     return ["/".join(str(part) for part in first if part is not None), *(str(part) for part in rest)]
 
