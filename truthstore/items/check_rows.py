@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from truthstore.items.checks import ValidatorResult, status_of
-from truthstore.model.fields import to_microseconds
+from truthstore.model.fields import MAX_INT, MIN_INT, to_microseconds
 from truthstore.model.projection import Projection
 
 if TYPE_CHECKING:
@@ -52,9 +53,17 @@ def check_ids(result: Any) -> list[str]:
     for check in result.results:
         id = check.check_id or _identity(check)
         if len(id) > MAX_TEXT or not id.isprintable():
-            id = _text(id)
-        number = seen[id] = seen.get(id, 0) + 1
-        ids.append(id if number == 1 else f"{id} #{number}")
+            # What is cut off, such as the end of a long statement, must still tell two checks apart.
+            cut = f"{id[: MAX_TEXT - 20]}… {zlib.crc32(id.encode(errors='replace')):08x}" if len(id) > MAX_TEXT else id
+            id = _text(cut)
+        number = seen.get(id, 0) + 1
+        one = id if number == 1 else f"{id} #{number}"
+        while one in seen:  # a tool may call a check so itself
+            number += 1
+            one = f"{id} #{number}"
+        seen[id] = number
+        seen.setdefault(one, 1)
+        ids.append(one)
     return ids
 
 
@@ -84,8 +93,8 @@ def _rows(result: Any) -> Iterator[tuple[FieldValue, ...]]:
             status,
             None if severity is None else _text(severity),
             None if check.owner is None else _text(check.owner),
-            check.count if passed else _failed(check, status),
-            check.checked,
+            _failed(check, status),
+            None if check.checked is None else _whole(check.checked),
             None if check.observed is None else _text(check.observed),
             None if check.expected is None else _text(check.expected),
             check.execution_time_ms or None,
@@ -95,9 +104,15 @@ def _rows(result: Any) -> Iterator[tuple[FieldValue, ...]]:
 
 def _failed(check: ValidatorResult, status: str) -> int | None:
     """Return how many values failed; None if nobody knows, which no figure stands for."""
-    if status == "success":
-        return check.count
-    return check.count or None if status in {"failure", "warning", "error"} else None
+    count = check.count
+    if count is None or (not count and status != "success") or status in {"skipped", "not_evaluated"}:
+        return None
+    return _whole(count)
+
+
+def _whole(value: int) -> int:
+    """Return a number within the 64 bits that every index has."""
+    return min(max(value, MIN_INT), MAX_INT)
 
 
 def _text(value: str | float) -> str:

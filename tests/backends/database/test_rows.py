@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from tests.services.databases import Place
-from truthstore import RESULTS, StoreQuery
-from truthstore.model.aggregate import Aggregation
-from truthstore.results import ResultStatus, ValidationResult, ValidatorResult
-from truthstore.store.records import RecordStore
+import pytest
+from sqlalchemy import event
 
-ROWS = RESULTS.rows
-assert ROWS is not None
+from tests.crash.processes import at_once
+from tests.services.databases import Place
+from truthstore import RESULTS, StoreCorruptError, StoreQuery
+from truthstore.backends.database import DatabaseStore, fill
+from truthstore.backends.database.engine import execute
+from truthstore.model.aggregate import Aggregation
+from truthstore.model.collection import Collection
+from truthstore.model.projection import Projection
+from truthstore.model.record import Record
+from truthstore.results import ResultStatus, ValidationResult, ValidatorResult
+from truthstore.storage.sql.compile import Statement
+from truthstore.store.records import RecordStore, rows_collection
+from truthstore.testing.suite.items import a_result
+from truthstore.versioning import VersionedStore
+
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -81,7 +93,7 @@ def same_as_reference(store: RecordStore, queries: Sequence[StoreQuery] = QUERIE
             (["data_asset", "tag:team"], "hour", ["min:checked"], "UTC"),
             ("tag:team", "day", ["count"], "Asia/Kolkata"),
         ):
-            figures = Aggregation.of(ROWS, by, bucket, metrics, zone)
+            figures = Aggregation.of(rows_collection(RESULTS), by, bucket, metrics, zone)
             assert store.aggregate_rows(query, figures, collection=RESULTS) == RecordStore.aggregate_rows(
                 store, query, figures, collection=RESULTS
             ), query
@@ -105,3 +117,220 @@ def test_every_question_is_answered_as_the_bodies_answer_it(place: Place):
         store.clear(everything=True)
         assert list(store.scan_rows(StoreQuery(), collection=RESULTS)) == []
         assert len(list(apart.scan_rows(StoreQuery(), collection=RESULTS))) == len(apart.get("run 3").results)
+
+
+# Old databases, and processes of an earlier version beside this one.
+
+
+def earlier(prefix: str, place: Place) -> DatabaseStore[Any]:
+    """A store of a version that knows nothing of rows; its tables are apart."""
+    collection: Collection[Any] = object.__new__(Collection)
+    collection.__dict__ |= {**RESULTS.__dict__, "projection": None, "rows": None}
+    return place.open(collection, table_prefix=prefix)
+
+
+def test_an_old_database_gets_its_rows_at_the_first_question(place: Place, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(fill, "BATCH", 7)
+    chance = random.Random(2)
+    with earlier("old_", place) as before:
+        before.save_many(run(number, chance) for number in range(30))
+        revisions = [head.revision for head in before.entries()]
+        with place.open(table_prefix="old_") as store:
+            same_as_reference(store)
+            assert [head.revision for head in store.entries()] == revisions
+            assert lacking(store) == []
+            # It goes on writing meanwhile.
+            before.save_many(run(number, chance) for number in (3, 30))
+            before.delete("run 5")
+            assert lacking(store) == ["run 3", "run 30"]
+            assert table(store, "run 5") == []
+            same_as_reference(store)
+            store.save(run(4, chance))
+            assert lacking(store) == []
+        assert before.count() == 30
+
+
+def test_a_declaration_of_more_rows_makes_them_again(place: Place):
+    old = projected({"name": str})
+    new = projected({"name": str, "length": int})
+    with place.open(old) as before:
+        before.save_many([Words("1", ["one", "three"]), Words("2", [])])
+        with place.open(new) as after:
+            longest = StoreQuery(where={"length": (">", 3)})
+            assert [row.id for row in after.scan_rows(longest, collection=new)] == ["1\x1f00000001"]
+            before.save_many([Words("2", ["seventeen"]), Words("1", ["six"])])
+            assert [row.id for row in after.scan_rows(longest, collection=new)] == ["2\x1f00000000"]
+            assert len(list(before.scan_rows(StoreQuery(), collection=old))) == 2
+
+
+@dataclass
+class Words:
+    id: str
+    words: list[str]
+
+
+def words_of(item: Words) -> list[dict[str, Any]]:
+    return [{"name": word, "length": len(word)} for word in item.words]
+
+
+def names_of(item: Words) -> list[dict[str, Any]]:
+    return [{"name": word} for word in item.words]
+
+
+def projected(fields: dict[str, Any]) -> Collection[Words]:
+    of = words_of if "length" in fields else names_of
+    rows = Projection(name="words", of=of, fields=fields, item="number", series=("name",))
+    return Collection.of(Words, name="worded", index={}, rows=rows)
+
+
+def lacking(store: DatabaseStore[Any]) -> list[str]:
+    """The ids of the items whose rows are not there."""
+    rows = store._rows(store._collection)
+    sql = f"SELECT id FROM {rows.name} WHERE namespace = ? AND {rows.definition.rows_lacking} ORDER BY item"
+    return [row[0] for row in store._all(Statement(sql, [rows.space]))]
+
+
+def table(store: DatabaseStore[Any], id: str | None = None) -> list[Any]:
+    """The rows in the table, of a run or of all."""
+    rows = store._rows(store._collection)
+    assert rows.projected is not None
+    sql = f"SELECT run_id, number, item FROM {rows.projected.name} WHERE namespace = ?"
+    found = store._all(Statement(sql, [rows.space]))
+    return [row for row in found if id in {None, row[0]}]
+
+
+def test_the_checks_of_results_leave_a_table_of_that_name_to_its_collection(tmp_path: Path):
+    url = f"sqlite:///{tmp_path}/store.db"
+    words: Collection[Any] = Collection.of(Words, name="checks", index={})
+    with DatabaseStore[Any](connection_url=url, collection=words) as store:
+        store.save(Words("1", ["one"]))
+        # An earlier version gave it the name that it has.
+        store.execute_with_retry(lambda c: c.exec_driver_sql('ALTER TABLE "checks$" RENAME TO checks'))
+        store.execute_with_retry(lambda c: c.exec_driver_sql('ALTER TABLE "checks$_tags" RENAME TO checks_tags'))
+    with (
+        DatabaseStore(connection_url=url) as results,
+        DatabaseStore[Any](connection_url=url, collection=words) as store,
+    ):
+        results.save(a_result())
+        assert len(table(results)) == len(a_result().results)
+        assert store.list_ids() == ["1"]
+        store.save(Words("2", []))
+        assert store.count() == 2
+
+
+# Rows and their run.
+
+
+def test_rows_go_with_a_run_that_other_software_deletes(place: Place):
+    with place.open() as store:
+        store.save_many([a_result("one"), a_result("two")])
+        main = store._rows(RESULTS)
+        statement = f"DELETE FROM {main.name} WHERE namespace = ? AND id = 'one'"
+        store.execute_with_retry(lambda c: execute(c, statement, [main.space]))
+        assert {row[0] for row in table(store)} == {"two"}
+
+
+def test_rollback_retention_and_tombstones(place: Place):
+    with VersionedStore(place.open()) as store:
+        base = store.layer(DatabaseStore)
+        chance = random.Random(4)
+        first = run(1, chance, checks=3)
+        store.save(first)
+        store.save(run(1, chance))
+        same_as_reference(store)
+        store.rollback("run 1", 1)
+        same_as_reference(store)
+        assert len(table(base, "run 1")) == len(first.results)
+        store.delete("run 1")
+        assert table(base) == []
+        same_as_reference(store)
+
+
+def test_rows_of_a_body_that_only_a_layer_can_read_come_with_it(place: Place):
+    record = RESULTS.encode(a_result("zipped"))
+    meta = record.meta.replace(rows=record.meta.rows, encodings=("xor",))
+    hidden = Record(meta, bytes(byte ^ 255 for byte in record.body or b""), record.revision)
+    by_id = StoreQuery(order_by="id", ascending=True)
+    with place.open() as store:
+        store.put_record(hidden, collection=RESULTS)
+        rows = shown(store.scan_rows(by_id, collection=RESULTS))
+        assert rows == shown(RESULTS.rows_of(hidden))
+        assert store.get_record("zipped", collection=RESULTS).meta.rows == meta.rows
+        assert store.rebuild_index() == 1
+        assert shown(store.scan_rows(by_id, collection=RESULTS)) == rows
+
+
+def test_a_damaged_run_keeps_no_rows_of_others_from_the_table(place: Place):
+    with place.open() as store:
+        store.save_many([a_result("good"), a_result("bad")])
+        main = store._rows(RESULTS)
+        spoil = f"UPDATE {main.name} SET body = ?, shape = 1 WHERE namespace = ? AND id = 'bad'"
+        mark = f"UPDATE {main.name} SET shape = 1 WHERE namespace = ? AND id = 'good'"
+        store.execute_with_retry(lambda c: execute(c, spoil, [b"{", main.space]))
+        store.execute_with_retry(lambda c: execute(c, mark, [main.space]))
+        for _ in range(2):
+            with pytest.raises(StoreCorruptError, match="'bad'"):
+                store.scan_rows(StoreQuery(), collection=RESULTS)
+        assert lacking(store) == ["bad"]
+        store.save(a_result("bad"))
+        same_as_reference(store)
+
+
+def test_numbers_beyond_64_bits_are_cut(place: Place):
+    checks = [ValidatorResult("many", False, count=2**70, checked=2**64)]
+    with place.open() as store:
+        store.save(ValidationResult("run", START, "orders", ResultStatus.FAILURE, checks))
+        (row,) = store.scan_rows(StoreQuery(), collection=RESULTS)
+        assert (row.meta.fields["failed"], row.meta.fields["checked"]) == (2**63 - 1, 2**63 - 1)
+
+
+def test_four_writers_leave_no_rows_without_their_run(place: Place):
+    def work(writer: int) -> int:
+        chance = random.Random(writer)
+        with place.open() as store:
+            for _ in range(25):
+                number = chance.randrange(6)
+                if chance.random() < 0.3:
+                    store.delete(f"run {number}")
+                elif chance.random() < 0.3:
+                    store.save_many(run(n, chance) for n in range(number, number + 3))
+                else:
+                    store.save(run(number, chance))
+                list(store.scan_rows(StoreQuery(limit=3), collection=RESULTS))
+        return writer
+
+    assert sorted(at_once(work, 4)) == [0, 1, 2, 3]
+    with place.open() as store:
+        same_as_reference(store)
+        assert {row[0] for row in table(store)} <= set(store.list_ids())
+
+
+def test_the_number_of_statements_does_not_grow_with_the_checks(place: Place):
+    chance = random.Random(5)
+    counts: list[int] = []
+    with place.open() as store:
+        store.save(run(0, chance))
+        engine = store._database._engine
+        event.listen(engine, "before_cursor_execute", lambda *_: counts.append(1))
+
+        def counted(operation: Callable[[], Any]) -> int:
+            counts.clear()
+            operation()
+            return len(counts)
+
+        few, many = (
+            ValidationResult(
+                str(number), START, "orders", ResultStatus.SUCCESS, [ValidatorResult("fits", True)] * number
+            )
+            for number in (1, 40)
+        )
+        # BEGIN, the item, its checks, COMMIT.
+        saved = 1 if store._database.kind == "postgresql" else 4
+        assert (counted(lambda: store.save(few)), counted(lambda: store.save(many))) == (saved, saved)
+        ask = StoreQuery(data_asset="orders", where={"check_id": "column 0 not_null"}, limit=30)
+        assert counted(lambda: list(store.scan_rows(ask, collection=RESULTS))) == 2
+        assert counted(lambda: store.latest_rows(StoreQuery(), collection=RESULTS)) == 2
+        batch = [run(n, chance) for n in range(3, 90)]
+        assert counted(lambda: store.save_many(batch)) == counted(
+            lambda: store.save_many(run(n, chance) for n in (101, 102))
+        )

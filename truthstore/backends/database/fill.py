@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from truthstore.backends.database.engine import execute, execute_many
 from truthstore.backends.database.rows import FIELDS_FROM
-from truthstore.errors import StoreConfigError, StoreCorruptError
+from truthstore.errors import StoreConfigError, StoreCorruptError, shown
 from truthstore.model.record import Record
 from truthstore.storage.sql.compile import contained
 
@@ -81,12 +81,21 @@ def fill_rows(database: Database, rows: Rows, lacking: str | None = None) -> Non
                 packed = b"" if record.meta.deleted else rows.collection.packed_rows(record)
             except StoreCorruptError as error:
                 # A damaged item keeps no question from the others' rows for ever.
-                damaged = error
+                damaged = _named(error, rows.collection.name, columns[0])
             else:
                 made[item] = shape, Record(record.meta.replace(rows=packed), None, record.revision)
         database.write(partial(_project, rows=rows, made=made))
     if damaged is not None:
         raise damaged
+
+
+def _named(error: StoreCorruptError, collection: str, id: str) -> StoreCorruptError:
+    """Return an error that names the item."""
+    if error.identifier is not None:
+        return error
+    named = StoreCorruptError(f"{collection} {shown(id)}: {error}", collection=collection, identifier=id)
+    named.__cause__ = error
+    return named
 
 
 def _project(connection: Connection, rows: Rows, made: dict[int, tuple[int, Record]]) -> None:

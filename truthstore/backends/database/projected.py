@@ -59,6 +59,8 @@ class ProjectedRows(Source):
         heads: the columns of a row as a head.
     """
 
+    _by_series = True
+
     def __init__(self, items: Rows, index: Index, collection: Collection[Any], projection: Projection) -> None:
         self._items = items
         self._projection = projection
@@ -87,9 +89,6 @@ class ProjectedRows(Source):
             (place, write) for place, field in enumerate(fields.values(), 3) if (write := dialect.write.get(field.type))
         ]
         self._floats = [place for place, field in enumerate(fields.values(), 3) if field.type is float]
-        self._by_series = True
-        self._of_one_series = copy(self)
-        self._of_one_series._by_series = False
         self._write_statements([quoted(row_column(name)) for name in fields])
 
     def _write_statements(self, fields: list[str]) -> None:
@@ -112,7 +111,7 @@ class ProjectedRows(Source):
     def narrowed(self, bound: BoundQuery) -> tuple[list[Statement], Sequence[Comparison]]:
         """Return what leads to rows by an index: their items, or the namespace and the series; and what else is compared."""
         projection = self._projection
-        items = [one for one in bound.comparisons if one.field == projection.item and one.operator in {"==", "in"}]
+        items = self._named_items(bound)
         rest = [one for one in bound.comparisons if one not in items]
         found = [self._of_items([one.value] if one.operator == "==" else one.value) for one in items]
         if found or bound.ids is not None:
@@ -126,6 +125,10 @@ class ProjectedRows(Source):
         elif least:
             found.append(Statement("series >= ? AND series < ?", [least, beyond]))
         return found, rest
+
+    def _named_items(self, bound: BoundQuery) -> list[Comparison]:
+        item = self._projection.item
+        return [one for one in bound.comparisons if one.field == item and one.operator in {"==", "in"}]
 
     def _series_range(self, bound: BoundQuery) -> tuple[str, str]:
         """Return the least name of a series that a query can find, and one beyond the greatest."""
@@ -156,27 +159,49 @@ class ProjectedRows(Source):
         """Return the expression for a tag of the item of a row, NULL if it has none of that name."""
         return self._items.tag(name, self.name)
 
-    def latest(self, bound: BoundQuery) -> Statement:
-        """Compile the SELECT of the newest row of each series that fulfils the conditions of a query.
+    def _without_series(self) -> ProjectedRows:
+        """Return this source for conditions beside which the series is given otherwise."""
+        other = copy(self)
+        other._by_series = False  # noqa: SLF001  # a copy of this class, made nowhere else
+        return other
 
-        The series are found one after the other, from the end of their index: a *loose index scan*
-        (wiki.postgresql.org/wiki/Loose_indexscan), and the newest row of each by a step in the same index.
-        """
-        where, parameters = condition(bound, self._of_one_series)
+    def latest(self, bound: BoundQuery) -> Statement:
+        """Compile the SELECT of the newest row of each series that fulfils the conditions of a query."""
         newest = f"{self.names[bound.order]} DESC{self.dialect.nulls[1]}, {self.names['id']} DESC"
+        wide = bound.ids is None and not self._named_items(bound)
+        # MariaDB and MySQL find no next series by an index.
+        return self._walked(bound, newest) if wide and self.dialect.kind != "mysql" else self._ranked(bound, newest)
+
+    def _walked(self, bound: BoundQuery, newest: str) -> Statement:
+        """Find the series one after the other in their index, and the newest row of each by a step in the same index.
+
+        It is the *loose index scan* (wiki.postgresql.org/wiki/Loose_indexscan): a step finds the next series, and the row
+        of the last one, so that nothing is looked up twice.
+        """
+        where, parameters = condition(bound, self._without_series())
         least, beyond = self._series_range(bound)
-        # A step finds the next series, and the row of the last one: as a walk is written down, nothing is looked up twice.
-        text, integer = ("CHAR(30)", "SIGNED") if self.dialect.kind == "mysql" else ("VARCHAR", "BIGINT")
+        ends = ["namespace = ?", "series > walk.s", *(["series < ?"] if least else [])]
         collated = ' COLLATE "C"' if self.dialect.kind == "postgresql" else ""
         sql = (
-            f"WITH RECURSIVE walk (s, k) AS (SELECT CAST(? AS {text}){collated}, CAST(NULL AS {integer}) UNION ALL SELECT"
-            f" (SELECT max(series) FROM {self.name} WHERE namespace = ? AND series >= ? AND series < walk.s),"
+            f"WITH RECURSIVE walk (s, k) AS (SELECT CAST(? AS VARCHAR){collated}, CAST(NULL AS BIGINT) UNION ALL SELECT"
+            f" (SELECT min(series) FROM {self.name} WHERE {' AND '.join(ends)}),"
             f" (SELECT item * {PER_ITEM} + number FROM {self.name} WHERE series = walk.s AND {where}"
             f" ORDER BY {newest} LIMIT 1) FROM walk WHERE walk.s IS NOT NULL)"
             f" SELECT {self.heads} FROM walk JOIN {self.name}"
             f" ON {self.name}.item = walk.k >> {BITS} AND {self.name}.number = walk.k & {PER_ITEM - 1}"
         )
-        return Statement(sql, [beyond, self._items.space, least, *parameters])
+        return Statement(sql, [least[:-1], self._items.space, *([beyond] if least else []), *parameters])
+
+    def _ranked(self, bound: BoundQuery, newest: str) -> Statement:
+        """Rank the rows of each series by time: as long as it takes to read all that fulfil the conditions."""
+        where, parameters = condition(bound, self)
+        sql = (
+            f"SELECT {self.heads} FROM (SELECT item AS i, number AS n,"
+            f" row_number() OVER (PARTITION BY series ORDER BY {newest}) AS place"
+            f" FROM {self.name} WHERE {where} AND series IS NOT NULL) AS ranked"
+            f" JOIN {self.name} ON {self.name}.item = ranked.i AND {self.name}.number = ranked.n WHERE ranked.place = 1"
+        )
+        return Statement(sql, parameters)
 
     def head(self, row: Sequence[Any]) -> Record:
         """Return a row as a head, from the columns of `heads`."""
