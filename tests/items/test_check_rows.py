@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 import pytest
 
 from truthstore.items.check_rows import check_ids
-from truthstore.results import RESULTS, ValidationResult, ValidatorResult
+from truthstore.results import RESULTS, ResultStatus, ValidationResult, ValidatorResult
 
 
 def run(*checks: ValidatorResult) -> ValidationResult:
-    return ValidationResult("run-1", datetime(2026, 1, 1, tzinfo=UTC), "orders", "failure", list(checks))
+    return ValidationResult("run-1", datetime(2026, 1, 1, tzinfo=UTC), "orders", ResultStatus.FAILURE, list(checks))
 
 
 def ids(*checks: ValidatorResult) -> list[str]:

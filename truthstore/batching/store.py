@@ -167,6 +167,7 @@ class BatchedStore(WrapperStore[T], Generic[T]):
     scan_rows = _drained(WrapperStore.scan_rows)
     aggregate_rows = _drained(WrapperStore.aggregate_rows)
     latest_rows = _drained(WrapperStore.latest_rows)
+    newest_rows = _drained(WrapperStore.newest_rows)
     count_records = _drained(WrapperStore.count_records)
     aggregate_records = _drained(WrapperStore.aggregate_records)
     held_ids = _drained(WrapperStore.held_ids)

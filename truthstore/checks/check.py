@@ -13,13 +13,16 @@ from truthstore.model.query import from_microseconds
 if TYPE_CHECKING:
     from truthstore.model.record import Record
 
-__all__ = ["FAILING", "OUTCOMES", "Acknowledgement", "Check", "check_of", "is_failing", "time_of"]
+__all__ = ["FAILING", "OUTCOMES", "SILENT", "Acknowledgement", "Check", "check_of", "is_failing", "time_of"]
 
 FAILING: Final = (CheckStatus.FAILURE, CheckStatus.WARNING, CheckStatus.ERROR)
 """The statuses of a check that fails: it found something, or broke."""
 
 OUTCOMES: Final = (CheckStatus.SUCCESS, *FAILING)
 """The statuses of a check that ran. Skipped and not evaluated checks have no outcome: they neither fail nor pass."""
+
+SILENT: Final = (CheckStatus.SKIPPED, CheckStatus.NOT_EVALUATED)
+"""The statuses of a check without an outcome."""
 
 _failing: Final = frozenset(status.value for status in FAILING)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from truthstore.checks.check import Check, time_of
+from truthstore.checks.check import SILENT, Check, time_of
 from truthstore.model.aggregate import Aggregation
 from truthstore.model.query import StoreQuery
 
@@ -51,7 +51,8 @@ def overdue(reading: Reading, max_age: timedelta, query: CheckQuery) -> Overdue:
         raise TypeError(f"max_age is a timedelta, not {type(max_age).__name__}")
     start = reading.now - max_age
     seen = reading.latest(query, outcomes=True)
-    never = [row for series, row in reading.latest(query).items() if series not in seen]
+    silent = StoreQuery(where={"status": ("in", SILENT)})
+    never = [row for series, row in reading.latest(query, keep=silent).items() if series not in seen]
     late = sorted((row for row in seen.values() if time_of(row) < start), key=time_of)
     checks = [reading.newest(row) for row in reading.judged([*never, *late], query)]
     never_seen = {row.id for row in never}

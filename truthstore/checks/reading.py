@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +12,7 @@ import msgspec
 from truthstore.checks.check import OUTCOMES, Check, check_of, time_of
 from truthstore.checks.notes import Notes
 from truthstore.checks.query import ALL, CheckQuery
-from truthstore.model.query import TIME_ALIAS, StoreQuery
+from truthstore.model.query import EVERYTHING, TIME_ALIAS, StoreQuery
 from truthstore.model.record import Record
 
 if TYPE_CHECKING:
@@ -82,7 +82,15 @@ class Reading:
         fields = {**row.meta.fields, "check_id": self.series(row)[1], "owner": self.owner(row)}
         return Record(row.meta.replace(fields=fields), None, row.revision)
 
-    def latest(self, query: CheckQuery = ALL, *, outcomes: bool = False, before: datetime | None = None) -> Latest:
+    def latest(
+        self,
+        query: CheckQuery = ALL,
+        *,
+        outcomes: bool = False,
+        before: datetime | None = None,
+        keep: StoreQuery = EVERYTHING,
+        of: Iterable[Series] | None = None,
+    ) -> Latest:
         """Return the newest row of each check by its series.
 
         `data_asset`, `check_id`, `tags` and the times of the query say which rows are looked at.
@@ -91,6 +99,8 @@ class Reading:
             query: which checks.
             outcomes: look only at rows with an outcome.
             before: look only at rows before this time.
+            keep: leave out what does not fulfil this.
+            of: only these checks.
         """
         where: dict[str, Any] = {"status": HAS_OUTCOME} if outcomes else {}
         if before is not None:
@@ -102,17 +112,24 @@ class Reading:
             start_time=query.start_time,
             end_time=query.end_time,
         )
-        stored = self.stored(looked)
-        rows = self.store.latest_rows(
-            stored.replace(where={**where, **(stored.where or {})}), collection=self.collection
+        stored, notes = self.stored(looked), self.notes
+        rows = self.store.newest_rows(
+            stored.replace(where={**where, **(stored.where or {})}),
+            # The newest row of one identity need not be the newest of the check.
+            EVERYTHING if notes.aliases else keep,
+            collection=self.collection,
+            series=None if of is None else [(asset, id) for asset, now in of for id in notes.recorded(now)],
         )
+        if not notes.aliases:
+            return {self.series(row): row for row in rows}
         newest: Latest = {}
         for row in rows:
             series = self.series(row)
             known = newest.get(series)
             if known is None or (time_of(known), known.id) < (time_of(row), row.id):
                 newest[series] = row
-        return newest if not self.notes.aliases else dict(sorted(newest.items()))
+        kept = keep.bind(self.rows)
+        return {series: row for series, row in sorted(newest.items()) if kept.matches(row.meta)}
 
     def judged(self, rows: Sequence[Record], query: CheckQuery) -> list[Record]:
         """Return the newest rows that fulfil all of a query's conditions, as many as it wants."""

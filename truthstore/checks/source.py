@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from truthstore.model.record import NONE, Options, Record
@@ -58,6 +58,14 @@ class Source(Protocol):
         """Return figures over rows."""
         ...
 
-    def latest_rows(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[Record]:
-        """Return the newest row of each series."""
+    def newest_rows(
+        self,
+        query: StoreQuery,
+        keep: StoreQuery = ...,
+        *,
+        collection: Collection[Any],
+        series: Iterable[tuple[Any, ...]] | None = None,
+        options: Options = NONE,
+    ) -> list[Record]:
+        """Return the newest row of each series, or of some, where it fulfils a query."""
         ...

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from truthstore.checks.check import Check, is_failing, time_of
+from truthstore.checks.check import FAILING, Check, is_failing
 from truthstore.checks.notes import moment
+from truthstore.model.query import StoreQuery
 
 if TYPE_CHECKING:
     from truthstore.checks.query import CheckQuery
@@ -25,11 +26,8 @@ def turned(reading: Reading, since: datetime | timedelta, query: CheckQuery, *, 
         failing: those that fail now and did not before, or were not there; else those that pass now and failed before.
     """
     start = moment(since, reading.now, ago=True)
-    newest = {
-        series: row
-        for series, row in reading.latest(query, outcomes=True).items()
-        if is_failing(row) is failing and time_of(row) >= start
-    }
-    before = reading.latest(query, outcomes=True, before=start) if newest else {}
+    wanted = StoreQuery(start_time=start, where={"status": ("in", FAILING if failing else ("success",))})
+    newest = reading.latest(query, outcomes=True, keep=wanted)
+    before = reading.latest(query, outcomes=True, before=start, of=newest) if newest else {}
     found = [row for series, row in newest.items() if (series in before and is_failing(before[series])) is not failing]
     return [reading.newest(row) for row in reading.judged(found, query)]

@@ -154,6 +154,7 @@ class ObservableStore(WrapperStore[T], Generic[T]):
 
     aggregate_rows = _observing("aggregate_rows", AuditEventType.QUERY, WrapperStore.aggregate_rows)
     latest_rows = _observing("latest_rows", AuditEventType.QUERY, WrapperStore.latest_rows)
+    newest_rows = _observing("latest_rows", AuditEventType.QUERY, WrapperStore.newest_rows)
 
     def scan_rows(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> Iterator[Record]:
         """Query rows, observed as `scan` is."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from truthstore.errors import StoreBulkError, StoreConflictError, StoreError, StoreNotFoundError, StoreQueryError
-from truthstore.model.query import TIME_ALIAS, StoreQuery
+from truthstore.model.query import EVERYTHING, TIME_ALIAS, StoreQuery
 from truthstore.model.record import ABSENT, ANY, NONE, Condition, Expect, Options, Record
 from truthstore.runtime.recipe import Recipe
 
@@ -176,6 +176,21 @@ class RecordStore(Recipe, ABC):
         series = series_of(collection)
         newest = {series(row): row for row in bound.select(self._rows_made(bound, collection, options))}
         return [newest[key] for key in sorted(key for key in newest if None not in key)]
+
+    def newest_rows(
+        self,
+        query: StoreQuery,
+        keep: StoreQuery = EVERYTHING,
+        *,
+        collection: Collection[Any],
+        series: Iterable[tuple[Any, ...]] | None = None,
+        options: Options = NONE,
+    ) -> list[Record]:
+        """Return those of `latest_rows` that fulfil the conditions of another query; of some series, where they are given."""
+        bound, of = keep.bind(rows_collection(collection)), series_of(collection)
+        wanted = None if series is None else frozenset(series)
+        rows = self.latest_rows(query, collection=collection, options=options)
+        return [row for row in rows if (wanted is None or of(row) in wanted) and bound.matches(row.meta)]
 
     def _rows_made(self, bound: BoundQuery, collection: Collection[Any], options: Options) -> Iterator[Record]:
         """Iterate over the rows of all items, made of their bodies; of one item where a query is about one."""

@@ -62,6 +62,7 @@ class WrapperStore(BaseStore[T], Generic[T]):
         "delete_record": ("delete_records",),
         "scan": ("scan_ids", "count_records", "aggregate_records", "scan_rows"),
         "scan_rows": ("aggregate_rows", "latest_rows"),
+        "latest_rows": ("newest_rows",),
     }
 
     def __init__(self, base: BaseStore[T]) -> None:
@@ -108,6 +109,7 @@ class WrapperStore(BaseStore[T], Generic[T]):
     scan_rows = _forwarded(BaseStore.scan_rows)
     aggregate_rows = _forwarded(BaseStore.aggregate_rows)
     latest_rows = _forwarded(BaseStore.latest_rows)
+    newest_rows = _forwarded(BaseStore.newest_rows)
     held_ids = _forwarded(BaseStore.held_ids)
     change_copies = _forwarded(BaseStore.change_copies)
     verify_records = _forwarded(BaseStore.verify_records)

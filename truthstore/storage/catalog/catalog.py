@@ -9,7 +9,7 @@ watermarks, so that postings of replaced rows match nothing.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -32,7 +32,7 @@ from truthstore.storage.catalog.table import (
     tag_term,
 )
 from truthstore.storage.sql.compile import Statement, aggregate_statement, condition, partials
-from truthstore.storage.sql.latest import latest_statement
+from truthstore.storage.sql.latest import latest_statement, newest_statement
 from truthstore.storage.sql.paging import PAGE, Position, pages, read_page
 
 if TYPE_CHECKING:
@@ -188,11 +188,24 @@ class Catalog(Connections):
         rows, after = read_page(bound, table, table.heads, self._select, position)
         return [table.head(row) for row in rows], after
 
-    def latest(self, bound: BoundQuery, rows_of: Collection[Any]) -> list[Record]:
-        """Read the newest row of each series among those that fulfil the conditions of a query."""
-        table = self._rows(bound, rows_of)
-        statement = latest_statement(bound, table, table.projection.series, "place", table.heads)
-        return [table.head(row) for row in self._select(statement)]
+    def latest(
+        self,
+        bound: BoundQuery,
+        keep: BoundQuery,
+        rows_of: Collection[Any],
+        series: Sequence[tuple[Any, ...]] | None = None,
+    ) -> list[Record]:
+        """Read the newest row of each series among those that fulfil the conditions of a query; of these, those that fulfil another."""
+        table = self._rows(bound, rows_of, keep.tags)
+        names = table.projection.series
+        if series is None:
+            statements = [latest_statement(bound, keep, table, names, "place", table.heads)]
+        else:
+            statements = [
+                newest_statement(bound, keep, table, names, series[start : start + PAGE], "place", table.heads)
+                for start in range(0, len(series), PAGE)
+            ]
+        return [table.head(row) for statement in statements for row in self._select(statement)]
 
     def ids(self, bound: BoundQuery) -> list[str]:
         """Return the ids that a query finds, in its order."""
@@ -269,10 +282,10 @@ class Catalog(Connections):
                 (top, name, table.number),
             )
 
-    def _rows(self, bound: BoundQuery, collection: Collection[Any]) -> RowTable:
+    def _rows(self, bound: BoundQuery, collection: Collection[Any], tags: Mapping[str, str] = {}) -> RowTable:
         """Return the table of the rows of a collection, with the rows of all items in it."""
         assert collection.projection is not None
-        parent = self._complete(EVERYTHING.replace(tags=bound.tags).bind(collection))
+        parent = self._complete(EVERYTHING.replace(tags=bound.tags or tags).bind(collection))
         key = (bound.collection.name, bound.collection.fingerprint)
         table = self._row_tables.get(key)
         if table is None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from truthstore.errors import StoreConfigError, StoreNotFoundError, StoreReadError
-from truthstore.model.query import EVERYTHING, BoundQuery
+from truthstore.model.query import EVERYTHING, TIME_ALIAS, BoundQuery
 from truthstore.model.record import ANY, NONE, Expect, Options, Record
 from truthstore.runtime.forks import in_child
 from truthstore.storage.catalog.catalog import Catalog, Location, Put
@@ -351,10 +351,23 @@ class ObjectStore(BaseStore[T]):
 
     def latest_rows(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[Record]:
         """Return the newest row of each series, from the catalog."""
-        series = series_of(collection)
-        bound = query.replace(order_by="run_time").bind(rows_collection(collection))
+        return self.newest_rows(query, collection=collection, options=options)
+
+    def newest_rows(
+        self,
+        query: StoreQuery,
+        keep: StoreQuery = EVERYTHING,
+        *,
+        collection: Collection[Any],
+        series: Iterable[tuple[Any, ...]] | None = None,
+        options: Options = NONE,
+    ) -> list[Record]:
+        """Return those of the newest rows that fulfil another query, from the catalog."""
+        of, rows = series_of(collection), rows_collection(collection)
+        bound, kept = query.replace(order_by=TIME_ALIAS).bind(rows), keep.bind(rows)
+        given = None if series is None else list(series)
         self._ready(collection)
-        return sorted(self._guard(lambda: self._current(collection).latest(bound, collection)), key=series)
+        return sorted(self._guard(lambda: self._current(collection).latest(bound, kept, collection, given)), key=of)
 
     def _bodies(self, collection: Collection[Any], locations: Sequence[Location]) -> Iterator[Record]:
         found = self._each(lambda location: self._read_located(collection, location)[0], locations)
