@@ -112,6 +112,7 @@ class TestFigures:
         store.save(run("r", 1, check("a"), check("b", "not_evaluated"), check("c", "skipped"), check("d", "skipped")))
         (row,) = store.checks.aggregate(metrics=("count", "pass_rate"))
         assert row == {"count": 4, "pass_rate": 0.5}
+        assert list(row) == ["count", "pass_rate"]
         rows = store.checks.aggregate(by="name", metrics="pass_rate")
         assert [row["pass_rate"] for row in rows] == [1.0, 0.0, None, None]
 

@@ -33,7 +33,7 @@ def figures(
         return rows
     split = names if "status" in names else [*names, "status"]
     counts = _aggregate(reading, query, split, bucket, ["count"], time_zone)
-    keys = [name for name in split if name in names] + (["bucket"] if bucket is not None else [])
+    keys = names if bucket is None else [*names, "bucket"]
     passed: dict[tuple[Any, ...], int] = {}
     asked: dict[tuple[Any, ...], int] = {}
     for row in counts:
@@ -45,7 +45,7 @@ def figures(
     for row in rows:
         key = tuple(row[name] for name in keys)
         row[RATE] = passed.get(key, 0) / asked[key] if key in asked else None
-    return rows
+    return [{name: row[name] for name in (*keys, *wanted)} for row in rows]
 
 
 def _aggregate(
