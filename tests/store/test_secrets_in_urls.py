@@ -158,6 +158,7 @@ def test_a_file_shows_none_either(tmp_path: Path, seen: Callable[..., str]):
         ("host=db user=alice password=secret", "…"),
         ("DRIVER=x;UID=alice;Pwd = secret", "…"),
         ("AccountName=a;AccountKey=secret==", "…"),
+        ("host=db password=@secret", "…"),
         ("postgresql://host/checks;password=secret", "postgresql://…"),
     ],
 )
@@ -186,6 +187,10 @@ def test_what_another_program_says_of_a_password_is_not(password: str):
         lambda secret: DatabaseStore(connection_url="postgresql://", port=secret),
         lambda secret: DatabaseStore(connection_url="postgresql://", database=f"checks?password={secret}"),
         lambda secret: DatabaseStore(connection_url=f"postgresql://host/checks;password={secret}"),
+        lambda secret: get_store(f"s3://b?access_key_id=a&secret_access_key=a&{secret}"),
+        lambda secret: get_store(f"s3://b?access_key_id=a&secret_access_key=a+{secret}"),
+        lambda secret: RedisCache(f"redis://:@{secret}@127.0.0.1"),
+        lambda secret: RedisCache(f"redis://:1/{secret}@127.0.0.1"),
         lambda secret: S3Config(bucket=f"s3://alice:{secret}@bucket"),
         lambda secret: S3Config(bucket="b", endpoint_url=f"http://host:9000?key={secret}"),
         lambda secret: S3Config(bucket="b", session_token=f"{secret}\n"),

@@ -37,6 +37,8 @@ def split_url(url: str) -> tuple[SplitResult, dict[str, Any]]:
         parts = None
     if parts is None:
         raise StoreConfigError(f"{shown_url(url)!r} is no URL: write %5B and %5D for [ and ]")
+    if not all("=" in option for option in parts.query.split("&") if option):
+        raise StoreConfigError(f"{shown_url(url)!r}: write option=value, and %26 for a & in a value")
     return parts, {name: Text(value) for name, value in parse_qsl(parts.query, keep_blank_values=True)}
 
 
@@ -61,7 +63,7 @@ def shown_url(url: str) -> str:
     user, at, rest = ("", "", address) if is_path else address.rpartition("@")
     place = re.split(r"[?#]", rest)[0]
     is_open = re.search(r"[?#]", user) or not _HOST.fullmatch(place.partition("/")[0]) or scheme[-1:] == ":"
-    if is_open or _PAIRS.search(place):
+    if is_open or _PAIRS.search(user + place):
         return f"{scheme}…"
     return f"{scheme}{'…@' if at else ''}{place}{'' if place == rest else '?…'}"
 

@@ -52,7 +52,9 @@ class CloudConfig(StoreConfig):
         # Of the options that only some services have:
         for name in ("secret_access_key", "session_token", "account_key", "sas_token"):
             if re.search(r"\s", getattr(self, name, None) or ""):
-                raise StoreConfigError(f"{name} holds a space or a line break, such as the one at the end of a file")
+                raise StoreConfigError(
+                    f"{name} holds a space or a line break, such as the one at the end of a file; in a URL, write %2B for a +"
+                )
         for name in ("endpoint_url", "account_url"):
             check_address(name, getattr(self, name, None) or "")
         for name in ("bucket", "container"):

@@ -55,6 +55,8 @@ class RedisCache(SharedCache):
         self._owns_client = client is None
         if client is None:
             try:
+                if re.match(r"rediss?://[^@]*[@/?#][^@]*@", url):
+                    raise ValueError("it is open where the password ends")
                 client = redis.Redis.from_url(
                     url,
                     socket_timeout=timeout_seconds,
