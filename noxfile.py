@@ -1,6 +1,6 @@
 """What is run on this project, by people and by continuous integration alike.
 
-`nox` alone runs what must pass before a change is merged: tests, lint, typing, docs. `nox -l` lists the rest.
+`nox` alone runs what must pass before a change is merged: tests, and beside them lint, typing, docs. `nox -l` lists the rest.
 Whatever follows `--` goes to the tool: `nox -s tests -- -k query -x`. Environments are kept between runs, and what is
 in place is not installed again.
 """
@@ -10,6 +10,9 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import nox
@@ -17,7 +20,7 @@ import nox
 nox.needs_version = ">=2025.2"
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["tests", "lint", "typing", "docs"]
+nox.options.sessions = ["all"]
 
 ROOT = Path(__file__).parent
 EXTRAS = ("testing", "s3", "gcs", "azure", "db", "redis", "zstd", "metrics", "tracing")
@@ -27,7 +30,7 @@ PARALLEL = ("--numprocesses", "logical", "--maxprocesses", "4", "--dist", "loadg
 # Trust the certificates that this machine trusts, as pip does: behind a company's proxy nothing installs otherwise.
 os.environ.setdefault("UV_SYSTEM_CERTS", "1")
 # The folder that nox was started from is not for the environments that it makes.
-os.environ.pop("PYTHONPATH", None)
+BOOT = os.environ.pop("PYTHONPATH", None)
 
 
 def install_wheel(session: nox.Session, *extras: str) -> None:
@@ -65,7 +68,24 @@ def run_tests(session: nox.Session, *runner: str) -> None:
     session.run("python", *runner, *session.posargs, env=env)
 
 
-@nox.session
+@nox.session(venv_backend="none")
+def all(session: nox.Session) -> None:  # the name to type
+    """Run the tests, with lint, typing and docs beside them: what must pass before a change is merged."""
+    run = [sys.executable, "-m", "nox", "-s"]
+    env = {**os.environ, "PYTHONPATH": BOOT or ""}
+    with tempfile.TemporaryFile("w+") as said:
+        beside = subprocess.Popen([*run, "lint", "typing", "docs"], cwd=ROOT, env=env, stdout=said, stderr=said)  # noqa: S603
+        try:
+            session.run(*run, "tests", "--", *session.posargs, env=env, external=True)
+        finally:
+            beside.wait()
+            said.seek(0)
+            sys.stdout.write(said.read())
+    if beside.returncode:
+        session.error("lint, typing or docs failed")
+
+
+@nox.session(default=False)
 def tests(session: nox.Session) -> None:
     """Run the tests on the built wheel."""
     install_programs(session)
@@ -94,7 +114,7 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "report")
 
 
-@nox.session
+@nox.session(default=False)
 def lint(session: nox.Session) -> None:
     """Check style and format; `nox -s lint -- --fix` puts right what can be."""
     session.install("--group", "lint")
@@ -107,7 +127,7 @@ def lint(session: nox.Session) -> None:
         session.run("lint-imports", env={"PYTHONPATH": str(ROOT)})
 
 
-@nox.session
+@nox.session(default=False)
 def typing(session: nox.Session) -> None:
     """Check types with mypy and pyright."""
     session.install("--group", "typing")
@@ -116,7 +136,7 @@ def typing(session: nox.Session) -> None:
     session.run("basedpyright", "--pythonpath", str(Path(session.bin) / "python"))
 
 
-@nox.session
+@nox.session(default=False)
 def docs(session: nox.Session) -> None:
     """Build the documentation into site/; `nox -s docs -- serve` shows it while you write."""
     session.install("--group", "docs")

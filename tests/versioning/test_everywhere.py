@@ -20,8 +20,8 @@ from truthstore.versioning.meta import history_of
 
 THREADS = 10
 PROCESSES = 4
-SAVES = 25
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+SAVES = 25 if NIGHTLY else 10
 FEW_SAVES = SAVES if NIGHTLY else 5
 """Of each thread where every save takes several requests over a connection."""
 
