@@ -9,6 +9,7 @@ a job which is repeated can ask for it to be stored once: ``store.save(result, e
 
 from __future__ import annotations
 
+from truthstore.interop.datacontract import from_datacontract
 from truthstore.interop.dbt import from_dbt
 from truthstore.interop.frictionless import from_frictionless
 from truthstore.interop.great_expectations import from_great_expectations, from_great_expectations_checkpoint
@@ -28,6 +29,7 @@ __all__ = [
     "ImportOptions",
     "Importer",
     "from_any",
+    "from_datacontract",
     "from_dbt",
     "from_frictionless",
     "from_great_expectations",

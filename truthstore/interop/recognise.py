@@ -11,6 +11,7 @@ from importlib import metadata as distributions
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from truthstore.interop import (
+    datacontract,
     dbt,
     frictionless,
     great_expectations,
@@ -34,6 +35,7 @@ __all__ = ["ENTRY_POINTS", "from_any", "importer_of", "list_importers"]
 ENTRY_POINTS: Final = "truthstore.importers"
 
 BUILT_IN: Final = (
+    datacontract.IMPORTER,
     dbt.IMPORTER,
     frictionless.IMPORTER,
     great_expectations.IMPORTER,
