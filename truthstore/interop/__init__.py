@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from truthstore.interop.datacontract import from_datacontract
 from truthstore.interop.dbt import from_dbt
+from truthstore.interop.evidently import from_evidently
 from truthstore.interop.frictionless import from_frictionless
 from truthstore.interop.great_expectations import from_great_expectations, from_great_expectations_checkpoint
 from truthstore.interop.importer import Importer
@@ -31,6 +32,7 @@ __all__ = [
     "from_any",
     "from_datacontract",
     "from_dbt",
+    "from_evidently",
     "from_frictionless",
     "from_great_expectations",
     "from_great_expectations_checkpoint",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 from truthstore.interop import (
     datacontract,
     dbt,
+    evidently,
     frictionless,
     great_expectations,
     junit,
@@ -37,6 +38,7 @@ ENTRY_POINTS: Final = "truthstore.importers"
 BUILT_IN: Final = (
     datacontract.IMPORTER,
     dbt.IMPORTER,
+    evidently.IMPORTER,
     frictionless.IMPORTER,
     great_expectations.IMPORTER,
     junit.IMPORTER,
