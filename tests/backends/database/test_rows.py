@@ -74,6 +74,8 @@ QUERIES = [
     StoreQuery(ids=["run 3\x1f00000000", "run 4\x1f00000001", "run 4", "run 5\x1f1"], order_by="id"),
 ]
 
+SERIES = [("orders", "column 0 not_null"), ("Orders", "column 2 twice"), ("nobody", "x"), ("orders", None)]
+
 
 def shown(rows: Any) -> list[Any]:
     return [(row.id, dict(row.meta.fields), dict(row.meta.tags), row.meta.stored_at) for row in rows]
@@ -88,6 +90,11 @@ def same_as_reference(store: RecordStore, queries: Sequence[StoreQuery] = QUERIE
         assert shown(store.latest_rows(query, collection=RESULTS)) == shown(
             RecordStore.latest_rows(store, query, collection=RESULTS)
         ), query
+        for series in (None, SERIES):
+            keep = StoreQuery(status="failure")
+            assert shown(store.newest_rows(query, keep, collection=RESULTS, series=series)) == shown(
+                RecordStore.newest_rows(store, query, keep, collection=RESULTS, series=series)
+            ), query
         for by, bucket, metrics, zone in (
             ("status", None, ["count", "sum:failed", "max:observed"], "UTC"),
             (["data_asset", "tag:team"], "hour", ["min:checked"], "UTC"),

@@ -165,43 +165,58 @@ class ProjectedRows(Source):
         other._by_series = False  # noqa: SLF001  # a copy of this class, made nowhere else
         return other
 
-    def latest(self, bound: BoundQuery) -> Statement:
-        """Compile the SELECT of the newest row of each series that fulfils the conditions of a query."""
+    def newest(self, bound: BoundQuery, keep: BoundQuery, series: Sequence[tuple[Any, ...]] | None = None) -> Statement:
+        """Compile the SELECT of the newest row of each series, or of some, that fulfils the conditions of a query, if it fulfils those of another."""
         newest = f"{self.names[bound.order]} DESC{self.dialect.nulls[1]}, {self.names['id']} DESC"
+        keys = None if series is None else sorted({series_key(one) for one in series if None not in one})
         wide = bound.ids is None and not self._named_items(bound)
         # MariaDB and MySQL find no next series by an index.
-        return self._walked(bound, newest) if wide and self.dialect.kind != "mysql" else self._ranked(bound, newest)
+        find = self._walked if wide and self.dialect.kind != "mysql" else self._ranked
+        sql, parameters = find(bound, newest, keys)
+        kept, values = condition(keep, self)
+        return Statement(f"{sql} AND {kept}", [*parameters, *values])
 
-    def _walked(self, bound: BoundQuery, newest: str) -> Statement:
+    def _walked(self, bound: BoundQuery, newest: str, keys: Sequence[str] | None) -> Statement:
         """Find the series one after the other in their index, and the newest row of each by a step in the same index.
 
         It is the *loose index scan* (wiki.postgresql.org/wiki/Loose_indexscan): a step finds the next series, and the row
         of the last one, so that nothing is looked up twice.
         """
         where, parameters = condition(bound, self._without_series())
+        row = (
+            f"(SELECT item * {PER_ITEM} + number FROM {self.name} WHERE series = walk.s AND {where}"
+            f" ORDER BY {newest} LIMIT 1)"
+        )
+        found = (
+            f"SELECT {self.heads} FROM found JOIN {self.name}"
+            f" ON {self.name}.item = found.k >> {BITS} AND {self.name}.number = found.k & {PER_ITEM - 1} WHERE 1 = 1"
+        )
+        if keys is not None:
+            listed = ", ".join(["(?)"] * len(keys)) or "(NULL)"
+            # With a limit, it is no part of the query around it, which would look each row up twice.
+            sql = f"WITH walk (s) AS (VALUES {listed}), found (k) AS (SELECT {row} FROM walk LIMIT {len(keys)}) {found}"
+            return Statement(sql, [*keys, *parameters])
         least, beyond = self._series_range(bound)
         ends = ["namespace = ?", "series > walk.s", *(["series < ?"] if least else [])]
         collated = ' COLLATE "C"' if self.dialect.kind == "postgresql" else ""
         sql = (
             f"WITH RECURSIVE walk (s, k) AS (SELECT CAST(? AS VARCHAR){collated}, CAST(NULL AS BIGINT) UNION ALL SELECT"
-            f" (SELECT min(series) FROM {self.name} WHERE {' AND '.join(ends)}),"
-            f" (SELECT item * {PER_ITEM} + number FROM {self.name} WHERE series = walk.s AND {where}"
-            f" ORDER BY {newest} LIMIT 1) FROM walk WHERE walk.s IS NOT NULL)"
-            f" SELECT {self.heads} FROM walk JOIN {self.name}"
-            f" ON {self.name}.item = walk.k >> {BITS} AND {self.name}.number = walk.k & {PER_ITEM - 1}"
+            f" (SELECT min(series) FROM {self.name} WHERE {' AND '.join(ends)}), {row} FROM walk WHERE walk.s IS NOT NULL),"
+            f" found (k) AS (SELECT k FROM walk) {found}"
         )
         return Statement(sql, [least[:-1], self._items.space, *([beyond] if least else []), *parameters])
 
-    def _ranked(self, bound: BoundQuery, newest: str) -> Statement:
+    def _ranked(self, bound: BoundQuery, newest: str, keys: Sequence[str] | None) -> Statement:
         """Rank the rows of each series by time: as long as it takes to read all that fulfil the conditions."""
         where, parameters = condition(bound, self)
+        known = Statement("series IS NOT NULL") if keys is None else contained(self.dialect, "series", keys)
         sql = (
             f"SELECT {self.heads} FROM (SELECT item AS i, number AS n,"
             f" row_number() OVER (PARTITION BY series ORDER BY {newest}) AS place"
-            f" FROM {self.name} WHERE {where} AND series IS NOT NULL) AS ranked"
+            f" FROM {self.name} WHERE {where} AND {known.sql}) AS ranked"
             f" JOIN {self.name} ON {self.name}.item = ranked.i AND {self.name}.number = ranked.n WHERE ranked.place = 1"
         )
-        return Statement(sql, parameters)
+        return Statement(sql, [*parameters, *known.parameters])
 
     def head(self, row: Sequence[Any]) -> Record:
         """Return a row as a head, from the columns of `heads`."""

@@ -6,7 +6,7 @@ holds the index, so every operation is one statement or one transaction, whateve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar, overload
 
@@ -30,7 +30,7 @@ from truthstore.model.query import EVERYTHING, TIME_ALIAS
 from truthstore.model.record import ANY, NONE, Change, Condition, Expect, Options, Record
 from truthstore.storage.sql.compile import Statement, aggregate_statement, condition, partials
 from truthstore.storage.sql.dialect import MYSQL, POSTGRESQL, SQLITE
-from truthstore.storage.sql.paging import pages
+from truthstore.storage.sql.paging import PAGE, pages
 from truthstore.store.config import configure
 from truthstore.store.records import rows_collection, series_of
 from truthstore.store.store import BaseStore
@@ -336,9 +336,25 @@ class DatabaseStore(BaseStore[T]):
 
     def latest_rows(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[Record]:
         """Return the newest row of each series."""
-        series = series_of(collection)
+        return self.newest_rows(query, collection=collection, options=options)
+
+    def newest_rows(
+        self,
+        query: StoreQuery,
+        keep: StoreQuery = EVERYTHING,
+        *,
+        collection: Collection[Any],
+        series: Iterable[tuple[Any, ...]] | None = None,
+        options: Options = NONE,
+    ) -> list[Record]:
+        """Return those of the newest rows that fulfil another query; of many given series, a page at a time."""
+        of = series_of(collection)
         bound, rows = self._ready_rows(query.replace(order_by=TIME_ALIAS), collection)
-        return sorted(map(rows.head, self._all(rows.latest(bound))), key=series)
+        kept = keep.bind(bound.collection)
+        given = None if series is None else list(series)
+        parts = [None] if given is None else [given[n : n + PAGE] for n in range(0, len(given), PAGE)]
+        found = [row for part in parts for row in self._all(rows.newest(bound, kept, part))]
+        return sorted(map(rows.head, found), key=of)
 
     def _ready_rows(self, query: StoreQuery, collection: Collection[Any]) -> tuple[BoundQuery, ProjectedRows]:
         """Return a query as the rows of a collection mean it and their table, after making the rows that are not there."""
