@@ -8,11 +8,13 @@ import pandas as pd
 import pytest
 from vega_datasets import local_data
 
-from truthstore.interop import from_pandera
+from tests.interop.recordings import imported
+from truthstore.interop import from_any, from_pandera
 from truthstore.results import RESULTS, ResultStatus, ValidationResult
 
 pa: Any = pytest.importorskip("pandera.pandas")
 errors: Any = pytest.importorskip("pandera.errors")
+pandera_config: Any = pytest.importorskip("pandera.config")
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +125,9 @@ def test_what_raised_is_an_error(result):
     assert "TypeError" in str(broken.message)
 
 
-def test_an_aggregate_counts_one(result):
+def test_an_aggregate_has_no_number_of_rows(result):
     mean = entry(result, "mean is high", "age")
-    assert (mean.count, mean.message) == (1, "mean is high: failed")
+    assert (mean.count, mean.message) == (0, "mean is high: failed")
     assert "sample_values" not in mean.details
 
 
@@ -137,7 +139,11 @@ def test_what_passed_is_listed(result):
     assert not entry(result, "isin", "gender").success
     assert entry(result, "isin #2", "gender").success
     # Nothing is known of a column that is missing.
-    assert [r.validator_name for r in result.results if r.column == "altitude"] == ["column_in_dataframe"]
+    assert {(r.validator_name, r.status) for r in result.results if r.column == "altitude"} == {
+        ("column_in_dataframe", None),
+        ("dtype", "not_evaluated"),
+        ("not_nullable", "not_evaluated"),
+    }
     assert not [r for r in result.results if r.validator_name == "column_in_schema" and r.success]
 
 
@@ -298,7 +304,9 @@ def test_polars():
     assert result.statistics.total_rows == 3
     assert RESULTS.decode(RESULTS.encode(result)) == result
     lazily = from_pandera(validated(schema, table.lazy()), "people")
-    assert {r.validator_name for r in lazily.results} == {"column_in_dataframe", "dtype"}
+    ran = {r.validator_name for r in lazily.results if r.column != "altitude" and r.status != "not_evaluated"}
+    assert ran == {"column_in_dataframe", "dtype"}
+    assert entry(lazily, "less_than", "age").message == "validation had the depth SCHEMA_ONLY"
 
 
 def test_a_table_that_passed_brings_its_schema():
@@ -332,3 +340,166 @@ def test_what_says_too_little_is_refused_with_the_reason():
         from_pandera(pickled, "t", schema=schema)
     with pytest.raises(TypeError, match="table of failure cases"):
         from_pandera(failed.failure_cases, "t", schema=schema)
+
+
+POSITIVE = pa.DataFrameSchema({"a": pa.Column(int, pa.Check.gt(0))}, name="positive")
+
+
+def outcomes(result):
+    return {r.validator_name: "passed" if r.success else r.status or "failed" for r in result.results}
+
+
+def of_depth(depth, schema, table, **said):
+    with pandera_config.config_context(validation_depth=pandera_config.ValidationDepth[depth]):
+        outcome = validated(schema, table)
+        return from_pandera(outcome, "t", schema=schema, **said)
+
+
+BAD = pd.DataFrame({"a": [-1, 2]})
+SHAPE_PASSED = {"column_in_dataframe": "passed", "dtype": "passed", "not_nullable": "passed"}
+
+
+def test_checks_that_the_depth_leaves_out_have_not_passed():
+    result = of_depth("SCHEMA_ONLY", POSITIVE, BAD)
+    assert outcomes(result) == SHAPE_PASSED | {"greater_than": "not_evaluated"}
+    assert result.status is ResultStatus.ERROR
+    only_data = outcomes(of_depth("DATA_ONLY", POSITIVE, pd.DataFrame({"a": [1]})))
+    assert only_data == dict.fromkeys(SHAPE_PASSED, "not_evaluated") | {"greater_than": "passed"}
+
+
+def test_the_depth_can_be_said():
+    with pandera_config.config_context(validation_depth=pandera_config.ValidationDepth.SCHEMA_ONLY):
+        outcome = POSITIVE.validate(BAD, lazy=True)
+    result = from_pandera(outcome, "t", schema=POSITIVE, depth="SCHEMA_ONLY")
+    assert outcomes(result)["greater_than"] == "not_evaluated"
+
+
+def test_failures_of_the_shape_say_nothing_of_values_that_nobody_looked_at():
+    schema = pa.DataFrameSchema({"a": pa.Column(str, pa.Check.isin(["x"])), "b": pa.Column(int)})
+    result = of_depth("SCHEMA_ONLY", schema, pd.DataFrame({"a": [-1], "b": [1]}))
+    assert entry(result, "isin", "a").status == "not_evaluated"
+    assert entry(result, "dtype", "b").success
+
+
+def test_disabled_validation_checks_nothing():
+    with pandera_config.config_context(validation_enabled=False):
+        outcome = POSITIVE.validate(BAD, lazy=True)
+    result = from_pandera(outcome, "t", schema=POSITIVE)  # which the table tells
+    assert set(outcomes(result).values()) == {"not_evaluated"}
+    with pandera_config.config_context(validation_enabled=False):
+        assert set(outcomes(from_pandera(None, "t", schema=POSITIVE)).values()) == {"not_evaluated"}
+
+
+@pytest.mark.parametrize("part", ["head", "tail", "sample"])
+def test_a_part_of_the_table_is_not_the_table(part):
+    said: dict[str, Any] = {part: 1}
+    outcome = POSITIVE.validate(pd.DataFrame({"a": [1, 2]}), lazy=True, **said)
+    result = from_pandera(outcome, "t", schema=POSITIVE, **said)
+    assert outcomes(result) == SHAPE_PASSED | {"greater_than": "not_evaluated"}
+    assert entry(result, "greater_than", "a").message == "validation looked at a part of the table"
+
+
+def test_rows_that_were_dropped_have_not_passed():
+    schema = pa.DataFrameSchema({"a": pa.Column(int, pa.Check.gt(0))}, drop_invalid_rows=True)
+    result = from_pandera(schema.validate(BAD, lazy=True), "t", schema=schema)
+    assert entry(result, "greater_than", "a").message == "rows may have been dropped"
+
+
+def test_a_lazy_frame_whose_values_were_looked_at():
+    pl, pap = imported("polars"), imported("pandera.polars")
+    schema = pap.DataFrameSchema({"a": pap.Column(int, [pap.Check.gt(0), pap.Check.lt(9)]), "b": pap.Column(int)})
+    with pandera_config.config_context(validation_depth=pandera_config.ValidationDepth.SCHEMA_AND_DATA):
+        failed = validated(schema, pl.LazyFrame({"a": [-1, 2], "b": [1, 2]}))
+    result = from_pandera(failed, "t")  # its values failed, so they were looked at
+    assert entry(result, "less_than", "a").success
+    assert entry(result, "greater_than", "a").details["sample_values"] == [-1]
+    assert not from_pandera(schema.validate(pl.LazyFrame({"a": [1], "b": [1]})), "t", schema=schema).success
+
+
+def test_a_check_of_a_whole_column_shows_no_innocent_value():
+    pl, pap = imported("polars"), imported("pandera.polars")
+    mean = pap.Check(lambda data: data.lazyframe.select(pl.col(data.key).mean() > 5), name="mean")
+    for table in (pl.DataFrame({"a": [1, 2]}), pl.LazyFrame({"a": [1, 2]})):
+        with pandera_config.config_context(validation_depth=pandera_config.ValidationDepth.SCHEMA_AND_DATA):
+            failed = validated(pap.DataFrameSchema({"a": pap.Column(int, mean)}), table)
+        check = entry(from_pandera(failed, "t"), "mean", "a")
+        assert (check.success, check.count, check.details.get("sample_values")) == (False, 0, None)
+
+
+@pytest.mark.parametrize("as_series", [False, True], ids=["one outcome", "one per row of a group"])
+def test_a_check_of_groups_shows_no_innocent_value(as_series):
+    def high(groups):
+        return groups["x"] > 5 if as_series else groups["x"].mean() > 5
+
+    schema = pa.DataFrameSchema({"a": pa.Column(int, pa.Check(high, groupby="g", name="high")), "g": pa.Column(str)})
+    result = from_pandera(validated(schema, pd.DataFrame({"a": [1, 2, 3], "g": ["x", "x", "y"]})), "t")
+    check = entry(result, "high", "a")
+    assert (check.count, check.details.get("sample_values"), check.message) == (0, None, "high: failed")
+
+
+def test_a_whole_column_of_a_wrong_type_has_no_number_of_rows():
+    schema = pa.DataFrameSchema({"a": pa.Column(int)})
+    check = entry(from_pandera(validated(schema, pd.DataFrame({"a": ["x", "y"]})), "t"), "column_in_dataframe", "a")
+    assert check.success
+    wrong = entry(from_pandera(validated(pa.DataFrameSchema({"a": pa.Column(str)}), BAD), "t"), "dtype", "a")
+    assert (wrong.count, wrong.observed) == (0, "int64")
+
+
+def test_limited_cases_of_rows_keep_their_true_count():
+    check = pa.Check(lambda table: table["a"] < table["b"], name="less", n_failure_cases=1)
+    schema = pa.DataFrameSchema({"a": pa.Column(int), "b": pa.Column(int)}, checks=check)
+    result = from_pandera(validated(schema, pd.DataFrame({"a": [1, 2, 3], "b": [1, 1, 9]})), "t")
+    assert entry(result, "less").count == 2
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("whole", [False, True], ids=["column", "table"])
+def test_what_could_not_be_coerced_failed_on_its_column(library, whole):
+    module, tables = (pa, pd) if library == "pandas" else (imported("pandera.polars"), imported("polars"))
+    columns = {"a": module.Column(int, coerce=not whole), "b": module.Column(int, coerce=not whole)}
+    schema = module.DataFrameSchema(columns, coerce=whole)
+    result = from_pandera(validated(schema, tables.DataFrame({"a": ["1", "x"], "b": ["2", "3"]})), "t")
+    coerced = entry(result, "coerce_dtype", "a")
+    assert (coerced.success, coerced.count, coerced.details["sample_values"]) == (False, 1, ["x"])
+    assert not entry(result, "dtype", "a").success
+
+
+def test_a_type_for_all_columns_that_could_not_be_coerced():
+    schema = pa.DataFrameSchema({"a": pa.Column(), "b": pa.Column()}, dtype=int, coerce=True)
+    result = from_pandera(validated(schema, pd.DataFrame({"a": ["1", "x"], "b": ["2", "3"]})), "t")
+    assert not entry(result, "coerce_dtype", "a").success
+
+
+def test_levels_without_names_are_not_listed_as_passed_and_failed():
+    index = pa.MultiIndex([pa.Index(int), pa.Index(str, pa.Check.isin(["x"]))])
+    table = pd.DataFrame({"n": [1, 2]}, index=pd.MultiIndex.from_tuples([(1, "y"), (1, "z")]))
+    result = from_pandera(validated(pa.DataFrameSchema({"n": pa.Column(int)}, index=index), table), "t")
+    assert [(r.column, r.success) for r in result.results if r.validator_name == "isin"] == [("index", False)]
+
+
+def test_a_check_is_known_by_schema_column_and_name():
+    result = from_pandera(validated(POSITIVE, BAD), "t")
+    assert entry(result, "greater_than", "a").check_id == "positive.a.greater_than"
+
+
+def test_columns_of_a_check_over_several():
+    schema = pa.DataFrameSchema({"a": pa.Column(int), "b": pa.Column(int)}, unique=["a", "b"])
+    result = from_pandera(validated(schema, pd.DataFrame({"a": [1, 1], "b": [1, 1]})), "t")
+    assert entry(result, "multiple_fields_uniqueness", "a, b").columns == ("a", "b")
+
+
+def test_parts_of_an_error_are_refused_with_the_reason():
+    failed = validated(POSITIVE, BAD)
+    for part in (failed.args, failed.args[0], failed.message, failed.schema_errors):
+        with pytest.raises(TypeError, match="give the error itself, not its args, message or data"):
+            from_pandera(part, "t", schema=POSITIVE)
+    lacking = validated(POSITIVE, pd.DataFrame({"b": [1]}))
+    with pytest.raises(ValueError, match="this table has no column 'a', so it did not pass"):
+        from_pandera(lacking.data, "t", schema=POSITIVE)
+
+
+def test_values_are_left_out_with_the_samples():
+    schema = pa.DataFrameSchema({"a": pa.Column(str, pa.Check.isin(["x"]))})
+    failed = validated(schema, pd.DataFrame({"a": ["ann@example.org"]}))
+    assert "ann@example.org" in str(from_any(failed, "t")[0].to_dict())
+    assert "ann@example.org" not in str(from_any(failed, "t", samples=False)[0].to_dict())

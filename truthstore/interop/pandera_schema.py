@@ -11,7 +11,16 @@ import msgspec
 from truthstore.items.conversion import given, read, shortened
 from truthstore.model.values import name_of, text_of
 
-__all__ = ["DeclaredCheck", "check_details", "check_names", "columns_of", "declared_checks", "is_table"]
+__all__ = [
+    "DeclaredCheck",
+    "absent_columns",
+    "check_details",
+    "check_names",
+    "columns_of",
+    "declared_checks",
+    "is_table",
+    "several_of",
+]
 
 
 class DeclaredCheck(msgspec.Struct, frozen=True):
@@ -42,14 +51,29 @@ def declared_checks(schema: object, table: object = None) -> list[DeclaredCheck]
 
     Args:
         schema: a schema of a table or of a series.
-        table: the table validated. If given, columns are left out that it lacks, and patterns replaced by the columns
-            that match. Of a LazyFrame pandera checks the shape only.
+        table: the table validated. If given, optional columns are left out that it lacks, and patterns replaced by the columns
+            that match.
     """
     present = _present(table)
-    checks = list(_of_table(schema, present) if is_table(schema) else _of_component(schema, columns_of(schema)))
-    if type(table).__name__ == "LazyFrame":
-        checks = [check for check in checks if not check.of_values]
-    return checks
+    return list(_of_table(schema, present) if is_table(schema) else _of_component(schema, columns_of(schema)))
+
+
+def absent_columns(schema: object, table: object) -> list[str]:
+    """Return the columns that a schema requires and a table lacks."""
+    present, columns = _present(table), read(schema, "columns", {})
+    if present is None or not is_table(schema):
+        return []
+    names = [str(name_of(key)) for key, column in columns.items() if _is_required(column)]
+    return [name for name in names if name not in present]
+
+
+def _is_required(column: object) -> bool:
+    return bool(read(column, "required", default=True)) and not read(column, "regex")
+
+
+def several_of(column: str | None) -> tuple[str, ...] | None:
+    """Return the columns of a check over several."""
+    return tuple(column.split(", ")) if column and ", " in column else None
 
 
 def is_table(schema: object) -> bool:
@@ -118,9 +142,7 @@ def _matching(column: Any, name: str, present: list[str] | None) -> list[str]:
     """Return the columns of the table that belong to a column of the schema."""
     if read(column, "regex"):
         return [name] if present is None else [found for found in present if re.match(name, found)]
-    if present is None:
-        return [name] if read(column, "required", default=True) else []
-    return [name] if name in present else []
+    return [name] if _is_required(column) or (present is not None and name in present) else []
 
 
 def _of_component(component: Any, column: str | None, *, coerce: bool = False) -> Iterator[DeclaredCheck]:

@@ -106,11 +106,12 @@ def column_names(thing: Any) -> frozenset[str]:
     """Return the names of the columns of a table, or of the first of a list of rows; of anything else none."""
     if isinstance(thing, list | tuple):
         return frozenset(map(str, thing[0])) if thing and isinstance(thing[0], Mapping) else frozenset()
-    columns = None if isinstance(thing, Mapping) else getattr(thing, "columns", None)
-    try:
-        return frozenset(map(str, columns or ()))
-    except (TypeError, ValueError):  # a pandas index has no truth value
-        return frozenset(map(str, columns))  # type: ignore[arg-type]
+    if isinstance(thing, Mapping):
+        return frozenset()
+    if hasattr(thing, "collect_schema"):  # a LazyFrame, which warns of `columns`
+        return frozenset(thing.collect_schema().names())
+    columns = getattr(thing, "columns", None)
+    return frozenset() if columns is None or callable(columns) else frozenset(map(str, columns))
 
 
 def made_by(thing: Any, *packages: str) -> bool:
