@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 from datetime import datetime
 from enum import Enum
 from types import SimpleNamespace
 
 import pytest
 
-from truthstore.interop import from_truthound
+from truthstore.interop import from_any, from_truthound
 from truthstore.results import RESULTS, VALIDATOR_ERROR, ResultStatus, ValidationResult
 
 ISSUES = [
@@ -186,6 +187,25 @@ def test_a_subclass_makes_its_own_kind():
     result = TeamResult.from_report(RUN)
     assert isinstance(result, TeamResult)
     assert (result.team, result.issue_count) == ("data", 3)
+
+
+def test_a_check_without_an_outcome_has_not_passed():
+    result = from_truthound(RUN | {"checks": [{"name": "unique", "issues": []}], "issues": []})
+    assert result.results[0].status == "not_evaluated"
+    assert (result.statistics.not_evaluated_validators, result.statistics.failed_validators) == (1, 0)
+    assert result.status is ResultStatus.ERROR
+
+
+def test_what_was_looked_at_and_asked_for():
+    checks = {check.validator_name: check for check in from_truthound(RUN).results}
+    assert checks["null"].checked in {4, None}
+    assert checks["range"].expected == "[0, 150]"
+
+
+def test_a_stored_run_is_read_from_its_file(tmp_path):
+    (path := tmp_path / "run.json").write_text(json.dumps(RUN))
+    (result,) = from_any(str(path))
+    assert result.run_id == from_truthound(RUN).run_id
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,15 @@ def _check(check: Any, errors: Mapping[str, Any]) -> list[ValidatorResult]:
     if not found and (error := errors.get(name)) is not None:
         found = [_error(name, text_of(read(error, "message", "")), read(error, "exception_type"))]
     if not found:
-        success = bool(read(check, "success", default=True))
-        found = [ValidatorResult(name, success, count=0 if success else int(read(check, "issue_count", 1)))]
+        said = read(check, "success")
+        found = [
+            ValidatorResult(
+                name,
+                success=bool(said),
+                count=0 if said else int(read(check, "issue_count", 0)),
+                status="not_evaluated" if said is None else None,
+            )
+        ]
     for result in found:
         about = given(category=read(check, "category"), parameters=read(check, "metadata"))
         result.details = about | result.details
@@ -104,9 +111,12 @@ def _issue(issue: Any, check_name: str | None = None) -> ValidatorResult:
     column = name_of(read(issue, "column"))
     measured = read(issue, "result", {})
     samples = read(issue, "sample_values") or read(measured, "unexpected_list") or ()
+    checked, expected = read(measured, "element_count"), read(issue, "expected")
     return ValidatorResult(
         validator_name=name,
         success=False,
+        checked=checked if isinstance(checked, int) else None,
+        expected=None if expected is None else text_of(expected),
         # Truthound writes "*" for issues of the whole table.
         column=None if column == "*" else column,
         issue_type=issue_type,
@@ -141,7 +151,8 @@ def _per_check(by_check: list[list[ValidatorResult]]) -> ResultStatistics:
     statistics.total_validators = len(by_check)
     statistics.passed_validators = sum(all(result.success for result in found) for found in by_check)
     statistics.error_validators = sum(any(result.errored for result in found) for found in by_check)
-    statistics.failed_validators = len(by_check) - statistics.passed_validators - statistics.error_validators
+    others = statistics.passed_validators + statistics.error_validators + statistics.not_evaluated_validators
+    statistics.failed_validators = len(by_check) - others
     return statistics
 
 
