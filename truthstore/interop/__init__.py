@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from truthstore.interop.datacontract import from_datacontract
 from truthstore.interop.dbt import from_dbt
+from truthstore.interop.dqx import from_dqx
 from truthstore.interop.evidently import from_evidently
 from truthstore.interop.frictionless import from_frictionless
 from truthstore.interop.great_expectations import from_great_expectations, from_great_expectations_checkpoint
@@ -32,6 +33,7 @@ __all__ = [
     "from_any",
     "from_datacontract",
     "from_dbt",
+    "from_dqx",
     "from_evidently",
     "from_frictionless",
     "from_great_expectations",

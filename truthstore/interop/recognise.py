@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 from truthstore.interop import (
     datacontract,
     dbt,
+    dqx,
     evidently,
     frictionless,
     great_expectations,
@@ -38,6 +39,7 @@ ENTRY_POINTS: Final = "truthstore.importers"
 BUILT_IN: Final = (
     datacontract.IMPORTER,
     dbt.IMPORTER,
+    dqx.IMPORTER,
     evidently.IMPORTER,
     frictionless.IMPORTER,
     great_expectations.IMPORTER,
