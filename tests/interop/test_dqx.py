@@ -143,3 +143,5 @@ def test_what_says_too_little_is_refused(summary, rows):
         from_dqx([row | {"input_location": None, "run_name": "dqx"} for row in summary])
     with pytest.raises(TypeError, match="expected summary metrics or checked rows of DQX, not list"):
         from_dqx([{"a": 1}])
+    with pytest.raises(ValueError, match="this table has no rows, so that nothing is known"):
+        from_dqx(imported("polars").DataFrame(rows).clear(), "orders")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from decimal import Decimal
 from types import SimpleNamespace
 
 import pytest
@@ -187,6 +188,12 @@ def test_an_error_that_no_check_shows_is_not_lost():
     found["results"][0] |= {"log_records": None}
     (result,) = from_soda(found)
     assert result.status is ResultStatus.ERROR
+
+
+def test_a_decimal_is_a_number():
+    found = contract("orders")
+    found["results"][0]["check_results"][4] |= {"threshold_value": Decimal("11.50")}
+    assert type(from_soda(found)[0].results[4].observed) is float
 
 
 def test_an_outcome_that_nobody_knows_is_no_pass():

@@ -141,3 +141,5 @@ def test_the_data_asset_must_be_said():
         from_table([{"check": "rule", "passed": True}])
     with pytest.raises(TypeError, match="expected a table or a list of dicts, not int"):
         from_table(7)
+    with pytest.raises(ValueError, match="this table has no rows, so that nothing is known"):
+        from_table(imported("pandas").DataFrame(ROWS).head(0))

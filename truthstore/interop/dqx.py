@@ -62,6 +62,8 @@ def from_dqx(
         raise TypeError(f"expected summary metrics or checked rows of DQX, not {type(content).__name__}")
     more: dict[str, Any] = {"tags": tags, "raw": content, **options}
     rows = _rows_of(content)
+    if not rows:
+        raise ValueError("this table has no rows, so that nothing is known")
     if "metric_name" not in rows[0]:
         entries = [(row, entry, kind) for row in rows for kind in (ERRORS, WARNINGS) for entry in row.get(kind) or ()]
         first = entries[0][1] if entries else {}
@@ -189,8 +191,8 @@ def _of_entries(found: list[tuple[Any, Any, str]], functions: Mapping[str, str])
 def _rows_of(content: Any) -> list[dict[str, Any]]:
     if isinstance(content, ParquetRows):
         content = content.rows()
-    elif callable(collect := getattr(content, "collect", None)) and not callable(getattr(content, "to_dicts", None)):
-        content = [row.asDict(recursive=True) for row in collect()]  # Spark
+    elif hasattr(content, "collect") and not hasattr(content, "to_dicts"):
+        content = [row.asDict(recursive=True) for row in content.collect()]  # Spark
     rows: list[dict[str, Any]] = storable(content)
     return rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Final, Unpack
 
 from truthstore.interop.importer import Importer
@@ -118,7 +119,7 @@ def _contract_check(entry: Any, errors: list[str]) -> ValidatorResult:
         count=figures.get(f"{kind}_count"),
         check_id=read(check, "identity"),
         checked=figures.get("check_rows_tested"),
-        observed=value,
+        observed=float(value) if isinstance(value, Decimal) else value,
         expected="; ".join(filter(None, map(_limits, thresholds))) or None,
         owner=attributes.get("owner"),
         details=given(

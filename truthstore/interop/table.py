@@ -98,10 +98,12 @@ def from_table(
     """
     content, written = opened(rows)
     found = _rows_of(content)
-    names = _names(found[0]) if found else {}
+    names = _names(found[0] if found else column_names(content))
     if "name" not in names or not names.keys() & {"status", "success", "failed"}:
         lacking = "name" if "name" not in names else "status"
         raise TypeError(f"a table of checks needs a column for the {lacking}, such as {', '.join(COLUMNS[lacking])}")
+    if not found:
+        raise ValueError("this table has no rows, so that nothing is known")
     runs: dict[tuple[str, str | None], list[dict[str, Any]]] = {}
     for row in found:
         said = {what: row.get(name) for what, name in names.items()}

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from datetime import UTC, datetime
@@ -100,7 +101,13 @@ def main(folder: Path) -> None:
         error_column_name="_errors",
         warning_column_name="_warnings",
     )
-    summary = [plain(row) for row in DQMetricsObserver.build_metrics_df(spark, found).collect()]
+    table_of_metrics = DQMetricsObserver.build_metrics_df(spark, found)
+    summary = [plain(row) for row in table_of_metrics.collect()]
+    if importlib.util.find_spec("truthstore"):
+        from truthstore.interop import from_any
+
+        for live, written in ((checked, rows), (table_of_metrics, summary)):
+            assert from_any(live, "orders")[0].results == from_any(written, "orders")[0].results
     (folder / "rows.json").write_text(json.dumps(rows) + "\n")
     (folder / "summary.json").write_text(json.dumps(summary) + "\n")
     spark.stop()
