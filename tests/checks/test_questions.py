@@ -61,6 +61,14 @@ class TestQuery:
         assert len(seen) == len(set(seen)) == 9
         assert seen == [(one.run_id, one.name) for one in store.checks.query()]
 
+    def test_a_page_continues_after_a_run_that_was_removed(self, store: BaseStore[Any]):
+        store.save_many([run(f"r{n}", n, "success") for n in range(4)])
+        query = CheckQuery(limit=2)
+        page = store.checks.query(query)
+        store.delete("r1")
+        (third, _) = store.checks.query(CheckQuery(limit=2, after=store.checks.cursor(query, page[-1])))
+        assert third.run_id == "r2"
+
     def test_any_order(self, store: BaseStore[Any]):
         store.save(
             run("r", 1, check("a", "failure", count=1), check("b", "failure", count=9), check("c", "failure", count=5))

@@ -12,6 +12,7 @@ import msgspec
 from truthstore.checks.check import OUTCOMES, Check, check_of, time_of
 from truthstore.checks.notes import Notes
 from truthstore.checks.query import ALL, CheckQuery
+from truthstore.model.aggregate import Aggregation
 from truthstore.model.query import EVERYTHING, TIME_ALIAS, StoreQuery
 from truthstore.model.record import Record
 
@@ -113,6 +114,11 @@ class Reading:
             end_time=query.end_time,
         )
         stored, notes = self.stored(looked), self.notes
+        if (
+            of is None and query.check_id is not None
+        ):  # to look into every asset is faster than to pass all other checks
+            assets = self.assets() if query.data_asset is None else (query.data_asset,)
+            of = [(asset, notes.identity(query.check_id)) for asset in assets]
         rows = self.store.newest_rows(
             stored.replace(where={**where, **(stored.where or {})}),
             # The newest row of one identity need not be the newest of the check.
@@ -130,6 +136,12 @@ class Reading:
                 newest[series] = row
         kept = keep.bind(self.rows)
         return {series: row for series, row in sorted(newest.items()) if kept.matches(row.meta)}
+
+    def assets(self) -> list[str]:
+        """Return the assets of all runs."""
+        assets = Aggregation.of(self.collection, "data_asset", None, ())
+        found = self.store.aggregate_records(EVERYTHING, assets, collection=self.collection)
+        return [row["data_asset"] for row in found]
 
     def judged(self, rows: Sequence[Record], query: CheckQuery) -> list[Record]:
         """Return the newest rows that fulfil all of a query's conditions, as many as it wants."""

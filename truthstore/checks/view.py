@@ -21,7 +21,7 @@ from truthstore.checks.worst import Ranked, worst
 from truthstore.errors import StoreQueryError
 from truthstore.items.aliases import resolved
 from truthstore.items.check_rows import CHECKS
-from truthstore.model.fields import HOLD_TAG, HOLD_VALUE
+from truthstore.model.fields import HOLD_TAG, HOLD_VALUE, index_value
 from truthstore.model.query import StoreQuery
 from truthstore.model.record import Meta
 
@@ -111,7 +111,12 @@ class Checks:
         reading = self._read()
         bound = reading.stored(query).bind(reading.rows)
         head = next(reading.store.scan_rows(StoreQuery(ids=[check.row]), collection=self._collection), None)
-        return bound.cursor(Meta(check.row) if head is None else head.meta)
+        if head is not None:
+            return bound.cursor(head.meta)
+        value = getattr(
+            check, "recorded_as" if bound.order == "check_id" else bound.order
+        )  # its run was removed meanwhile
+        return bound.cursor(Meta(check.row, {bound.order: index_value(bound.field(bound.order), value)}))
 
     def history(self, check_id: str, data_asset: str | None = None, limit: int | None = HISTORY) -> list[Check]:
         """Return the newest runs of a check, newest first."""

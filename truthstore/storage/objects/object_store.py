@@ -365,7 +365,7 @@ class ObjectStore(BaseStore[T]):
         """Return those of the newest rows that fulfil another query, from the catalog."""
         of, rows = series_of(collection), rows_collection(collection)
         bound, kept = query.replace(order_by=TIME_ALIAS).bind(rows), keep.bind(rows)
-        given = None if series is None else list(series)
+        given = None if series is None else list(dict.fromkeys(series))
         self._ready(collection)
         return sorted(self._guard(lambda: self._current(collection).latest(bound, kept, collection, given)), key=of)
 
