@@ -14,6 +14,7 @@ PATHS = {
     "StoreConfigError StoreOverloadedError StoreClosedError StoreNotSupportedError ValidationStore VersionConflictError",
     "truthstore.factory": "get_store open_store register_store stack list_available_backends is_backend_available",
     "truthstore.results": "RESULTS ResultStatistics ResultStatus ValidationResult ValidatorResult new_run_id",
+    "truthstore.checks": "Acknowledgement Blame Check CheckQuery Checks Comparison Flaky Overdue Ranked Trace",
     "truthstore.expectations": "SUITES Expectation ExpectationSuite",
     "truthstore.backends.filesystem": "FileSystemConfig FileSystemExpectationStore FileSystemStore",
     "truthstore.backends.memory": "MemoryConfig MemoryExpectationStore MemoryStore",

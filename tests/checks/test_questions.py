@@ -10,14 +10,21 @@ from typing import Any
 import pytest
 
 from tests.checks.runs import HOUR, NOW, OPENERS, UNIQUE, check, run
-from truthstore import SUITES, BaseStore, Collection
+from truthstore import SUITES, BaseStore, Collection, ResultStatus, ValidationResult
 from truthstore.backends.memory import MemoryStore
 from truthstore.base import StoreClosedError, StoreNotFoundError, StoreQueryError
 from truthstore.checks import CheckQuery
+from truthstore.items.check_rows import CHECKS
 from truthstore.items.checks import CheckStatus
 from truthstore.testing import SAMPLES
 
 DAY = timedelta(days=1)
+
+
+class Nightly(ValidationResult):
+    """A result with a field more."""
+
+    cluster: str | None = None
 
 
 def ids(checks: Any) -> list[str]:
@@ -105,6 +112,21 @@ class TestQuery:
     def test_other_collections_have_no_checks(self, collection: Any):
         with pytest.raises(StoreQueryError, match="holds no checks"):
             _ = MemoryStore(collection=collection).checks
+
+    def test_a_collection_of_a_users_own_results_has_them(self):
+        results = Collection.of(
+            Nightly,
+            id="run_id",
+            time="run_time",
+            tags="tags",
+            index={"data_asset": str, "status": str, "suite_name": str},
+            rows=CHECKS,
+        )
+        store = MemoryStore(collection=results)
+        store.save(Nightly("a", NOW, "orders", ResultStatus.FAILURE, [check(status="failure")], cluster="c1"))
+        assert ids(store.checks.newly_failing(DAY)) == [UNIQUE]
+        store.acknowledge(UNIQUE, DAY, "ana", "known")
+        assert store.forget("c1") == []
 
     def test_a_closed_store_answers_nothing(self, store: BaseStore[Any]):
         asked = store.checks
@@ -301,7 +323,7 @@ class TestCompare:
         assert (ids(found.still), found.worse, found.better) == (["id a", "id b"], (), ())
 
     def test_an_incomplete_run_fixes_nothing(self, store: BaseStore[Any]):
-        store.save_many([run("a", 2, "failure", check("b")), run("b", 1, "success", metadata={"incomplete": True})])
+        store.save_many([run("a", 2, "failure", check("b")), run("b", 1, "success", metadata={"complete": False})])
         found = store.compare_latest("orders")
         assert (found.run_a, found.run_b, found.incomplete) == ("a", "b", True)
         assert (found.fixed, ids(found.missing)) == ((), ["id b"])

@@ -32,6 +32,7 @@ from truthstore import (
 from truthstore.backends.filesystem import FileSystemConfig, FileSystemExpectationStore, FileSystemStore
 from truthstore.backends.gcs import GCSConfig, GCSStore
 from truthstore.backends.memory import MemoryConfig, MemoryExpectationStore, MemoryStore
+from truthstore.checks import Check, CheckQuery, Comparison
 
 
 @dataclass
@@ -111,3 +112,11 @@ def test_the_interface_works_as_it_is_typed(tmp_path: Any) -> None:
     typed: ValidationStore[ValidationResult] = MemoryStore(collection=RESULTS)
     operations(typed, result)
     assert typed.count() == 0
+
+
+def test_questions_about_checks():
+    def ask(store: ValidationStore[ValidationResult]) -> Comparison:
+        assert_type(store.checks.latest(query=CheckQuery(status="failure")), list[Check])
+        return store.compare_latest("orders")
+
+    assert callable(ask)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CheckChange", "Comparison", "compare", "compare_latest", "run_of"]
 
-INCOMPLETE: Final = "incomplete"
-"""Key in the metadata of a run that was interrupted, or did not run all that it should have: its value is true."""
+COMPLETE: Final = "complete"
+"""Key in the metadata of a run; importers set it to False if it was interrupted, or did not run all that it should have."""
 
 
 class CheckChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +76,7 @@ def compare(reading: Reading, run_a: str | None, run_b: str) -> Comparison:
     record = run_of(reading.store, reading.collection, run_b)
     after = _checks(reading, record)
     changes = [CheckChange(check_id=id, before=before.get(id), after=after.get(id)) for id in {**after, **before}]
-    incomplete = bool(reading.collection.decode(record).metadata.get(INCOMPLETE))
+    incomplete = reading.collection.decode(record).metadata.get(COMPLETE) is False
     still = [one for one in changes if _fails(one.before) and _fails(one.after)]
     return Comparison(
         run_a=run_a,
