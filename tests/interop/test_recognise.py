@@ -13,7 +13,7 @@ from truthstore.backends.memory import MemoryStore
 from truthstore.errors import StoreConflictError
 from truthstore.interop import from_any, from_great_expectations, from_truthound, importer_of, list_importers
 from truthstore.items.artefacts import ParquetRows, column_names, opened
-from truthstore.items.conversion import result_fields
+from truthstore.items.conversion import provenance, result_fields
 from truthstore.model.record import ABSENT
 from truthstore.results import ValidatorResult
 
@@ -193,7 +193,7 @@ def test_a_document_is_imported_once(written):
 
 THEIRS = """
 from truthstore.interop import Importer
-from truthstore.items.conversion import result_fields
+from truthstore.items.conversion import provenance, result_fields
 from truthstore.results import ValidationResult, ValidatorResult
 
 def convert(outcome, data_asset=None, **options):
@@ -228,3 +228,18 @@ def test_an_importer_that_cannot_be_loaded_is_named(monkeypatch):
     offer(monkeypatch, "json:dumps")
     with pytest.raises(TypeError, match="the importer theirs of json:dumps is no Importer: function"):
         list_importers()
+
+
+@pytest.mark.parametrize(
+    ("meaning", "names"),
+    [
+        ("git_sha", ["GIT_SHA", "GITHUB_SHA", "CI_COMMIT_SHA", "git.commit.id", "BUILD_SOURCEVERSION", "GIT_COMMIT"]),
+        ("branch", ["branch", "GITHUB_REF_NAME", "CI_COMMIT_REF_NAME", "GIT_BRANCH", "BUILD_SOURCEBRANCHNAME"]),
+        ("ci_run", ["GITHUB_RUN_ID", "BUILD_NUMBER", "CI_PIPELINE_ID", "DBT_CLOUD_RUN_ID", "BUILD_BUILDID"]),
+        ("host", ["hostname", "HOST"]),
+    ],
+)
+def test_where_a_result_comes_from_is_known_by_usual_names(meaning, names):
+    for name in names:
+        assert provenance({name: "x", "GIT_SHA_TOKEN": "secret", "empty_branch": ""}) == {meaning: "x"}
+    assert provenance(None) == {}

@@ -74,7 +74,7 @@ def _logged_node(attributes: Mapping[str, Any], errors: Mapping[str, str]) -> Ou
     test = detail.get("NodeTestDetail")
     error = errors.get(unique_id, "")
     if outcome == "success" and test is not None:
-        verdict = test.get("test_outcome", "TEST_OUTCOME_PASSED").removeprefix("TEST_OUTCOME_").lower()
+        verdict = str(test.get("test_outcome", "TEST_OUTCOME_PASSED")).removeprefix("TEST_OUTCOME_").lower()
         outcome = {"passed": "pass", "failed": "fail", "warned": "warn"}.get(verdict, verdict)
         if error.endswith("Treating as failing test."):
             outcome, test = "error", {}

@@ -221,7 +221,11 @@ def _from_either(thing: Any, data_asset: str | None, **options: Unpack[ImportOpt
 def _recognises(thing: Any) -> bool:
     found = read(thing, "results")
     return made_by(thing, "great_expectations") or (
-        _says_success(thing) and (_is_outcome(thing) or (isinstance(found, list) and all(map(_is_outcome, found))))
+        _says_success(thing)
+        and (
+            _is_outcome(thing)
+            or (isinstance(found, list) and all(map(_is_outcome, found)) and (bool(found) or "meta" in thing))
+        )
     )
 
 

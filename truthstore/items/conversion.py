@@ -71,12 +71,10 @@ def installed_version(distribution: str) -> str | None:
 
 
 PROVENANCE: Final = {
-    "git_sha": re.compile(
-        r"(^|_)(git|commit|build|source)?_?(sha1?|commit|commit_sha|sourceversion)$|^revision$", re.IGNORECASE
-    ),
-    "branch": re.compile(r"(^|_)(branch|ref_name|branch_name|commit_ref_name)$", re.IGNORECASE),
-    "ci_run": re.compile(r"(^|_)(run_id|build_id|build_number|pipeline_id|job_id|run_url)$", re.IGNORECASE),
-    "host": re.compile(r"(^|_)(host|hostname|node_name)$", re.IGNORECASE),
+    "git_sha": re.compile(r"(^|_)(sha1?|commit|commit_id|revision|sourceversion)$"),
+    "branch": re.compile(r"(^|_)(branch|branch_name|ref_name|sourcebranchname)$"),
+    "ci_run": re.compile(r"(^|_)(run_id|build_id|buildid|build_number|pipeline_id|job_id)$"),
+    "host": re.compile(r"(^|_)(host|hostname)$"),
 }
 """Names under which people and CI systems say where a result comes from."""
 
