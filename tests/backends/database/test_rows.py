@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -341,3 +342,41 @@ def test_the_number_of_statements_does_not_grow_with_the_checks(place: Place):
         assert counted(lambda: store.save_many(batch)) == counted(
             lambda: store.save_many(run(n, chance) for n in (101, 102))
         )
+
+
+# Dashboards.
+
+PAGE = Path(__file__).parents[3] / "docs" / "backends" / "database.md"
+
+
+def test_the_queries_that_the_documentation_shows(place: Place):
+    charts = PAGE.read_text().partition("## Charts")[2].partition("\n## ")[0].partition("The checks of the results")[2]
+    passed, failing = re.findall(r"```sql\n(.*?)```", charts, re.DOTALL)
+    with place.open() as store:
+        every: list[list[bool | None]] = [[True, True], [True, False], [False, None]]
+        for number, outcomes in enumerate(every):
+            checks = [
+                ValidatorResult(f"rule {n}", ok is True, status="skipped" if ok is None else None, count=n + 1)
+                for n, ok in enumerate(outcomes)
+            ]
+            store.save(
+                ValidationResult(
+                    f"run {number}",
+                    START + timedelta(hours=14 * number),
+                    "orders",
+                    ResultStatus.of(checks),
+                    checks,
+                    tags={"team": "data"},
+                )
+            )
+        space = store._rows(RESULTS).space
+
+        def rows(sql: str) -> list[list[Any]]:
+            sql = sql.replace("'default'", "?")
+            return [list(map(str, row)) for row in store._all(Statement(sql, [space]))]
+
+        assert [(day, team, int(number), round(float(share), 2)) for day, team, number, share in rows(passed)] == [
+            ("2026-03-01", "data", 4, 0.75),
+            ("2026-03-02", "data", 1, 0.0),
+        ]
+        assert [row[:5] for row in rows(failing)] == [["orders", "rule 0", "None", "1", "None"]]

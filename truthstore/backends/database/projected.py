@@ -77,7 +77,7 @@ class ProjectedRows(Source):
         above = f"(SELECT {{}} FROM {items.name} WHERE {items.name}.item = {self.name}.item)"
         self.names |= {
             "id": f"CONCAT({', '.join(joined)})" if dialect.kind == "mysql" else f"({' || '.join(joined)})",
-            "size": "0",
+            "size": "(number * 0)",  # a bare number would be the place of a column where rows are ordered
             "stored_at": above.format("stored_at"),
         }
         fields = collection.fields
