@@ -86,7 +86,7 @@ class ProjectedRows(Source):
         )
         self._reads = [(name, read) for name, field in fields.items() if (read := dialect.read.get(field.type))]
         self._writes = [
-            (place, write) for place, field in enumerate(fields.values(), 3) if (write := dialect.write.get(field.type))
+            (place, write) for place, field in enumerate(fields.values()) if (write := dialect.write.get(field.type))
         ]
         self._floats = [place for place, field in enumerate(fields.values(), 3) if field.type is float]
         self._write_statements([quoted(row_column(name)) for name in fields])
@@ -243,18 +243,23 @@ class ProjectedRows(Source):
         """Return the rows of an item as they are inserted, without the namespace."""
         meta = record.meta
         above = [meta.id, *(meta.fields.get(name) for name in self._projection.inherits)]
+        # What all rows of an item share is converted once.
+        shared = self._written(above, 0)
         names = list(self.collection.fields)
         places = [names.index(name) for name in self._projection.series]
         rows = []
         for number, own in enumerate(self._projection.values(self.packed(record) or b"")):
-            fields = [*above, *own]
-            named = tuple(fields[place] for place in places)
-            row = [item, number, series_key(named) if named and None not in named else None, *fields]
-            for place, write in self._writes:
-                if row[place] is not None:
-                    row[place] = write(row[place])
-            rows.append(row)
+            named = tuple([above[place] if place < len(above) else own[place - len(above)] for place in places])
+            key = series_key(named) if named and None not in named else None
+            rows.append([item, number, key, *shared, *self._written(own, len(above))])
         return rows
+
+    def _written(self, values: list[Any], first: int) -> list[Any]:
+        """Return the values of some fields, beginning with the first of these, as the database keeps them."""
+        for place, write in self._writes:
+            if 0 <= (here := place - first) < len(values) and values[here] is not None:
+                values = [*values[:here], write(values[here]), *values[here + 1 :]]
+        return values
 
     def json(self, rows: Iterable[list[Any]]) -> str:
         """Return rows as the one parameter that PostgreSQL takes."""
