@@ -10,7 +10,7 @@ from copy import copy
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
@@ -24,11 +24,11 @@ from truthstore.storage.sql.compile import Source, Statement, condition, contain
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from truthstore.backends.database.rows import Rows
     from truthstore.backends.database.schema import Index
     from truthstore.model.collection import Collection
     from truthstore.model.projection import Projection
     from truthstore.model.query import BoundQuery, Comparison
+    from truthstore.storage.sql.dialect import Dialect
 
 __all__ = ["ProjectedRows"]
 
@@ -52,6 +52,27 @@ NUMBERED: Final = {
 _to_json: Final = msgspec.json.Encoder().encode
 
 
+class Items(Protocol):
+    """What rows ask of the table of their items."""
+
+    collection: Collection[Any]
+    space: str
+    dialect: Dialect
+    name: str
+
+    def with_ids(self, ids: Iterable[str]) -> Statement:
+        """Return the condition that an item has one of some ids."""
+        ...
+
+    def with_tag(self, name: str, value: str) -> Statement:
+        """Return the condition that the item of a row has a tag."""
+        ...
+
+    def tag(self, name: str, table: str = "") -> Statement:
+        """Return the expression for a tag of the item of a row of a table."""
+        ...
+
+
 class ProjectedRows(Source):
     """The rows of the items of one collection in one namespace, and the statements that read and write them.
 
@@ -61,7 +82,7 @@ class ProjectedRows(Source):
 
     _by_series = True
 
-    def __init__(self, items: Rows, index: Index, collection: Collection[Any], projection: Projection) -> None:
+    def __init__(self, items: Items, index: Index, collection: Collection[Any], projection: Projection) -> None:
         self._items = items
         self._projection = projection
         self.collection = collection
