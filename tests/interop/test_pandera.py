@@ -445,6 +445,15 @@ def test_a_whole_column_of_a_wrong_type_has_no_number_of_rows():
     assert (wrong.count, wrong.observed) == (0, "int64")
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_missing_values_are_not_among_the_true_count(library):
+    module, tables = (pa, pd) if library == "pandas" else (imported("pandera.polars"), imported("polars"))
+    column = module.Column(float, module.Check.gt(10, n_failure_cases=1), nullable=True)
+    failed = validated(module.DataFrameSchema({"a": column}), tables.DataFrame({"a": [1.0, None, 3.0, 20.0]}))
+    check = entry(from_pandera(failed, "t"), "greater_than", "a")
+    assert (check.count, check.details["sample_values"]) == (2, [1.0])
+
+
 def test_limited_cases_of_rows_keep_their_true_count():
     check = pa.Check(lambda table: table["a"] < table["b"], name="less", n_failure_cases=1)
     schema = pa.DataFrameSchema({"a": pa.Column(int), "b": pa.Column(int)}, checks=check)

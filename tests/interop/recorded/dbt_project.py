@@ -238,7 +238,7 @@ def main(folder: Path, *options: str) -> None:
     for line in process.stdout or ():
         output += line
         if "START test slow_1" in line or ("Passed" in line and "slow_2" in line):
-            time.sleep(1)
+            time.sleep(4)  # so that all others have ended that run beside it
             process.send_signal(signal.SIGINT)
     process.wait()
     keep_summary(output, folder, "interrupted")
