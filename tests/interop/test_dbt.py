@@ -124,6 +124,23 @@ def test_a_test_that_passed_under_a_tolerance(version):
     assert checks_of(version)["test not_null_orders_id"].count == 0
 
 
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        ("reused", "skipped"),
+        ("canceled", "not_evaluated"),
+        ("partial success", "failure"),
+        ("runtime error", "error"),
+        ("a later word", "error"),
+    ],
+)
+def test_only_pass_and_success_have_passed(word, status):
+    document = recorded(ONE, "build-run_results.json")
+    document["results"][0]["status"] = word
+    (raw_orders, *_) = from_dbt(document)
+    assert status_of(raw_orders.results[0]) == status
+
+
 def test_without_a_manifest_no_count_of_what_passed_is_known():
     (alone,) = [r for r in from_dbt(recorded(ONE, "build-run_results.json")) if r.data_asset == "shop"]
     names = {check.validator_name: check for check in alone.results}

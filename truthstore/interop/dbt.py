@@ -30,6 +30,7 @@ STATUSES: Final = {
     "skipped": CheckStatus.SKIPPED,
     "reused": CheckStatus.SKIPPED,
     "not run": CheckStatus.NOT_EVALUATED,
+    "canceled": CheckStatus.NOT_EVALUATED,
 }
 """What the words of dbt mean; all others are errors."""
 
