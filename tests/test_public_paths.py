@@ -8,7 +8,7 @@ import pytest
 
 PATHS = {
     "truthstore": "BaseStore Collection RecordStore StoreConfig StoreQuery ValidationStore WrapperStore get_store open_store "
-    "is_backend_available list_available_backends register_store stack",
+    "is_backend_available list_available_backends record records register_store stack",
     "truthstore.base": "ABSENT ANY BaseStore Collection StoreConfig StoreQuery StoreError StoreNotFoundError StoreConflictError "
     "StoreConnectionError StoreReadError StoreWriteError StoreBulkError StoreCorruptError StoreKeyError StoreQueryError "
     "StoreConfigError StoreOverloadedError StoreClosedError StoreNotSupportedError ValidationStore VersionConflictError",
@@ -43,6 +43,7 @@ PATHS = {
     "FileAuditBackend JsonAuditBackend CompositeAuditBackend AsyncAuditBackend StoreAuditBackend",
     "truthstore.observability.store": "ObservableStore",
     "truthstore.interop": "from_great_expectations from_pandera from_truthound",
+    "truthstore.recording": "Run keep record records",
     "truthstore.testing": "StoreSuite WrapperSuite BlobsSuite StoreMachine store_machine FaultyBlobs LatencyBlobs ManualClock",
 }
 

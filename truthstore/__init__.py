@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING, Any
 
 from truthstore import base, expectations, factory, results
 from truthstore.base import *
@@ -15,13 +16,25 @@ from truthstore.expectations import *
 from truthstore.factory import *
 from truthstore.results import *
 
+if TYPE_CHECKING:
+    from truthstore.recording import record, records
+
 __version__ = "0.1.0"
 
 # A program that sets up no logging sees none of ours.
 logging.getLogger("truthstore").addHandler(logging.NullHandler())
 
-__all__ = ["__version__"]
+__all__ = ["__version__", "record", "records"]
 __all__ += base.__all__
 __all__ += expectations.__all__
 __all__ += factory.__all__
 __all__ += results.__all__
+
+
+def __getattr__(name: str) -> Any:
+    """Load what most programs never need."""
+    if name in {"record", "records"}:
+        from truthstore import recording
+
+        return getattr(recording, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

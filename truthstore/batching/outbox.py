@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from truthstore.model.collection import Collection
     from truthstore.store.store import BaseStore
 
-__all__ = ["Outbox", "unpacked"]
+__all__ = ["Outbox", "packed", "queue_path", "unpacked"]
 
 FOLDER: Final = os.path.join(".truthstore", "queue")
 log: Final = logging.getLogger("truthstore.batching")
@@ -64,7 +64,8 @@ class Outbox:
         self._config = config
         *_, backend = base.layers()
         self._place = base.identity or type(backend).__name__
-        self.queue = DurableQueue(_path(base, backend, config), durability=config.durability)
+        path = config.path or (queue_path(base, FOLDER) if config.durable else None)
+        self.queue = DurableQueue(path, durability=config.durability)
         self._collections = {collection.name: collection}
         self._load = (0, 0)
         """Entries and bytes that were queued since the last delivery, or remained after it in memory."""
@@ -96,7 +97,7 @@ class Outbox:
         topic = self.topic(collection)
         if not self._config.durable and self._is_full():
             self._make_room()
-        entries = [(record.id, _packed(record)) for record in records]
+        entries = [(record.id, packed(record)) for record in records]
         self.queue.append(topic, entries)
         if not self._config.durable:
             _unstored.add(self)
@@ -329,7 +330,8 @@ class _LateText(Derivation, frozen=True, gc=False):
             return ""
 
 
-def _packed(record: Record) -> bytes:
+def packed(record: Record) -> bytes:
+    """Return a record as the payload of an entry."""
     return pack(record if record.meta.encodings else Record(record.meta.replace(text=""), record.body, record.revision))
 
 
@@ -342,13 +344,14 @@ def unpacked(payload: bytes, collection: Collection[Any]) -> Record:
     return Record(meta.replace(text=None, derive=_LateText(collection, body, meta.encoding)), body, record.revision)
 
 
-def _path(base: BaseStore[Any], backend: BaseStore[Any], config: BatchConfig) -> str | None:
-    """Return the file of the queue, absolute, for the program may change its folder; None for a queue in memory."""
-    if config.path is not None:
-        return os.path.abspath(os.path.expanduser(config.path))
-    if not config.durable:
-        return None
+def queue_path(base: BaseStore[Any], folder: str) -> str | None:
+    """Return the file for the queue of a store, absolute, for the program may change its folder; None for a store in memory.
+
+    Raises:
+        StoreConfigError: nothing names it.
+    """
     if not base.identity:
+        *_, backend = base.layers()
         if backend.name == "memory":
             return None  # what it holds ends with the process too
         raise StoreConfigError(
@@ -356,7 +359,7 @@ def _path(base: BaseStore[Any], backend: BaseStore[Any], config: BatchConfig) ->
         )
     name = re.sub(r"[^a-z0-9]+", "-", base.identity.lower()).strip("-")[-40:]
     digest = hashlib.sha256(base.identity.encode()).hexdigest()[:16]
-    return os.path.abspath(os.path.join(FOLDER, f"{name}-{digest}.db"))
+    return os.path.abspath(os.path.join(folder, f"{name}-{digest}.db"))
 
 
 def _summary(failed: Errors) -> str:

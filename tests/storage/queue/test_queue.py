@@ -40,6 +40,18 @@ def test_nothing_is_made_before_it_is_needed(queue, path):
     assert queue.path == os.path.abspath(path)
 
 
+def test_what_is_queued_under_a_key_is_replaced_by_an_entry_of_another_topic(queue):
+    queue.append("runs", [("a", b"1"), ("b", b"2")])
+    queue.append("checks", [("a", b"3")])
+    assert queue.replace(("runs", "checks"), "a", "t", b"4", queued_only=True)
+    assert [(entry.topic, entry.key, entry.payload) for entry in queue.pending("t")] == [("t", "a", b"4")]
+    assert (queue.pending("runs"), queue.pending("checks")) == ([Entry(2, "runs", "b", b"2")], [])
+    assert not queue.replace(("runs", "checks"), "a", "t", b"5", queued_only=True)
+    assert queue.count("t") == 1
+    assert queue.replace(("runs", "checks"), "a", "t", b"5")
+    assert queue.count("t") == 2
+
+
 def test_entries_are_delivered_in_order_and_removed(queue):
     assert queue.append("t", [("a", b"1"), ("b", b"2")]) == [1, 2]
     queue.append("other", [("a", b"three")])

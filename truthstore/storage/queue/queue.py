@@ -82,6 +82,29 @@ class DurableQueue:
             insert = "INSERT INTO entries (topic, key, payload) VALUES (?, ?, ?)"
             return [connection.execute(insert, (topic, *entry)).lastrowid or 0 for entry in entries]
 
+    def replace(
+        self, topics: Sequence[str], key: str, topic: str, payload: bytes, *, queued_only: bool = False
+    ) -> bool:
+        """Remove what is queued under a key of some topics and append an entry to another, all or nothing; return if it did.
+
+        Args:
+            topics: whose entries are removed.
+            key: of those entries, and of the new one.
+            topic: of the new entry.
+            payload: of the new entry.
+            queued_only: do nothing if nothing is queued under the key of the first topic, so that of many only one does it.
+
+        Raises:
+            StoreWriteError: nothing was changed.
+        """
+        with self._file.writing("replace") as connection:
+            is_queued = "SELECT 1 FROM entries WHERE topic = ? AND key = ?"
+            if queued_only and not connection.execute(is_queued, (topics[0], key)).fetchone():
+                return False
+            connection.executemany("DELETE FROM entries WHERE topic = ? AND key = ?", [(each, key) for each in topics])
+            connection.execute("INSERT INTO entries (topic, key, payload) VALUES (?, ?, ?)", (topic, key, payload))
+        return True
+
     def pending(self, topic: str, *, key: str | None = None, after: int = 0, limit: int | None = None) -> list[Entry]:
         """Return queued entries of a topic, or of one key of it, in order, those behind a number.
 

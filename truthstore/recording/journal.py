@@ -1,0 +1,138 @@
+"""The journal of a store's recorders: runs under way, check by check, and results that wait for the store.
+
+It is a durable queue. A run has an entry under `runs`, which says whose it is, and one for each check under `checks`. Its end
+replaces them, in one transaction, by the result, which the outbox of batching delivers: so a run is stored once,
+whoever dies at whatever moment. What a dead process left is ended in the same way by the next that looks.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from truthstore.batching.base import BatchConfig
+from truthstore.batching.outbox import Outbox, packed, queue_path
+from truthstore.batching.store import BatchedStore
+from truthstore.items.checks import VALIDATOR_ERROR, ResultStatus, ValidatorResult
+from truthstore.recording.presence import claim, release
+
+if TYPE_CHECKING:
+    from truthstore.items.results import ValidationResult
+    from truthstore.model.collection import Collection
+    from truthstore.store.store import BaseStore
+
+__all__ = ["Journal", "ended"]
+
+FOLDER: Final = os.path.join(".truthstore", "recording")
+RUN_CHECK: Final = "run"
+"""Name of the check that a run has if it did not come to its end."""
+
+
+def ended(message: str, **details: Any) -> ValidatorResult:
+    """Return the check that says why a run did not come to its end."""
+    return ValidatorResult(RUN_CHECK, success=False, issue_type=VALIDATOR_ERROR, message=message, details=details)
+
+
+class Journal:
+    """What the recorders of a store wrote down, in one file.
+
+    Args:
+        store: the store. Layers of batching outside are passed by: this is one, and keeps what they would lose.
+        path: the file; by default one named after the store in ``.truthstore/recording`` below the current folder.
+
+    Raises:
+        StoreConfigError: nothing names the file.
+    """
+
+    def __init__(self, store: BaseStore[Any], path: str | os.PathLike[str] | None = None) -> None:
+        while isinstance(store, BatchedStore):
+            store = store.base
+        self._store = store
+        self._collection: Collection[Any] = store._collection  # noqa: SLF001  # as layers do
+        # A killed process loses nothing; waiting for the disk at every check would slow those that record thousands.
+        config = BatchConfig(
+            durable=True, path=path or queue_path(store, FOLDER), flush_interval_seconds=None, durability="os"
+        )
+        self._outbox = Outbox(store, self._collection, config, lambda _: None)
+        self._queue = self._outbox.queue
+        self._topic = self._outbox.topic(self._collection)
+        self._runs, self._checks = f"{self._topic}/runs", f"{self._topic}/checks"
+        self._presence = f"{self._queue.path}.runs" if self._queue.path else None
+
+    def begin(self, run: ValidationResult) -> int:
+        """Note a run, and return its place, which is held until `end` or the death of this process."""
+        place = secrets.randbits(62)
+        if self._presence:
+            claim(self._presence, place)  # first: an entry whose place nobody holds is that of a dead process
+        try:
+            self._queue.append(self._runs, [(run.run_id, msgspec.json.encode({**run.to_dict(), "place": place}))])
+        except BaseException:
+            self.leave(place)
+            raise
+        return place
+
+    def add(self, run_id: str, check: ValidatorResult) -> int:
+        """Note a check, and return its number."""
+        (number,) = self._queue.append(self._checks, [(run_id, msgspec.json.encode(check.to_dict()))])
+        return number
+
+    def checks(self, run_id: str) -> dict[int, ValidatorResult]:
+        """Return the checks of a run that were noted, by number."""
+        return {
+            entry.number: ValidatorResult.from_dict(msgspec.json.decode(entry.payload))
+            for entry in self._queue.pending(self._checks, key=run_id)
+        }
+
+    def end(self, result: ValidationResult) -> None:
+        """Put the result of a run in the place of its notes."""
+        self._replace(result, queued_only=False)
+
+    def leave(self, place: int) -> None:
+        """Give up the place of a run: if it was not ended, it is now that of a dead process."""
+        if self._presence:
+            release(self._presence, place)
+
+    def _replace(self, result: ValidationResult, *, queued_only: bool) -> None:
+        record = self._collection.encode(result, self._store.encoding, indent=self._store.indent)
+        topics = (self._runs, self._checks)
+        self._queue.replace(topics, record.id, self._topic, packed(record), queued_only=queued_only)
+
+    def recover(self) -> None:
+        """End the runs of dead processes: each is an error, with the checks that were noted."""
+        if self._presence is None:
+            return
+        for entry in self._queue.pending(self._runs):
+            fields = msgspec.json.decode(entry.payload)
+            place = fields.pop("place")
+            if not claim(self._presence, place):
+                continue
+            try:
+                run = self._collection.type.from_dict(fields)
+                run.results = [
+                    *self.checks(run.run_id).values(),
+                    ended("the process that recorded this run ended before the run did"),
+                ]
+                run.status = ResultStatus.ERROR
+                run.metadata["unfinished"] = True
+                self._replace(run, queued_only=True)  # another process may have been faster
+            finally:
+                release(self._presence, place)
+
+    def put(self, result: ValidationResult) -> None:
+        """Queue a result."""
+        record = self._collection.encode(result, self._store.encoding, indent=self._store.indent)
+        self._outbox.put((record,), self._collection)
+
+    def close(self) -> None:
+        """Deliver what waits, and close the file.
+
+        Raises:
+            StoreWriteError: something was not stored: it waits in the file, or was rejected.
+        """
+        try:
+            self._outbox.flush()
+        finally:
+            self._outbox.close()
