@@ -57,6 +57,12 @@ def test_the_wheel_holds_the_package_and_nothing_else():
     assert any(file.match("licenses/LICENSE") for file in files)
 
 
+@installed_only
+def test_pytest_finds_the_plugin():
+    (point,) = importlib.metadata.entry_points(group="pytest11", name="truthstore")
+    assert point.load().__name__ == "truthstore.recording.pytest_plugin"
+
+
 def test_importing_loads_no_optional_dependency():
     """What the tests have installed is enough to notice most; the names are those of every extra."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -53,7 +53,7 @@ def records(store: BaseStore[Any], data_asset: str, **options: Unpack[RunOptions
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
-            async def recorded(*args: Any, **kwargs: Any) -> Any:
+            async def recorded_later(*args: Any, **kwargs: Any) -> Any:
                 run = record(store, data_asset, **options).__enter__()
                 try:
                     table = await function(*args, **kwargs)
@@ -64,14 +64,14 @@ def records(store: BaseStore[Any], data_asset: str, **options: Unpack[RunOptions
                 await _leave(run)
                 return table
 
-        else:
+            return cast("F", recorded_later)
 
-            @functools.wraps(function)
-            def recorded(*args: Any, **kwargs: Any) -> Any:
-                with record(store, data_asset, **options) as run:
-                    table = function(*args, **kwargs)
-                    _returned(run, name, table)
-                return table
+        @functools.wraps(function)
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            with record(store, data_asset, **options) as run:
+                table = function(*args, **kwargs)
+                _returned(run, name, table)
+            return table
 
         return cast("F", recorded)
 
@@ -91,7 +91,7 @@ async def _leave(run: Run, error: BaseException | None = None) -> None:
 
 def _returned(run: Run, name: str, table: Any) -> None:
     """Record what a function returned, and of a table its number of rows."""
-    is_open = inspect.isawaitable(table) or inspect.isgenerator(table) or inspect.isasyncgen(table)
     if hasattr(table, "columns") and hasattr(table, "__len__"):
         run.total_rows = len(table)
+    is_open = inspect.isawaitable(table) or inspect.isgenerator(table) or inspect.isasyncgen(table)
     run.check(name, passed=None if is_open else True, checked=run.total_rows or None)

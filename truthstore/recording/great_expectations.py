@@ -28,7 +28,7 @@ class StoreResultsAction(ValidationAction):  # type: ignore[misc]  # untyped
         on_error: see `truthstore.recording.record`.
     """
 
-    type: Literal["truthstore"] = "truthstore"
+    type: Literal["truthstore"] = "truthstore"  # pyright: ignore[reportIncompatibleVariableOverride]  # as its own do
     store: str
     tags: dict[str, str] = {}  # noqa: RUF012  # pydantic copies it
     on_error: Literal["queue", "raise"] = "queue"

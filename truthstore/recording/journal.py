@@ -51,7 +51,7 @@ class Journal:
         while isinstance(store, BatchedStore):
             store = store.base
         self._store = store
-        self._collection: Collection[Any] = store._collection  # noqa: SLF001  # as layers do
+        self._collection: Collection[Any] = store._collection  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as layers do
         # A killed process loses nothing; waiting for the disk at every check would slow those that record thousands.
         config = BatchConfig(
             durable=True, path=path or queue_path(store, FOLDER), flush_interval_seconds=None, durability="os"

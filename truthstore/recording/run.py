@@ -77,7 +77,9 @@ class Run:
             raise ValueError(f"on_error is 'queue' or 'raise', not {on_error!r:.80}")
         if not isinstance(data_asset, str) or not data_asset:
             raise ValueError(f"data_asset names what is checked, such as 'orders', not {data_asset!r:.80}")
-        kind = store._collection.type if isinstance(store, BaseStore) else object  # noqa: SLF001  # as layers do
+        kind = object
+        if isinstance(store, BaseStore):
+            kind = store._collection.type  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as layers do
         if not issubclass(kind, ValidationResult):
             raise TypeError(f"a run is kept in a store of validation results, not in {store!r:.80}")
         self._started = datetime.now(UTC)
