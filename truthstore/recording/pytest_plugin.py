@@ -32,6 +32,8 @@ MEASURED: Final = ("checked", "expected", "failed", "observed")
 FOLDER: Final = "truthstore_folder"
 FILE: Final = "marked.json"
 MESSAGE_LENGTH: Final = 500
+COLLECTED_ID: Final = pytest.StashKey[str]()
+"""The id of a test when it is collected: pytest-xdist adds its group later."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,12 +64,8 @@ def pytest_configure(config: pytest.Config) -> None:
 class _Collector:
     """Reads the marks of tests."""
 
-    def __init__(self) -> None:
-        self.ids: dict[pytest.Item, str] = {}
-        """As collected: pytest-xdist adds groups to them later."""
-
     def pytest_itemcollected(self, item: pytest.Item) -> None:
-        self.ids[item] = item.nodeid
+        item.stash[COLLECTED_ID] = item.nodeid
 
     def marked(self, session: pytest.Session) -> dict[str, dict[str, Any]]:
         """Return the asset and the fields of the check of each marked test."""
@@ -81,7 +79,7 @@ class _Collector:
                 )
             found[item.nodeid] = {
                 "asset": mark.args[0],
-                "fields": {"name": item.name, "check_id": self.ids[item], **mark.kwargs},
+                "fields": {"name": item.name, "check_id": item.stash[COLLECTED_ID], **mark.kwargs},
             }
         return found
 
@@ -90,7 +88,6 @@ class _Worker(_Collector):
     """In a worker of pytest-xdist: leaves the marks to the controller."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__()
         self.folder = folder
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -107,7 +104,6 @@ class _Recorder(_Collector):
     """In the controller, or where there is none: records."""
 
     def __init__(self, config: pytest.Config, url: str) -> None:
-        super().__init__()
         self.url = url
         self.on_error: Any = config.getini("truthstore_on_error")
         pairs = [line.partition("=") for line in config.getini("truthstore_tags")]
