@@ -67,7 +67,7 @@ def peer_result(number: int) -> Any:
                 success=check.success,
                 column=check.column,
                 issue_type=check.issue_type,
-                count=check.count,
+                count=check.count or 0,
                 severity=check.severity,
                 message=check.message,
                 details=check.details,
