@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import text
 
 from tests.services.databases import new_place
-from truthstore import StoreQuery
+from truthstore import RESULTS, StoreQuery
 from truthstore.backends.database import DatabaseStore
 from truthstore.backends.database.engine import execute
+from truthstore.backends.database.projected import series_key
 from truthstore.model.record import Meta
 from truthstore.storage.sql.compile import Statement
 from truthstore.storage.sql.paging import pages
@@ -38,6 +39,10 @@ FILL = """INSERT INTO validations (namespace, {key}, id, revision, stored_at, si
     data_asset, status) SELECT '{space}', {id}, {id}, {id}, {time}, 2, {false}, 1, body, {time}, {asset},
     CASE WHEN i % 7 = 0 THEN 'failure' ELSE 'success' END
     FROM {numbers}, (SELECT body FROM validations WHERE id = 'first' AND namespace = '{space}') first"""
+FILL_CHECKS = """INSERT INTO plans_checks (item, number, namespace, series, run_id, run_time, data_asset, check_id, name, status)
+    SELECT item, 0, namespace, CASE data_asset {series} END, id, run_time, data_asset, data_asset, 'fits', status
+    FROM plans_validations WHERE namespace = '{space}' AND id <> 'first'"""
+SERIES = " ".join(f"WHEN 'asset {i}' THEN '{series_key((f'asset {i}', f'asset {i}'))}'" for i in range(50))
 NEWEST = StoreQuery(data_asset="asset 7", status="failure", limit=50)
 
 
@@ -70,10 +75,17 @@ def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             "postgresql": "ANALYZE plans_validations",
             "mysql": "ANALYZE TABLE plans_validations",
         }
-        store.execute_with_retry(lambda c: c.exec_driver_sql(analyze[kind]))
+        checks = FILL_CHECKS.format(series=SERIES, space=store._settings.space)
+        store.execute_with_retry(lambda c: c.exec_driver_sql(checks))
+        for of in (analyze[kind], analyze[kind].replace("validations", "checks")):
+            store.execute_with_retry(partial(run, of))
         yield store
         for table in ("plans_validations_tags", "plans_checks", "plans_validations", "plans_truthstore_schema"):
             store.execute_with_retry(partial(drop, table))
+
+
+def run(statement: str, connection: Any) -> None:
+    connection.exec_driver_sql(statement)
 
 
 def drop(table: str, connection: Any) -> None:
@@ -92,6 +104,10 @@ def explained(store: DatabaseStore[Any], query: StoreQuery) -> str:
 
     list(pages(bound, rows, rows.whole, read))
     (statement,) = statements
+    return plan_of(store, statement)
+
+
+def plan_of(store: DatabaseStore[Any], statement: Statement) -> str:
     explain = "EXPLAIN QUERY PLAN " if store._database.kind == "sqlite" else "EXPLAIN "
     found = store.execute_with_retry(lambda c: execute(c, explain + statement.sql, statement.parameters).all())
     return "\n".join(" ".join(map(str, row)) for row in found)
@@ -136,3 +152,26 @@ def test_items_are_looked_up_by_their_ids(number: int, filled: DatabaseStore[Any
     plan = explained(filled, StoreQuery(ids=[f"i{i}" for i in range(number)], order_by="stored_at"))
     assert "ux_plans_validations_id" in plan
     assert "Seq Scan" not in plan
+
+
+def test_the_history_of_a_check_and_its_newest_outcome_come_from_an_index(filled: DatabaseStore[Any]):
+    source = filled._rows(RESULTS).projected
+    assert source is not None
+    rows = source.collection
+    statements: list[Statement] = []
+
+    def read(statement: Statement) -> list[Any]:
+        statements.append(statement)
+        return []
+
+    asset = StoreQuery(data_asset="asset 7", limit=30)
+    for query in (asset.replace(where={"check_id": "asset 7"}), StoreQuery(where={"check_id": "asset 7"}, limit=30)):
+        list(pages(query.bind(rows), source, source.heads, read))
+    if filled._database.kind != "postgresql":  # it does not show the steps of the walk
+        statements.append(source.newest(asset.bind(rows), StoreQuery().bind(rows)))
+    indexes = ("ix_plans_checks_series", "ix_plans_checks_check_id_run_time", "ix_plans_checks_series")
+    for statement, index in zip(statements, indexes, strict=False):
+        plan = plan_of(filled, statement)
+        assert index in plan
+        assert "Seq Scan" not in plan
+        assert "SCAN plans_checks" not in plan
