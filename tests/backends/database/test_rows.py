@@ -75,7 +75,13 @@ QUERIES = [
     StoreQuery(ids=["run 3\x1f00000000", "run 4\x1f00000001", "run 4", "run 5\x1f1"], order_by="id"),
 ]
 
-SERIES = [("orders", "column 0 not_null"), ("Orders", "column 2 twice"), ("nobody", "x"), ("orders", None)]
+SERIES = [
+    ("orders", "column 0 not_null"),
+    ("orders", "column 0 not_null"),
+    ("Orders", "column 2 twice"),
+    ("nobody", "x"),
+    ("orders", None),
+]
 
 
 def shown(rows: Any) -> list[Any]:

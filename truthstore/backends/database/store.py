@@ -351,7 +351,7 @@ class DatabaseStore(BaseStore[T]):
         of = series_of(collection)
         bound, rows = self._ready_rows(query.replace(order_by=TIME_ALIAS), collection)
         kept = keep.bind(bound.collection)
-        given = None if series is None else list(series)
+        given = None if series is None else list(dict.fromkeys(series))
         parts = [None] if given is None else [given[n : n + PAGE] for n in range(0, len(given), PAGE)]
         found = [row for part in parts for row in self._all(rows.newest(bound, kept, part))]
         return sorted(map(rows.head, found), key=of)
