@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -24,6 +25,7 @@ from truthstore.recording import keep, record
 from truthstore.results import VALIDATOR_ERROR, ValidationResult, ValidatorResult
 from truthstore.storage.queue import DurableQueue
 from truthstore.testing import SAMPLES
+from truthstore.testing.suite.concurrency import start_child, wait_for_child
 from truthstore.versioning import VersionedStore
 
 
@@ -181,6 +183,26 @@ def test_a_kill_between_any_two_steps_stores_the_run_exactly_once(monkeypatch, t
         if status == 0:
             return
     pytest.fail("it never came to its end")
+
+
+def test_of_many_recorders_one_ends_what_a_dead_process_left():
+    killed(lambda: record(VersionedStore(files()), "orders", run_id="o1").__enter__().check("unique", passed=True))
+    children = [start_child(lambda: keep(VersionedStore(files()))) for _ in range(4)]
+    for child in children:
+        wait_for_child(child)
+    with VersionedStore(files()) as store:
+        assert len(store.list_versions("o1")) == 1
+
+
+def test_notes_that_cannot_be_read_hold_up_no_other_run(store, caplog):
+    killed(lambda: record(files(), "orders", run_id="o1").__enter__())
+    (path,) = Path(".truthstore/recording").glob("*.db")
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE entries SET payload = X'00'")
+    with record(store, "orders", run_id="o2", on_error="raise") as run:
+        run.check("unique", passed=True)
+    assert "what an earlier process left stays" in caplog.text
+    assert store.list_ids() == ["o2"]
 
 
 def test_the_run_of_a_living_process_is_left_alone(store):

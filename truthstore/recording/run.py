@@ -107,7 +107,7 @@ class Run:
             self._journal = Journal(self._store, self._path)
             self._place = self._journal.begin(self._result(()))
         if self._journal is not None:
-            with self._surviving("what an earlier process left stays"):
+            with surviving("queue", "recording: what an earlier process left stays where it is"):
                 self._journal.recover()
         return self
 
