@@ -101,25 +101,35 @@ class Journal:
         self._queue.replace(topics, record.id, self._topic, packed(record), queued_only=queued_only)
 
     def recover(self) -> None:
-        """End the runs of dead processes: each is an error, with the checks that were noted."""
-        if self._presence is None:
-            return
-        for entry in self._queue.pending(self._runs):
-            fields = msgspec.json.decode(entry.payload)
-            place = fields.pop("place")
-            if not claim(self._presence, place):
-                continue
+        """End the runs of dead processes: each is an error, with the checks that were noted.
+
+        Raises:
+            Exception: notes cannot be read or stored: the first such error, when the other runs were ended.
+        """
+        errors: list[Exception] = []
+        for entry in self._queue.pending(self._runs) if self._presence else ():
             try:
-                run = self._collection.type.from_dict(fields)
-                run.results = [
-                    *self.checks(run.run_id).values(),
-                    ended("the process that recorded this run ended before the run did"),
-                ]
-                run.status = ResultStatus.ERROR
-                run.metadata["unfinished"] = True
-                self._replace(run, queued_only=True)  # another process may have been faster
-            finally:
-                release(self._presence, place)
+                self._end_if_dead(msgspec.json.decode(entry.payload))
+            except Exception as error:  # noqa: BLE001  # it must not hold up the others
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def _end_if_dead(self, fields: dict[str, Any]) -> None:
+        place = fields.pop("place")
+        if self._presence is None or not claim(self._presence, place):
+            return
+        try:
+            run = self._collection.type.from_dict(fields)
+            run.results = [
+                *self.checks(run.run_id).values(),
+                ended("the process that recorded this run ended before the run did"),
+            ]
+            run.status = ResultStatus.ERROR
+            run.metadata["unfinished"] = True
+            self._replace(run, queued_only=True)  # another process may have been faster
+        finally:
+            release(self._presence, place)
 
     def put(self, result: ValidationResult) -> None:
         """Queue a result."""
