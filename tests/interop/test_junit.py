@@ -61,6 +61,7 @@ NESTED = """<testsuites xmlns="urn:x"><testsuite name="outer" timestamp="Monday"
 
 def run(folder, source):
     (folder / "test_it.py").write_text(source)
+    (folder / "pytest.ini").write_text("[pytest]\n")  # of its own, wherever temporary folders are
     command = [sys.executable, "-m", "pytest", "-q", "--junitxml=report.xml", "-p", "no:cacheprovider", "test_it.py"]
     output = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout
     return folder / "report.xml", output.splitlines()[-1]

@@ -94,7 +94,7 @@ class ObservableStore(WrapperStore[T], Generic[T]):
             hooks.append(self._tracing.end)
         if self._audit is not None:
             # None of these refers to this store, so that it is freed when it is dropped; and what waits is written soon.
-            weakref.finalize(self, self._audit.hurry).atexit = False
+            weakref.finalize(self, self._audit.end_soon).atexit = False
             add = functools.partial(_add_event, self._audit, settings, self._backend.name)
             hooks.append(add)
             # Held here, for a subscriber is held weakly.

@@ -65,6 +65,7 @@ class AuditLogger:
         self._waiting: list[AuditEvent] = []
         self._timer: threading.Thread | None = None
         self._bell = Bell()
+        self._is_dropped = False
         self._failed: StoreError | None = None
         # From here on, under this lock:
         self._writing = threading.RLock()
@@ -102,6 +103,7 @@ class AuditLogger:
             StoreError: by the policy ``raise``, the sink failed now or since the last event.
         """
         self._waiting.append(event)
+        self._is_dropped = False  # a view of the store is still there
         if not self._is_sync and self._timer is None:
             self._start_timer()
         if self._is_sync or len(self._waiting) >= self._most:
@@ -123,15 +125,16 @@ class AuditLogger:
         if self._timer is threading.current_thread():
             self.write_later()
 
-    def hurry(self) -> None:
-        """Write soon what waits. A finalizer may do this."""
+    def end_soon(self) -> None:
+        """Write what waits soon, and end the chain: the store is gone, and was not closed. A finalizer may do this."""
+        self._is_dropped = True
         self._bell.ring()
 
     def write_later(self) -> None:
         """Write what waits, its time having come; an error is raised by the next call of `add`."""
         self._timer = None
         try:
-            self._write()
+            self._write(closing=self._is_dropped)
         except StoreError as error:
             log.warning("audit events were not written, and are kept: %s", error)
             self._failed = error
