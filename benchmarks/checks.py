@@ -62,18 +62,13 @@ def _questions(places: Places, store: Any, runs: int, name: str) -> Iterator[Fig
     day = START + timedelta(seconds=runs) - timedelta(seconds=runs // 30)
     of_one = StoreQuery(data_asset=asset, where={"check_id": CHECK}, limit=30)
 
-    def failing_anew() -> list[Any]:
-        before = {_series(row): row for row in store.latest_rows(StoreQuery(end_time=day), collection=RESULTS)}
-        newest = store.latest_rows(StoreQuery(start_time=day), collection=RESULTS)
-        return [row for row in newest if _fails(row) and not (_series(row) in before and _fails(before[_series(row)]))]
-
     questions: dict[str, tuple[Callable[[], object], float]] = {
-        "the last 30 outcomes of one check": (lambda: list(store.scan_rows(of_one, collection=RESULTS)), 1),
+        "the last 30 outcomes of one check": (lambda: store.checks.history(CHECK, asset), 1),
         "the newest outcome of an asset's 20 checks": (
             lambda: store.latest_rows(StoreQuery(data_asset=asset), collection=RESULTS),
             2,
         ),
-        "what newly fails, of 1,000 checks of 50 assets": (failing_anew, 20),
+        "what newly fails, of 1,000 checks of 50 assets": (lambda: store.checks.newly_failing(day), 20),
     }
     for what, (ask, wanted) in questions.items():
         taken = race(lambda _: ask(), lambda _: None, rounds=places.rounds(20), calls=3).ours  # noqa: B023  # runs at once
@@ -94,11 +89,3 @@ def _questions(places: Places, store: Any, runs: int, name: str) -> Iterator[Fig
         1,
         detail=found.detail,
     )
-
-
-def _series(row: Any) -> tuple[str, str]:
-    return row.meta.fields["data_asset"], row.meta.fields["check_id"]
-
-
-def _fails(row: Any) -> bool:
-    return row.meta.fields["status"] in {"failure", "error"}
