@@ -39,7 +39,7 @@ WORST: Final = 10
 
 
 class Checks:
-    """The checks of all runs in a store, and what people say about them. Answers come from the index: no result is read.
+    """The checks of all runs in a store, and what people say about them. Where a backend has an index, no result is read.
 
     Those questions that are about the newest outcome of each check (`latest`, `newly_failing`, `recovered`, `overdue`,
     `flaky`) take a `CheckQuery` too. Its `data_asset`, `check_id`, `tags` and times say which runs are looked at, its other
