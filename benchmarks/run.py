@@ -28,6 +28,7 @@ from benchmarks import (
     retention,
     s3,
     startup,
+    streaming,
     versioning,
     wrapper,
 )
@@ -48,6 +49,7 @@ GROUPS: dict[str, Callable[[Places], Iterator[Figure]]] = {
     "versioning": versioning.figures,
     "frames": frames.figures,
     "importers": importers.figures,
+    "streaming": streaming.figures,
     "observability": observability.figures,
     "bulk": bulk.figures,
     "s3": s3.figures,

@@ -13,6 +13,7 @@ from truthstore.checks.compare import run_of
 from truthstore.checks.query import CheckQuery
 from truthstore.errors import StoreNotFoundError, StoreQueryError
 from truthstore.items.check_rows import check_ids
+from truthstore.items.parts import Part, parts_of
 
 if TYPE_CHECKING:
     from truthstore.checks.reading import Reading
@@ -125,10 +126,17 @@ def _facts(reading: Reading, row: Record) -> Iterator[tuple[str, Any]]:
         yield from _flat(name, getattr(result, name))
     yield "total_rows", result.statistics.total_rows or None
     yield "total_columns", result.statistics.total_columns or None
-    check = result.results[check_ids(result).index(recorded)]
+    part = row.meta.fields.get("part")
+    holder = result if part is None else _part_of(reading, str(part))
+    check = holder.results[check_ids(holder).index(recorded)]
     for name in OF_CHECK:
         yield f"check.{name}", getattr(check, name)
     yield from _flat("check.parameters", check.details.get("parameters"))
+
+
+def _part_of(reading: Reading, id: str) -> Part:
+    parts = parts_of(reading.collection)
+    return parts.decode(run_of(reading.store, parts, id))
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:

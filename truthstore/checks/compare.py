@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from truthstore.checks.check import OUTCOMES, Check
+from truthstore.checks.query import CheckQuery
 from truthstore.errors import StoreNotFoundError
 from truthstore.items.checks import CheckStatus
+from truthstore.items.parts import STREAM_TAG
 from truthstore.model.query import StoreQuery
 
 if TYPE_CHECKING:
@@ -124,7 +126,9 @@ def run_of(store: Source, collection: Collection[Any], run_id: str) -> Record:
 
 
 def _checks(reading: Reading, record: Record) -> dict[str, Check]:
-    return {check.check_id: check for check in map(reading.check, reading.collection.rows_of(record))}
+    is_streamed = STREAM_TAG in record.meta.tags
+    rows = reading.records(CheckQuery(run_id=record.id)) if is_streamed else reading.collection.rows_of(record)
+    return {check.check_id: check for check in map(reading.check, rows)}
 
 
 def _fails(check: Check | None) -> bool:

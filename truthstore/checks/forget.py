@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from truthstore.checks.compare import run_of
-from truthstore.checks.notes import CheckNote, notes_of
+from truthstore.checks.notes import CheckNote, Notes, notes_of
 from truthstore.errors import StoreConflictError, StoreCorruptError, StoreNotFoundError
+from truthstore.items.parts import Part, parts_of
 from truthstore.model.query import StoreQuery
 
 if TYPE_CHECKING:
@@ -57,11 +58,13 @@ def forget(store: Source, collection: Collection[Any], value: object, replacemen
         search = _Search(find, replacement)
         search.note(item) if isinstance(item, CheckNote) else search.result(item)
         if search.removed or search.kept:
-            id = item.id
+            id = item.run_id if isinstance(item, Part) else item.id
             traces.append(Trace(id=id, place=place, removed=tuple(search.removed), kept=tuple(search.kept)))
         return search.item if search.removed else None
 
-    for part, place in ((collection, "results"), (notes_of(collection), "notes")):
+    is_streamed = bool(Notes.read(store, collection).streamed)
+    parts = [(parts_of(collection), "results")] if is_streamed else []
+    for part, place in ((collection, "results"), *parts, (notes_of(collection), "notes")):
         for head in store.scan(BY_ID, collection=part):
             start = len(traces)
 
@@ -129,7 +132,7 @@ class _Search:
 
     def _parts(self, path: str, owner: Any, parts: tuple[str, ...], kept: tuple[str, ...]) -> None:
         for name in parts:
-            value = getattr(owner, name)
+            value = getattr(owner, name, None)  # a part of a run has no environment
             if (new := self._replaced(value, path + name)) is not value:
                 setattr(owner, name, new)
         self._keep(path, owner, kept)

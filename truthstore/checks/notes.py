@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CheckNote", "Notes", "add_note", "moment", "notes_of"]
 
-Kind = Literal["acknowledged", "assigned", "alias"]
+Kind = Literal["acknowledged", "assigned", "alias", "streamed"]
 
 
 class CheckNote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -35,11 +35,12 @@ class CheckNote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         id: id of the note.
-        kind: ``acknowledged``, ``assigned`` or ``alias``.
-        check_id: the check.
+        kind: ``acknowledged``, ``assigned`` or ``alias``; ``streamed``, which nobody says: the run is kept in parts.
+        check_id: the check, or that run.
         at: when it was said.
         data_asset: it is about the check of this asset alone; None means of every asset.
-        value: the owner, or the identity that the check has now; None takes back what was said before.
+        value: the owner, or the identity that the check has now; None takes back what was said before. Of a run, the tag
+            of its parts.
         until: an acknowledgement holds until then.
         by: who said it.
         reason: why.
@@ -113,6 +114,7 @@ class Notes:
             for number, note in enumerate(known)
         }
         self.has_owners = any(note.kind == "assigned" for note in known)
+        self.streamed = [note for note in known if note.kind == "streamed"]
 
     @classmethod
     def read(cls, store: Source, collection: Collection[Any]) -> Notes:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
 from truthstore.checks.check import OUTCOMES, Check, check_of, time_of
 from truthstore.checks.notes import Notes
 from truthstore.checks.query import ALL, CheckQuery
+from truthstore.checks.streamed import WithParts, living
 from truthstore.model.aggregate import Aggregation
 from truthstore.model.query import EVERYTHING, TIME_ALIAS, StoreQuery
 from truthstore.model.record import Record
@@ -38,10 +39,11 @@ class Reading:
 
     def __init__(self, store: Source, collection: Collection[Any]) -> None:
         assert collection.rows is not None
-        self.store = store
         self.collection = collection
         self.rows: Collection[Any] = collection.rows
         self.notes = Notes.read(store, collection)
+        streams = living(store, collection, self.notes.streamed)
+        self.store = cast("Source", WithParts(store, collection, streams)) if streams else store
         self.now = datetime.now(UTC)
 
     def stored(self, query: CheckQuery) -> StoreQuery:

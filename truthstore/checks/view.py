@@ -18,9 +18,8 @@ from truthstore.checks.query import ALL, CheckQuery
 from truthstore.checks.reading import Reading
 from truthstore.checks.turned import turned
 from truthstore.checks.worst import Ranked, worst
-from truthstore.errors import StoreQueryError
 from truthstore.items.aliases import resolved
-from truthstore.items.check_rows import CHECKS
+from truthstore.items.check_rows import require_checks
 from truthstore.model.fields import HOLD_TAG, HOLD_VALUE, index_value
 from truthstore.model.query import StoreQuery
 from truthstore.model.record import Meta
@@ -55,11 +54,7 @@ class Checks:
     """
 
     def __init__(self, store: Source, collection: Collection[Any], check_open: Callable[[], None]) -> None:
-        projection = collection.projection
-        if projection is None or not projection.fields.keys() >= CHECKS.fields.keys():
-            raise StoreQueryError(
-                f"{collection.name} holds no checks: ask a store of validation results", collection=collection.name
-            )
+        require_checks(collection)
         self._store = store
         self._collection = collection
         self._check_open = check_open
@@ -290,7 +285,8 @@ class Checks:
         """Return what was said about a check, or about all, the newest first: the history of acknowledgements, owners, aliases."""
         reading = self._read()
         ids = reading.notes.recorded(check_id) if check_id is not None else ()
-        return all_notes(self._store, self._collection, ids)[::-1]
+        said = all_notes(self._store, self._collection, ids)[::-1]
+        return [note for note in said if note.kind != "streamed"]
 
     def protect(self, run_id: str, *, protected: bool = True) -> None:
         """Keep a run from retention, and, where there is a retention layer, from `clear`; or no longer.

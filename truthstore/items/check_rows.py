@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from truthstore.errors import StoreQueryError
 from truthstore.items.checks import ValidatorResult, status_of
 from truthstore.model.fields import MAX_INT, MIN_INT, to_microseconds
 from truthstore.model.projection import Projection
 
 if TYPE_CHECKING:
+    from truthstore.model.collection import Collection
     from truthstore.model.record import FieldValue
 
-__all__ = ["CHECKS", "check_ids"]
+__all__ = ["CHECKS", "check_ids", "has_checks", "require_checks"]
 
 MAX_TEXT: Final = 1_000
 """So many characters of a text are kept in a row; the rest is in the result."""
@@ -134,3 +136,21 @@ CHECKS: Final = Projection(
     is_total=True,
 )
 """The rows of the default collection."""
+
+
+def has_checks(collection: Collection[Any]) -> bool:
+    """Return whether the items of a collection have checks."""
+    projection = collection.projection
+    return projection is not None and projection.fields.keys() >= CHECKS.fields.keys()
+
+
+def require_checks(collection: Collection[Any]) -> None:
+    """Check that the items of a collection have checks.
+
+    Raises:
+        StoreQueryError: they have not.
+    """
+    if not has_checks(collection):
+        raise StoreQueryError(
+            f"{collection.name} holds no checks: ask a store of validation results", collection=collection.name
+        )

@@ -9,11 +9,12 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from truthstore.checks.notes import notes_of
 from truthstore.errors import (
     StoreConfigError,
     StoreConflictError,
@@ -23,6 +24,8 @@ from truthstore.errors import (
     StoreWriteError,
     shown,
 )
+from truthstore.items.check_rows import has_checks
+from truthstore.items.parts import STREAM_TAG, parts_of
 from truthstore.model.collection import Collection, Derivation
 from truthstore.model.query import StoreQuery
 from truthstore.model.record import ABSENT, ANY, NONE, Meta, Options, Record
@@ -46,6 +49,19 @@ def _history_of(store: BaseStore[Any], collection: Collection[Any]) -> Collectio
         if history_of is not None:
             return history_of(collection)
     return None
+
+
+def _belongings(
+    record: Record, base: BaseStore[Any], collection: Collection[Any]
+) -> Iterator[tuple[Collection[Any], StoreQuery]]:
+    """Iterate over what other collections keep for an item: its older versions, and the parts of a run with their note."""
+    history = _history_of(base, collection)
+    if history is not None:
+        yield history, StoreQuery(where={"item": record.id})
+    stream = record.meta.tags.get(STREAM_TAG)
+    if stream is not None and has_checks(collection):
+        yield parts_of(collection), StoreQuery(where={"stream": stream})
+        yield notes_of(collection), StoreQuery(where={"check_id": record.id, "kind": "streamed"})
 
 
 @functools.cache
@@ -127,10 +143,9 @@ def _carry_out(
             raise StoreConfigError(f"{item.action.name} needs archive_store=, or archive_store_name=")
         else:
             _copy(record, archive, collection)
-            history = _history_of(base, collection)
-            if history is not None:
-                for head in base.scan(StoreQuery(where={"item": item.item_id}), collection=history):
-                    _copy(base.get_record(head.id, collection=history), archive, history)
+            for others, query in _belongings(record, base, collection):
+                for head in base.scan(query, collection=others):
+                    _copy(base.get_record(head.id, collection=others), archive, others)
     base.delete_record(item.item_id, collection=collection, expect=item.revision, options=options)
 
 
@@ -170,8 +185,9 @@ def change_quarantined(change: ChangeCopy, collection: Collection[Any], base: Ba
 
 def change_archived(change: ChangeCopy, collection: Collection[Any], archive: BaseStore[Any]) -> None:
     """Change the items that are in the archive, and the copies of its layers."""
-    for record in archive.scan(StoreQuery(), collection=collection, bodies=True):
-        _change(record, change, "archive", collection, archive, collection)
+    for part in (collection, parts_of(collection)) if has_checks(collection) else (collection,):
+        for record in archive.scan(StoreQuery(), collection=part, bodies=True):
+            _change(record, change, "archive", part, archive, part)
     archive.change_copies(lambda place, item: change(f"archive, {place}", item), collection=collection)
 
 

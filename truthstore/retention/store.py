@@ -196,6 +196,13 @@ class RetentionStore(WrapperStore[T]):
         items = [metadata_of(head, collection) for head in self._base.scan(query, collection=collection)]
         return below.union(item.item_id for item in items if config.holds(item.data_asset, item.tags))
 
+    def copied_ids(self, ids: Sequence[str], *, collection: Collection[Any]) -> frozenset[str]:
+        """Return the ids of items that are set aside, and those that are copied below."""
+        below = self._base.copied_ids(ids, collection=collection)
+        if not collection.is_users:
+            return below
+        return below.union(self._base.scan_ids(StoreQuery(ids=ids), collection=quarantine_of(collection)))
+
     def change_copies(self, change: ChangeCopy, *, collection: Collection[Any]) -> None:
         """Change the copies below, and the items that are set aside and in the archive."""
         self._base.change_copies(change, collection=collection)

@@ -22,12 +22,17 @@ delivering: Final[ContextVar[bool]] = ContextVar("truthstore_delivering", defaul
 
 
 class Lifecycle:
-    """What all views of one store share: its subscribers, whether it is closed, how many damaged items queries skipped."""
+    """What all views of one store share: its subscribers, whether it is closed, how many damaged items queries skipped.
 
-    __slots__ = ("closed", "lock", "skipped", "subscribers")
+    Attributes:
+        covered: a layer stands above it.
+    """
+
+    __slots__ = ("closed", "covered", "lock", "skipped", "subscribers")
 
     def __init__(self) -> None:
         self.closed = False
+        self.covered = False
         self.skipped = 0
         self.lock = threading.Lock()
         self.subscribers: tuple[Callable[[], Callback | None], ...] = ()

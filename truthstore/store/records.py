@@ -203,6 +203,10 @@ class RecordStore(Recipe, ABC):
         """Return the ids among those that a query finds which a layer keeps under a legal hold."""
         return frozenset()
 
+    def copied_ids(self, ids: Sequence[str], *, collection: Collection[Any]) -> frozenset[str]:
+        """Return those ids of which a layer keeps copies that may become items again, such as older versions."""
+        return frozenset()
+
     def change_copies(self, change: ChangeCopy, *, collection: Collection[Any]) -> None:
         """Replace copies of items that layers keep, such as older versions, by what `change` returns for them.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from truthstore.checks.forget import Trace
     from truthstore.checks.notes import CheckNote
     from truthstore.checks.view import Checks
+    from truthstore.items.checks import ValidatorResult
     from truthstore.model.record import Change
     from truthstore.store.changes import Callback
+    from truthstore.streaming import OpenRun
 
 __all__ = ["BaseStore"]
 
@@ -312,6 +314,65 @@ class BaseStore(BulkOperations[T], Generic[T]):
 
         return Checks(self, self._collection, self._check)
 
+    def open_run(
+        self,
+        run_id: str,
+        data_asset: str,
+        *,
+        run_time: datetime | None = None,
+        tags: Mapping[str, str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        suite_name: str | None = None,
+        **options: Any,
+    ) -> OpenRun:
+        """Return the block of a run that is larger than memory, and is stored check by check.
+
+        ``with store.open_run("run_001", "large.csv") as run: run.add(check)``. Until the block ends without an error, the
+        run is an error that says that it is not finished; a run that was not finished goes on where it is opened again.
+        `iter_checks` reads it back.
+
+        Args:
+            run_id: the id of the run.
+            data_asset: the data checked.
+            run_time: when it began; now if None.
+            tags: for queries.
+            metadata: whatever else belongs to the run.
+            suite_name: name of the suite, schema or contract that is checked.
+            **options: options of layers, as in `save`.
+
+        Raises:
+            StoreKeyError: the id cannot be used.
+            StoreQueryError: the items of this collection have no checks.
+            StoreConflictError: when the block is entered: there is a finished run of this id.
+        """
+        from truthstore.streaming import OpenRun  # as above
+
+        self._check("save", options)
+        return OpenRun(
+            self,
+            self._collection,
+            run_id,
+            data_asset,
+            run_time=run_time,
+            tags=tags,
+            metadata=metadata,
+            suite_name=suite_name,
+            options=options or NONE,
+        )
+
+    def iter_checks(self, run_id: str) -> Iterator[ValidatorResult]:
+        """Iterate over the checks of any run, also of one that `open_run` wrote, in constant memory.
+
+        Raises:
+            StoreNotFoundError: there is no such run.
+            StoreCorruptError: something of it is damaged or missing.
+            StoreQueryError: the items of this collection have no checks.
+        """
+        from truthstore.streaming import iter_checks  # as above
+
+        self._check()
+        return iter_checks(self, self._collection, run_id)
+
     def compare(self, run_a: str, run_b: str) -> Comparison:
         """Return what differs between two runs, as `Checks.compare` does."""
         return self.checks.compare(run_a, run_b)
@@ -359,7 +420,13 @@ class BaseStore(BulkOperations[T], Generic[T]):
         self._check()
         if budget is not None and budget < 0:
             raise ValueError("budget cannot be negative")
-        return {}
+        # The outermost layer alone knows of which runs some layer keeps copies.
+        if self._lifecycle.covered or not self._collection.is_users:
+            return {}
+        from truthstore.streaming import sweep
+
+        removed = sweep(self, self._collection)
+        return {"parts_removed": removed} if removed else {}
 
     def verify_records(self, collection: Collection[Any]) -> Verification:
         """Read every record back and report damage; backends compare with their index too."""

@@ -75,6 +75,7 @@ class WrapperStore(BaseStore[T], Generic[T]):
                 )
         super().__init__(base._collection)  # noqa: SLF001  # the same stack
         self._base = base
+        base._lifecycle.covered = True  # noqa: SLF001  # the same stack
         self.encoding = base.encoding
         self.indent = base.indent
         self.aliases = base.aliases
@@ -111,6 +112,7 @@ class WrapperStore(BaseStore[T], Generic[T]):
     latest_rows = _forwarded(BaseStore.latest_rows)
     newest_rows = _forwarded(BaseStore.newest_rows)
     held_ids = _forwarded(BaseStore.held_ids)
+    copied_ids = _forwarded(BaseStore.copied_ids)
     change_copies = _forwarded(BaseStore.change_copies)
     verify_records = _forwarded(BaseStore.verify_records)
     subscribe = _forwarded(BaseStore.subscribe)
@@ -140,8 +142,8 @@ class WrapperStore(BaseStore[T], Generic[T]):
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
         """Maintain the store below."""
-        super().maintain(budget)
-        return self._base.collection(self._collection).maintain(budget)
+        done = super().maintain(budget)
+        return {**done, **self._base.collection(self._collection).maintain(budget)}
 
     def rebuild_index(self) -> int:
         """Rebuild the index of the store below, for the collection of this one."""

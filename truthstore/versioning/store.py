@@ -13,13 +13,13 @@ import msgspec
 
 from truthstore.errors import StoreBulkError, StoreError
 from truthstore.model.fields import check_id
-from truthstore.model.query import EVERYTHING
+from truthstore.model.query import EVERYTHING, StoreQuery
 from truthstore.model.record import ANY, NONE, Expect, Options, Record
 from truthstore.store.config import configure
 from truthstore.store.wrapper import WrapperStore
 from truthstore.versioning.base import VersionDiff, VersionInfo, VersioningConfig, VersioningMode, VersionNotFoundError
 from truthstore.versioning.diff import differences
-from truthstore.versioning.meta import KEY, VersionOptions, check_version, history_of
+from truthstore.versioning.meta import ITEM, KEY, VersionOptions, check_version, history_of
 from truthstore.versioning.reader import VersionReader
 from truthstore.versioning.strategies import get_strategy
 from truthstore.versioning.writer import VersionWriter
@@ -263,6 +263,14 @@ class VersionedStore(WrapperStore[T]):
         if version is not None:
             return self._writer.delete_version(id, collection, version, expect, rest)
         return (self._writer.purge if everything else self._writer.delete)(id, collection, expect, rest)
+
+    def copied_ids(self, ids: Sequence[str], *, collection: Collection[Any]) -> frozenset[str]:
+        """Return the ids that have older versions, and those that are copied below."""
+        below = self._base.copied_ids(ids, collection=collection)
+        if not collection.is_users:
+            return below
+        older = self._base.scan(StoreQuery(where={ITEM: ("in", ids)}), collection=history_of(collection))
+        return below.union(str(head.meta.fields[ITEM]) for head in older)
 
     def change_copies(self, change: ChangeCopy, *, collection: Collection[Any]) -> None:
         """Change the copies below, and the older versions."""

@@ -9,11 +9,14 @@ from truthstore.testing.suite.life import LifeTests
 from truthstore.testing.suite.queries import FigureTests, QueryTests
 from truthstore.testing.suite.records import RecordTests
 from truthstore.testing.suite.rows import RowTests
+from truthstore.testing.suite.streams import StreamTests
 
 __all__ = ["StoreSuite"]
 
 
-class StoreSuite(ItemTests, LifeTests, QueryTests, FigureTests, IdTests, RecordTests, RowTests, ConcurrencyTests):
+class StoreSuite(
+    ItemTests, LifeTests, QueryTests, FigureTests, IdTests, RecordTests, RowTests, StreamTests, ConcurrencyTests
+):
     """The duties of every backend and every wrapper.
 
     ```python
