@@ -29,6 +29,8 @@ PARALLEL = ("--numprocesses", "logical", "--maxprocesses", "4", "--dist", "loadg
 
 # Trust the certificates that this machine trusts, as pip does: behind a company's proxy nothing installs otherwise.
 os.environ.setdefault("UV_SYSTEM_CERTS", "1")
+# Programs that the tests and benchmarks start would compile every package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # The folder that nox was started from is not for the environments that it makes.
 BOOT = os.environ.pop("PYTHONPATH", None)
 
