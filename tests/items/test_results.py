@@ -391,6 +391,47 @@ def test_a_run_with_a_failed_check_is_no_success(stored):
     assert saved(run(check("high"), status="warning")).status is ResultStatus.WARNING
 
 
+TOLD: dict[str, tuple[ResultStatistics, ResultStatus]] = {
+    "a check failed": (ResultStatistics(3, 2, failed_validators=1), ResultStatus.FAILURE),
+    "a check failed, and no other is counted": (ResultStatistics(failed_validators=1), ResultStatus.FAILURE),
+    "a check could not run": (ResultStatistics(3, 2, error_validators=1), ResultStatus.ERROR),
+    "a check was not evaluated": (ResultStatistics(3, 2, not_evaluated_validators=1), ResultStatus.ERROR),
+    "all were skipped": (ResultStatistics(3, skipped_validators=3), ResultStatus.ERROR),
+    "fewer passed than there are": (ResultStatistics(10, 9), ResultStatus.FAILURE),
+    "issues": (ResultStatistics(3, 3, total_issues=2), ResultStatus.FAILURE),
+    "issues by severity alone": (ResultStatistics(critical_issues=1), ResultStatus.FAILURE),
+    "warnings": (ResultStatistics(3, 2, failed_validators=1, warning_validators=1), ResultStatus.WARNING),
+    "mild issues": (ResultStatistics(3, 2, 1, total_issues=2, medium_issues=1, low_issues=1), ResultStatus.WARNING),
+    "a failure beside warnings": (
+        ResultStatistics(3, 1, failed_validators=2, warning_validators=1),
+        ResultStatus.FAILURE,
+    ),
+    "all passed": (ResultStatistics(3, 3), ResultStatus.SUCCESS),
+    "some were skipped": (ResultStatistics(3, 2, skipped_validators=1), ResultStatus.SUCCESS),
+    "rows alone": (ResultStatistics(total_rows=9), ResultStatus.SUCCESS),
+}
+
+
+@pytest.mark.parametrize("case", TOLD)
+@pytest.mark.parametrize("checks", [0, 1])
+def test_figures_that_tell_of_a_failure_go_with_no_success(case, checks):
+    told, status = TOLD[case]
+    passed = [ValidatorResult("unique", success=True)] * checks
+    result = run(*passed, status="success", statistics=told)
+    assert (result.status, result.counted) == (status, case == "rows alone")
+    assert result.counted or result.statistics == told
+    result.status = ResultStatus.SUCCESS
+    assert saved(result).status is status
+    assert run(*passed, status="error", statistics=told).status is ResultStatus.ERROR
+
+
+def test_figures_that_contradict_their_status_are_read_from_earlier_versions():
+    stored = b"""{"run_id": "run-1", "run_time": "2026-03-01T12:00:00Z", "data_asset": "orders", "status": "success",
+        "statistics": {"total_validators": 3, "passed_validators": 1, "failed_validators": 2}}"""
+    result = msgspec.json.decode(stored, type=ValidationResult)
+    assert (result.status, result.statistics.failed_validators) == (ResultStatus.FAILURE, 2)
+
+
 def test_figures_that_were_given_stay():
     told = ResultStatistics(total_validators=7, passed_validators=6, failed_validators=1, total_issues=5)
     result = saved(run(check(), statistics=told))

@@ -128,6 +128,19 @@ class ResultStatus(StrEnum):
             return cls.ERROR
         return cls.WARNING if "warning" in found else cls.SUCCESS
 
+    @classmethod
+    def of_figures(cls, figures: ResultStatistics) -> ResultStatus:
+        """Return the status that follows from figures, which need not be complete: whatever has not passed has failed."""
+        without_outcome = figures.error_validators + figures.not_evaluated_validators
+        left = figures.total_validators - figures.passed_validators - figures.skipped_validators - without_outcome
+        by_severity = [getattr(figures, f"{severity}_issues") for severity in SEVERITIES]
+        failed = max(figures.failed_validators, left, figures.total_issues, sum(by_severity))
+        if failed > (figures.warning_validators or figures.medium_issues + figures.low_issues):
+            return cls.FAILURE
+        if without_outcome or 0 < figures.total_validators == figures.skipped_validators:
+            return cls.ERROR
+        return cls.WARNING if failed or figures.warning_validators else cls.SUCCESS
+
 
 class ResultStatistics(Item, msgspec.Struct, omit_defaults=True, gc=False):
     """The figures of a run; they are indexed, so that lists and trends load no result.

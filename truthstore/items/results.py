@@ -59,10 +59,10 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
         run_id: the id under which it is stored; see `new_run_id`.
         run_time: when the checks ran. A naive time means local time.
         data_asset: the data checked: a table, a file, a topic.
-        status: how the run ended. A plain string such as ``"failure"`` is taken too. Where a check failed, ``success``
-            becomes what follows from the checks.
+        status: how the run ended. A plain string such as ``"failure"`` is taken too. Where a check failed, or
+            the figures tell of one, ``success`` becomes what follows from them.
         results: one entry per check, or per check and column.
-        statistics: the figures. Left out, or counting no checks, they are counted from `results`.
+        statistics: the figures. Left out, or counting no check and no issue, they are counted from `results`.
         tags: for queries: ``{"environment": "production"}``.
         metadata: whatever else belongs to the run.
         suite_name: name of the suite, schema or contract that was checked.
@@ -115,16 +115,17 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
 
     def _count(self) -> None:
         given = self.statistics
+        rows, columns, time = given.total_rows, given.total_columns, given.execution_time_ms
         figures = ResultStatistics.from_results(
-            self.results,
-            total_rows=given.total_rows,
-            total_columns=given.total_columns,
-            execution_time_ms=given.execution_time_ms or None,
+            self.results, total_rows=rows, total_columns=columns, execution_time_ms=time or None
         )
-        if self.counted or not given.total_validators or figures == _with_warned(given, figures.warning_validators):
+        counts_none = given == ResultStatistics(total_rows=rows, total_columns=columns, execution_time_ms=time)
+        if self.counted or counts_none or figures == _with_warned(given, figures.warning_validators):
             self.statistics, self.counted = figures, True
         if self.status is ResultStatus.SUCCESS and figures.passed_validators < figures.total_validators:
             self.status = ResultStatus.of(self.results)
+        if self.status is ResultStatus.SUCCESS and not self.counted:
+            self.status = ResultStatus.of_figures(given)
 
     def _before_save(self) -> None:
         """Bring figures and status up to date: checks may have been edited, added or removed."""
