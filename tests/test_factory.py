@@ -228,7 +228,7 @@ class TestOpenStore:
             ("- memory", "key 'backend'"),
             ("backend: memory\nlayers: Loud", "layers is a list"),
             ("backend: memory\nlayers: [Loud]", "import.path:Class"),
-            ("backend: memory\nlayers: [truthstore:Nothing]", "cannot be loaded"),
+            ("backend: memory\nlayers: [truthstore:Nothing]", "truthstore has no class"),
             ("backend: memory\nlayers: [{volume: 3}]", "key 'layer'"),
             ("backend: !!python/object/apply:os.getcwd []", "is not YAML"),
             ("backend: memory\n  bad: [", "is not YAML"),

@@ -21,10 +21,11 @@ Misuse of Python itself (an unknown keyword, an object of the wrong type) is a p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
     "StoreBulkError",
@@ -43,6 +44,9 @@ __all__ = [
     "StoreWriteError",
     "VersionConflictError",
 ]
+
+MAX_NAME: Final = 80
+"""A longer text is no misspelt name."""
 
 
 def shown(identifier: str, limit: int = 80) -> str:
@@ -224,11 +228,36 @@ class StoreNotSupportedError(StoreError):
     store_unavailable = True
 
 
-def nearest(name: str, known: set[str] | frozenset[str]) -> str:
-    """Return the end of an error message: the known name that is nearest, or all of them."""
+def nearest(name: str, known: Iterable[str], otherwise: str = "it takes") -> str:
+    """Return the end of an error message: the known name that is nearest, or all of them behind the words `otherwise`."""
+    names = sorted({*known})
+    if near := _near(name, names):
+        return f"did you mean {near!r}?"
+    return f"{otherwise} {', '.join(names) or 'none'}"
+
+
+def echoed(value: object, known: Iterable[str] = ()) -> str:
+    """Return what was given for an option, for a message: a text that resembles none of those known may be a secret."""
+    if isinstance(value, str):
+        return repr(value) if _near(value, sorted({*known})) else "'…'"
+    is_plain = value is None or isinstance(value, bool | int | float)
+    return f"{value!r:.20}" if is_plain else f"a {type(value).__name__}"
+
+
+def one_of(option: str, value: object, known: Iterable[object]) -> str:
+    """Return the message for an option whose value is none of those known."""
+    names = [str(choice) for choice in known]
+    return f"{option} is one of {', '.join(names)}, not {echoed(value, names)}"
+
+
+def no_option(owner: str, name: str, known: Iterable[str]) -> str:
+    """Return the message for an option that there is not. Of its name more is shown: it comes from programs, as a rule."""
+    names = {*known}
+    shown_name = repr(name) if re.fullmatch("[A-Za-z_]{1,40}", name) else echoed(name, names)
+    return f"{owner} has no option {shown_name}: {nearest(name, names)}"
+
+
+def _near(name: str, known: list[str]) -> str | None:
     import difflib
 
-    near = difflib.get_close_matches(name, known, 1)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"it takes {', '.join(sorted(known))}" if known else "it takes none"
+    return next(iter(difflib.get_close_matches(name, known, 1)), None) if len(name) <= MAX_NAME else None

@@ -380,7 +380,7 @@ def test_a_closed_store_says_so(make):
         ({"max_batch_size": 1.5}, TypeError, "max_batch_size"),
         ({"max_memory_mb": 0}, ValueError, "max_memory_mb"),
         ({"flush_interval_seconds": float("inf")}, ValueError, "finite"),
-        ({"flush_interval_seconds": "1"}, TypeError, "number"),
+        ({"flush_interval_seconds": "1"}, TypeError, "float"),
         ({"durable": 1}, TypeError, "durable"),
         ({"durable": True, "durability": "some"}, StoreConfigError, "durability"),
         ({"path": "queue.db"}, StoreConfigError, "durable=True"),

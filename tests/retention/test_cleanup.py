@@ -239,6 +239,8 @@ def test_what_cannot_be_done_is_refused_at_once():
     for wrong in (
         {"default_action": RetentionAction.ARCHIVE},
         {"default_action": "compress"},
+        {"default_action": "shred"},
+        {"mode": "some"},
         {"policies": [TimeBasedPolicy(1, action=RetentionAction.TIER_DOWN)]},
         {"policies": [CompositePolicy([TimeBasedPolicy(1, action=RetentionAction.ARCHIVE)])]},
         {"archive_store": base},
@@ -259,7 +261,6 @@ def test_what_cannot_be_done_is_refused_at_once():
         with pytest.raises(TypeError):
             misuse()
     for value in (
-        lambda: config(default_action="shred"),
         lambda: RetentionSchedule(interval_hours=0),
         lambda: RetentionSchedule(run_at_hour=24),
         lambda: RetentionSchedule(run_on_days=[7]),

@@ -164,7 +164,7 @@ layers:
         assert isinstance(seen["loud"], bool)
 
     def test_the_name_of_the_backend_is_a_name(self, opened: Opened):
-        with pytest.raises(StoreConfigError, match="there is no store 'true'"):
+        with pytest.raises(StoreConfigError, match="there is no store '…': there are azure"):
             opened("backend: ${WORD}\n", WORD="true")
 
 

@@ -76,7 +76,7 @@ layers:
             "versoning",
             "there is no layer 'versoning': use one of batching, caching, observability, retention, versioning",
         ),
-        ('{layer: retention, policy: {type: "truthstore.retention:NoPolicy"}}', "NoPolicy' cannot be loaded"),
+        ('{layer: retention, policy: {type: "truthstore.retention:NoPolicy"}}', "truthstore.retention has no class"),
         ('{layer: retention, policy: {type: "truthstore.retention:CountBasedPolicy", most: 1}}', "most"),
         ('{layer: caching, cache: {type: "truthstore.caching:LRUCache", max_size: 0}}', "max_size must be positive"),
     ],
@@ -122,24 +122,24 @@ class Passing(WrapperStore[Any]):
 @pytest.mark.parametrize(
     ("layer", "why"),
     [
-        ('{layer: retention, policy: {type: "os:mkdir", path: made}}', "'os:mkdir' is not of truthstore"),
-        ('{layer: retention, policies: [{type: "os:mkdir", path: made}]}', "'os:mkdir' is not of truthstore"),
-        ('{layer: "os:mkdir", path: made}', "'os:mkdir' is not of truthstore"),
+        ('{layer: retention, policy: {type: "os:mkdir", path: made}}', "a class of 'os' is not of truthstore"),
+        ('{layer: retention, policies: [{type: "os:mkdir", path: made}]}', "a class of 'os' is not of truthstore"),
+        ('{layer: "os:mkdir", path: made}', "a class of 'os' is not of truthstore"),
         ('"os:getcwd"', "is not of truthstore"),
         ('{layer: retention, policy: {type: "truthstore_plugins:Policy"}}', "is not of truthstore"),
-        ('{layer: retention, policy: {type: "truthstore.retention.plan:threading"}}', "is not a class"),
+        ('{layer: retention, policy: {type: "truthstore.retention.plan:threading"}}', "has no class"),
         (
             '{layer: retention, policy: {type: "truthstore.runtime.parallel:ThreadPoolExecutor"}}',
             "not of truthstore",
         ),
-        ('{layer: retention, policy: {type: "truthstore.factory:open_store", source: made}}', "is not a class"),
+        ('{layer: retention, policy: {type: "truthstore.factory:open_store", source: made}}', "has no class"),
         (
             '{layer: retention, policy: {type: "truthstore.caching:DiskCache", directory: made}}',
             "is no RetentionPolicy",
         ),
         ('{layer: caching, cache: {type: "truthstore.retention:CountBasedPolicy", max_count: 1}}', "is no BaseCache"),
         ('{layer: "truthstore.caching:DiskCache", directory: made}', "is no WrapperStore"),
-        (f'{{layer: retention, policy: {{type: "{__name__}:note"}}}}', "is not a class"),
+        (f'{{layer: retention, policy: {{type: "{__name__}:note"}}}}', "has no class"),
         (f'{{layer: retention, policy: {{type: "{__name__}:Noting"}}}}', "is no RetentionPolicy"),
         (f'{{layer: caching, cache: {{type: "{__name__}:Own", a: {{type: "{__name__}:Noting"}}}}}}', "is no BaseCache"),
         (
@@ -150,7 +150,7 @@ class Passing(WrapperStore[Any]):
             f"{{layer: observability, metrics: {METRICS}}}",
             "registry is an object with a method register(), not dict",
         ),
-        (f'{{layer: "{__name__}:note"}}', "is not a class"),
+        (f'{{layer: "{__name__}:note"}}', "has no class"),
         (f'{{layer: "{__name__}:Own"}}', "is no WrapperStore"),
     ],
 )

@@ -211,7 +211,7 @@ def test_options_are_checked_before_anything_is_written():
         VersioningConfig(checksum_algorithm="crc32")
     with pytest.raises(ValueError):
         VersioningConfig(max_versions=-1)
-    with pytest.raises(ValueError):
+    with pytest.raises(StoreConfigError, match="mode is one of"):
         VersioningConfig(mode="random")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="max_versions"):
         VersionedStore(base, max_version=3)

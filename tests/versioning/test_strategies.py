@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.versioning.doubles import known
+from truthstore import StoreConfigError
 from truthstore.testing import Sample
 from truthstore.versioning import (
     GitLikeStrategy,
@@ -64,7 +65,7 @@ def test_strategies_by_themselves():
         for wrong in ("", "x", "1.2", "-1"):
             with pytest.raises(ValueError):
                 get_strategy(mode).parse_version(wrong)
-    with pytest.raises(ValueError):
+    with pytest.raises(StoreConfigError):
         get_strategy("unknown")
 
 

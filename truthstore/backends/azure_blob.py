@@ -16,7 +16,7 @@ from truthstore.backends.cloud.config import CloudConfig
 from truthstore.backends.cloud.driver import CloudBlobs, content_type, is_index
 from truthstore.backends.cloud.failures import Action, azure_meaning, cause
 from truthstore.backends.cloud.store import CloudStore, T
-from truthstore.errors import StoreConfigError, StoreConflictError, StoreNotFoundError
+from truthstore.errors import StoreConfigError, StoreConflictError, StoreNotFoundError, one_of
 from truthstore.items.results import RESULTS
 from truthstore.model.fields import check_id
 from truthstore.model.record import ABSENT, ANY
@@ -91,7 +91,7 @@ def checked_tier(tier: str) -> str:
         StoreConfigError: there is no such tier.
     """
     if tier not in TIERS:
-        raise StoreConfigError(f"access_tier is one of {', '.join(TIERS)}, not {tier!r}")
+        raise StoreConfigError(one_of("access_tier", tier, TIERS))
     return tier
 
 

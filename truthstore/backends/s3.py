@@ -21,7 +21,7 @@ from truthstore.backends.cloud.config import CloudConfig, check_address
 from truthstore.backends.cloud.driver import CloudBlobs, content_type, is_index
 from truthstore.backends.cloud.failures import Action, cause, error_of, is_s3_collision, s3_failure, s3_meaning
 from truthstore.backends.cloud.store import CloudStore, T
-from truthstore.errors import StoreConfigError, StoreConflictError, StoreNotFoundError
+from truthstore.errors import StoreConfigError, StoreConflictError, StoreNotFoundError, echoed, nearest, one_of
 from truthstore.items.results import RESULTS
 from truthstore.model.record import ABSENT, ANY
 
@@ -37,6 +37,7 @@ MAX_TAGS: Final = 10
 DISCARDED: Final = 1_000
 SMALL: Final = 1_000_000
 AMAZON: Final = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu")
+ENCRYPTIONS: Final = ("AES256", "aws:kms", "aws:kms:dsse")
 SLOW_CLASSES: Final = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
@@ -78,6 +79,8 @@ class S3Config(CloudConfig):
             raise StoreConfigError(
                 f"items in storage class {self.storage_class} cannot be read at once: use GLACIER_IR, or a lifecycle rule"
             )
+        if self.server_side_encryption not in {None, *ENCRYPTIONS}:
+            raise StoreConfigError(one_of("server_side_encryption", self.server_side_encryption, ENCRYPTIONS))
         if self.kms_key_id and self.server_side_encryption == "AES256":
             raise StoreConfigError("kms_key_id belongs to server_side_encryption='aws:kms'")
         if len(self.tags) > MAX_TAGS:
@@ -97,7 +100,8 @@ def connect(config: S3Config) -> Any:
     """
     import boto3
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import BotoCoreError, ProfileNotFound
+    from botocore.session import get_session
 
     settings: dict[str, Any] = {
         "max_pool_connections": config.concurrency,
@@ -115,6 +119,11 @@ def connect(config: S3Config) -> Any:
             aws_session_token=config.session_token,
         )
         client: Any = session.client("s3", endpoint_url=config.endpoint_url, config=Config(**settings))
+    except ProfileNotFound as error:  # whose message may show a secret
+        name, known = str(error.kwargs["profile"]), get_session().available_profiles
+        raise StoreConfigError(
+            f"there is no profile {echoed(name, known)}: {nearest(name, known, 'there are')}", backend="s3"
+        ) from None
     except BotoCoreError as error:
         raise StoreConfigError(f"cannot make an S3 client: {error}", backend="s3") from error
     except ValueError:  # which shows the address

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
-from truthstore.errors import StoreConfigError
+from truthstore.errors import StoreConfigError, echoed
 
 __all__ = ["BatchConfig", "RejectedItem"]
 
@@ -44,19 +44,19 @@ class BatchConfig:
 
     def __post_init__(self) -> None:
         if isinstance(self.max_batch_size, float):
-            raise TypeError(f"max_batch_size is a whole number, not {self.max_batch_size!r}")
+            raise TypeError(f"max_batch_size is a whole number, not {echoed(self.max_batch_size)}")
         for name in ("max_batch_size", "max_memory_mb", "flush_interval_seconds"):
             value = getattr(self, name)
             if value is None and name == "flush_interval_seconds":
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TypeError(f"{name} is a number, not {value!r}")
+                raise TypeError(f"{name} is a number, not {echoed(value)}")
             if not 0 < value < math.inf:
                 raise ValueError(f"{name} must be positive and finite, not {value}")
         if not isinstance(self.durable, bool):
-            raise TypeError(f"durable is True or False, not {self.durable!r}")
+            raise TypeError(f"durable is True or False, not {echoed(self.durable)}")
         if self.path is not None and not isinstance(self.path, str | os.PathLike):
-            raise TypeError(f"path is the path of a file, not {self.path!r}")
+            raise TypeError(f"path is the path of a file, not {echoed(self.path)}")
         if self.path is not None and not self.durable:
             raise StoreConfigError("path names the file of durable=True: give both, or neither")
 

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
-from truthstore.errors import StoreConfigError
+from truthstore.errors import echoed
 from truthstore.runtime.forks import in_child
 from truthstore.runtime.recipe import Recipe
+from truthstore.store.config import member
 
 __all__ = ["BaseCache", "CacheConfig", "CacheMetrics", "CacheMode", "EvictionPolicy", "member"]
 
@@ -79,29 +80,18 @@ class CacheConfig:
 
     def __post_init__(self) -> None:
         if isinstance(self.max_size, float):
-            raise TypeError(f"max_size is a whole number, not {self.max_size!r}")
+            raise TypeError(f"max_size is a whole number, not {echoed(self.max_size)}")
         for name in ("max_size", "max_memory_mb", "ttl_seconds", "negative_ttl_seconds"):
             value = getattr(self, name)
             if value is None and name in {"max_memory_mb", "ttl_seconds"}:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TypeError(f"{name} is a number, not {value!r}")
+                raise TypeError(f"{name} is a number, not {echoed(value)}")
             if not (value >= 0 if "ttl" in name else value > 0):  # nor what is not a number
-                raise ValueError(f"{name} must {'not be negative' if 'ttl' in name else 'be positive'}, not {value!r}")
+                raise ValueError(
+                    f"{name} must {'not be negative' if 'ttl' in name else 'be positive'}, not {echoed(value)}"
+                )
         object.__setattr__(self, "eviction_policy", member(EvictionPolicy, self.eviction_policy, "eviction_policy"))
-
-
-def member(kind: type[E], value: E | str, name: str) -> E:
-    """Return the member of an enumeration with this value.
-
-    Raises:
-        StoreConfigError: there is none.
-    """
-    try:
-        return kind(value)
-    except ValueError as error:
-        known = ", ".join(str(one.value) for one in kind)
-        raise StoreConfigError(f"{name}: {error}: use one of {known}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 
 from truthstore.batching.store import BatchedStore
 from truthstore.caching.backends.memory import InMemoryCache
-from truthstore.caching.base import BaseCache, CacheConfig, CacheMetrics, CacheMode, member
+from truthstore.caching.base import BaseCache, CacheConfig, CacheMetrics, CacheMode
 from truthstore.caching.coherence import Coherence
 from truthstore.caching.records import MISSING, RecordCache
 from truthstore.errors import StoreConfigError, StoreNotFoundError
 from truthstore.model.fields import check_id
 from truthstore.model.record import ANY, NONE, Change, Expect, Options, Record
-from truthstore.store.config import configure
+from truthstore.store.config import configure, member
 from truthstore.store.wrapper import WrapperStore
 
 if TYPE_CHECKING:

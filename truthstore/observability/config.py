@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from truthstore.errors import StoreConfigError
+from truthstore.errors import StoreConfigError, one_of
 from truthstore.observability.audit.config import AuditConfig, AuditLogLevel
 
 __all__ = ["AuditConfig", "AuditLogLevel", "MetricsConfig", "ObservabilityConfig", "TracingConfig"]
 
+EXPORTERS: Final = ("prometheus", "opentelemetry", "both")
 BUCKETS: Final = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -38,8 +39,8 @@ class MetricsConfig:
     histogram_buckets: Sequence[float] = BUCKETS
 
     def __post_init__(self) -> None:
-        if self.exporter not in {"prometheus", "opentelemetry", "both"}:
-            raise StoreConfigError(f"exporter is 'prometheus', 'opentelemetry' or 'both', not {self.exporter!r}")
+        if self.exporter not in EXPORTERS:
+            raise StoreConfigError(one_of("exporter", self.exporter, EXPORTERS))
         _check_has("registry", self.registry, "register")
         _check_has("meter_provider", self.meter_provider, "get_meter")
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from truthstore.errors import echoed
 from truthstore.model.fields import HOLD_TAG, HOLD_VALUE, to_microseconds
+from truthstore.store.config import member
 
 if TYPE_CHECKING:
     from truthstore.store.store import BaseStore
@@ -52,10 +54,10 @@ def check_tags(name: str, tags: Mapping[Any, Any], *, any_value: bool = False) -
     """
     for key, value in tags.items():
         if not isinstance(key, str):
-            raise TypeError(f"the tags of {name} are strings, not {key!r:.90}")
+            raise TypeError(f"the tags of {name} are strings, not {echoed(key)}")
         if not isinstance(value, str) and not (any_value and value is None):
             wanted = "strings, or None for any" if any_value else "strings"
-            raise TypeError(f"the values of {name} are {wanted}, not {value!r:.90}: {key!r:.90}")
+            raise TypeError(f"the values of {name} are {wanted}, not {echoed(value)}: {key!r:.90}")
 
 
 class RetentionAction(StrEnum):
@@ -155,7 +157,7 @@ class PolicyEvaluator:
 
     def __init__(self, policies: Sequence[RetentionPolicy], mode: PolicyMode = PolicyMode.ALL) -> None:
         self.policies = tuple(policies)
-        self.mode = PolicyMode(mode)
+        self.mode = member(PolicyMode, mode, "mode")
 
     def prepare_batch(self, items: Iterable[ItemMetadata]) -> None:
         """Let every policy look at all items."""
@@ -190,7 +192,7 @@ class RetentionSchedule:
 
     def __post_init__(self) -> None:
         if self.run_at_hour is not None and not isinstance(self.run_at_hour, int):
-            raise TypeError(f"run_at_hour is a whole number, not {self.run_at_hour!r:.90}")
+            raise TypeError(f"run_at_hour is a whole number, not {echoed(self.run_at_hour)}")
         if not (self.interval_hours > 0 and self.max_duration_seconds > 0):  # nan is not
             raise ValueError("interval_hours and max_duration_seconds are greater than 0")
         age_of(hours=self.interval_hours)
@@ -231,8 +233,8 @@ class RetentionConfig:
     excluded_assets: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mode", PolicyMode(self.mode))
-        object.__setattr__(self, "default_action", RetentionAction(self.default_action))
+        object.__setattr__(self, "mode", member(PolicyMode, self.mode, "mode"))
+        object.__setattr__(self, "default_action", member(RetentionAction, self.default_action, "default_action"))
         if isinstance(self.policies, RetentionPolicy):
             raise TypeError("policies is a list of policies, not one policy")
         for policy in self.policies:
@@ -258,11 +260,11 @@ class RetentionConfig:
 
 def _names(option: str, names: object) -> tuple[str, ...]:
     if isinstance(names, str) or not isinstance(names, Iterable):
-        raise TypeError(f"{option} holds several names, not {names!r:.90}")
+        raise TypeError(f"{option} holds several names, not {echoed(names)}")
     found = tuple(names)
     for name in found:
         if not isinstance(name, str):
-            raise TypeError(f"{option} holds names, which are strings, not {name!r:.90}")
+            raise TypeError(f"{option} holds names, which are strings, not {echoed(name)}")
     return found
 
 

@@ -12,6 +12,7 @@ from enum import Enum
 from heapq import heappop, heappush
 from typing import Self
 
+from truthstore.errors import echoed
 from truthstore.model.fields import to_microseconds
 from truthstore.retention.base import (
     ItemMetadata,
@@ -22,6 +23,7 @@ from truthstore.retention.base import (
     age_of,
     check_tags,
 )
+from truthstore.store.config import member
 
 __all__ = [
     "CompositePolicy",
@@ -66,7 +68,7 @@ class TimeBasedPolicy(RetentionPolicy):
         max_age: timedelta | None = None,
     ) -> None:
         if max_age is not None and not isinstance(max_age, timedelta):
-            raise TypeError(f"max_age is a timedelta, not {max_age!r:.90}: give days as max_age_days")
+            raise TypeError(f"max_age is a timedelta, not {echoed(max_age)}: give days as max_age_days")
         age = age_of(max_age_days, max_age_hours, max_age_minutes)
         if max_age is not None and age:
             raise ValueError("give either max_age or max_age_days, max_age_hours and max_age_minutes, not both")
@@ -74,7 +76,7 @@ class TimeBasedPolicy(RetentionPolicy):
         if self.max_age <= timedelta():
             raise ValueError("the age is greater than 0: give max_age, max_age_days, max_age_hours or max_age_minutes")
         self._rule = str(self.max_age)
-        self.action = action and RetentionAction(action)
+        self.action = action and member(RetentionAction, action, "action")
 
     def should_retain(self, item: ItemMetadata) -> bool:
         """Return whether the item is not too old."""
@@ -86,7 +88,7 @@ class _NewestPolicy(RetentionPolicy):
 
     def __init__(self, limit: int, *, per_asset: bool, action: RetentionAction | None) -> None:
         self.per_asset = per_asset
-        self.action = action and RetentionAction(action)
+        self.action = action and member(RetentionAction, action, "action")
         self._limit = limit
         self._rule = f"{limit}{' per asset' if per_asset else ''}"
         self._newest_dropped: Mapping[str, tuple[int, str]] = {}
@@ -131,7 +133,7 @@ class CountBasedPolicy(_NewestPolicy):
 
     def __init__(self, max_count: int, per_asset: bool = False, action: RetentionAction | None = None) -> None:  # noqa: FBT001, FBT002
         if not isinstance(max_count, int):
-            raise TypeError(f"max_count is a whole number, not {max_count!r:.90}")
+            raise TypeError(f"max_count is a whole number, not {echoed(max_count)}")
         if max_count < 1:
             raise ValueError("max_count is at least 1")
         super().__init__(max_count, per_asset=per_asset, action=action)
@@ -193,12 +195,12 @@ class StatusBasedPolicy(RetentionPolicy):
             raise ValueError("max_age_days is greater than 0; retain=False lets items go at once")
         value = status.value if isinstance(status, Enum) else status
         if not isinstance(value, str):
-            raise TypeError(f"a status is a string, not {status!r:.90}")
+            raise TypeError(f"a status is a string, not {echoed(status)}")
         self.status = value
         self.max_age = None if max_age_days is None else age_of(max_age_days)
         self.retain = retain
         self._rule = f"{value}: {(self.max_age or 'all') if retain else 'none'}"
-        self.action = action and RetentionAction(action)
+        self.action = action and member(RetentionAction, action, "action")
 
     def should_retain(self, item: ItemMetadata) -> bool:
         """Return whether the item has another status, or is not too old."""
@@ -233,12 +235,12 @@ class TagBasedPolicy(RetentionPolicy):
     ) -> None:
         for name, tags in (("required_tags", required_tags), ("delete_tags", delete_tags)):
             if tags is not None and not isinstance(tags, Mapping):
-                raise TypeError(f"{name} is a dict of tags and their values, not {tags!r:.90}")
+                raise TypeError(f"{name} is a dict of tags and their values, not {echoed(tags)}")
             # A value that no tag can have would match nothing: all would go, or none.
             check_tags(name, tags or {})
         for name, value in (("tag_key", tag_key), ("tag_value", tag_value)):
             if value is not None and not isinstance(value, str):
-                raise TypeError(f"{name} is a string, not {value!r:.90}")
+                raise TypeError(f"{name} is a string, not {echoed(value)}")
         if not required_tags and not delete_tags and tag_key is None:
             raise ValueError("give required_tags, delete_tags or tag_key")
         if tag_key is not None and max_age_days is None:
@@ -257,7 +259,7 @@ class TagBasedPolicy(RetentionPolicy):
         rules += [f"deletes {self.delete_tags}"] if delete_tags else []
         rules += [f"{tag_key}={tag_value or 'any'} up to {self.max_age}"] if tag_key is not None else []
         self._rule = ", ".join(rules)
-        self.action = action and RetentionAction(action)
+        self.action = action and member(RetentionAction, action, "action")
 
     def should_retain(self, item: ItemMetadata) -> bool:
         """Return whether the item's tags keep it."""
@@ -295,7 +297,7 @@ class CustomPolicy(RetentionPolicy):
             raise TypeError("predicate is a function of an ItemMetadata")
         self.predicate = predicate
         self._description = description or getattr(predicate, "__name__", "custom")
-        self.action = action and RetentionAction(action)
+        self.action = action and member(RetentionAction, action, "action")
 
     @property
     def name(self) -> str:
@@ -325,7 +327,7 @@ class CompositePolicy(PolicyEvaluator, RetentionPolicy):
         if not policies:
             raise ValueError("a composite policy is made of policies")
         PolicyEvaluator.__init__(self, policies, mode)
-        self.action = action and RetentionAction(action)
+        self.action = action and member(RetentionAction, action, "action")
 
     def __copy__(self) -> Self:
         twin = object.__new__(type(self))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from truthstore.errors import StoreBulkError, StoreClosedError, StoreError, StoreNotFoundError, shown
+from truthstore.errors import StoreBulkError, StoreClosedError, StoreError, StoreNotFoundError, one_of, shown
 from truthstore.model.fields import check_id
 from truthstore.model.record import ANY, NONE, Expect
 from truthstore.store.changes import Lifecycle
@@ -120,7 +120,7 @@ class BulkOperations(RecordStore, Generic[T]):
         """
         self._check("get", options)
         if missing not in {"raise", "skip"}:
-            raise ValueError(f"missing is 'raise' or 'skip', not {missing!r}")
+            raise ValueError(one_of("missing", missing, ("raise", "skip")))
         collection = self._collection
         found: dict[str, T] = {}
         source = iter(dict.fromkeys(check_id(id) for id in _not_a_string(ids)))

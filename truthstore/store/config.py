@@ -8,20 +8,27 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, is_dataclass
+from enum import Enum
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
 
-from truthstore.errors import StoreConfigError, nearest
+from truthstore.errors import StoreConfigError, echoed, no_option, one_of
 from truthstore.items.aliases import resolved
 from truthstore.model.encoding import ENCODINGS, Encoding
 
-__all__ = ["COMPRESSIONS", "StoreConfig", "Text", "configure", "converted", "declared_types"]
+__all__ = ["COMPRESSIONS", "StoreConfig", "Text", "check_options", "configure", "converted", "declared_types", "member"]
 
 C = TypeVar("C")
+E = TypeVar("E", bound=Enum)
 
 COMPRESSIONS = ("gzip", "zstd")
-_PLAIN_TYPES: Final[Mapping[str, type]] = {"bool": bool, "int": int, "str": str}
+_PLAIN_TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
+    "bool": bool,
+    "float": (float, int),
+    "int": int,
+    "str": str,
+}
 """Annotations that are checked before a configuration is made of keywords."""
 
 
@@ -71,7 +78,7 @@ class StoreConfig:
             ("use_compression", (None, True, False)),
         ):
             if (value := getattr(self, option)) not in known:
-                raise StoreConfigError(f"unknown {option} {value!r}: use one of {', '.join(map(str, known))}")
+                raise StoreConfigError(one_of(option, value, known))
         if not all(isinstance(id, str) for pair in self.aliases.items() for id in pair):
             raise TypeError("aliases are strings, by strings")
         try:
@@ -79,7 +86,7 @@ class StoreConfig:
         except ValueError as error:
             raise StoreConfigError(str(error)) from error
         if not isinstance(self.max_item_bytes, int) or self.max_item_bytes < 1:
-            raise StoreConfigError(f"max_item_bytes is a number of at least 1, not {self.max_item_bytes!r}")
+            raise StoreConfigError(f"max_item_bytes is a number of at least 1, not {echoed(self.max_item_bytes)}")
         both = self.compression is not None and self.use_compression is not None
         if both and bool(self.compression) != bool(self.use_compression):
             raise StoreConfigError("compression and use_compression contradict each other: give one of them")
@@ -115,15 +122,28 @@ def configure(kind: type[C], config: C | None, options: Mapping[str, Any], owner
     declared = declared_types(kind)
     for name in options:
         if name not in declared:
-            raise TypeError(f"{owner} has no option {name!r}: {nearest(name, {*declared, *others})}")
+            raise TypeError(no_option(owner, name, {*declared, *others}))
     options = converted(kind, options)
     for name, value in options.items():
         wanted = _PLAIN_TYPES.get(declared[name].removesuffix(" | None"), object)
         if value is None and declared[name].endswith(" | None"):
             continue
-        if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+        is_number = wanted in {int, (float, int)}
+        if not isinstance(value, wanted) or (is_number and isinstance(value, bool)):
             raise TypeError(f"{name} of {owner} is {declared[name]}, not {type(value).__name__}")
     return kind(**options)
+
+
+def member(kind: type[E], value: object, option: str) -> E:
+    """Return the member of an enumeration with this value.
+
+    Raises:
+        StoreConfigError: there is none.
+    """
+    found = next((one for one in kind if one == value), None)
+    if found is None:
+        raise StoreConfigError(one_of(option, value, [one.value for one in kind]))
+    return found
 
 
 def converted(target: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,16 +154,35 @@ def converted(target: Callable[..., Any], options: Mapping[str, Any]) -> dict[st
 
 def declared_types(target: Callable[..., Any]) -> dict[str, str]:
     """Return the annotation of each option of a store, layer or configuration; a configuration's fields are options too."""
+    return _declared(target)[0]
+
+
+def check_options(target: Callable[..., Any], options: Iterable[str], owner: str) -> None:
+    """Refuse options that a store, layer, policy, cache or sink does not declare, if it declares what it takes.
+
+    Raises:
+        StoreConfigError: there is no such option.
+    """
+    declared, takes_any = _declared(target)
+    known = declared.keys() - {"base", "collection"}
+    for name in options:
+        if name not in known and not takes_any:
+            raise StoreConfigError(no_option(owner, name, known))
+
+
+def _declared(target: Callable[..., Any]) -> tuple[dict[str, str], bool]:
+    """Return the annotations of options, and whether it takes others too."""
     try:
         parameters = inspect.signature(target).parameters
     except ValueError:  # a callable written in C need not have a signature
-        return {}
-    declared = {name: _written(parameter.annotation) for name, parameter in parameters.items()}
+        return {}, True
+    others = [name for name, parameter in parameters.items() if parameter.kind is parameter.VAR_KEYWORD]
+    declared = {name: _written(parameter.annotation) for name, parameter in parameters.items() if name not in others}
     names = vars(sys.modules[target.__module__])
     for word in re.findall(r"\w+", declared.get("config", "")):
         if is_dataclass(kind := names.get(word)):
-            declared = declared_types(cast("type", kind)) | declared
-    return declared
+            return declared_types(cast("type", kind)) | declared, False
+    return declared, bool(others)
 
 
 def _written(annotation: Any) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, Final
 
 import yaml
 
-from truthstore.errors import StoreConfigError
-from truthstore.store.config import Text, converted, declared_types
+from truthstore.errors import StoreConfigError, echoed, nearest
+from truthstore.store.config import Text, check_options, converted, declared_types
 from truthstore.store.layer_names import LAYERS
 
 __all__ = ["Description", "read_yaml"]
@@ -140,13 +142,18 @@ class Description:
             raise StoreConfigError(f"{self.source}: a layer is a name, or a mapping with the key 'layer'")
         if ":" not in LAYERS.get(name, name):
             raise StoreConfigError(
-                f"{self.source}: there is no layer {name!r}: use one of {', '.join(LAYERS)}, or 'import.path:Class'"
+                f"{self.source}: there is no layer {echoed(name, LAYERS)}: use one of {', '.join(LAYERS)}, "
+                "or 'import.path:Class'"
             )
         wrapper = self._class(LAYERS.get(name, name), "WrapperStore")
         return partial(wrapper, **self._options(wrapper, options))
 
     def _options(self, target: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
         declared = declared_types(target)
+        try:
+            check_options(target, options, target.__name__)
+        except StoreConfigError as error:
+            raise StoreConfigError(f"{self.source}: {error}") from None
         return converted(target, {name: self._made(v, declared.get(name, "")) for name, v in options.items()})
 
     def _made(self, value: Any, declared: str) -> Any:
@@ -163,25 +170,45 @@ class Description:
 
     def _class(self, name: str, declared: str) -> type:
         """Return a class by its import path, if it may be named here and is of the kind that an option declares."""
-        module, _, attribute = name.partition(":")
-        self._check_allowed(module, name)
+        place, _, attribute = name.partition(":")
+        self._check_allowed(place)
         try:
-            found = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+            module = importlib.import_module(place)
+            found = getattr(module, attribute, None)
+        except ImportError as error:
+            missing = getattr(error, "name", None)
+            if missing and f"{place}.".startswith(f"{missing}."):  # the message would show it
+                raise StoreConfigError(f"{self.source}: {_shown_module(place)} has no such module") from None
             raise StoreConfigError(f"{self.source}: {name!r} cannot be loaded: {error}") from error
         if not isinstance(found, type):
-            raise StoreConfigError(f"{self.source}: {name!r} is not a class")
-        self._check_allowed(found.__module__, name)
-        if _kinds(declared).isdisjoint(base.__name__ for base in found.__mro__):
+            names = {
+                name for name, value in vars(module).items() if isinstance(value, type) and _is_of(value, declared)
+            }
+            shown, hint = echoed(attribute, dir(module)), nearest(attribute, names, "there are")
+            raise StoreConfigError(f"{self.source}: {place} has no class {shown}: {hint}")
+        self._check_allowed(found.__module__)
+        if not _is_of(found, declared):
             raise StoreConfigError(f"{self.source}: {name!r} is no {declared}")
         return found
 
-    def _check_allowed(self, module: str, name: str) -> None:
+    def _check_allowed(self, module: str) -> None:
         if not any(f"{module}.".startswith(f"{allowed}.") for allowed in ("truthstore", *self.allowed)):
+            shown = _shown_module(module)
             raise StoreConfigError(
-                f"{self.source}: {name!r} is not of truthstore: if you trust this file, "
-                f"open_store(…, allow=[{module!r}]) lets it name classes of that module"
+                f"{self.source}: a class of {shown} is not of truthstore: if you trust this file, "
+                f"open_store(…, allow=[{shown}]) lets it name classes of that module"
             )
+
+
+def _shown_module(name: str) -> str:
+    """Return a module for a message: itself if it is loaded, or else its package; what is neither may be a secret."""
+    top = name.partition(".")[0]
+    known = name if name in sys.modules else top if top.isidentifier() and find_spec(top) else "…"
+    return repr(known)
+
+
+def _is_of(found: type, declared: str) -> bool:
+    return not _kinds(declared).isdisjoint(base.__name__ for base in found.__mro__)
 
 
 def _kinds(declared: str) -> set[str]:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, overload
 
-from truthstore.errors import StoreConfigError, nearest
+from truthstore.errors import StoreConfigError, echoed, nearest
 from truthstore.items.results import RESULTS, ValidationResult
 from truthstore.model.collection import Collection
-from truthstore.store.config import converted
+from truthstore.store.config import check_options, converted
 from truthstore.store.store import BaseStore
 from truthstore.store.urls import check_url, shown_url, split_url
 
@@ -183,8 +183,10 @@ def _unknown(name: str) -> StoreConfigError:
     if hint is None and re.search(r"[/\\]|^[.~]", name):
         hint = _FOLDER_HINT
     if hint is None:
-        hint = nearest(scheme, _known_names() | set(_ALIASES)).replace("it takes", "there are")
-    return StoreConfigError(f"there is no store {shown_url(name)!r}: {hint}")
+        hint = nearest(scheme, _known_names() | set(_ALIASES), "there are")
+    is_place = ":" in name or re.match(r"[/\\.~]", name)
+    shown = repr(shown_url(name)) if is_place else echoed(name, {*_known_names(), *_ALIASES, *_HINTS})
+    return StoreConfigError(f"there is no store {shown}: {hint}")
 
 
 def _read_url(url: str) -> tuple[str, dict[str, Any]]:
@@ -233,20 +235,34 @@ def get_store(
         options: options of the backend.
 
     Raises:
-        StoreConfigError: no such store, a missing dependency, or options that make no sense.
-        TypeError: an unknown option.
+        StoreConfigError: no such store, a missing dependency, options that make no sense, or an unknown one in the URL.
+        TypeError: an unknown keyword.
     """
     if not isinstance(backend, str):
         raise TypeError(f"backend is a name or a URL, not {type(backend).__name__}: {_FOLDER_HINT}")
     if not isinstance(collection, Collection):
         raise TypeError(f"collection is a Collection (see Collection.of), not {collection!r:.80}")
+    given: dict[str, Any] = {}
     if ":" in backend:
         if "://" not in backend:
             raise _unknown(backend)
         backend, given = _read_url(backend)
-        options = {**given, **options}
     factory = _factory_of(backend)
-    return stack(factory(collection=collection, **converted(factory, options)), *layers)
+    options = {**_from_url(factory, given, backend), **converted(factory, options)}
+    return stack(factory(collection=collection, **options), *layers)
+
+
+def _from_url(factory: Factory, given: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the options that a URL gives, checked and as the store declares them.
+
+    Raises:
+        StoreConfigError: there is no such option, or its value is of another type.
+    """
+    check_options(factory, given, f"the {name} store")
+    try:
+        return converted(factory, given)
+    except TypeError as error:
+        raise StoreConfigError(str(error)) from error
 
 
 def stack(base: BaseStore[T], *layers: Layer) -> BaseStore[T]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
-from truthstore.errors import StoreConfigError, StoreCorruptError, StoreError, StoreNotFoundError
+from truthstore.errors import StoreConfigError, StoreCorruptError, StoreError, StoreNotFoundError, one_of
 from truthstore.model.aggregate import Aggregation, Row
 from truthstore.model.collection import Collection
 from truthstore.model.fields import check_id
@@ -190,7 +190,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
         `damaged` is that of `query`.
         """
         if damaged not in {"raise", "skip"}:
-            raise ValueError(f"damaged is 'raise' or 'skip', not {damaged!r}")
+            raise ValueError(one_of("damaged", damaged, ("raise", "skip")))
         if batch_size < 1:
             raise ValueError("batch_size is at least 1")
         if damaged == "skip":

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from truthstore.errors import StoreConfigError, StoreNotFoundError, VersionConflictError, shown
+from truthstore.errors import StoreConfigError, StoreNotFoundError, VersionConflictError, one_of, shown
+from truthstore.store.config import member
 
 __all__ = [
     "DiffType",
@@ -52,8 +53,8 @@ class VersioningConfig:
         checksum_algorithm: ``sha256``, or another algorithm of `hashlib`.
 
     Raises:
-        StoreConfigError: an option that is not offered.
-        ValueError: `mode` is no mode, or `max_versions` is negative.
+        StoreConfigError: an option that is not offered, or `mode` is no mode.
+        ValueError: `max_versions` is negative.
     """
 
     mode: VersioningMode = VersioningMode.INCREMENTAL
@@ -65,7 +66,7 @@ class VersioningConfig:
     checksum_algorithm: str = "sha256"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mode", VersioningMode(self.mode))
+        object.__setattr__(self, "mode", member(VersioningMode, self.mode, "mode"))
         if not isinstance(self.max_versions, int) or isinstance(self.max_versions, bool):
             raise TypeError(f"max_versions is an integer, not {type(self.max_versions).__name__}")
         if self.max_versions < 0:
@@ -76,9 +77,7 @@ class VersioningConfig:
                 "save the variants under ids of their own"
             )
         if self.checksum_algorithm not in CHECKSUMS:
-            raise StoreConfigError(
-                f"unknown checksum_algorithm {self.checksum_algorithm!r}: use one of {', '.join(CHECKSUMS)}"
-            )
+            raise StoreConfigError(one_of("checksum_algorithm", self.checksum_algorithm, CHECKSUMS))
 
 
 @dataclass(frozen=True, slots=True)

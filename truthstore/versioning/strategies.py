@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
+from truthstore.errors import one_of
+from truthstore.store.config import member
 from truthstore.versioning.base import VersioningMode
 
 __all__ = [
@@ -79,7 +81,7 @@ class SemanticStrategy(VersioningStrategy):
         """Return the next version; raise ValueError if the metadata asks for another part."""
         bump = (metadata or {}).get("bump", "patch")
         if bump not in {"major", "minor", "patch"}:
-            raise ValueError(f"bump is 'major', 'minor' or 'patch', not {bump!r}")
+            raise ValueError(one_of("bump", bump, ("major", "minor", "patch")))
         if current_version is None:
             return MAJOR
         step = {"major": MAJOR, "minor": MINOR, "patch": 1}[bump]
@@ -144,9 +146,9 @@ def get_strategy(mode: str | VersioningMode, **options: Any) -> VersioningStrate
     """Build the strategy of a mode, of which its class takes the options.
 
     Raises:
-        ValueError: there is no such mode.
+        StoreConfigError: there is no such mode.
     """
-    return _STRATEGIES[VersioningMode(mode)](**options)
+    return _STRATEGIES[member(VersioningMode, mode, "mode")](**options)
 
 
 _STRATEGIES: Final[Mapping[VersioningMode, type[VersioningStrategy]]] = MappingProxyType(

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from truthstore.errors import StoreConfigError
+from truthstore.errors import StoreConfigError, echoed
 from truthstore.storage.objects.names import object_name
 from truthstore.store.config import StoreConfig
 from truthstore.store.urls import shown_url, split_url
@@ -46,9 +46,9 @@ class CloudConfig(StoreConfig):
         for name, least in (("concurrency", 1), ("retries", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
-                raise StoreConfigError(f"{name} is a number of at least {least}, not {value!r}")
+                raise StoreConfigError(f"{name} is a number of at least {least}, not {echoed(value)}")
         if not self.timeout > 0:
-            raise StoreConfigError(f"timeout is a number of seconds above 0, not {self.timeout!r}")
+            raise StoreConfigError(f"timeout is a number of seconds above 0, not {echoed(self.timeout)}")
         # Of the options that only some services have:
         for name in ("secret_access_key", "session_token", "account_key", "sas_token"):
             if re.search(r"\s", getattr(self, name, None) or ""):

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
-from truthstore.errors import StoreConfigError
+from truthstore.errors import StoreConfigError, echoed
 from truthstore.store.config import StoreConfig, Text
 
 if TYPE_CHECKING:
@@ -110,6 +110,8 @@ class DatabaseConfig(StoreConfig):
         for name in ("connection_url", "table_prefix", "user", "password", "host", "database"):
             if not isinstance(getattr(self, name), str | None):
                 raise TypeError(f"{name} is a string, not {type(getattr(self, name)).__name__}")
+        if not isinstance(self.pooling, PoolingConfig | None):
+            raise TypeError(f"pooling is a PoolingConfig, not {type(self.pooling).__name__}")
         for name in ("namespace", "prefix", "connection_url", "database"):
             if found := _CONTROL.search(getattr(self, name) or ""):
                 raise StoreConfigError(f"{name} holds U+{ord(found[0]):04X}: control characters are not allowed")
@@ -119,7 +121,7 @@ class DatabaseConfig(StoreConfig):
             raise StoreConfigError(f"namespace and prefix have more than {MAX_NAMESPACE} characters")
         if not re.fullmatch(r"([a-z][a-z0-9_]*)?", self.table_prefix) or len(self.table_prefix) > MAX_PREFIX:
             raise StoreConfigError(
-                f"table_prefix is [a-z][a-z0-9_]*, at most {MAX_PREFIX} characters, not {self.table_prefix!r}"
+                f"table_prefix is [a-z][a-z0-9_]*, at most {MAX_PREFIX} characters, not {echoed(self.table_prefix)}"
             )
         _ = self.connections  # checks the numbers
 

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from sqlalchemy import create_engine, event, exc
 from sqlalchemy.pool import QueuePool
 
-from truthstore.backends.database.config import shown_url
-from truthstore.errors import StoreConfigError
+from truthstore.backends.database.config import DatabaseConfig, shown_url
+from truthstore.errors import StoreConfigError, no_option
+from truthstore.store.urls import without_secret
 
 if TYPE_CHECKING:
     import psycopg
     from sqlalchemy import URL, Connection, CursorResult, Engine
     from sqlalchemy.pool import ConnectionPoolEntry
 
-    from truthstore.backends.database.config import DatabaseConfig
-
-__all__ = ["PoolMetrics", "execute", "execute_many", "is_memory", "make_engine"]
+__all__ = ["PoolMetrics", "execute", "execute_many", "is_memory", "make_engine", "said"]
 
 NAME: Final = "database"
 BUSY_SECONDS: Final = 60.0
@@ -44,6 +44,11 @@ OPTIONS: Final[Mapping[str, Any]] = {
     "ssl_verify_identity": bool,
 }
 """Drivers' options that are no text, beside those that SQLAlchemy converts."""
+SQLITE_OPTIONS: Final = frozenset({"cached_statements", "check_same_thread", "detect_types", "timeout", "uri"})
+SQLITE_FILE_OPTIONS: Final = frozenset({"cache", "immutable", "mode", "nolock", "psow", "vfs"})
+"""Those of SQLite itself, which it reads in ``sqlite:///file:path?uri=true``."""
+BY_SQLALCHEMY: Final = frozenset({"ssl_capath", "ssl_check_hostname", "ssl_cipher"})
+"""Options of MySQL and MariaDB of which SQLAlchemy makes what the driver takes."""
 ENCODINGS: Final[Mapping[str, frozenset[str]]] = {
     "charset": frozenset({"utf8mb4"}),
     "use_unicode": frozenset({"1", "true"}),
@@ -112,6 +117,7 @@ def make_engine(url: URL, config: DatabaseConfig, counts: Counter[str]) -> Engin
     arguments = _arguments(url)
     may_prepare = url.get_driver_name() == "psycopg" and "prepare_threshold" not in url.query
     try:
+        _check_options(url)
         engine = create_engine(
             url,
             connect_args=arguments,
@@ -134,7 +140,7 @@ def make_engine(url: URL, config: DatabaseConfig, counts: Counter[str]) -> Engin
             backend=NAME,
         ) from error
     except (exc.ArgumentError, TypeError, ValueError) as error:
-        raise StoreConfigError(f"cannot use {shown_url(url)}: {error}", backend=NAME) from error
+        raise StoreConfigError(f"cannot use {shown_url(url)}: {said(error, url)}", backend=NAME) from None
 
     # The listeners hold no reference to the store, so that it can be freed.
     def connected(connection: Any, _record: Any) -> None:
@@ -153,6 +159,44 @@ def make_engine(url: URL, config: DatabaseConfig, counts: Counter[str]) -> Engin
     event.listen(engine, "connect", connected)
     event.listen(engine, "invalidate", invalidated)
     return engine
+
+
+def _check_options(url: URL) -> None:
+    """Refuse options that the driver would ignore, or refuse when it connects, where it tells which it takes.
+
+    Raises:
+        StoreConfigError: there is no such option.
+    """
+    driver = url.get_driver_name()
+    if driver == "pysqlite":
+        taken = SQLITE_OPTIONS | (SQLITE_FILE_OPTIONS if str(url.database).startswith("file:") else frozenset())
+    elif driver == "psycopg":
+        from psycopg.pq import Conninfo
+
+        taken = frozenset({"prepare_threshold", *(option.keyword.decode() for option in Conninfo.get_defaults())})
+    elif driver == "pymysql":
+        from pymysql.connections import Connection as Driver
+
+        taken = BY_SQLALCHEMY | inspect.signature(Driver).parameters.keys()
+    else:
+        return
+    ours = {option.name for option in fields(DatabaseConfig)}
+    for name in url.query:
+        if name in ours - taken:
+            raise StoreConfigError(
+                f"{name} in connection_url is an option of the store: give {name}= apart", backend=NAME
+            )
+        if name not in taken:
+            raise StoreConfigError(no_option(f"connection_url for {driver}", name, ours | taken), backend=NAME)
+
+
+def said(error: BaseException, url: URL) -> str:
+    """Return the text of an error in one line, without values of options in a URL: a secret may be in the wrong place."""
+    text = " ".join(str(error).split())
+    for value in url.query.values():
+        for one in [value] if isinstance(value, str) else value:
+            text = without_secret(text, one)
+    return text
 
 
 def _arguments(url: URL) -> dict[str, Any]:

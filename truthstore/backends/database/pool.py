@@ -20,7 +20,7 @@ from sqlalchemy import exc
 
 from truthstore.backends.database import failures
 from truthstore.backends.database.config import DatabaseConfig, read_url, shown_url
-from truthstore.backends.database.engine import PoolMetrics, is_memory, make_engine
+from truthstore.backends.database.engine import PoolMetrics, is_memory, make_engine, said
 from truthstore.errors import (
     StoreConfigError,
     StoreConnectionError,
@@ -130,10 +130,10 @@ class Database:
                 connection = self._engine.connect()
             except exc.DBAPIError as error:
                 raise failures.UnreachableError from error
-            except (AttributeError, TypeError, ValueError) as error:
+            except (AttributeError, OSError, TypeError, ValueError) as error:  # such as a file of certificates
                 raise StoreConfigError(
-                    f"{self.shown}: {error}: correct the options in connection_url", backend=NAME
-                ) from error
+                    f"{self.shown}: {said(error, self.url)}: correct the options in connection_url", backend=NAME
+                ) from None
             with connection:
                 yield connection
 
@@ -197,7 +197,8 @@ class Database:
                 if not self._may_repeat(error, attempts):
                     cause = failures.driver_error(error).with_traceback(None)  # SQLAlchemy's frames fill a screen
                     if not in_doubt:
-                        raise self.explained(error, kind) from cause
+                        is_shown = said(cause, self.url) == " ".join(str(cause).split())
+                        raise self.explained(error, kind) from (cause if is_shown else None)
                     self._count(reached=False)
                     raise failures.AmbiguousError(NAME, f"{self.shown}: {cause}") from cause
                 if is_ambiguous and again is not None:
@@ -243,7 +244,7 @@ class Database:
                 backend=NAME,
             )
         hint = failures.HINTS.get(failures.code_of(error))
-        text = " ".join(str(failures.driver_error(error)).split())[:500]
+        text = said(failures.driver_error(error), self.url)[:500]
         message = f"{self.shown}: {text}" + (f" ({hint})" if hint else "")
         if failures.is_unreachable(error):
             self._count(reached=False)

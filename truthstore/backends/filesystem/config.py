@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from truthstore.errors import StoreConfigError
+from truthstore.errors import StoreConfigError, echoed, one_of
 from truthstore.store.config import StoreConfig
 from truthstore.store.urls import shown_url, split_url
 
@@ -47,17 +47,15 @@ class FileSystemConfig(StoreConfig):
         if "://" in (path := os.fspath(self.base_path)):
             raise StoreConfigError(f"base_path is a path: for {shown_url(path)!r} write get_store(url)")
         if self.durability not in {"fsync", "os"}:
-            raise StoreConfigError(f"durability is 'fsync' or 'os', not {self.durability!r}")
+            raise StoreConfigError(one_of("durability", self.durability, ("fsync", "os")))
         if self.index not in {"sqlite", "log"}:
-            raise StoreConfigError(f"index is 'sqlite' or 'log', not {self.index!r}")
+            raise StoreConfigError(one_of("index", self.index, ("sqlite", "log")))
         if self.cache_dir is not None and self.index != "log":
             raise StoreConfigError("cache_dir is for index='log': the SQLite index lies beside the files")
         if self.file_extension in {".gz", ".zst"}:
-            raise StoreConfigError(
-                f"file_extension {self.file_extension!r} is the ending of a compression: ask for that"
-            )
+            raise StoreConfigError(f"file_extension {self.file_extension} is the ending of a compression: ask for that")
         if not self.file_extension.startswith(".") or not self.file_extension[1:].isalnum():
-            raise StoreConfigError(f"file_extension is a dot and letters, not {self.file_extension!r}")
+            raise StoreConfigError(f"file_extension is a dot and letters, not {echoed(self.file_extension)}")
 
 
 def options_of_url(url: str) -> dict[str, Any]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, ClassVar, Final
 
 from truthstore.caching.backends.shared import SharedCache
-from truthstore.errors import StoreConfigError
+from truthstore.errors import StoreConfigError, no_option
 from truthstore.store.urls import shown_url
 
 __all__ = ["RedisCache"]
 
 NO_END: Final = 1e9
 """Seconds, about thirty years: longer life spans have no end."""
+
+NO_OPTIONS: Final = frozenset({"args", "kwargs", "self"})
 
 
 class RedisCache(SharedCache):
@@ -63,10 +66,13 @@ class RedisCache(SharedCache):
                     socket_connect_timeout=timeout_seconds,
                     retry=Retry(NoBackoff(), 0),
                 )
-            except ValueError:  # which shows a part of it
-                raise StoreConfigError(f"{shown_url(url)!r} is no URL of Redis: %-encode the password") from None
-        elif client.connection_pool.connection_kwargs.get("decode_responses"):
-            raise StoreConfigError("the client of a RedisCache must not decode answers: decode_responses=False")
+            except (TypeError, ValueError):  # which shows a part of it
+                raise StoreConfigError(
+                    f"{shown_url(url)!r} is no URL of Redis: %-encode the password, and give an option what it takes"
+                ) from None
+            _check_options(client.connection_pool)
+        if client.connection_pool.connection_kwargs.get("decode_responses"):
+            raise StoreConfigError("the client of a RedisCache must not decode answers: leave out decode_responses")
         self._client: Any = client  # also in a forked child: there the package redis makes other connections
 
     def _get(self, keys: Sequence[str]) -> Sequence[bytes | None]:
@@ -104,3 +110,12 @@ class RedisCache(SharedCache):
         """Close the connections, unless the client was given."""
         if self._owns_client:
             self._client.close()
+
+
+def _check_options(pool: Any) -> None:
+    """Refuse options in a URL that a connection would refuse, with a TypeError, when it is first made."""
+    kinds = pool.connection_class.__mro__
+    known = {name for kind in kinds for name in inspect.signature(kind.__init__).parameters} - NO_OPTIONS
+    for name in pool.connection_kwargs:
+        if name not in known:
+            raise StoreConfigError(no_option("the URL of Redis", name, known))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from truthstore.errors import StoreConfigError
+from truthstore.errors import StoreConfigError, one_of
 from truthstore.observability.audit.redaction import SENSITIVE, DataRedactor
 from truthstore.observability.context import check_actor
 
@@ -82,7 +82,7 @@ class AuditConfig:
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise StoreConfigError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+                raise StoreConfigError(one_of(name, getattr(self, name), allowed))
         object.__setattr__(self, "level", AuditLogLevel(self.level))
         if self.backend in {"json", "file"} and self.file_path is None:
             raise StoreConfigError(f"backend={self.backend!r} needs a file_path")

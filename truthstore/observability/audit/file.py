@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator, Sequence
 from datetime import datetime
 from typing import IO, Any, Final
 
-from truthstore.errors import StoreConfigError, StoreConnectionError, StoreCorruptError, StoreWriteError
+from truthstore.errors import StoreConfigError, StoreConnectionError, StoreCorruptError, StoreWriteError, one_of
 from truthstore.observability.audit.chain import newest_heads
 from truthstore.observability.audit.event import AuditEvent, Stored, encode_event
 from truthstore.observability.audit.sinks import AuditBackend
@@ -45,7 +45,7 @@ class FileAuditBackend(AuditBackend):
         if max_bytes < 1:
             raise ValueError("max_bytes must be positive")
         if durability not in {"fsync", "os"}:
-            raise ValueError(f"durability is 'fsync' or 'os', not {durability!r}")
+            raise ValueError(one_of("durability", durability, ("fsync", "os")))
         self._path = os.path.expanduser(path)
         self._max_bytes = max_bytes
         self._fsync = durability == "fsync"

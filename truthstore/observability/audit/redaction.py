@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from truthstore.errors import StoreConfigError
+from truthstore.errors import StoreConfigError, echoed
 
 if TYPE_CHECKING:
     from truthstore.observability.audit.event import AuditEvent
@@ -122,7 +122,7 @@ class DataRedactor:
     ) -> None:
         for option, several in (("patterns", patterns), ("fields_to_redact", fields_to_redact)):
             if isinstance(several, str):
-                raise TypeError(f"{option} holds several strings, not {several!r:.90}")
+                raise TypeError(f"{option} holds several strings, not {echoed(several)}")
         self._replacement = replacement
         self._template = replacement.replace("\\", r"\\")
         names = SENSITIVE if fields_to_redact is None else fields_to_redact

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from truthstore.errors import StoreError, StoreWriteError
+from truthstore.errors import StoreError, StoreWriteError, one_of
 from truthstore.model.fields import to_microseconds
 from truthstore.observability.audit.chain import ChainVerification, newest_heads, verify_stored
 from truthstore.observability.audit.event import (
@@ -118,7 +118,7 @@ class AuditBackend(Recipe, ABC):
                 *(getattr(event, name) for event in events),
             }  # programs log operations of their own
             if conditions[name] not in possible:
-                raise ValueError(f"{name} is one of {', '.join(sorted(possible))}, not {conditions[name]!r}")
+                raise ValueError(one_of(name, conditions[name], sorted(possible)))
         found = [
             event
             for event in events

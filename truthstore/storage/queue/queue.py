@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
-from truthstore.errors import StoreClosedError, StoreConfigError, StoreConnectionError, StoreOverloadedError
+from truthstore.errors import StoreClosedError, StoreConfigError, StoreConnectionError, StoreOverloadedError, one_of
 from truthstore.storage.queue.file import QueueFile
 from truthstore.storage.queue.rejected import Entry, Rejected, is_item_error
 
@@ -58,7 +58,7 @@ class DurableQueue:
 
     def __init__(self, path: str | os.PathLike[str] | None, *, durability: Literal["fsync", "os"] = "fsync") -> None:
         if durability not in {"fsync", "os"}:
-            raise StoreConfigError(f"durability is 'fsync' or 'os', not {durability!r}")
+            raise StoreConfigError(one_of("durability", durability, ("fsync", "os")))
         self._file = QueueFile(
             None if path is None else os.path.abspath(os.path.expanduser(path)), sync=durability == "fsync"
         )
