@@ -51,7 +51,7 @@ def summary(version: str, what: str = "build") -> dict[str, int]:
     text = recording(version, f"{what}.txt").read_text()
     return {
         (word or other).lower(): int(number or count)
-        for word, number, count, other in re.findall(r"([A-Z-]+)=(\d+)|(\d+) (success|warn|error|skipped)", text)
+        for word, number, count, other in re.findall(r"([A-Z-]+)=(\d+)|(\d+) (total|success|warn|error|skipped)", text)
     }
 
 
@@ -221,16 +221,65 @@ def interrupted(**changes: Any):
     [
         ({"select": ["orders"]}, 4),  # tests of orders that come after the break
         ({"select": "orders"}, 4),
-        ({"select": ["tag:nightly"]}, 0),  # which cannot be told
-        ({"exclude": ["customers"]}, 0),
+        ({"select": ["tag:nightly"]}, 4),
+        ({"select": ["orders+"]}, 4),
+        ({"select": ["orders"], "indirect_selection": "cautious"}, 4),
+        ({"select": ["orders"], "indirect_selection": "empty"}, 0),
+        ({"select": ["1+slow_1"]}, 1),
+        ({"select": ["config.materialized:view"]}, 0),  # which cannot be told
+        ({"exclude": ["orders"]}, 6),
+        ({"exclude": ["tag:unknown"]}, 0),  # which cannot be told either
+        ({"resource_types": ["unit_test"]}, 2),
         ({"invocation_command": "dbt retry"}, 0),
-        ({"which": "compile"}, 0),
+        ({"which": "freshness"}, 0),
     ],
-    ids=["by name", "by text", "by tag", "excluded", "retry", "other command"],
+    ids=str,
 )
 def test_only_what_was_surely_selected_is_missing(changes, missing):
     checks = [check for result in interrupted(**changes) for check in result.results]
     assert sum(check.status == "not_evaluated" for check in checks) == missing
+
+
+@VERSIONS
+def test_a_run_of_a_selection_has_the_counts_that_dbt_printed_and_is_complete(version):
+    """With hooks, an ephemeral model, and no tests that look at another table too."""
+    printed = summary(version, "selected")
+    names = ("run_results.json", "log.parquet") if version == TWO else ("run_results.json",)
+    for name in names:
+        found = list(results_of(version, "selected", name).values())
+        hooks = 0 if version == ONE else 2  # which dbt 2 prints, but does not write
+        checks = [check for result in found for check in result.results]
+        states = Counter(str(status_of(check)) for check in checks)
+        assert states["success"] == printed["success" if "success" in printed else "pass"] - hooks
+        assert states["warning"] == printed["warn"]
+        assert states["failure"] + states["error"] == printed["error"]
+        assert states["not_evaluated"] == states["skipped"] == printed.get("skip", 0) == 0
+        assert len(checks) == printed["total"] - (0 if version == ONE else 2 + 1)
+        assert not any("complete" in result.metadata for result in found)
+
+
+def test_a_hook_is_a_check_of_the_project():
+    assert [check.validator_name for check in results_of(ONE, "selected")["shop"].results] == [
+        "shop-on-run-start-0",
+        "shop-on-run-end-0",
+    ]
+
+
+@VERSIONS
+def test_a_command_that_runs_nothing_is_refused(version):
+    with pytest.raises(ValueError, match="a run of dbt compile, which runs no test and overwrites"):
+        from_dbt(recording(version, "compiled-run_results.json"))
+    document = recorded(version, "compiled-run_results.json")
+    document["args"]["which"] = "generate"
+    with pytest.raises(ValueError, match="a run of dbt docs generate,"):
+        from_dbt(document)
+
+
+def test_a_run_without_rows_says_so():
+    document = recorded(ONE, "build-run_results.json")
+    assert "empty" not in from_dbt(document)[0].runtime_environment
+    document["args"] |= {"empty": True}
+    assert from_dbt(document)[0].runtime_environment["empty"] is True
 
 
 def test_the_manifest_of_another_invocation_does_not_tell_what_is_missing():

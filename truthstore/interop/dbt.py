@@ -13,6 +13,7 @@ from typing import Any, Final, Unpack
 
 from truthstore.interop.dbt_artefacts import Config, Node, Outcome, manifest_of
 from truthstore.interop.dbt_log import run_of
+from truthstore.interop.dbt_selection import missing
 from truthstore.interop.importer import Importer
 from truthstore.items.artefacts import ParquetRows
 from truthstore.items.checks import VALIDATOR_ERROR, CheckStatus, ValidatorResult
@@ -46,7 +47,10 @@ WORDS: Final = {
     CheckStatus.SKIPPED: "skipped",
 }
 
-KEPT: Final = ("which", "target", "profile", "select", "exclude")
+KEPT: Final = ("which", "target", "profile", "select", "exclude", "empty", "sample")
+
+RAN_NOTHING: Final = {"compile", "generate", "show", "parse", "list"}
+"""Commands that write results too, where every node is a success: it was compiled."""
 
 
 def from_dbt(
@@ -76,9 +80,14 @@ def from_dbt(
 
     Raises:
         TypeError: `artefact` is none of dbt.
-        ValueError: it holds no results, such as a manifest, or cannot be read.
+        ValueError: it holds no results, such as a manifest or what ``dbt docs generate`` writes, or cannot be read.
     """
     run, document = run_of(artefact)
+    if (command := str((run.args or {}).get("which"))) in RAN_NOTHING:
+        raise ValueError(
+            f"this is a run of dbt {'docs ' * (command == 'generate')}{command}, which runs no test and overwrites the "
+            "run_results.json of the run before it: import that one before it does"
+        )
     project = manifest_of(manifest, artefact)
     is_freshness = "/sources/" in str(run.metadata.dbt_schema_version)
     interrupted = run.ran_nothing
@@ -88,11 +97,11 @@ def from_dbt(
     elif interrupted:
         outcomes = [Outcome(unique_id=outcome.unique_id, status="not run") for outcome in outcomes]
     else:
-        outcomes += [Outcome(unique_id=node.unique_id, status="not run") for node in project.missing(run)]
+        outcomes += [Outcome(unique_id=node.unique_id, status="not run") for node in missing(project, run)]
     by_asset: dict[str, list[tuple[str, ValidatorResult]]] = {}
     for outcome in outcomes:
-        if outcome.status.lower() != "no-op":
-            node = project.find(outcome.unique_id)
+        node = project.find(outcome.unique_id)
+        if not _is_no_op(outcome, node, is_fusion=run.is_fusion):
             table = None if node is None else project.looked_at(node)
             asset = data_asset or _asset(outcome.unique_id, node, table)
             check = _freshness(outcome, node) if is_freshness else _check(outcome, node, is_fusion=run.is_fusion)
@@ -106,7 +115,7 @@ def from_dbt(
         complete=None if complete else False,
         generated_at=notes.generated_at,
     )
-    environment = {name: value for name, value in (run.args or {}).items() if name in KEPT}
+    environment = {name: value for name, value in (run.args or {}).items() if name in KEPT and value is not False}
     keeps = options.get("keep_raw") or not notes.invocation_id
     return [
         ValidationResult(
@@ -135,10 +144,19 @@ def _part(document: Any, unique_ids: set[str]) -> Any:
     return {**document, "results": [found for found in document["results"] if found["unique_id"] in unique_ids]}
 
 
+def _is_no_op(outcome: Outcome, node: Node | None, *, is_fusion: bool) -> bool:
+    """Return whether there was nothing to run; of an ephemeral model, dbt 2 writes that it was skipped."""
+    is_ephemeral = node is not None and node.config is not None and node.config.materialized == "ephemeral"
+    skipped = is_fusion and is_ephemeral and (outcome.status, outcome.message) == ("skipped", "Skipped")
+    return outcome.status.lower() == "no-op" or skipped
+
+
 def _asset(unique_id: str, node: Node | None, table: Node | None) -> str:
     kind, _, rest = unique_id.partition(".")
     project, _, name = rest.partition(".")
     is_test = kind in {"test", "unit_test"}
+    if kind == "operation":
+        return project  # a hook at the start or the end of the run
     if (about := table if is_test else node) is None:
         return project if is_test else name
     if about.source_name is not None:
@@ -210,8 +228,10 @@ def _headline(text: str | None, status: CheckStatus, failures: float | None) -> 
 
 
 def _name(unique_id: str, node: Node | None) -> str:
-    """Return the name of a check: the rule of a generic test, the name of another test, `build` of what is none."""
+    """Return the name of a check: the rule of a generic test, the name of another test or a hook, `build` of what is none."""
     kind, _, *rest = unique_id.split(".")
+    if kind == "operation":
+        return rest[-1]
     if kind not in {"test", "unit_test"}:
         return "build"
     if node is None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -166,31 +166,6 @@ class Manifest(Struct):
         name = owner.get("name") or owner.get("email")
         return None if name is None else str(name)
 
-    def missing(self, run: Run) -> Iterator[Node]:
-        """Yield the nodes that a run should have had and does not, as far as can be told."""
-        args, seen = run.args or {}, {outcome.unique_id for outcome in run.results}
-        known = {self.metadata.invocation_id, run.metadata.invocation_id}
-        unclear = ("exclude", "resource_types", "exclude_resource_types", "selector", "models")
-        kinds = {"test": {"test", "unit_test"}, "build": BUILT, "run": {"model"}}.get(str(args.get("which")))
-        if len(known) > 1 or self.selectors or any(map(args.get, unclear)) or kinds is None:
-            return
-        if "retry" in str(args.get("invocation_command", "")).split():
-            return
-        select = args.get("select") or []
-        wanted = self._selected(select.split() if isinstance(select, str) else select)
-        for node in (*self.nodes.values(), *self.unit_tests.values()):
-            is_run = node.resource_type in kinds and (node.config and node.config.materialized) != "ephemeral"
-            if is_run and node.unique_id not in seen and (wanted is None or node.unique_id in wanted):
-                yield node
-
-    def _selected(self, names: Sequence[str]) -> set[str] | None:
-        """Return the nodes that are surely selected by name, with the tests of them; None for all."""
-        if not names:
-            return None
-        chosen = {node.unique_id for node in self.nodes.values() if node.name in names}
-        tests = (node for node in (*self.nodes.values(), *self.unit_tests.values()) if "test" in node.resource_type)
-        return chosen | {test.unique_id for test in tests if chosen.intersection(test.inputs)}
-
     def unchecked_sources(self, run: Run) -> Iterator[Node]:
         """Yield the sources that should be fresh, and of which a run says nothing."""
         seen = {outcome.unique_id for outcome in run.results}
@@ -198,9 +173,6 @@ class Manifest(Struct):
             limits = [(node.freshness or {}).get(name) or {} for name in ("warn_after", "error_after")]
             if node.unique_id not in seen and any(limit.get("count") for limit in limits):
                 yield node
-
-
-BUILT: Final = {"model", "seed", "snapshot", "test", "unit_test", "function"}
 
 
 def manifest_of(given: Any, artefact: Any) -> Manifest:

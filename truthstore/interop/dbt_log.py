@@ -14,6 +14,7 @@ from truthstore.items.artefacts import ParquetRows, opened
 __all__ = ["run_of"]
 
 FUSION: Final = "v1.public.events.fusion"
+LOGGED: Final = ("target", "select", "exclude", "resource_types")
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -59,7 +60,7 @@ def _logged(log: ParquetRows) -> Run:
             generated_at=when,
         ),
         results=results,
-        args={"which": args.get("command")} | {name: args[name] for name in ("target", "select") if name in args},
+        args={"which": args.get("command")} | {name: args[name] for name in LOGGED if name in args},
         ended=bool(finished) and not unfinished,
     )
 
@@ -70,6 +71,8 @@ def _logged_node(attributes: Mapping[str, Any], errors: Mapping[str, str]) -> Ou
     payload = _payload(attributes)
     if payload.get("in_selection") is False:
         return None
+    if attributes.get("node_skip_reason") == "NODE_SKIP_REASON_NO_OP":
+        outcome = "no-op"
     detail: dict[str, Any] = payload.get("node_outcome_detail") or {}
     test = detail.get("NodeTestDetail")
     error = errors.get(unique_id, "")

@@ -138,6 +138,10 @@ exposures:
 """,
 }
 SLOW = "select * from (select count(*) as n from range(40000) a, range(40000) b where (a.range * b.range) % 7 = 3) where n < 0"
+HOOKS_AND_MORE = {
+    "dbt_project.yml": 'on-run-start: ["select 1"]\non-run-end: ["select 2"]\n',
+    "models/passing.sql": "{{ config(materialized='ephemeral') }} select * from {{ ref('raw_orders') }}",
+}
 NEVER_READ = {
     "macros",
     "docs",
@@ -244,3 +248,13 @@ def main(folder: Path, *options: str) -> None:
     keep_summary(output, folder, "interrupted")
     keep(target, folder, "interrupted", "run_results.json", "manifest.json")
     keep_log(target, folder, "interrupted")
+    for number in range(3):
+        (project / f"tests/slow_{number}.sql").unlink()
+    for name, text in HOOKS_AND_MORE.items():
+        with (project / name).open("a") as file:
+            file.write(text)
+    run("selected", "build", "--select", "orders", "passing", "--indirect-selection", "cautious")
+    keep(target, folder, "selected", "run_results.json", "manifest.json")
+    keep_log(target, folder, "selected")
+    run("compiled", "compile", "--select", "orders")
+    keep(target, folder, "compiled", "run_results.json")
