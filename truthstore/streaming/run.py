@@ -243,23 +243,12 @@ class OpenRun:
         run, figures = self._run, self._statistics
         figures.total_rows, figures.total_columns = self.total_rows, self.total_columns
         run.results, run.statistics, run.counted = [], figures, False
-        run.status = _status(figures)
+        run.status = ResultStatus.of_figures(figures) if figures.total_validators else ResultStatus.ERROR
         run.metadata = {
             **{name: value for name, value in run.metadata.items() if name not in OPEN},
             PARTS: self._written,
         }
         self._save(self._revision)
-
-
-def _status(figures: ResultStatistics) -> ResultStatus:
-    """Return the status that follows from figures, as `ResultStatus.of` says; a run without checks is an error."""
-    if figures.failed_validators > figures.warning_validators:
-        return ResultStatus.FAILURE
-    if figures.error_validators or figures.not_evaluated_validators:
-        return ResultStatus.ERROR
-    if figures.total_validators == figures.skipped_validators:
-        return ResultStatus.ERROR
-    return ResultStatus.WARNING if figures.warning_validators else ResultStatus.SUCCESS
 
 
 class _Results:
