@@ -1,4 +1,4 @@
-"""A state machine that drives a store against a dict: any order of operations, several writers, restarts, faults, crashes.
+"""A state machine that drives a store against a dict: any operations, writers, restarts, faults, crashes, jumps of the clock.
 
 What a failed operation left behind is looked up once and must be wholly the old state or wholly the new one; from then on
 every view of the store must agree with it.
@@ -39,6 +39,8 @@ __all__ = ["Faults", "StoreMachine", "store_machine"]
 
 FAIL_AT = (1, 1, 1, 2, 2, 3, 4, 5, 7, 10)
 TIMES = (1, 1, 2, 5)
+JUMPS = (-400 * 86_400, -3_600, -1, 1, 3_600, 400 * 86_400)
+"""Seconds: a year is more than any age by which something is cleared away."""
 METRICS = ("count", "min:name", "max:count", "sum:count", "min:moment", "max:ratio")
 
 
@@ -57,6 +59,11 @@ class StoreMachine(StoreModel):
         if tidy or not self.independent:
             self._handles[index].store.close()
         self._handles[index] = self._open()
+
+    @rule(seconds=st.sampled_from(JUMPS))
+    def clock_jumps(self, seconds: int) -> None:
+        """Set the clock back or forward: neither a revision nor what is kept may rest on it."""
+        self._clock.jump(seconds)
 
     @rule(writer=st.integers(0, 3), data=st.data())
     def save(self, writer: int, data: st.DataObject) -> None:

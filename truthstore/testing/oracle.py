@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 from truthstore.errors import StoreNotFoundError
 from truthstore.model.query import StoreQuery
 from truthstore.model.record import Record
+from truthstore.testing.clock import SkewedClock
 from truthstore.testing.sample import SAMPLES, Sample
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class StoreModel(RuleBasedStateMachine):
         self._handles: list[Handle] = []
         self._location = self.make_location()
         self._turn = 0
+        self._clock = SkewedClock()
 
     def _open(self) -> Handle:
         if self.can_fail:
@@ -161,8 +163,11 @@ class StoreModel(RuleBasedStateMachine):
                 self._forget([id])
 
     def teardown(self) -> None:
-        """Close the open stores and remove the place."""
-        for handle in self._handles:
-            handle.store.close()
+        """Close the open stores, set the clock right and remove the place."""
+        try:
+            for handle in self._handles:
+                handle.store.close()
+        finally:
+            self._clock.stop()
         if self._folder is not None:
             shutil.rmtree(self._folder)
