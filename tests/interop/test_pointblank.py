@@ -9,6 +9,7 @@ from tests.interop.recordings import imported
 from truthstore.backends.memory import MemoryStore
 from truthstore.errors import StoreConflictError
 from truthstore.interop import from_any, from_pointblank
+from truthstore.items.check_rows import check_ids
 from truthstore.items.checks import status_of
 from truthstore.model.record import ABSENT
 from truthstore.results import ResultStatus
@@ -170,6 +171,30 @@ def test_parameters_are_the_same_in_another_process(result):
         check_of(result, "conjointly").details["parameters"]["values"]["expressions"]
         == ["<function validation.<locals>.<lambda>>"] * 2
     )
+
+
+def test_what_is_measured_once_is_the_same_check_whatever_was_measured_and_is_allowed(orders):
+    """Pointblank puts the age of the newest row and the outcome of a comparison among the values of a step."""
+
+    def ids(table, other, allowed):
+        dated = table.with_columns(loaded=pl.datetime(2020, 1, allowed, time_zone="UTC"))
+        validation = (
+            steps(dated)
+            .data_freshness("loaded", max_age=f"{allowed} days")
+            .row_count_match(allowed)
+            .col_sum_le("amount", allowed)
+            .tbl_match(other)
+            .interrogate()
+        )
+        result = from_pointblank(validation)
+        assert [check.observed for check in result.results[1:]] == [None] * 3
+        assert "days" in str(result.results[0].observed)
+        assert result.results[1].details["limits"]["count"] == allowed
+        assert "limits" not in result.results[3].details  # where its samples would be
+        assert "987654321" not in json.dumps(from_pointblank(validation, samples=False).to_dict())
+        return check_ids(result)
+
+    assert ids(orders, orders, 5) == ids(orders, orders.with_columns(amount=987654321), 7)
 
 
 def test_the_same_run_is_stored_once_and_the_next_one_too(validation, orders):

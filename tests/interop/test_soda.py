@@ -268,6 +268,11 @@ def test_checks_that_the_results_leave_out_are_found_in_the_scan_or_by_name_in_i
     assert status_of(check_of(of_file[0], "missing_count(gone) = 0")) == "not_evaluated"
 
 
+def test_a_scan_and_the_file_of_its_results_are_one_run():
+    of_scan, of_file = (from_soda(make("missing column")) for make in (scan_object, scan_results))
+    assert [result.run_id for result in of_scan] == [result.run_id for result in of_file]
+
+
 def test_a_scan_that_broke_off():
     orders, customers = from_soda(scan_object("broken off"))
     assert {status_of(r) for result in (orders, customers) for r in result.results} == {"not_evaluated"}

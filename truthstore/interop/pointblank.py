@@ -20,6 +20,18 @@ __all__ = ["IMPORTER", "from_pointblank"]
 LEVELS: Final = {"critical": "critical", "error": "high", "warning": "medium"}
 """Levels of a threshold, the gravest first, as severities."""
 
+MEASURED: Final = (
+    "row_count_",
+    "col_count_",
+    "col_pct_",
+    "col_avg_",
+    "col_sum_",
+    "col_sd_",
+    "data_freshness",
+    "tbl_match",
+)
+"""Steps that measure once. Their values are thresholds, and among them is what was measured: no part of the identity."""
+
 
 def from_pointblank(
     outcome: object,
@@ -89,6 +101,8 @@ def _step(step: Mapping[str, Any], known: Any, owner: str | None) -> ValidatorRe
     exceeded = next((level for level, value in levels.items() if value), None)
     tolerated = exceeded is None and any(value is False for value in levels.values())
     demand = text_of(step.get("brief") or read(known, "autobrief") or "")
+    measured = dict(values) if kind.startswith(MEASURED) and isinstance(values := step.get("values"), Mapping) else None
+    given_by = ("inclusive", "na_pass", "segments") if measured else ("values", "inclusive", "na_pass", "segments")
     result = ValidatorResult(
         validator_name=kind,
         success=bool(step.get("all_passed")) or (step.get("all_passed") is False and tolerated),
@@ -96,13 +110,13 @@ def _step(step: Mapping[str, Any], known: Any, owner: str | None) -> ValidatorRe
         columns=several if len(several) > 1 else None,
         count=(step.get("n_failed") or 0) if by_rows else 0,
         checked=step.get("n") if by_rows else None,
+        observed=measured.pop("age", None) if measured else None,
         expected=demand or None,
         owner=owner,
         execution_time_ms=(step.get("proc_duration_s") or 0.0) * 1_000,
         details=given(
-            parameters=given(
-                **{name: _stable(step.get(name)) for name in ("values", "inclusive", "na_pass", "segments")}
-            ),
+            parameters=given(**{name: _stable(step.get(name)) for name in given_by}),
+            limits=None if kind == "tbl_match" else measured,
             step=step.get("i"),
             pre=step.get("pre"),
             thresholds=step.get("thresholds"),

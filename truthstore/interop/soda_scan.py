@@ -57,8 +57,10 @@ def results_of_scan(
     version = re.search(r"Soda Core (\S+)", said(logs[0])) if logs else None
     made = []
     for (source, table), results in found.items():
-        # Two scans may start within a second, and have no name.
-        marks = [f"{result.check_id} {result.status} {result.success} {result.observed}" for result in results]
+        # Two scans may start within a second, and have no name. Names, for the file knows what was not evaluated by nothing else.
+        marks = sorted(
+            f"{result.validator_name} {result.status} {result.success} {result.observed}" for result in results
+        )
         rows = (
             metric.get("value")
             for identity, metric in metrics.items()
