@@ -37,7 +37,7 @@ class Verification:
         checked: how many items were read.
         missing: ids that the index holds and the bodies lack.
         unindexed: ids whose bodies are there and which the index lacks.
-        changed: ids whose bodies were changed outside the library.
+        changed: ids whose bodies were changed outside the library, or whose rows in the index are not those of the body.
         corrupt: what is wrong with each id or file that could not be read.
     """
 

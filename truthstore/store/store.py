@@ -17,6 +17,7 @@ from truthstore.store.bulk import BulkOperations
 from truthstore.store.health import Health, Verification
 from truthstore.store.layer_names import why_missing
 from truthstore.store.records import check_expect
+from truthstore.store.row_check import RowCheck
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -436,8 +437,15 @@ class BaseStore(BulkOperations[T], Generic[T]):
         """Read every item back and report damage. Changes nothing, and works while others write."""
         self._check()
         below = self.verify_records(self._collection)
-        items = self._read_all(self._collection, self._collection.decode)
-        return replace(below, corrupt={**items.corrupt, **below.corrupt})
+        rows = RowCheck(self, self._collection)
+
+        def read(record: Record) -> None:
+            self._collection.decode(record)
+            rows.add(record)
+
+        items = self._read_all(self._collection, read)
+        changed = dict.fromkeys((*below.changed, *rows.changed()))
+        return replace(below, changed=tuple(changed), corrupt={**items.corrupt, **below.corrupt})
 
     def _read_all(self, collection: Collection[Any], decode: Callable[[Record], object]) -> Verification:
         checked = 0

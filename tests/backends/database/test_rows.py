@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import event
 
@@ -242,6 +243,37 @@ def test_rows_go_with_a_run_that_other_software_deletes(place: Place):
         statement = f"DELETE FROM {main.name} WHERE namespace = ? AND id = 'one'"
         store.execute_with_retry(lambda c: execute(c, statement, [main.space]))
         assert {row[0] for row in table(store)} == {"two"}
+
+
+def test_verify_names_the_runs_whose_rows_are_not_those_of_the_body(place: Place):
+    with place.open() as store:
+        store.save_many([a_result(name) for name in ("altered", "fewer", "whole")])
+        assert store.verify().ok
+        rows = store._rows(RESULTS).projected
+        assert rows is not None
+        for change, run_id in (("UPDATE {} SET status = 'success'", "altered"), ("DELETE FROM {}", "fewer")):
+            statement = f"{change.format(rows.name)} WHERE run_id = ?"
+            store.execute_with_retry(lambda c, sql=statement, id=run_id: execute(c, sql, [id]))
+        found = store.verify()
+        assert (set(found.changed), found.ok, found.checked) == ({"altered", "fewer"}, False, 3)
+        store.rebuild_index()
+        assert store.verify().ok
+
+
+def test_a_run_that_is_saved_while_it_is_verified_is_not_named(place: Place):
+    with place.open() as store, place.open() as other:
+        store.save(a_result("a"))
+        scan_rows = store.scan_rows
+
+        def late(*arguments: Any, **options: Any):
+            other.save(run(1, random.Random(3), checks=9))
+            store.scan_rows = scan_rows  # pyright: ignore[reportAttributeAccessIssue]
+            other.save(msgspec.structs.replace(a_result("a"), results=[ValidatorResult("new", success=True)]))
+            return scan_rows(*arguments, **options)
+
+        store.scan_rows = late  # pyright: ignore[reportAttributeAccessIssue]
+        assert store.verify().ok
+        assert [check.name for check in store.checks.query() if check.run_id == "a"] == ["new"]
 
 
 def test_rollback_retention_and_tombstones(place: Place):

@@ -313,3 +313,18 @@ def test_a_store_that_is_dropped_without_close_gives_its_descriptors_back(index:
     del store
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_verify_names_the_runs_whose_rows_in_the_index_are_not_those_of_the_body(tmp_path: Path):
+    with FileSystemStore(base_path=tmp_path, durability="os") as store:
+        store.save_many([a_result(name) for name in ("altered", "fewer", "whole")])
+        assert store.verify().ok  # which spreads the rows over their table
+        (table,) = store._catalog._row_tables.values()
+        number = f"(SELECT seq FROM {table.parent.name} WHERE id = ?)"
+        for change, run_id in ((f"UPDATE {{}} SET {table.names['status']} = 'success'", "altered"), ("DELETE FROM {}", "fewer")):
+            with store._catalog.transaction() as connection:
+                connection.execute(f"{change.format(table.name)} WHERE place >> 24 = {number}", (run_id,))
+        found = store.verify()
+        assert set(found.changed) == {"altered", "fewer"}
+        store.rebuild_index()
+        assert store.verify().ok
