@@ -17,7 +17,6 @@ from truthstore.store.bulk import BulkOperations
 from truthstore.store.health import Health, Verification
 from truthstore.store.layer_names import why_missing
 from truthstore.store.records import check_expect
-from truthstore.store.row_check import RowCheck
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -436,6 +435,8 @@ class BaseStore(BulkOperations[T], Generic[T]):
     def verify(self) -> Verification:
         """Read every item back and report damage. Changes nothing, and works while others write."""
         self._check()
+        from truthstore.store.row_check import RowCheck  # as above
+
         below = self.verify_records(self._collection)
         rows = RowCheck(self, self._collection)
 

@@ -321,7 +321,10 @@ def test_verify_names_the_runs_whose_rows_in_the_index_are_not_those_of_the_body
         assert store.verify().ok  # which spreads the rows over their table
         (table,) = store._catalog._row_tables.values()
         number = f"(SELECT seq FROM {table.parent.name} WHERE id = ?)"
-        for change, run_id in ((f"UPDATE {{}} SET {table.names['status']} = 'success'", "altered"), ("DELETE FROM {}", "fewer")):
+        for change, run_id in (
+            (f"UPDATE {{}} SET {table.names['status']} = 'success'", "altered"),
+            ("DELETE FROM {}", "fewer"),
+        ):
             with store._catalog.transaction() as connection:
                 connection.execute(f"{change.format(table.name)} WHERE place >> 24 = {number}", (run_id,))
         found = store.verify()
