@@ -159,7 +159,10 @@ def is_json(values: Sequence[Any]) -> bool:
     """Return whether dicts hold only what JSON has, down to five levels, but for NaN and infinities: `tidy`, in C."""
     try:
         msgspec.convert({"values": values}, _Free)
-    except ValueError:  # also of a decimal that is a signalling NaN
+    except (
+        AttributeError,
+        ValueError,
+    ):  # of msgspec 0.21 for NumPy's floats; also of a decimal that is a signalling NaN
         return False
     return True
 

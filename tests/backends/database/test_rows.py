@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +254,7 @@ def test_verify_names_the_runs_whose_rows_are_not_those_of_the_body(place: Place
         assert rows is not None
         for change, run_id in (("UPDATE {} SET status = 'success'", "altered"), ("DELETE FROM {}", "fewer")):
             statement = f"{change.format(rows.name)} WHERE run_id = ?"
-            store.execute_with_retry(lambda c, sql=statement, id=run_id: execute(c, sql, [id]))
+            store.execute_with_retry(partial(execute, sql=statement, parameters=[run_id]))
         found = store.verify()
         assert (set(found.changed), found.ok, found.checked) == ({"altered", "fewer"}, False, 3)
         store.rebuild_index()
@@ -267,11 +268,11 @@ def test_a_run_that_is_saved_while_it_is_verified_is_not_named(place: Place):
 
         def late(*arguments: Any, **options: Any):
             other.save(run(1, random.Random(3), checks=9))
-            store.scan_rows = scan_rows  # pyright: ignore[reportAttributeAccessIssue]
+            store.scan_rows = scan_rows  # type: ignore[method-assign]
             other.save(msgspec.structs.replace(a_result("a"), results=[ValidatorResult("new", success=True)]))
             return scan_rows(*arguments, **options)
 
-        store.scan_rows = late  # pyright: ignore[reportAttributeAccessIssue]
+        store.scan_rows = late  # type: ignore[method-assign]
         assert store.verify().ok
         assert [check.name for check in store.checks.query() if check.run_id == "a"] == ["new"]
 
