@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +30,7 @@ class RowCheck:
     def __init__(self, store: RecordStore, collection: Collection[Any]) -> None:
         self._store = store
         self._collection = collection
-        self._made: dict[str, list[tuple[str, str]]] = {}
+        self._made: dict[str, list[Record]] = {}
         self._differing: list[str] = []
 
     def add(self, record: Record) -> None:
@@ -41,8 +42,8 @@ class RowCheck:
         if self._collection.rows is None:
             return
         # Made anew, whatever was kept beside the body.
-        made = self._collection.rows_of(Record(record.meta.replace(rows=None), record.body, record.revision))
-        self._made[record.id] = sorted(map(_shown, made))
+        plain = Record(record.meta.replace(rows=None), record.body, record.revision)
+        self._made[record.id] = self._collection.rows_of(plain)
         if len(self._made) >= PAGE:
             self._look()
 
@@ -62,15 +63,15 @@ class RowCheck:
             return
         assert self._collection.projection is not None
         item = self._collection.projection.item
-        kept: dict[str, list[tuple[str, str]]] = {id: [] for id in made}
+        kept: dict[str, list[Record]] = {id: [] for id in made}
         try:
             for row in self._store.scan_rows(StoreQuery(where={item: ("in", list(made))}), collection=self._collection):
-                kept[str(row.meta.fields[item])].append(_shown(row))
+                kept[str(row.meta.fields[item])].append(row)
         except StoreCorruptError:
             return  # of an item, named by who reads all of them, that has no rows; it keeps the index from answering
-        self._differing += [id for id in made if sorted(kept[id]) != made[id]]
+        self._differing += [id for id in made if _shown(kept[id]) != _shown(made[id])]
 
 
-def _shown(row: Record) -> tuple[str, str]:
-    """Return all that a row says, as it can be sorted."""
-    return row.id, repr((sorted(row.meta.fields.items()), sorted(row.meta.tags.items())))
+def _shown(rows: Iterable[Record]) -> list[tuple[str, Mapping[str, Any], Mapping[str, str]]]:
+    """Return all that rows say, in their order in the item. To an index, -0.0 is 0.0."""
+    return sorted(((row.id, row.meta.fields, row.meta.tags) for row in rows), key=lambda row: row[0])

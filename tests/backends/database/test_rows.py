@@ -261,18 +261,18 @@ def test_verify_names_the_runs_whose_rows_are_not_those_of_the_body(place: Place
         assert store.verify().ok
 
 
-def test_a_run_that_is_saved_while_it_is_verified_is_not_named(place: Place):
+def test_a_run_that_is_saved_while_it_is_verified_is_not_named(place: Place, monkeypatch: pytest.MonkeyPatch):
     with place.open() as store, place.open() as other:
         store.save(a_result("a"))
         scan_rows = store.scan_rows
 
         def late(*arguments: Any, **options: Any):
             other.save(run(1, random.Random(3), checks=9))
-            store.scan_rows = scan_rows  # type: ignore[method-assign]
+            monkeypatch.setattr(store, "scan_rows", scan_rows)
             other.save(msgspec.structs.replace(a_result("a"), results=[ValidatorResult("new", success=True)]))
             return scan_rows(*arguments, **options)
 
-        store.scan_rows = late  # type: ignore[method-assign]
+        monkeypatch.setattr(store, "scan_rows", late)
         assert store.verify().ok
         assert [check.name for check in store.checks.query() if check.run_id == "a"] == ["new"]
 
