@@ -8,6 +8,7 @@ import pytest
 
 from tests.interop.recordings import recorded, recording
 from truthstore.interop import from_any, from_evidently
+from truthstore.items.check_rows import check_ids
 from truthstore.items.checks import status_of
 from truthstore.results import ResultStatus
 
@@ -79,6 +80,26 @@ def test_a_check_is_the_same_whatever_its_limit(result):
     assert now.details["fingerprint"] != before.details["fingerprint"]
     assert now.details.get("parameters") == before.details.get("parameters")
     assert (now.check_id, before.check_id) == (None, None)
+
+
+def test_each_label_is_a_check_of_its_own_and_drift_has_no_limit_in_its_identity():
+    result = from_evidently(recorded(TOOL, "labels.json"), "orders")
+    assert check_ids(result) == [
+        'shop UniqueValueCount eq({"label":"x"})',
+        'shop UniqueValueCount eq({"label":"y"})',
+        'shop UniqueValueCount eq({"label":"x","share":true})',
+        "amount ValueDrift drift",
+        'DriftedColumnsCount lt({"share":true})',
+    ]
+    assert [check.observed for check in result.results] == [2.0, 1.0, 0.5, 1.0, 0.0]
+    assert [check.success for check in result.results] == [True, False, True, True, True]
+    drift = result.results[3]
+    assert (drift.details["title"], drift.expected, drift.details["limits"], drift.details["method"]) == (
+        "Value Drift for column amount",
+        None,
+        0.2,
+        "chi-square p_value",
+    )
 
 
 @pytest.mark.parametrize(

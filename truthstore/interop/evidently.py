@@ -26,6 +26,9 @@ COUNTS_ROWS: Final = (
 )
 """Metrics of values or rows that are bad; others count good ones, or something else."""
 
+LIMITS: Final = ("tests", "share_tests", "mean_tests", "threshold", "drift_share", "method")
+"""Parameters of a metric that are no part of what is checked. The method of drift is chosen by the size of the data."""
+
 
 def from_evidently(
     outcome: object,
@@ -87,12 +90,16 @@ def _test(test: Any, metrics: Mapping[str, Any]) -> ValidatorResult:
     parameters = storable(read(config, "params", {}))
     kind = text_of(parameters.pop("type", "")).rpartition(":")[2] or text_of(read(metric, "metric_name", "test"))
     column = parameters.pop("column", None)
-    limits = {name: parameters.pop(name, None) for name in ("tests", "share_tests", "mean_tests")}
-    counted, value = read(bound, "is_count"), read(metric, "value")
+    limits = {name: parameters.pop(name, None) for name in LIMITS}
+    counted, value, label = read(bound, "is_count"), read(metric, "value"), read(bound, "label")
+    if (slot := read(bound, "slot")) is not None:
+        counted = slot == "count"
     bad = value.get("count") if isinstance(value, Mapping) else value
     if isinstance(value, Mapping) and counted is not None:
-        value = value.get("count" if counted else "share")
+        value = value.get("count" if counted else "share") if label is None else _of_label(value, label, counted)
     name, _, expected = text_of(read(test, "name", "")).rpartition(": ")
+    if not name:
+        name, expected = expected, ""  # it names no limit
     status = text_of(getattr(word := read(test, "status", ""), "value", word)).upper()
     result = ValidatorResult(
         validator_name=f"{kind} {text_of(read(test, 'id', ''))}".strip(),
@@ -102,11 +109,12 @@ def _test(test: Any, metrics: Mapping[str, Any]) -> ValidatorResult:
         observed=value if value is None or isinstance(value, str | int | float) else text_of(storable(value)),
         expected=expected or None,
         details=given(
-            parameters=given(**parameters, share=True if counted is False else None),
+            parameters=given(**parameters, share=True if counted is False else None, label=label),
             title=name,
+            method=limits["method"],
             fingerprint=fingerprint,
             critical=read(read(test, "test_config", {}), "is_critical"),
-            limits=limits["tests"],
+            limits=limits["tests"] or limits["threshold"] or limits["drift_share"],
         ),
     )
     if result.success:
@@ -123,9 +131,15 @@ def _test(test: Any, metrics: Mapping[str, Any]) -> ValidatorResult:
         result.issue_type = kind
         # Evidently's own description has the sign the wrong way round: "Actual value 1.000 >= 0.000".
         shown = shares_failing(result.count, 0, ()) if result.count else f"observed {result.observed}"
-        result.message = f"{name}: {shown}, expected {expected}"
+        result.message = f"{name}: {shown}" + (f", expected {expected}" if expected else "")
         result.count = result.count or 0
     return result
+
+
+def _of_label(value: Mapping[str, Any], label: Any, counted: bool) -> Any:  # noqa: FBT001  # as Evidently calls it
+    """Return the count or the share of one value of a column."""
+    found = value.get("counts" if counted else "shares")
+    return found.get(label) if isinstance(found, Mapping) else None
 
 
 def _is_report(thing: Any) -> bool:

@@ -16,12 +16,15 @@ import pandas as pd
 from evidently import DataDefinition, Dataset, Report
 from evidently.metrics import (
     CategoryCount,
+    DriftedColumnsCount,
     DuplicatedRowCount,
     InListValueCount,
     MinValue,
     MissingValueCount,
     OutRangeValueCount,
     RowCount,
+    UniqueValueCount,
+    ValueDrift,
 )
 from evidently.tests import eq, gt, gte, lte
 
@@ -46,10 +49,16 @@ def main(folder: Path) -> None:
             InListValueCount(column="shop", values=["x"], tests=[eq(3)]),
         ],
         "other limits": [MissingValueCount(column="amount", tests=[eq(1)])],
+        "labels": [
+            UniqueValueCount(column="shop", tests={"x": [eq(2)], "y": [eq(2)]}, share_tests={"x": [eq(0.5)]}),
+            ValueDrift(column="amount", threshold=0.2),
+            DriftedColumnsCount(drift_share=0.1),
+        ],
         "no tests": [RowCount()],
     }
     for name, metrics in reports.items():
-        result = Report(metrics).run(dataset)
+        is_compared = name == "labels"
+        result = Report(metrics, include_tests=is_compared).run(dataset, dataset if is_compared else None)
         text = result.json()
         (folder / f"{name}.json").write_text(text + "\n")
         if importlib.util.find_spec("truthstore") and name != "no tests":
