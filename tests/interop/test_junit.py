@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from datetime import datetime
 from xml.etree.ElementTree import fromstring
 
 import pytest
@@ -142,6 +143,35 @@ def test_earlier_attempts_have_not_passed():
 def test_a_test_with_failed_subtests_failed_once():
     (check,) = from_junit(fromstring(SUBTESTS))[0].results
     assert (check.success, check.message) == (False, "assert 1 != 1; contains 1 failed subtest")
+
+
+UNITTEST = """<testsuites>
+<testsuite name="test_orders.Orders-20261130171302" tests="1" time="0.039" timestamp="2026-11-30T17:13:02" failures="0">
+<testcase classname="test_orders.Orders" name="test_ok" time="0.001" timestamp="2026-11-30T17:13:02"/></testsuite>
+<testsuite name="unittest.suite._ErrorHolder-20261130171302" tests="1" time="0" timestamp="0001-01-01T00:00:00" errors="1">
+<testcase classname="unittest.suite" name="_ErrorHolder" time="0" timestamp="0001-01-01T00:00:00">
+<error type="RuntimeError" message="setup">Traceback</error></testcase></testsuite></testsuites>"""
+
+
+def test_suites_of_unittest_have_one_name_in_every_run_and_may_never_have_begun():
+    found = from_junit(fromstring(UNITTEST))
+    assert [(result.data_asset, result.suite_name) for result in found] == [
+        ("test_orders.Orders",) * 2,
+        ("unittest.suite._ErrorHolder",) * 2,
+    ]
+    assert found[0].run_time == datetime(2026, 11, 30, 17, 13, 2)  # noqa: DTZ001  # as the file has it
+    assert found[1].run_time.year > 1
+    assert status_of(found[1].results[0]) == "error"
+
+
+def test_what_is_not_done_yet_may_fail():
+    """As `node --test --test-reporter junit` writes it."""
+    todo = (
+        '<testsuites><testcase name="later" classname="test"><skipped type="todo" message="later"/>'
+        '<failure type="testCodeFailure" message="Failed"/></testcase></testsuites>'
+    )
+    (check,) = from_junit(fromstring(todo), "orders")[0].results
+    assert status_of(check) == "skipped"
 
 
 def test_tests_of_one_name_that_are_no_attempts():

@@ -59,7 +59,7 @@ def from_junit(
         shared = _properties(suite)
         for case, earlier in _attempts(suite, is_pytest="pytest" in {suite.get("name"), root.get("name", "")[:6]}):
             own = _properties(case)
-            asset = data_asset or own.get("data_asset") or shared.get("data_asset") or suite.get("name") or ""
+            asset = data_asset or own.get("data_asset") or shared.get("data_asset") or _name(suite) or ""
             found.setdefault(asset, (suite, []))[1].append(_check(case, own, earlier))
     results: list[ValidationResult] = []
     for asset, (suite, checks) in found.items():
@@ -71,7 +71,7 @@ def from_junit(
             tool_metadata=given(complete=False if any(check.status == "not_evaluated" for check in checks) else None),
             succeeded=False if claims and len(found) == 1 else None,
             data_asset=asset,
-            suite_name=suite.get("name"),
+            suite_name=_name(suite),
             own_time=_time(suite.get("timestamp")) or written,
             tags=tags,
             metadata=metadata,
@@ -81,6 +81,12 @@ def from_junit(
         )
         results.append(ValidationResult(**fields))
     return results
+
+
+def _name(suite: Element) -> str | None:
+    """Return the name of a suite, without the time that unittest-xml-reporting adds to it."""
+    name = suite.get("name")
+    return name and re.sub(r"-\d{14}$", "", name)
 
 
 def _suites(root: Element) -> Iterator[Element]:
@@ -109,6 +115,8 @@ def _check(case: Element, properties: Properties, earlier: int) -> ValidatorResu
     name, group = case.get("name"), case.get("classname")
     outcomes = _outcomes(case)
     kinds = {_tag(outcome) for outcome in outcomes}
+    if any(outcome.get("type") == "todo" for outcome in outcomes):
+        kinds = {"skipped"}  # of Node.js: a test of what is not done yet may fail
     said = "; ".join(text for outcome in outcomes if (text := outcome.get("message") or ""))
     what = next((outcome.get("type") for outcome in outcomes if outcome.get("type")), None)
     left_out = "skipped" in kinds or bool({case.get("status"), case.get("result")} & NOT_RUN)
@@ -184,7 +192,10 @@ def _seconds(text: str | None) -> float:
 
 def _time(text: str | None) -> datetime | None:
     with suppress(ValueError):  # some runners write it in words
-        return time_of(text)
+        time = time_of(text)
+        return (
+            None if time is None or time.year == 1 else time
+        )  # unittest-xml-reporting has the year 1 for what never began
     return None
 
 
