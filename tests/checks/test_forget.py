@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from tests.checks.runs import HOUR, OPENERS, UNIQUE, check, run
-from truthstore import BaseStore, StoreQuery
+from truthstore import RESULTS, BaseStore, StoreConnectionError, StoreQuery, StoreWriteError
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryStore
+from truthstore.batching import BatchedStore
 from truthstore.caching import CachedStore
 from truthstore.checks import Trace
+from truthstore.recording import record
 from truthstore.retention import CustomPolicy, RetentionStore
 from truthstore.versioning import VersionedStore
 
@@ -135,6 +137,60 @@ def test_what_is_set_aside_or_archived_forgets_too(tmp_path: Path):
             store.release(action)
             assert store.get(action).tags == {"by": "[forgotten]"}
     assert archive.get("archive").metadata == {"note": "asked [forgotten]."}
+
+
+class Refusing(MemoryStore[Any]):
+    """Takes some runs only, once it can be reached."""
+
+    refused = "no"
+    is_down = False
+
+    def put_records(self, records: Any, **options: Any) -> Any:
+        if self.is_down:
+            raise StoreConnectionError("refusing", "it is down")
+        if any(record.id == self.refused for record in records):
+            raise StoreWriteError("too large")
+        return super().put_records(records, **options)
+
+
+def test_saves_that_a_queue_holds_or_that_were_rejected_forget_too(tmp_path: Path):
+    base = Refusing()
+    options: Any = {"durable": True, "path": tmp_path / "queue.db", "flush_interval_seconds": None}
+    with BatchedStore(base, **options) as store:
+        store.save(told("no"))
+        with pytest.raises(StoreWriteError, match="too large"):
+            store.flush()
+        store.save(told("yes"))
+        assert JANE.encode() in (tmp_path / "queue.db-wal").read_bytes()
+        traces = store.forget(JANE)
+        assert [(trace.id, trace.place) for trace in traces] == [("yes", "results"), ("no", "rejected save")]
+        assert "metadata.note" in traces[1].removed
+        (item,) = store.rejected()
+        assert item.load().results[1].observed == "[forgotten]"
+        base.refused = ""
+        assert store.retry_rejected() == 1
+        assert store.get("no").tags == {"by": "[forgotten]"}
+        assert store.forget(JANE) == []
+        base.is_down = True
+        store.save(told("waits"))
+        with pytest.raises(StoreWriteError, match="wait in the queue"):  # and forgets nothing by half
+            store.forget(JANE)
+        found: list[tuple[str, str]] = []
+        store.change_copies(lambda place, item: found.append((place, item.id)), collection=RESULTS)
+        assert found == [("queued save", "waits")]
+        base.is_down = False
+
+
+def test_what_a_recorder_still_holds_is_kept_and_forgotten_once_it_is_in_the_store(tmp_path: Path):
+    store, journal = Refusing(), tmp_path / "journal.db"
+    store.is_down = True
+    with record(store, "orders", path=journal) as running:
+        running.check("unique", passed=False, failed=1, message=f"such as {JANE}")
+    store.is_down = False
+    assert store.forget(JANE) == []
+    with record(store, "orders", path=journal) as running:
+        running.check("unique", passed=True)
+    assert [trace.place for trace in store.forget(JANE)] == ["results"]
 
 
 def test_a_cache_forgets_too():

@@ -137,6 +137,20 @@ class Outbox:
         waiting = self.queue.pending(self.topic(collection), key=id)
         return unpacked(waiting[-1].payload, collection) if waiting else None
 
+    def change_copies(self, change: Callable[[str, Any], Any], collection: Collection[Any]) -> None:
+        """Put what `change` returns for a save that waits or was rejected in its place."""
+
+        def changed(entry: Entry, is_rejected: bool) -> bytes | None:  # noqa: FBT001  # as the queue calls it
+            before = unpacked(entry.payload, collection)
+            item = change("rejected save" if is_rejected else "queued save", collection.decode(before))
+            if item is None:
+                return None
+            record = collection.encode(item, self._base.encoding, indent=self._base.indent)
+            meta = record.meta.replace(annotations=before.meta.annotations)
+            return packed(Record(meta, record.body, record.revision))
+
+        self.queue.change(self.topic(collection), changed)
+
     def is_empty(self, collection: Collection[Any]) -> bool:
         """Return True if nothing waits in a collection."""
         return not self.block.records and not self.queue.pending(self.topic(collection), limit=1)

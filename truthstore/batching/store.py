@@ -17,6 +17,7 @@ from truthstore.store.wrapper import WrapperStore
 
 if TYPE_CHECKING:
     from truthstore.model.collection import Collection
+    from truthstore.store.records import ChangeCopy
     from truthstore.store.store import BaseStore
 
 __all__ = ["BatchedStore"]
@@ -189,6 +190,12 @@ class BatchedStore(WrapperStore[T], Generic[T]):
                 return found(*args, **options)
 
             return ask
+
+    def change_copies(self, change: ChangeCopy, *, collection: Collection[Any]) -> None:
+        """Change the copies below, and the saves that wait or were rejected."""
+        self._base.change_copies(change, collection=collection)
+        if collection.is_users:
+            self._outbox.change_copies(change, collection)
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
         """Store pending saves, and maintain the store below."""

@@ -32,7 +32,8 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         id: the run, or the note.
-        place: ``results``, ``notes``, or a place where a layer keeps copies: ``version 3``, ``quarantine``, ``archive``.
+        place: ``results``, ``notes``, or a place where a layer keeps copies: ``version 3``, ``quarantine``, ``archive``,
+            ``queued save``, ``rejected save``.
         removed: the parts that it was removed from: ``results[2].message``, ``metadata.sample[0]``.
         kept: the parts that hold it still, for they name something; and ``body``, for an item that cannot be read.
     """

@@ -312,11 +312,12 @@ class Checks:
 
         It is replaced where data may be: in messages, details (samples among them), observed and expected values, metadata,
         the runtime environment and the values of tags; also in older versions, in what retention set aside or archived,
-        and in notes. Every result that held it is saved anew, so that caches of this process hold it no longer. What names
+        in saves that a queue of batching holds or that were rejected, and in notes. Every result that held it is saved anew, so that caches of this process hold it no longer. What names
         something (a run, an asset, a column, a check) is left and listed as kept.
 
-        Replaced bytes may lie in the storage for a while: `maintain()` removes what the store itself keeps of them, and
-        backups, bucket versions and caches of other processes are yours.
+        Kept is what is not yet in the store: the journal of a recorder whose runs wait for it, or that lost its process. The next
+        recorder delivers it; forget again then. Replaced bytes may lie in the storage for a while: `maintain()` removes what the
+        store itself keeps of them, and backups, bucket versions and caches of other processes are yours.
 
         Args:
             value: found as a whole word or phrase, with upper and lower case as given; a number also as a number.

@@ -267,6 +267,27 @@ class DurableQueue:
             rows = [(number,) for number in chosen]
             return connection.executemany("DELETE FROM rejected WHERE number = ?", rows).rowcount
 
+    def change(self, topic: str, change: Callable[[Entry, bool], bytes | None]) -> None:
+        """Put the bytes that `change` returns in the place of a payload, wherever it is not None.
+
+        An entry that is being delivered meanwhile is delivered again, changed.
+
+        Args:
+            topic: whose entries.
+            change: takes an entry, and whether it was rejected.
+
+        Raises:
+            StoreWriteError: they were not changed.
+        """
+        for table in ("entries", "rejected"):
+            rows = self._file.read(
+                f"SELECT number, topic, key, payload FROM {table} WHERE topic = ? ORDER BY number", (topic,)
+            )
+            found = [(change(entry, table == "rejected"), entry) for entry in (Entry(*row) for row in rows)]
+            if changed := [(new, entry.number, entry.payload) for new, entry in found if new is not None]:
+                with self._file.writing("change what is queued") as connection:
+                    connection.executemany(f"UPDATE {table} SET payload = ? WHERE number = ? AND payload = ?", changed)
+
     def _chosen(self, topic: str, numbers: Sequence[int] | None) -> list[int]:
         """Return the numbers of rejected entries, all or those among some, in order."""
         wanted = None if numbers is None else set(numbers)
