@@ -82,22 +82,25 @@ class RowTable(Source):
         return Statement(f"(SELECT value FROM json_each({tags}) WHERE key = ?)", [name])
 
     def make(self, connection: sqlite3.Connection) -> None:
-        """Make the table, its indexes, and the trigger that removes rows with their item."""
+        """Make the table, without indexes, and the trigger that removes rows with their item."""
         fields = [(name, field) for name, field in self.collection.fields.items() if name != self.projection.item]
         columns = ", ".join(f"{self.names[name]} {SQL_TYPES[field.type]}" for name, field in fields)
         connection.execute(f"CREATE TABLE IF NOT EXISTS {self.name} (place INTEGER PRIMARY KEY, {columns})")
-        time = self.collection.time or "stored_at"
-        for lookup in [(), *self.collection.lookups]:
-            indexed = [name for name in dict.fromkeys([*lookup, time]) if name in self.collection.fields]
-            if indexed and self.projection.item not in indexed:
-                index = CATALOG.quoted(f"i_{self.kind}_{self.collection.name}_{'_'.join(indexed)}")
-                on = ", ".join(self.names[name] for name in indexed)
-                connection.execute(f"CREATE INDEX IF NOT EXISTS {index} ON {self.name} ({on})")
         connection.execute(
             f"CREATE TRIGGER IF NOT EXISTS {CATALOG.quoted(f'rows_{self.kind}_{self.collection.name}')}"
             f" AFTER DELETE ON {self.parent.name} BEGIN DELETE FROM {self.name}"
             f" WHERE place >= OLD.seq * {PER_ITEM} AND place < (OLD.seq + 1) * {PER_ITEM}; END"
         )
+
+    def indexes(self) -> Iterator[tuple[str, str]]:
+        """Iterate over the indexes: the name of each, and the statement that makes it."""
+        time = self.collection.time or "stored_at"
+        for lookup in [(), *self.collection.lookups]:
+            indexed = [name for name in dict.fromkeys([*lookup, time]) if name in self.collection.fields]
+            if indexed and self.projection.item not in indexed:
+                name = f"i_{self.kind}_{self.collection.name}_{'_'.join(indexed)}"
+                on = ", ".join(self.names[name] for name in indexed)
+                yield name, f"CREATE INDEX IF NOT EXISTS {CATALOG.quoted(name)} ON {self.name} ({on})"
 
     def without_items(self, first: int, last: int) -> Statement:
         """Return the statement that removes rows, of items with numbers in a range, that were replaced meanwhile."""
