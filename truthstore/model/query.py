@@ -11,7 +11,7 @@ import heapq
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
 from truthstore.errors import StoreQueryError, StoreWriteError, nearest, shown
@@ -20,6 +20,7 @@ from truthstore.model.fields import (
     FIRST_MOMENT,
     LAST_MOMENT,
     MAX_INT,
+    MICROSECOND,
     Field,
     check_string,
     index_value,
@@ -389,7 +390,7 @@ def from_microseconds(value: int) -> datetime:
     A local time in the first or last hours of the calendar may lie beyond it in UTC: its end is given instead.
     """
     try:
-        return EPOCH + timedelta(microseconds=value)
+        return EPOCH + value * MICROSECOND
     except OverflowError:
         return LAST_MOMENT if value > 0 else FIRST_MOMENT
 

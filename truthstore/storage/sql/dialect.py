@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 from truthstore.model.aggregate import DAY, HOUR, MINUTE
@@ -18,6 +18,7 @@ __all__ = ["CATALOG", "MYSQL", "POSTGRESQL", "SQLITE", "Converters", "Dialect"]
 Converters: TypeAlias = Mapping[type, Callable[[Any], Any]]
 
 MAX_FLOAT: Final = sys.float_info.max
+NAIVE_EPOCH: Final = EPOCH.replace(tzinfo=None)
 BELOW_MAX: Final = math.nextafter(MAX_FLOAT, 0.0)
 
 
@@ -81,7 +82,7 @@ def _to_naive(value: int) -> datetime:
 
 
 def _from_time(value: datetime) -> int:
-    return ((value if value.tzinfo else value.replace(tzinfo=UTC)) - EPOCH) // MICROSECOND
+    return (value - (EPOCH if value.tzinfo else NAIVE_EPOCH)) // MICROSECOND
 
 
 def _from_text(value: str) -> int:
