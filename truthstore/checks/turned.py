@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from truthstore.checks.check import FAILING, Check, is_failing
+from truthstore.checks.check import FAILING, Check
 from truthstore.checks.notes import moment
 from truthstore.model.query import StoreQuery
 
@@ -28,6 +28,7 @@ def turned(reading: Reading, since: datetime | timedelta, query: CheckQuery, *, 
     start = moment(since, reading.now, ago=True)
     wanted = StoreQuery(start_time=start, where={"status": ("in", FAILING if failing else ("success",))})
     newest = reading.latest(query, outcomes=True, keep=wanted)
-    before = reading.latest(query, outcomes=True, before=start, of=newest) if newest else {}
-    found = [row for series, row in newest.items() if (series in before and is_failing(before[series])) is not failing]
+    failed = StoreQuery(where={"status": ("in", FAILING)})
+    before = reading.latest(query, outcomes=True, before=start, keep=failed, of=newest) if newest else {}
+    found = [row for series, row in newest.items() if (series in before) is not failing]
     return [reading.newest(row) for row in reading.judged(found, query)]

@@ -236,7 +236,12 @@ def series_of(collection: Collection[Any]) -> Callable[[Record], tuple[Any, ...]
     names = collection.projection.series if collection.projection is not None else ()
     if not names:
         raise StoreQueryError(f"{collection.name} has no series of rows", collection=collection.name)
-    return lambda row: tuple(row.meta.fields[name] for name in names)
+
+    def series(row: Record) -> tuple[Any, ...]:
+        fields = row.meta.fields
+        return tuple([fields[name] for name in names])
+
+    return series
 
 
 def item_of(bound: BoundQuery, collection: Collection[Any]) -> str | None:

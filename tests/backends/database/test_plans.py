@@ -36,7 +36,7 @@ JOINED = {
 }
 # No key is looked up here: any that are different will do.
 FILL = """INSERT INTO validations (namespace, {key}, id, revision, stored_at, size, deleted, shape, body, run_time,
-    data_asset, status) SELECT '{space}', {id}, {id}, {id}, {time}, 2, {false}, 1, body, {time}, {asset},
+    data_asset, status) SELECT '{space}', {id}, {id}, {id}, {time}, 2, {false}, 3, body, {time}, {asset},
     CASE WHEN i % 7 = 0 THEN 'failure' ELSE 'success' END
     FROM {numbers}, (SELECT body FROM validations WHERE id = 'first' AND namespace = '{space}') first"""
 FILL_CHECKS = """INSERT INTO plans_checks (item, number, namespace, series, run_id, run_time, data_asset, check_id, name, status)
@@ -161,7 +161,7 @@ def test_the_history_of_a_check_and_its_newest_outcome_come_from_an_index(filled
     statements: list[Statement] = []
 
     def read(statement: Statement) -> list[Any]:
-        statements.append(statement)
+        statements.append(source.headed(statement))
         return []
 
     asset = StoreQuery(data_asset="asset 7", limit=30)
@@ -175,3 +175,21 @@ def test_the_history_of_a_check_and_its_newest_outcome_come_from_an_index(filled
         assert index in plan
         assert "Seq Scan" not in plan
         assert "SCAN plans_checks" not in plan
+
+
+def test_the_newest_outcomes_are_found_in_a_table_that_was_never_analysed(filled: DatabaseStore[Any]):
+    source = filled._rows(RESULTS).projected
+    assert source is not None
+    if filled._database.kind != "postgresql":
+        pytest.skip("PostgreSQL alone plans by what it has counted")
+    forget = "DELETE FROM pg_statistic WHERE starelid = 'plans_checks'::regclass"
+    filled.execute_with_retry(partial(run, forget))
+    rows, every, failing = source.collection, StoreQuery(), StoreQuery(status="failure")
+    series = [(f"asset {i}", f"asset {i}") for i in range(50)]
+    for given in (None, series):
+        plan = plan_of(filled, source.newest(every.bind(rows), failing.bind(rows), given))
+        assert "plans_checks_pkey" in plan
+        assert "Hash" not in plan
+        assert "Merge" not in plan
+        assert "Bitmap" not in plan
+    filled.execute_with_retry(partial(run, "ANALYZE plans_checks"))

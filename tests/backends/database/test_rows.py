@@ -317,7 +317,7 @@ def test_a_damaged_run_keeps_no_rows_of_others_from_the_table(place: Place):
         store.execute_with_retry(lambda c: execute(c, mark, [main.space]))
         for _ in range(2):
             with pytest.raises(StoreCorruptError, match="'bad'"):
-                store.scan_rows(StoreQuery(), collection=RESULTS)
+                list(store.scan_rows(StoreQuery(), collection=RESULTS))
         assert lacking(store) == ["bad"]
         store.save(a_result("bad"))
         same_as_reference(store)
@@ -374,9 +374,9 @@ def test_the_number_of_statements_does_not_grow_with_the_checks(place: Place):
         # BEGIN, the item, its checks, COMMIT.
         saved = 1 if store._database.kind == "postgresql" else 4
         assert (counted(lambda: store.save(few)), counted(lambda: store.save(many))) == (saved, saved)
-        ask = StoreQuery(data_asset="orders", where={"check_id": "column 0 not_null"}, limit=30)
-        assert counted(lambda: list(store.scan_rows(ask, collection=RESULTS))) == 2
-        assert counted(lambda: store.latest_rows(StoreQuery(), collection=RESULTS)) == 2
+        ask = StoreQuery(data_asset="orders", where={"check_id": "fits"}, limit=30)
+        assert counted(lambda: list(store.scan_rows(ask, collection=RESULTS))) == 1
+        assert counted(lambda: store.latest_rows(StoreQuery(), collection=RESULTS)) == 1
         batch = [run(n, chance) for n in range(3, 90)]
         assert counted(lambda: store.save_many(batch)) == counted(
             lambda: store.save_many(run(n, chance) for n in (101, 102))

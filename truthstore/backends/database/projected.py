@@ -20,11 +20,12 @@ from truthstore.errors import StoreCorruptError
 from truthstore.model.projection import SEPARATOR
 from truthstore.model.record import Meta, Record
 from truthstore.storage.sql.compile import Source, Statement, condition, contained
+from truthstore.storage.sql.paging import PAGE
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from truthstore.backends.database.schema import Index
+    from truthstore.backends.database.schema import Definition, Index
     from truthstore.model.collection import Collection
     from truthstore.model.projection import Projection
     from truthstore.model.query import BoundQuery, Comparison
@@ -56,6 +57,7 @@ class Items(Protocol):
     """What rows ask of the table of their items."""
 
     collection: Collection[Any]
+    definition: Definition
     space: str
     dialect: Dialect
     name: str
@@ -77,7 +79,8 @@ class ProjectedRows(Source):
     """The rows of the items of one collection in one namespace, and the statements that read and write them.
 
     Attributes:
-        heads: the columns of a row as a head.
+        heads: the columns of a row as a head. The second says whether an item lacks its rows, so that nobody has to ask
+            for it first; its parameter is the first one of a statement that begins with these (`headed`).
     """
 
     _by_series = True
@@ -102,9 +105,9 @@ class ProjectedRows(Source):
             "stored_at": above.format("stored_at"),
         }
         fields = collection.fields
-        self.heads = ", ".join(
-            [self.names["id"], above.format("stored_at"), above.format("tags"), *(self.names[name] for name in fields)]
-        )
+        lacking = f"EXISTS (SELECT 1 FROM {items.name} WHERE namespace = ? AND {items.definition.rows_lacking})"
+        shared = (self.names["id"], lacking, above.format("stored_at"), above.format("tags"))
+        self.heads = ", ".join([*shared, *(self.names[name] for name in fields)])
         self._reads = [(name, read) for name, field in fields.items() if (read := dialect.read.get(field.type))]
         self._writes = [
             (place, write) for place, field in enumerate(fields.values()) if (write := dialect.write.get(field.type))
@@ -186,6 +189,10 @@ class ProjectedRows(Source):
         other._by_series = False  # noqa: SLF001  # a copy of this class, made nowhere else
         return other
 
+    def headed(self, statement: Statement) -> Statement:
+        """Return a statement that begins with `heads`, with their parameter."""
+        return Statement(statement.sql, [self._items.space, *statement.parameters])
+
     def newest(self, bound: BoundQuery, keep: BoundQuery, series: Sequence[tuple[Any, ...]] | None = None) -> Statement:
         """Compile the SELECT of the newest row of each series, or of some, that fulfils the conditions of a query, if it fulfils those of another."""
         newest = f"{self.names[bound.order]} DESC{self.dialect.nulls[1]}, {self.names['id']} DESC"
@@ -193,41 +200,48 @@ class ProjectedRows(Source):
         wide = bound.ids is None and not self._named_items(bound)
         # MariaDB and MySQL find no next series by an index.
         find = self._walked if wide and self.dialect.kind != "mysql" else self._ranked
-        sql, parameters = find(bound, newest, keys)
-        kept, values = condition(keep, self)
-        return Statement(f"{sql} AND {kept}", [*parameters, *values])
+        return find(bound, condition(keep, self._without_series()), newest, keys)
 
-    def _walked(self, bound: BoundQuery, newest: str, keys: Sequence[str] | None) -> Statement:
+    def _walked(self, bound: BoundQuery, keep: Statement, newest: str, keys: Sequence[str] | None) -> Statement:
         """Find the series one after the other in their index, and the newest row of each by a step in the same index.
 
         It is the *loose index scan* (wiki.postgresql.org/wiki/Loose_indexscan): a step finds the next series, and the row
         of the last one, so that nothing is looked up twice.
         """
         where, parameters = condition(bound, self._without_series())
+        parameters = [*keep.parameters, *parameters]
         row = (
-            f"(SELECT item * {PER_ITEM} + number FROM {self.name} WHERE series = walk.s AND {where}"
-            f" ORDER BY {newest} LIMIT 1)"
+            f"(SELECT CASE WHEN {keep.sql} THEN item * {PER_ITEM} + number END FROM {self.name}"
+            f" WHERE series = walk.s AND {where} ORDER BY {newest} LIMIT 1)"
         )
+        key = f"{self.name}.item = found.k >> {BITS} AND {self.name}.number = found.k & {PER_ITEM - 1}"
+        joined = f"{self.name} ON {key}"
+        is_postgresql = self.dialect.kind == "postgresql"
+        if is_postgresql:
+            # With a limit, a row is looked up by its key, whatever the server believes of a table that it has not analysed.
+            joined = f"LATERAL (SELECT * FROM {self.name} WHERE {key} LIMIT 1) AS {self.name} ON TRUE"
+        # One row without values is always there, and says whether rows are lacking.
         found = (
-            f"SELECT {self.heads} FROM found JOIN {self.name}"
-            f" ON {self.name}.item = found.k >> {BITS} AND {self.name}.number = found.k & {PER_ITEM - 1} WHERE 1 = 1"
+            "found (k) AS (SELECT k FROM kept WHERE k IS NOT NULL UNION ALL SELECT CAST(NULL AS BIGINT))"
+            f" SELECT {self.heads} FROM found LEFT JOIN {joined}"
         )
+        space = self._items.space
         if keys is not None:
-            listed = ", ".join(["(?)"] * len(keys)) or "(NULL)"
+            listed = "unnest(CAST(? AS TEXT[])) AS listed (value)" if is_postgresql else "json_each(?)"
             # With a limit, it is no part of the query around it, which would look each row up twice.
-            sql = f"WITH walk (s) AS (VALUES {listed}), found (k) AS (SELECT {row} FROM walk LIMIT {len(keys)}) {found}"
-            return Statement(sql, [*keys, *parameters])
+            sql = f"WITH walk (s) AS (SELECT value FROM {listed}), kept (k) AS (SELECT {row} FROM walk LIMIT {PAGE}), {found}"
+            return Statement(sql, [self.dialect.array(list(keys)), *parameters, space])
         least, beyond = self._series_range(bound)
         ends = ["namespace = ?", "series > walk.s", *(["series < ?"] if least else [])]
-        collated = ' COLLATE "C"' if self.dialect.kind == "postgresql" else ""
+        collated = ' COLLATE "C"' if is_postgresql else ""
         sql = (
             f"WITH RECURSIVE walk (s, k) AS (SELECT CAST(? AS VARCHAR){collated}, CAST(NULL AS BIGINT) UNION ALL SELECT"
             f" (SELECT min(series) FROM {self.name} WHERE {' AND '.join(ends)}), {row} FROM walk WHERE walk.s IS NOT NULL),"
-            f" found (k) AS (SELECT k FROM walk) {found}"
+            f" kept (k) AS (SELECT k FROM walk), {found}"
         )
-        return Statement(sql, [least[:-1], self._items.space, *([beyond] if least else []), *parameters])
+        return Statement(sql, [least[:-1], space, *([beyond] if least else []), *parameters, space])
 
-    def _ranked(self, bound: BoundQuery, newest: str, keys: Sequence[str] | None) -> Statement:
+    def _ranked(self, bound: BoundQuery, keep: Statement, newest: str, keys: Sequence[str] | None) -> Statement:
         """Rank the rows of each series by time: as long as it takes to read all that fulfil the conditions."""
         where, parameters = condition(bound, self)
         known = Statement("series IS NOT NULL") if keys is None else contained(self.dialect, "series", keys)
@@ -235,21 +249,21 @@ class ProjectedRows(Source):
             f"SELECT {self.heads} FROM (SELECT item AS i, number AS n,"
             f" row_number() OVER (PARTITION BY series ORDER BY {newest}) AS place"
             f" FROM {self.name} WHERE {where} AND {known.sql}) AS ranked"
-            f" JOIN {self.name} ON {self.name}.item = ranked.i AND {self.name}.number = ranked.n WHERE ranked.place = 1"
+            f" JOIN {self.name} ON {self.name}.item = ranked.i AND {self.name}.number = ranked.n"
+            f" WHERE ranked.place = 1 AND {keep.sql}"
         )
-        return Statement(sql, [*parameters, *known.parameters])
+        return Statement(sql, [self._items.space, *parameters, *known.parameters, *keep.parameters])
 
     def head(self, row: Sequence[Any]) -> Record:
         """Return a row as a head, from the columns of `heads`."""
-        id, stored_at, tags, *values = row
+        id, _, stored_at, tags, *values = row
         fields: dict[str, Any] = dict(zip(self.collection.fields, values, strict=True))
         for name, read in self._reads:
             if fields[name] is not None:
                 fields[name] = read(fields[name])
         read = self.dialect.read[datetime]
-        return Record(
-            Meta(id, fields, {} if tags is None else msgspec.json.decode(tags), "", stored_at=read(stored_at))
-        )
+        tags = {} if tags is None else msgspec.json.decode(tags)
+        return Record(Meta(id, fields, tags, "", stored_at=read(stored_at)), None, "")
 
     # Writing, in the transaction of the items.
 

@@ -54,6 +54,8 @@ U = TypeVar("U")
 DIALECTS: Final = {dialect.kind: dialect for dialect in (SQLITE, POSTGRESQL, MYSQL)}
 # SQLite cannot add beyond 64 bits, PostgreSQL not beyond the greatest float; Python can.
 TOO_LARGE: Final = ("integer overflow", "out of range")
+LACKING: Final = 1
+"""The place in the heads of rows that says whether an item lacks its rows."""
 
 
 class DatabaseStore(BaseStore[T]):
@@ -321,16 +323,29 @@ class DatabaseStore(BaseStore[T]):
 
     def scan_rows(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> Iterator[Record]:
         """Return the rows that a query finds, a page of 1,000 at a time, each one SELECT."""
-        bound, rows = self._ready_rows(query, collection)
-        return (rows.head(row) for page in pages(bound, rows, rows.heads, self._all) for row in page)
+        bound, rows, source = self._bound_rows(query, collection)
+
+        def read(statement: Statement) -> list[Any]:
+            return self._read_rows(rows, source.headed(statement))
+
+        return (source.head(row) for page in pages(bound, source, source.heads, read) for row in page)
+
+    def _read_rows(self, rows: Rows, statement: Statement) -> list[Any]:
+        """Return the heads of rows that a statement finds; where items may lack theirs, it is run again after making them."""
+        found = self._all(statement)
+        if not found or found[0][LACKING]:
+            fill_rows(self._database, rows)
+            found = self._all(statement)
+        return [row for row in found if row[0] is not None]
 
     def aggregate_rows(
         self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
     ) -> list[Row]:
         """Compute figures over rows in SQL."""
-        bound, rows = self._ready_rows(query, collection)
+        bound, rows, source = self._bound_rows(query, collection)
+        fill_rows(self._database, rows)
         try:
-            return self._aggregate(bound, aggregation, rows)
+            return self._aggregate(bound, aggregation, source)
         except OverflowError:
             return super().aggregate_rows(query, aggregation, collection=collection, options=options)
 
@@ -349,20 +364,19 @@ class DatabaseStore(BaseStore[T]):
     ) -> list[Record]:
         """Return those of the newest rows that fulfil another query; of many given series, a page at a time."""
         of = series_of(collection)
-        bound, rows = self._ready_rows(query.replace(order_by=TIME_ALIAS), collection)
+        bound, rows, source = self._bound_rows(query.replace(order_by=TIME_ALIAS), collection)
         kept = keep.bind(bound.collection)
         given = None if series is None else list(dict.fromkeys(series))
         parts = [None] if given is None else [given[n : n + PAGE] for n in range(0, len(given), PAGE)]
-        found = [row for part in parts for row in self._all(rows.newest(bound, kept, part))]
-        return sorted(map(rows.head, found), key=of)
+        found = [row for part in parts for row in self._read_rows(rows, source.newest(bound, kept, part))]
+        return sorted(map(source.head, found), key=of)
 
-    def _ready_rows(self, query: StoreQuery, collection: Collection[Any]) -> tuple[BoundQuery, ProjectedRows]:
-        """Return a query as the rows of a collection mean it and their table, after making the rows that are not there."""
+    def _bound_rows(self, query: StoreQuery, collection: Collection[Any]) -> tuple[BoundQuery, Rows, ProjectedRows]:
+        """Return a query as the rows of a collection mean it, their items, and the rows."""
         bound = query.bind(rows_collection(collection))
         rows = self._rows(collection)
-        fill_rows(self._database, rows)
         assert rows.projected is not None
-        return bound, rows.projected
+        return bound, rows, rows.projected
 
     # Fields that were declared later, and words.
 
