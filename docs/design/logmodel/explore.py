@@ -2,7 +2,7 @@
 
 import time
 
-from protocol import ABSENT, ANY, NOBODY, Proc, join
+from protocol import ABSENT, ANY, NOBODY, Proc, doubts, join
 
 
 class Bad(Exception):
@@ -277,7 +277,8 @@ class Model:
     # atomic cold reader
     def cold(self, what):
         src = [(n,) + content[c] for n, c in self.X.items()]
-        conf, pend, fl = join(self.cfg, src)
+        conf, pend, fl, late = join(self.cfg, src)
+        pend = doubts(pend, late)
         for i in self.ids:
             c = conf.get(i)
             w = c[1] if c and c[2] == "p" else None

@@ -14,6 +14,8 @@ Body: (state, stamp, write id, history), state "L" for a live document or "M" fo
 Index object: (rows, coverage, floor). Rows are
     ("c", id, stamp, write id, kind)        confirmed: the body of id was (stamp, write id, kind) at some time
     ("i", id, base, stamp, write id, kind)  intent: a writer may be replacing the body that has the stamp `base`
+    ("l", id, stamp, write id, kind)        late: as confirmed, but written later than the intent that announced it, so
+                                            that it counts only where that intent, or a confirmed row, is known, too
     with kind "p" for put and "d" for delete, and base 0 for no body, -1 for any.
 Coverage: the names that a segment replaces. Floor: a put with a stamp at or below it that the object does not hold may
 have been deleted and purged, so that readers must look at the body.
@@ -58,11 +60,15 @@ class Cfg:
     stale_skip = False
     strong = True
     restamp = True
-    cov = "all"  # what a segment lists as covered: 'all' | 'segments' (direct inputs + all segments below) | 'direct'
+    cov = "segments"  # what a segment lists as covered: direct inputs + all segments below | 'all' | 'direct'
     compact_deletes = True  # False: inputs are left to clean()
     lateunknown = True
     gcsame = True
     openrule = "stamp"  # | 'base'
+    gone = "explain"  # objects that are gone: explain | 'trust' (somebody compacted) | 'cover' (begin anew more often)
+    ahead = "shown"  # a body that no known entry announces: shown | 'believed' (wrong: it may be wound back)
+    late = "announced"  # rows that waited for the next entry: announced | 'believe' (wrong: it may be another place now)
+    own = "listed"  # a writer compacts of its own entries: listed | 'blind' (wrong: those that it wrote)
     tombcount = "no"  # 'yes' (wrong): a tombstone counts as 'this segment holds the id'
 
     def __init__(self, **k):
@@ -86,7 +92,7 @@ def open_(cfg, p, c):
 def join(cfg, sources):
     """Join sources [(name, rows, coverage, floor)].
 
-    Return ({id: (stamp, write id, kind)}, {id: set((base, stamp, write id, kind))}, floor).
+    Return ({id: (stamp, write id, kind)}, {id: set((base, stamp, write id, kind))}, floor, set(late rows)).
     """
     covered = set()
     for s in sources:
@@ -94,22 +100,29 @@ def join(cfg, sources):
     use = [s for s in sources if s[0] not in covered]
     floor = 0
     per = []
+    said = set()
     for _name, rows, cov, fl in use:
         if fl > floor:
             floor = fl
         c = {}
         for r in rows:
             if r[0] == "c":
+                said.add((r[1], r[2], r[3]))
                 o = c.get(r[1])
                 if o is None or (r[2], r[3]) > (o[0], o[1]):
                     c[r[1]] = (r[2], r[3], r[4])
+            elif r[0] == "i" and r[2] < r[3]:  # not a doubt, which such a row has left
+                said.add((r[1], r[3], r[4]))
         per.append(c)
-    conf, pend = {}, {}
+    conf, pend, late = {}, {}, set()
     for k, (_name, rows, cov, fl) in enumerate(use):
         for r in rows:
             id = r[1]
             if r[0] == "i":
                 pend.setdefault(id, set()).add(r[2:])
+                continue
+            if r[0] == "l" and r[1:4] not in said and cfg.late == "announced":
+                late.add(r)
                 continue
             if r[4] == "p" and floor >= r[2] and cfg.purge == "floor":
                 doubt = False
@@ -137,14 +150,35 @@ def join(cfg, sources):
                 pend[id] = left
             else:
                 del pend[id]
-    return conf, pend, floor
+    late = {r for r in late if r[1] not in conf or (r[2], r[3]) > conf[r[1]][:2]}
+    return conf, pend, floor, late
 
 
-def rows_of(conf, pend):
+def doubts(pend, late):
+    """Open intents, and late rows that nothing announced: whoever needs to know looks at the body."""
+    out = {id: set(ps) for id, ps in pend.items()}
+    for r in late:
+        out.setdefault(r[1], set()).add((r[2], r[2], r[3], r[4]))  # to be resolved by a larger stamp
+    return out
+
+
+def explains(rows, got):
+    """Is everything that an object which is gone had said also said, or outdone, by objects that were just read?"""
+    most, same = {}, set()
+    for g in got:
+        for r in g[1]:
+            if r[0] == "c":
+                most[r[1]] = max(most.get(r[1], (0,)), (r[2], r[3]))
+            else:
+                same.add(r)
+    return all(r in same or most.get(r[1], (0,)) >= (r[-3], r[-2]) for r in rows)
+
+
+def rows_of(conf, pend, late=()):
     out = [("c", id) + c for id, c in conf.items()]
     for id, ps in pend.items():
         out += [("i", id) + p for p in ps]
-    return tuple(sorted(out))
+    return tuple(sorted([*out, *late]))
 
 
 # ------------------------------------------------------------------ processes
@@ -154,7 +188,12 @@ class Proc:
         self.n = 0
         self.later = []  # confirmed rows for the next entry
         # reader's replica
-        self.conf, self.pend, self.floor, self.applied, self.mark = {}, {}, 0, set(), None
+        self.begin()
+        self.own = []  # entries that it wrote
+
+    def begin(self):
+        """Begin with an empty replica; `applied` has the rows of entries that are listed, None for segments, () if covered."""
+        self.conf, self.pend, self.floor, self.applied, self.mark = {}, {}, 0, {}, None
 
     def __iter__(self):
         return self.main()
@@ -171,16 +210,20 @@ class Proc:
     def put_entry(self, rows, tries=3):
         t = yield NOW
         nm = self.name(t)
-        rows, self.later = list(rows) + self.later, []
+        rows, self.later = list(rows) + [("l",) + r[1:] for r in self.later], []
+        content = (tuple(sorted(rows)), frozenset(), 0)
         for _ in range(tries):
-            r = yield ("put", ("x", nm), (tuple(sorted(rows)), frozenset(), 0), ABSENT)
+            r = yield ("put", ("x", nm), content, ABSENT)
             if r != "timeout":
+                self.own.append((nm,) + content)
+                self.apply([(nm, *content, False)])
                 return True  # 'no': the name is mine alone, so it is there
         return False
 
     def confirm(self, row):
         if self.cfg.create != "intent" and row[4] == "p":
             return (yield from self.put_entry([row]))
+        self.apply([("", (row,), frozenset(), 0, False)])
         if self.cfg.commit == "now":
             yield from self.put_entry([row], 1)
         elif self.cfg.commit == "later":
@@ -355,6 +398,13 @@ class Proc:
             if b is None:
                 ans.pop(id, None)
                 continue
+            if self.cfg.ahead == "shown" and not (c and c[1] == b[2] or any(p[2] == b[2] for p in self.pend[id])):
+                # Nothing that was read announces it: shown, but not remembered, for it may go as it came.
+                yield ("note", "stat", "body ahead of the log")
+                ans.pop(id, None)
+                if b[0] == "L":
+                    ans[id] = b[2]
+                continue
             if c is None or b[1] > c[0]:
                 self.conf[id] = (b[1], b[2], "p" if b[0] == "L" else "d")
             c = self.conf[id]
@@ -395,36 +445,55 @@ class Proc:
                 names = yield from self.list_all(q)
             q = False
             todo = [n for n in names if n not in self.applied]
-            got, gone, covered = [], False, set()
+            got, lost, covered = [], False, set()
             for n in reversed(todo):
                 if n in covered:
                     continue
                 c = yield ("get", ("x", n))
                 if c is None:
-                    gone = True
+                    lost = True
                     continue
                 rows, cov, fl = c
                 covered |= cov
-                skip = n[0] > 0 and cfg.skipcov == "applied" and cov <= self.applied  # nothing new in it: header only
+                skip = n[0] > 0 and cfg.skipcov == "applied" and cov <= set(self.applied)  # nothing new in it
                 got.append((n, rows, cov, fl, skip))
                 if skip:
                     yield ("note", "stat", "segment skipped, covered")
-            self.apply(got, covered)
+            self.apply(got)
             if cfg.watermark and len(self.applied) and not self.mark:
                 self.mark = None
-            if gone:
+            strange = []
+            for n in [n for n in self.applied if n not in names]:
+                rows = self.applied[n]
+                if rows != () and cfg.gone != "trust":
+                    if rows is None or cfg.gone == "cover" or not explains(rows, got):
+                        strange.append(n)
+                        continue
+                    yield ("note", "stat", "entry folded twice meanwhile")
+                del self.applied[n]
+            if lost and cfg.reget:
                 yield ("note", "stat", "entry gone, listed again")
-            if not gone or not cfg.reget:
+                continue
+            for n in strange:
+                if (yield ("get", ("x", n))) is None:  # otherwise it has come again
+                    yield ("note", "stat", "began anew")
+                    self.begin()
+                    break
+            else:
                 return
 
-    def apply(self, got, covered):
+    def apply(self, got):
         me = ("REP", rows_of(self.conf, self.pend), frozenset(self.applied), self.floor)
         src = [me] + [(n, r, c, f) for n, r, c, f, skip in got if not skip]
-        self.conf, self.pend, fl = join(self.cfg, src)
+        self.conf, pend, fl, late = join(self.cfg, src)
+        self.pend = doubts(pend, late)
         self.floor = max([self.floor, fl] + [g[3] for g in got])
+        for n, rows, _cov, _fl, _skip in got:
+            if n != "":
+                self.applied[n] = None if n[0] else rows
         for g in got:
-            self.applied.add(g[0])
-        self.applied |= covered
+            for n in g[2]:
+                self.applied[n] = ()
 
     # ---- maintain
     def load(self, names):
@@ -444,8 +513,7 @@ class Proc:
         src = yield from self.load(pick)
         if not src:
             return
-        got = [s[0] for s in src]
-        conf, pend, floor = join(cfg, src)
+        conf, pend, floor, late = join(cfg, src)
         if cfg.purge == "any" or full and cfg.purge in ("floor", "drop"):
             t = yield NOW
             F = t - cfg.purge_age
@@ -455,9 +523,24 @@ class Proc:
                 yield ("note", "stat", "tombstone purged")
             if cfg.purge == "floor":
                 floor = max(floor, F)
+        yield from self.fold(names, pick, src, conf, pend, floor, late, full)
+
+    def t_own(self):
+        "compact the entries of this process, without reading them"
+        yield from self.put_entry([], 1)
+        names = yield from self.list_all()
+        src, self.own = self.own, []
+        if self.cfg.own == "listed":  # what is not there any more others have compacted, or it is another place now
+            src = [e for e in src if e[0] in names]
+        if src:
+            yield from self.fold(names, [e[0] for e in src], src, *join(self.cfg, src), False)
+
+    def fold(self, names, pick, src, conf, pend, floor, late, full):
+        cfg = self.cfg
+        got = [s[0] for s in src]
         if cfg.upjoin == "elsewhere" and not full:
             rest = yield from self.load([n for n in names if n not in pick])
-            oc, _, _ = join(cfg, rest)
+            oc, _, _, _ = join(cfg, rest)
             for id, c in oc.items():
                 if id in conf and c[0] > conf[id][0]:
                     del conf[id]
@@ -467,7 +550,7 @@ class Proc:
         if cfg.cov != "direct":
             for s in src:
                 cov |= {x for x in s[2] if x[0] or cfg.cov == "all"}
-        rows = rows_of(conf, pend)
+        rows = rows_of(conf, pend, late)
         content = (rows, frozenset(cov), floor)
         lvl = min(max(n[0] for n in got) + 1, 3)
         gen = max([n[1] for n in got if n[0] == lvl] + [0]) + 1
@@ -516,7 +599,8 @@ class Proc:
             return
         names = yield from self.list_all()
         src = yield from self.load(names)
-        conf, pend, floor = join(cfg, src)
+        conf, pend, floor, late = join(cfg, src)
+        pend = doubts(pend, late)
         rows = []
         for id in sorted(pend):
             b = yield ("get", ("b", id))
@@ -552,7 +636,8 @@ class Proc:
             return
         names = yield from self.list_all()
         src = yield from self.load(names)
-        conf, pend, floor = join(cfg, src)
+        conf, pend, floor, late = join(cfg, src)
+        pend = doubts(pend, late)
         for id in sorted(conf):
             c = conf[id]
             if c[2] != "d" or id in pend:

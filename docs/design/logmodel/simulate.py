@@ -23,6 +23,7 @@ class World:
         self.ops, self.res, self.landed = {}, {}, {}
         self.rev = {}
         self.inflight = []
+        self.writing = {}  # the write that a process is busy with
         self.snap = {}
         self.trace = None
         self.nreq = 0
@@ -65,6 +66,19 @@ class World:
             raise Violation(f"R8 compare-and-set of {wid} replaced {old}")
         late = new is None or self.t - new[1] > self.cfg.elapsed  # it will get a new stamp
         self.chain[id].append((wid, kind, not live and late))
+
+    # ---- backups
+    def copy(self):
+        return dict(self.bodies), dict(self.index), {i: list(c) for i, c in self.chain.items()}, dict(self.res)
+
+    def is_quiet(self):
+        """Is nobody writing? A backup from the midst of a write is no state of the store."""
+        return not self.writing and all(rq[1][0] != "b" for _, rq in self.inflight)
+
+    def restore(self, copy):
+        self.bodies, self.index, self.chain, self.res = copy
+        self.landed = {step[0]: 1 for chain in self.chain.values() for step in chain}
+        self.inflight = []
 
     # ---- storage
     def cond(self, key, c):
@@ -134,10 +148,12 @@ class World:
     def note(self, pid, n):
         if n[1] == "op":
             self.ops[n[2]] = (n[3], n[4], n[5])
+            self.writing[pid] = n[2]
         elif n[1] == "rev":
             self.rev[n[2]] = n[3]
         elif n[1] == "res":
             self.res[n[2]] = n[3]
+            self.writing.pop(pid, None)
             STAT[n[3]] = STAT.get(n[3], 0) + 1
         elif n[1] == "stat":
             STAT[n[2]] = STAT.get(n[2], 0) + 1
@@ -269,7 +285,9 @@ def scenario(cfg, seed, o, trace=None):
         procs.append(Proc(cfg, "C%d" % k, [ctask() for _ in range(rnd.choice((1, 2, 3)))]))
     for p in procs:
         skew.setdefault(p.pid, rnd.randint(-sk, sk))
-    st = [[p, iter(p), None, None, rnd.random()] for p in procs]
+    back = random.Random(~seed)  # of its own, so that schedules without a restore stay the same
+    copies = [w.copy()] if o.get("restore", 1) and back.random() < 0.5 else []
+    copy_at = back.choice((0.02, 0.1, 0.3))
 
     def advance(s, r):
         try:
@@ -288,48 +306,84 @@ def scenario(cfg, seed, o, trace=None):
             s[2] = None
             return False
 
-    live = [s for s in st if advance(s, None)]
     pct = rnd.random() < 0.5
     crashp = rnd.choice((0, 0, 0.01, 0.03))
     amb = rnd.choice((0, 0, 0.05, 0.15)) * o.get("amb", 1)
     tickp = rnd.choice(o.get("tickp", (0, 0.05, 0.15, 0.3)))
     late = o.get("late", 5)
-    while live:
-        if rnd.random() < tickp:
-            n = rnd.choice((1, 1, 2, o.get("jump", 6)))
-            for _ in range(n):
-                w.t += 1
-                if w.inflight:
-                    out = [x for x in w.inflight if x[0] < w.t]
-                    if out:
-                        w.inflight = [x for x in w.inflight if x[0] >= w.t]  # too late: never
+
+    def play(rnd, procs):
+        st = [[p, iter(p), None, None, rnd.random()] for p in procs]
+        live = [s for s in st if advance(s, None)]
+        while live:
+            if rnd.random() < tickp:
+                n = rnd.choice((1, 1, 2, o.get("jump", 6)))
+                for _ in range(n):
+                    w.t += 1
+                    if w.inflight:
+                        out = [x for x in w.inflight if x[0] < w.t]
+                        if out:
+                            w.inflight = [x for x in w.inflight if x[0] >= w.t]  # too late: never
+                if trace is not None:
+                    trace.append((w.t, "-", ("tick", n), None))
+            if w.inflight and rnd.random() < 0.12:
+                x = w.inflight.pop(rnd.randrange(len(w.inflight)))
+                r = w.mutate(x[1])
+                if trace is not None:
+                    trace.append((w.t, "net", ("LATE",) + x[1], r))
+            if pct:
+                s = max(live, key=lambda s: s[4])
+                if rnd.random() < 0.12:
+                    s[4] = rnd.random() - (1 if rnd.random() < 0.4 else 0)
+                elif rnd.random() < 0.05:
+                    rnd.choice(live)[4] = rnd.random() + 0.5
+            else:
+                s = live[rnd.randrange(len(live))]
+            if crashp and rnd.random() < crashp:
+                if trace is not None:
+                    trace.append((w.t, s[0].pid, ("CRASH before", s[2]), None))
+                live.remove(s)
+                dead.add(s[0])
+                w.writing.pop(s[0].pid, None)
+                if s[0] in readers:
+                    readers.remove(s[0])
+                continue
+            if copies and back.random() < copy_at and w.is_quiet():
+                copies.append(w.copy())
+            r = w.do(s[0].pid, s[2], rnd, amb, late)
             if trace is not None:
-                trace.append((w.t, "-", ("tick", n), None))
-        if w.inflight and rnd.random() < 0.12:
-            x = w.inflight.pop(rnd.randrange(len(w.inflight)))
-            r = w.mutate(x[1])
-            if trace is not None:
-                trace.append((w.t, "net", ("LATE",) + x[1], r))
-        if pct:
-            s = max(live, key=lambda s: s[4])
-            if rnd.random() < 0.12:
-                s[4] = rnd.random() - (1 if rnd.random() < 0.4 else 0)
-            elif rnd.random() < 0.05:
-                rnd.choice(live)[4] = rnd.random() + 0.5
-        else:
-            s = live[rnd.randrange(len(live))]
-        if crashp and rnd.random() < crashp:
-            if trace is not None:
-                trace.append((w.t, s[0].pid, ("CRASH before", s[2]), None))
-            live.remove(s)
-            if s[0] in readers:
-                readers.remove(s[0])
-            continue
-        r = w.do(s[0].pid, s[2], rnd, amb, late)
+                trace.append((w.t, s[0].pid, s[2], r))
+            if not advance(s, r):
+                live.remove(s)
+
+    dead = set()
+    play(rnd, procs)
+    if copies:
+        # The place is restored while nobody writes; who is alive goes on with what it knows.
+        if back.random() < 0.3:
+            copies.append(({}, {}, {i: [] for i in ids}, {}))  # or emptied
+        w.restore(back.choice(copies))
         if trace is not None:
-            trace.append((w.t, s[0].pid, s[2], r))
-        if not advance(s, r):
-            live.remove(s)
+            trace.append((w.t, "-", ("RESTORED", w.bodies, w.index), None))
+        copies.clear()
+        w.t += back.choice((0, 1, 6, 20))
+        STAT["restored"] = STAT.get("restored", 0) + 1
+        rnd = back
+        again = [p for p in procs if p not in dead]
+        for p in again:
+            kind = p.pid[0]
+            p.script = [
+                ("q",)
+                if kind == "R" or rnd.random() < 0.2
+                else ("own",)
+                if rnd.random() < 0.25
+                else wtask()
+                if kind == "W"
+                else ctask()
+                for _ in range(rnd.choice((1, 1, 2, 3)))
+            ]
+        play(rnd, again)
+        readers += [p for p in again if p not in readers and p not in dead]
     for x in w.inflight:
         if x[0] >= w.t and rnd.random() < 0.5:
             r = w.mutate(x[1])

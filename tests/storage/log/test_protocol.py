@@ -380,8 +380,6 @@ def test_an_index_is_rebuilt_from_the_bodies(blobs: MemoryBlobs):
     assert content(other) == content(log_store(blobs)) == content(store) == wanted
     for key in list(blobs.list(LOG)):
         blobs.put(key, b"damaged")
-    with pytest.raises(StoreCorruptError, match="rebuild_index"):
-        log_store(blobs).count()
     assert log_store(blobs).rebuild_index() == 29
     assert content(log_store(blobs)) == content(store) == wanted
 

@@ -162,7 +162,7 @@ def test_a_cold_start_over_many_items(number: int, tmp_path: Path):
     )
     entry = index.confirm_now()
     assert entry is not None
-    (row,) = entry.content.confirmed
+    (row,) = entry.content.late
     assert row.revision == template.revision
     # The bodies play no part in a cold start: entries that confirm them do.
     made = type(row)

@@ -1,5 +1,5 @@
 """Writers, compactors and readers interleaved call by call, by seeded schedules: crashes, pauses, lost, late and doubled
-requests, paged lists, clocks that differ. What they did is held against the history of the bodies.
+requests, paged lists, clocks that differ, backups that are restored. What they did is held against the history of the bodies.
 """
 
 from __future__ import annotations
@@ -26,14 +26,17 @@ from truthstore import (
 )
 from truthstore.model.record import ABSENT, ANY
 from truthstore.storage.log import (
+    compact as compact_module,
     follower as log_index_module,
     log as log_module,
     objects as bodies_module,
+    replica as replica_module,
     writer as log_writing_module,
 )
 from truthstore.storage.log.compact import Source, compact
 from truthstore.storage.log.entry import Intent, LogObject, is_segment, segment_name, write_log_object
 from truthstore.storage.log.log import Log, Timing
+from truthstore.storage.log.replica import Replica
 from truthstore.storage.log.store import LogStore
 from truthstore.storage.log.writer import LogWriter, Write
 from truthstore.storage.objects.document import parse_document, read_document
@@ -83,6 +86,7 @@ class Actor:
         return store
 
     def start(self) -> None:
+        self.finished = False
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
@@ -214,6 +218,8 @@ class World:
         self.errors: list[BaseException] = []
         self.running: Actor | None = None
         self.doer: Actor | None = None
+        self.back = random.Random(~seed)  # of its own, so that what comes before a restore does not depend on it
+        self.backups: list[Callable[[], None]] | None = None
 
     # The storage.
 
@@ -322,6 +328,20 @@ class World:
                     self.owners[record.revision] = actor.operation
                     actor.operation.revision = record.revision
 
+    def backup(self, actors: list[Actor]) -> None:
+        """Copy everything, unless somebody is writing: a copy from the midst of a write is no state of the store."""
+        if self.late or any(actor.operation is not None for actor in actors if not actor.dead):
+            return
+        objects, chains = dict(self.objects), {id: list(chain) for id, chain in self.chains.items()}
+        operations = list(self.operations)
+
+        def restore() -> None:
+            self.objects, self.chains, self.operations = objects, chains, operations
+            self.landed = {revision for chain in chains.values() for revision, _, _ in chain}
+
+        assert self.backups is not None
+        self.backups.append(restore)
+
     def quietly(self, call: Callable[[], Any], *, raises: bool = False) -> None:
         try:
             call()
@@ -356,6 +376,8 @@ class World:
             if rnd.random() < crash:
                 chosen.dead = True
                 continue
+            if self.backups is not None and self.back.random() < 0.1:
+                self.backup(actors)
             chosen.go.release()
             self.arrived.acquire()
             if self.errors:
@@ -469,8 +491,25 @@ def play(world: World) -> World:
         compactor = actor(f"compactor {number}")
         compactor.script = [partial(compactor.compact, way()) for _ in range(rnd.choice((1, 2, 3)))]
         others.append(compactor)
-    world.run([*readers, *others])
+    everybody = [*readers, *others]
+    if world.back.random() < 0.5:
+        world.backups = []
+        world.backup(everybody)
+    world.run(everybody)
     world.check_results()
+    if world.backups:
+        world.back.choice(world.backups)()
+        world.backups = None
+        world.time += world.back.choice((1, 6, 20))
+        alive = [one for one in everybody if not one.dead]
+        for one in alive:
+            one.script = [
+                world.back.choice((one.ask, one.ask, partial(one.write, write()), partial(one.compact, way())))
+                for _ in range(world.back.choice((1, 2, 3)))
+            ]
+        world.run(alive)
+        world.check_results()
+        readers = alive
 
     def check() -> None:
         for one in [actor("cold reader"), *(reader for reader in readers if not reader.dead)]:
@@ -523,7 +562,7 @@ def without_intents(monkeypatch: pytest.MonkeyPatch) -> None:
 def without_floor(monkeypatch: pytest.MonkeyPatch) -> None:
     def forgetful(sources: Any, *, forget_before: int | None = None) -> LogObject:
         made = compact(sources, forget_before=forget_before)
-        return LogObject(made.confirmed, made.intents, made.coverage, 0)
+        return LogObject(made.confirmed, made.intents, made.coverage, 0, made.late)
 
     monkeypatch.setattr(log_module, "compact", forgetful)
 
@@ -531,7 +570,7 @@ def without_floor(monkeypatch: pytest.MonkeyPatch) -> None:
 def without_intents_in_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     def forgetful(sources: Any, *, forget_before: int | None = None) -> LogObject:
         made = compact(sources, forget_before=forget_before)
-        return LogObject(made.confirmed, (), made.coverage, made.floor)
+        return LogObject(made.confirmed, (), made.coverage, made.floor, made.late)
 
     monkeypatch.setattr(log_module, "compact", forgetful)
 
@@ -572,15 +611,39 @@ def inputs_removed_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Log, "replace", replace)
 
 
+def what_is_gone_was_compacted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replica_module, "unexplained", lambda gone, sources: set[str]())
+
+
+def late_rows_are_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def announced(sources: Any) -> Any:
+        return {(row.id, row.stamp, row.revision) for source in sources for row in source.content.late}, []
+
+    monkeypatch.setattr(compact_module, "_announced", announced)
+
+
+def bodies_are_remembered_ahead_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    believe = Replica.believe
+
+    def believe_all(self: Replica, collection: Any, confirmed: Any, absent: Any = ()) -> None:
+        self.apply(collection, [Source("", LogObject(tuple(confirmed.values())))])
+        believe(self, collection, confirmed, absent)
+
+    monkeypatch.setattr(Replica, "believe", believe_all)
+
+
 @pytest.mark.parametrize(
     ("simplify", "first"),
     [
         (without_intents, 0),
-        (without_floor, 0),
+        (without_floor, 3_580),
         (without_intents_in_segments, 0),
         (by_the_clock_on_the_wall, 0),
         (segments_listed_before_entries, 150),
         (inputs_removed_first, 90),
+        (what_is_gone_was_compacted, 0),
+        (late_rows_are_believed, 50),
+        (bodies_are_remembered_ahead_of_the_log, 430),
     ],
 )
 def test_the_schedules_find_what_is_wrong(

@@ -2,7 +2,8 @@
 
 An index object holds *confirmed* rows (the body of an id was this, at some time), *intents* (a writer may be replacing
 the body of an id), its *coverage* (the names that it replaces) and a *floor* (a put with a stamp at or below it that this
-object does not hold may have been deleted and forgotten). Names are never used twice with another content. They sort by
+object does not hold may have been deleted and forgotten). A row that waited for the next entry of its writer is *late*: it
+counts where the intent that announced it is known, too, for the store may have been restored meanwhile. Names are never used twice with another content. They sort by
 level, then by age: a list in ascending order shows entries before segments, and a segment after what it was made from.
 """
 
@@ -95,6 +96,7 @@ class LogObject(msgspec.Struct, frozen=True, array_like=True):
     intents: tuple[Intent, ...] = ()
     coverage: frozenset[str] = frozenset()
     floor: int = 0
+    late: tuple[Confirmed, ...] = ()
 
 
 _pack: Final = msgspec.msgpack.Encoder(order="deterministic").encode
@@ -115,9 +117,11 @@ def record_of(row: Confirmed, head: Head) -> Record:
 
 def write_log_object(content: LogObject) -> bytes:
     """Return the bytes of an index object; the same for the same content."""
-    confirmed = tuple(sorted(content.confirmed, key=lambda row: (row.id, *row.rank)))
+    confirmed, late = (
+        tuple(sorted(rows, key=lambda row: (row.id, *row.rank))) for rows in (content.confirmed, content.late)
+    )
     intents = tuple(sorted(content.intents, key=lambda intent: (intent.id, intent.stamp, intent.revision)))
-    return PREFIX + zlib.compress(_pack(LogObject(confirmed, intents, content.coverage, content.floor)), 6)
+    return PREFIX + zlib.compress(_pack(LogObject(confirmed, intents, content.coverage, content.floor, late)), 6)
 
 
 def read_log_object(data: bytes, name: str) -> LogObject:
@@ -130,9 +134,16 @@ def read_log_object(data: bytes, name: str) -> LogObject:
     if data[: len(MAGIC)] != MAGIC:
         raise StoreCorruptError(f"{name} is no index object: call rebuild_index()")
     if data[: len(PREFIX)] != PREFIX:
-        raise StoreConfigError(f"{name} has a format of another version of truthstore: use that one")
+        raise StoreConfigError(
+            f"the index object {name} has a format of another version of truthstore: use that one, or, if none wrote it,"
+            " remove the object and call rebuild_index()"
+        )
+    stream = zlib.decompressobj()
     try:
-        return _unpack(zlib.decompressobj().decompress(data[len(PREFIX) :], MAX_BYTES))
+        plain = stream.decompress(data[len(PREFIX) :], MAX_BYTES)
+        if not stream.eof:  # without its end nobody knows whether it is what was written
+            raise StoreCorruptError(f"the index object {name} is cut short: call rebuild_index()")
+        return _unpack(plain)
     except (zlib.error, msgspec.MsgspecError) as error:
         raise StoreCorruptError(f"the index object {name} is damaged ({error}): call rebuild_index()") from error
 
@@ -166,8 +177,9 @@ def segment_name(content: LogObject, data: bytes, inputs: Iterable[str]) -> str:
 
 
 def _name(level: int, age: int, content: LogObject, unique: str) -> str:
-    tombstones = sum(row.head is None for row in content.confirmed)
-    return f"{level}-{age:013d}-{len(content.confirmed)}-{tombstones}-{len(content.intents)}-{unique}"
+    rows = (*content.confirmed, *content.late)
+    tombstones = sum(row.head is None for row in rows)
+    return f"{level}-{age:013d}-{len(rows)}-{tombstones}-{len(content.intents)}-{unique}"
 
 
 def is_object_name(name: str) -> bool:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from truthstore.errors import StoreError, StoreReadError
+from truthstore.errors import StoreCorruptError, StoreError, StoreReadError
 from truthstore.storage.log.compact import Source, covered_by
+from truthstore.storage.log.damage import replace_damaged
 from truthstore.storage.log.entry import LogObject, is_segment, split_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from truthstore.storage.log.log import Log
     from truthstore.storage.log.replica import Replica
     from truthstore.storage.log.writer import Write
@@ -30,11 +32,13 @@ FEW_SEGMENTS: Final = 12
 SMALL_LOG: Final = 5_000
 DEAD_SHARE: Final = 0.25
 READ_ROUNDS: Final = 100
+REPAIR_LIMIT: Final = 10_000
+"""A query reads at most so many bodies in the place of a damaged object."""
 logger: Final = logging.getLogger("truthstore.storage")
 
 
 class ReplacedError(Exception):
-    """The log is that of another store than before."""
+    """The log is not the continuation of what was read of it: the store was restored, emptied or replaced."""
 
 
 class LogIndex:
@@ -42,60 +46,67 @@ class LogIndex:
 
     Args:
         compact_at: a query that meets more entries than this compacts them.
-        is_same: returns whether the store is still the one that the replica is about.
     """
 
-    def __init__(self, log: Log, replica: Replica, *, compact_at: int, is_same: Callable[[], bool]) -> None:
+    def __init__(self, log: Log, replica: Replica, *, compact_at: int) -> None:
         self.log = log
         self.objects = log.objects
         self.replica = replica
         self._collection = log.collection
         self._compact_at = compact_at
-        self._is_same = is_same
         self._lock = threading.Lock()
         self._own: list[Source] = []
         self._may_compact = True
 
-    def follow(self) -> None:
+    def follow(self, *, limit: int | None = REPAIR_LIMIT) -> None:
         """Apply the new objects of the log.
 
+        Args:
+            limit: if objects of the log are damaged, read at most so many bodies instead; None reads any number.
+
         Raises:
-            ReplacedError: the store was emptied, or another one is in its place.
+            StoreCorruptError: an object of the log is damaged, and there are more bodies.
+            ReplacedError: the store was restored or emptied, or another one is in its place.
             sqlite3.Error: the replica is damaged.
             StoreError: a request failed.
         """
-        names = self._read_log()
+        damaged: dict[str, StoreCorruptError] = {}
+        names = self._read_log(damaged)
+        if damaged:
+            replace_damaged(self.log, self.replica, damaged, limit=limit)
         doubtful = self.replica.open_intents(self._collection)
         if doubtful:
-            found = zip(doubtful, self.log.parallel(self.objects.get, doubtful), strict=True)
-            rows = {id: self.objects.confirmed(body) for id, body in found if body is not None}
-            self.replica.believe(self._collection, rows)
+            found = dict(zip(doubtful, self.log.parallel(self.objects.get, doubtful), strict=True))
+            rows = {id: self.objects.confirmed(body) for id, body in found.items() if body is not None}
+            self.replica.believe(self._collection, rows, absent=found.keys() - rows.keys())
             if len(doubtful) > MANY_DOUBTS and self._may_compact:
-                self.log.confirm_later(rows.values())
-                self.log.confirm_now()
+                self.log.confirm_now(list(rows.values()))
         segments = sum(map(is_segment, names))
         if len(names) - segments > self._compact_at or segments > MANY_SEGMENTS:
             self._compact_a_little(names)
 
-    def _read_log(self) -> list[str]:
-        before = self.replica.applied(self._collection)
+    def _read_log(self, damaged: dict[str, StoreCorruptError]) -> list[str]:
+        """Apply what is new, but for what is damaged; return the names of all objects."""
         for _ in range(READ_ROUNDS):
+            damaged.clear()
             applied = self.replica.applied(self._collection)
             names = self.log.names()
             new = [name for name in reversed(names) if name not in applied]
             segments = [name for name in new if is_segment(name)]
-            sources = self.log.read_all(segments)
+            sources = self.log.read_all(segments, damaged)
             covered = covered_by(sources)
             entries = [name for name in new if not is_segment(name) and name not in covered]
-            sources.extend(self.log.read_all(entries))
-            if not before - covered <= set(names) and not self._is_same():
+            sources.extend(self.log.read_all(entries, damaged))
+            number = len(sources) + len(damaged)
+            for name in covered & damaged.keys():
+                del damaged[name]  # a segment replaces it
+            gone = (applied | covered).difference(names)
+            strange = self.replica.apply(self._collection, sources, gone=gone) if sources or gone else ()
+            if number != len(segments) + len(entries):
+                continue  # an object that is gone was compacted meanwhile: the segment is in the next list
+            if any(map(self.log.is_gone, sorted(strange))):
                 raise ReplacedError
-            gone = (before | covered).difference(names)
-            if sources or gone:
-                self.replica.apply(self._collection, sources, gone=gone)
-            if len(sources) == len(segments) + len(entries):
-                return names
-            # An object that is gone was compacted meanwhile: the segment is in the next list.
+            return names  # what is there nevertheless came late, or again
         raise StoreReadError(
             "the index is being compacted faster than it can be read: try again",
             collection=self._collection.name,
@@ -129,10 +140,10 @@ class LogIndex:
         if sum(split_name(source.name).rows for source in some) > FEW_ROWS:
             return  # too much for a writer to do in passing
         try:
-            if not self._is_same():
-                return  # the next query finds that out, too, and begins again
             last = self.log.confirm_now()
-            segment = self.log.replace([*some, last] if last is not None else some)
+            # What is not there any more others have compacted; or the store was restored, and it must not come back.
+            listed = set(self.log.names())
+            segment = self.log.replace([source for source in (*some, last) if source and source.name in listed])
         except StoreError as error:
             self._could_not_compact(error)
             return

@@ -37,7 +37,7 @@ from truthstore.storage.objects.blobs import Discarding, probe_conditional_delet
 from truthstore.storage.objects.document import Lineage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from truthstore.runtime.parallel import Parallel
     from truthstore.storage.log.entry import Intent
@@ -111,9 +111,27 @@ class Log:
             return None
         return Source(name, read_log_object(data, name))
 
-    def read_all(self, names: Iterable[str]) -> list[Source]:
-        """Return the index objects that are still there among some."""
-        return [source for source in self.parallel(self.read, names) if source is not None]
+    def is_gone(self, name: str) -> bool:
+        """Return True if there is no such index object."""
+        try:
+            self._blobs.get(self.folder + name)
+        except StoreNotFoundError:
+            return True
+        return False
+
+    def read_all(self, names: Iterable[str], damaged: dict[str, StoreCorruptError] | None = None) -> list[Source]:
+        """Return the index objects that are still there among some; collect those that cannot be read, or raise."""
+
+        def read(name: str) -> Source | None:
+            try:
+                return self.read(name)
+            except StoreCorruptError as error:
+                if damaged is None:
+                    raise
+                damaged[name] = error
+                return None
+
+        return [source for source in self.parallel(read, names) if source is not None]
 
     def load(self) -> tuple[list[Source], Joined]:
         """Return all that the log holds."""
@@ -125,16 +143,19 @@ class Log:
                 return sources, join([*sources, Source("", LogObject(floor=self.born))])
 
     def confirm_later(self, confirmed: Iterable[Confirmed]) -> None:
-        """Put rows into the next entry of this process. Until then, or for ever if it dies, readers look at the bodies."""
+        """Put rows of writes that were announced into the next entry of this process.
+
+        Until then, or for ever if it dies, readers look at the bodies.
+        """
         with self._lock:
             self._later.extend(confirmed)
 
-    def confirm_now(self) -> Source | None:
-        """Write an entry of the rows that wait for one; a failure changes nothing but the work of readers."""
-        if not self._later:
+    def confirm_now(self, confirmed: Sequence[Confirmed] = ()) -> Source | None:
+        """Write an entry of rows, and of those that wait for one; a failure changes nothing but the work of readers."""
+        if not (confirmed or self._later):
             return None
         try:
-            return self.add((), attempts=1)
+            return self.add(confirmed, attempts=1)
         except StoreError as error:
             logger.info("writes in %s could not be confirmed: readers look at their bodies (%s)", self.folder, error)
             return None
@@ -149,7 +170,7 @@ class Log:
         """
         with self._lock:
             later, self._later = self._later, []
-        content = LogObject((*confirmed, *later), tuple(intents))
+        content = LogObject(tuple(confirmed), tuple(intents), late=tuple(later))
         source = Source(entry_name(self.now(), new_revision(), content), content)
         self._put(source.name, write_log_object(content), attempts)
         return source
@@ -174,7 +195,7 @@ class Log:
         if rows is not None:
             totals = accumulate(split_name(name).rows for name in entries)
             entries = entries[: max(1, sum(total <= rows for total in totals))]
-        return self.replaced(self.read_all(entries))
+        return self.replaced(self.read_all(entries, {}))  # what is damaged stays, and keeps no other from it
 
     def merge_some(self, names: Sequence[str], *, rows: int | None = None) -> int:
         """Make one segment of those of one level, if they are enough and have at most so many rows; return of how many."""
@@ -185,7 +206,7 @@ class Log:
         for level in sorted(levels):
             some = levels[level]
             if len(some) >= FAN and (rows is None or sum(split_name(name).rows for name in some) <= rows):
-                return self.replaced(self.read_all(some))
+                return self.replaced(self.read_all(some, {}))
         return 0
 
     def replaced(self, sources: Sequence[Source], *, forget_before: int | None = None) -> int:
@@ -199,10 +220,13 @@ class Log:
         content = compact(sources, forget_before=forget_before)
         if len(sources) == 1 and is_segment(sources[0].name):
             rows = split_name(sources[0].name)
-            if (rows.confirmed, rows.intents) == (len(content.confirmed), len(content.intents)):
+            if (rows.confirmed, rows.intents) == (len(content.confirmed) + len(content.late), len(content.intents)):
                 return None  # it would be the same once more
+        return self.put_segment(content, [source.name for source in sources])
+
+    def put_segment(self, content: LogObject, inputs: Collection[str]) -> Source | None:
+        """Write the segment that replaces some objects, and only then remove them; None if it is one of them."""
         data = write_log_object(content)
-        inputs = [source.name for source in sources]
         name = segment_name(content, data, inputs)
         if name in inputs:
             return None
@@ -228,15 +252,6 @@ class Log:
         self.remove(left)
         return len(left)
 
-    def remove_damaged(self) -> None:
-        """Remove objects that cannot be read; only after entries confirm every body."""
-        for name in self.names():
-            try:
-                self.read(name)
-            except StoreCorruptError as error:
-                logger.warning("removed: %s", error)
-                self._blobs.delete(self.folder + name)
-
     # Intents and tombstones.
 
     def resolve(self, joined: Joined) -> int:
@@ -246,18 +261,18 @@ class Log:
             StoreError: a request failed; ids that were resolved before stay so.
         """
         now = self.now()
+        doubts = joined.doubts
         old = [
-            id
-            for id, intents in joined.intents.items()
-            if all(intent.stamp + self.timing.resolve < now for intent in intents)
+            id for id, intents in doubts.items() if all(intent.stamp + self.timing.resolve < now for intent in intents)
         ]
-        confirmed = [row for row in self.parallel(lambda id: self._resolved(id, joined), sorted(old)) if row]
+        confirmed = [
+            row for row in self.parallel(lambda id: self._resolved(id, doubts[id], joined), sorted(old)) if row
+        ]
         if confirmed:
             self.add(confirmed)
         return len(confirmed)
 
-    def _resolved(self, id: str, joined: Joined) -> Confirmed | None:
-        intents = joined.intents[id]
+    def _resolved(self, id: str, intents: Iterable[Intent], joined: Joined) -> Confirmed | None:
         known = joined.confirmed.get(id)
         body = self.objects.get(id)
         need = max(max(intent.base + 1, intent.stamp) for intent in intents)
@@ -284,10 +299,9 @@ class Log:
         Only those that the index confirms, and only while they are the same objects.
         """
         last = self.now() - self.timing.grace
+        doubts = joined.doubts
         dead = [
-            row
-            for id, row in joined.confirmed.items()
-            if row.head is None and row.stamp < last and id not in joined.intents
+            row for id, row in joined.confirmed.items() if row.head is None and row.stamp < last and id not in doubts
         ]
         if dead and self._deletes_conditionally is None:
             self._deletes_conditionally = probe_conditional_deletes(self._blobs)

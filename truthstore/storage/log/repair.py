@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 import logging
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from truthstore.errors import StoreCorruptError
 from truthstore.model.query import EVERYTHING
+from truthstore.storage.log.damage import PAGE, read_objects
 from truthstore.store.health import Verification
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from truthstore.storage.log.entry import Confirmed
     from truthstore.storage.log.follower import LogIndex
-    from truthstore.storage.log.log import Log
-    from truthstore.storage.log.objects import BodyObject
 
 __all__ = ["rebuild", "verify"]
 
-PAGE: Final = 1_000
 logger: Final = logging.getLogger("truthstore.storage")
-
-
-def read_objects(log: Log) -> Iterator[tuple[str, BodyObject | None, str | None]]:
-    """Read every body object: its key, the body, and the problem with it."""
-
-    def read(key: str) -> tuple[str, BodyObject | None, str | None]:
-        try:
-            return key, log.objects.read(key), None
-        except StoreCorruptError as error:
-            return key, None, str(error)
-
-    keys = log.objects.keys()
-    while some := list(islice(keys, PAGE)):
-        yield from log.parallel(read, some)
 
 
 def verify(index: LogIndex, follow: Callable[[], object]) -> Verification:
@@ -87,17 +69,13 @@ def verify(index: LogIndex, follow: Callable[[], object]) -> Verification:
 def rebuild(index: LogIndex, follow: Callable[[], object]) -> None:
     """Confirm every body that the log does not know, and rewrite this machine's rows.
 
-    Items whose objects another program removed leave the index; bodies that cannot be read keep out of it. Objects of
-    the log that cannot be read are removed once other entries confirm every body.
+    Items whose objects another program removed leave the index, those that it set back are in it as they are now; bodies
+    that cannot be read keep out of it.
     """
     log, replica = index.log, index.replica
     objects, collection = log.objects, log.collection
-    damaged = False
-    try:
-        follow()
-    except StoreCorruptError as error:
-        logger.warning("the index of %s is rebuilt from the bodies: %s", collection.name, error)
-        damaged = True
+    follow()
+    known = replica.ranks(collection)
     confirmed: list[Confirmed] = []
     unread: set[str] = set()
     for key, body, problem in read_objects(log):
@@ -106,12 +84,14 @@ def rebuild(index: LogIndex, follow: Callable[[], object]) -> None:
             unread.add(key)
         elif body is not None:
             confirmed.append(objects.confirmed(body))
-    news = confirmed if damaged else replica.news(collection, confirmed)
+    news = [row for row in confirmed if row.id not in known or row.rank > known[row.id]]
+    set_back = [row.id for row in confirmed if row.id in known and row.rank < known[row.id]]
+    for id, body in zip(set_back, log.parallel(objects.get, set_back), strict=True):
+        if body is not None and (body.stamp, body.revision) < known[id]:
+            row = log.fence(body, max(known[id][0] + 1, log.now()))
+            news.extend([row] if row is not None else [])
     for start in range(0, len(news), PAGE):
-        log.add(news[start : start + PAGE])
-    if damaged:
-        log.remove_damaged()
-        follow()
+        replica.apply(collection, [log.add(news[start : start + PAGE])])
     replica.believe(collection, {row.id: row for row in confirmed})
     seen = {row.id for row in confirmed}
     lost = [

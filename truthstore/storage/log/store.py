@@ -26,6 +26,7 @@ from truthstore.errors import (
     StoreCorruptError,
     StoreError,
     StoreNotFoundError,
+    StoreReadError,
     shown,
 )
 from truthstore.model.query import EVERYTHING
@@ -33,7 +34,7 @@ from truthstore.model.record import ABSENT, ANY, NONE, Change, Expect, Options, 
 from truthstore.runtime.parallel import Parallel
 from truthstore.storage.catalog.catalog import Location, Put
 from truthstore.storage.log.entry import is_segment
-from truthstore.storage.log.follower import LogIndex, ReplacedError
+from truthstore.storage.log.follower import REPAIR_LIMIT, LogIndex, ReplacedError
 from truthstore.storage.log.log import Log, Timing
 from truthstore.storage.log.objects import BodyObjects
 from truthstore.storage.log.repair import rebuild, verify
@@ -58,6 +59,7 @@ V = TypeVar("V")
 
 COMPACT_AT: Final = 200
 AT_ONCE: Final = 100
+OPEN_ROUNDS: Final = 3
 _UNUSABLE: Final = frozenset(
     {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
 )
@@ -167,18 +169,8 @@ class LogStore(ObjectStore[T]):
                 decompress=self._decompress,
             )
             log = Log(self._blobs, objects, self._parallel, self._now, self._timing, self._replica.born)
-            index = self._indexes.setdefault(
-                collection, LogIndex(log, self._replica, compact_at=self._compact_at, is_same=self._is_same)
-            )
+            index = self._indexes.setdefault(collection, LogIndex(log, self._replica, compact_at=self._compact_at))
         return index
-
-    def _is_same(self) -> bool:
-        """Return True if the store is the one that was opened."""
-        try:
-            stored, _ = self._blobs.get(FORMAT_KEY)
-        except StoreNotFoundError:
-            return False
-        return msgspec.json.decode(stored, type=Format).identity == self._replica.identity
 
     def _guard(self, operation: Callable[[], U]) -> U:
         while True:
@@ -200,32 +192,43 @@ class LogStore(ObjectStore[T]):
             for collection in self._opening.ready:
                 self._prepare(collection)
 
-    def _open_again(self) -> None:
-        """Open the store that is now in the place of the one that was opened."""
-        logger.warning("%s was emptied, or another store is in its place now", self._url)
+    def _open_again(self, generation: int) -> None:
+        """Open the store as it is now, unless another thread did."""
         with self._opening.lock:
+            if generation != self._replica.generation:
+                return
+            logger.info("%s was restored, emptied, or compacted long ago: the local index begins again", self._url)
             self._indexes.clear()
+            self._replica.discard()
             self._open()
             for collection in self._opening.ready:
                 self._prepare(collection)
 
     def _current(self, collection: Collection[Any]) -> Catalog:
         """Return the replica, after it has applied the new objects of the log."""
+        return self._follow(collection, REPAIR_LIMIT)
+
+    def _follow(self, collection: Collection[Any], limit: int | None) -> Catalog:
         self._check()
         if not self._replica.is_current():
             with self._opening.lock:
                 if not self._replica.is_current():
                     self._replace_catalog(sqlite3.OperationalError("its file was removed"))
         try:
-            try:
-                self._index(collection).follow()
-            except ReplacedError:
-                self._open_again()
-                self._index(collection).follow()
+            for _ in range(OPEN_ROUNDS):
+                generation = self._replica.generation
+                try:
+                    self._index(collection).follow(limit=limit)
+                except ReplacedError:
+                    self._open_again(generation)
+                else:
+                    return self._replica
         except StoreError as error:
             error.backend = error.backend or self.name
             raise
-        return self._replica
+        raise StoreReadError(
+            f"{self._url} is being emptied or restored: try again afterwards", backend=self.name, retryable=True
+        )
 
     def _read(self, collection: Collection[Any], location: Location) -> Record | None:
         body = self._index(collection).objects.get(location.id)
@@ -347,7 +350,7 @@ class LogStore(ObjectStore[T]):
         collection = self._collection
         self._ready(collection)
         index = self._index(collection)
-        self._guard(lambda: rebuild(index, lambda: self._current(collection)))
+        self._guard(lambda: rebuild(index, lambda: self._follow(collection, None)))
         return self.count_records(EVERYTHING, collection=collection)
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
