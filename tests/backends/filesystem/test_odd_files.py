@@ -15,7 +15,7 @@ import pytest
 
 from truthstore.backends.filesystem import FileSystemStore, open_folder
 from truthstore.backends.filesystem.files import FileBlobs
-from truthstore.errors import StoreCorruptError, StoreReadError
+from truthstore.errors import StoreCorruptError, StoreReadError, StoreWriteError
 from truthstore.testing.sample import SAMPLES, Sample
 
 
@@ -87,6 +87,21 @@ def test_an_item_can_be_saved_where_something_else_lies(kind: str, folder: Path)
         assert store.get("x") == Sample("x")
         assert stat.S_ISREG(place.lstat().st_mode)
         assert store.verify().ok
+
+
+def test_what_is_saved_where_a_folder_lies_waits_and_is_named(folder: Path):
+    place = folder / "_samples" / "x.json"
+    place.mkdir()
+    with opened(folder) as store:
+        store.save(Sample("x"))
+        assert store.get("x") == Sample("x")
+        verification = store.verify()
+        assert (verification.checked, verification.missing) == (2, ("x",))
+        with pytest.raises(StoreWriteError, match=r"x\.json: Is a directory"):
+            store.maintain()
+        place.rmdir()
+        assert store.verify().ok
+    assert place.is_file()
 
 
 @pytest.mark.parametrize("kind", ["a loop of links", "a pipe", "a link to a device"])

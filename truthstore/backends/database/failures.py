@@ -49,6 +49,7 @@ MARKS: Final[Mapping[str, str]] = {
 _LOGIN: Final = "check user and password in connection_url"
 _DATABASE: Final = "create the database, or correct its name in connection_url"
 _FULL: Final = "the server has too many connections: lower pool_size and max_overflow, or raise its max_connections"
+_TABLES: Final = "the table was dropped, or is out of the search path: open the store again, with create_tables=True"
 _ADDRESS: Final = "check host and port in connection_url, and that the server runs"
 LASTING: Final[Mapping[str | int | None, str]] = {
     "28P01": _LOGIN,
@@ -59,6 +60,8 @@ LASTING: Final[Mapping[str | int | None, str]] = {
     "42501": "grant the user SELECT, INSERT, UPDATE, DELETE on the tables, and CREATE on the schema to make them",
     1142: "grant the user SELECT, INSERT, UPDATE, DELETE, and CREATE, ALTER, INDEX to make tables",
     1044: "grant the user rights on the database",
+    "42P01": _TABLES,
+    1146: _TABLES,
     OPTION: "correct the options in connection_url",
     "SQLITE_READONLY": "check that the file and its folder can be written",
     "SQLITE_CANTOPEN": "check that the folder exists and can be written",

@@ -448,7 +448,11 @@ class FileSystemStore(ObjectStore[T]):
     def verify_records(self, collection: Collection[Any]) -> Verification:
         """Read every file and compare it with the index."""
         self._ready(collection)
-        self._roll_forward("read", read_error)
+        try:
+            self._roll_forward("read", read_error)
+        except StoreError as error:
+            if not isinstance(error.__cause__, IsADirectoryError):
+                raise  # others are not found below
         return self._guard(lambda: verify_files(self._folder, self._catalog, collection, lambda: self._locked("read")))
 
     def _roll_forward(self, what: str, failed: Callable[[OSError, str], StoreError] = write_error) -> int:
