@@ -24,6 +24,7 @@ from truthstore.interop.row_errors import from_json_schema, from_pydantic
 from truthstore.interop.soda import from_soda
 from truthstore.interop.table import from_table
 from truthstore.interop.truthound import from_truthound
+from truthstore.interop.validoopsie import from_validoopsie
 from truthstore.items.conversion import ImportOptions
 from truthstore.model.values import storable
 
@@ -46,6 +47,7 @@ __all__ = [
     "from_soda",
     "from_table",
     "from_truthound",
+    "from_validoopsie",
     "importer_of",
     "list_importers",
     "storable",

@@ -24,6 +24,7 @@ from truthstore.interop import (
     soda,
     table,
     truthound,
+    validoopsie,
 )
 from truthstore.interop.importer import Importer
 from truthstore.items.artefacts import column_names, opened
@@ -51,6 +52,7 @@ BUILT_IN: Final = (
     soda.IMPORTER,
     table.IMPORTER,
     truthound.IMPORTER,
+    validoopsie.IMPORTER,
 )
 
 
