@@ -157,6 +157,9 @@ def test_every_conversion_is_new(schema, riots):
     failed = validated(schema, riots)
     assert from_pandera(failed, "riots").run_id != from_pandera(failed, "riots").run_id
     assert from_pandera(failed, "riots", "mine").run_id == "mine"
+    # Its failure case is the name of the column alone, the same in every run.
+    missing = validated(pa.DataFrameSchema({"gone": pa.Column(int)}), riots, lazy=False)
+    assert from_pandera(missing, "riots").run_id != from_pandera(missing, "riots").run_id
 
 
 def test_success_lists_what_the_schema_demands(riots):

@@ -25,6 +25,7 @@ from truthstore.items.conversion import (
     result_fields,
 )
 from truthstore.items.results import ValidationResult
+from truthstore.items.run_ids import new_run_id
 from truthstore.model.values import name_of
 
 __all__ = ["IMPORTER", "from_pandera"]
@@ -137,7 +138,7 @@ def from_pandera(
         ),
         data_asset=data_asset or "",
         suite_name=name_of(read(schema, "name")),
-        run_id=run_id,
+        run_id=run_id or new_run_id(options.get("run_time")),
         tags=tags,
         metadata=metadata,
         raw=read(outcome, "failure_cases") if errors else None,
