@@ -6,6 +6,7 @@ import copy
 import json
 import re
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -416,3 +417,33 @@ def test_a_test_of_two_tables_belongs_to_the_one_it_is_called_after():
         results = from_dbt(copy.deepcopy(document), manifest=json.loads(json.dumps(manifest)))
         found = [r.data_asset for r in results for c in r.results if c.check_id == "test.shop.amounts_are_positive"]
         assert found == [expected]
+
+
+@VERSIONS
+def test_an_interrupted_run_fixes_nothing_that_it_did_not_run(version):
+    """What it ran and passed has passed; everything else is as it was."""
+    document, manifest = (recorded(version, f"interrupted-{name}.json") for name in ("run_results", "manifest"))
+    ran = {
+        check.check_id
+        for result in from_dbt(document, manifest=manifest)
+        for check in result.results
+        if check.status != "not_evaluated"
+    }
+    passed = {found["unique_id"] for found in document["results"] if found["status"] == "pass"} & ran
+    assert bool(passed) is (version == ONE)
+    before = copy.deepcopy(document)
+    everything = {check.check_id for result in from_dbt(document, manifest=manifest) for check in result.results}
+    before["results"] = [{"unique_id": name, "status": "fail", "failures": 1} for name in sorted(map(str, everything))]
+    before["elapsed_time"] = 1.0
+    for one in (before, manifest):
+        one["metadata"]["invocation_id"] = "before"
+    before["metadata"] |= dict.fromkeys(("generated_at", "invocation_started_at"), "2026-01-01T03:00:00Z")
+    store = MemoryStore()
+    store.save_many(from_dbt(before, manifest=manifest))
+    manifest["metadata"]["invocation_id"] = document["metadata"]["invocation_id"]
+    store.save_many(interrupted_run := from_dbt(document, manifest=manifest))
+    since = min(result.run_time for result in interrupted_run) - timedelta(seconds=1)
+    assert {check.check_id for check in store.checks.recovered(since)} == passed
+    assert not any(store.compare_latest(result.data_asset).fixed for result in interrupted_run)
+    still = {check.check_id for check in store.checks.latest() if check.status == "not_evaluated"}
+    assert still == everything - ran
