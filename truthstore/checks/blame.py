@@ -13,7 +13,7 @@ from truthstore.checks.compare import run_of
 from truthstore.checks.query import CheckQuery
 from truthstore.errors import StoreNotFoundError, StoreQueryError
 from truthstore.items.check_rows import check_ids
-from truthstore.items.parts import Part, parts_of
+from truthstore.items.parts import STREAM_TAG, Part, parts_of
 
 if TYPE_CHECKING:
     from truthstore.checks.reading import Reading
@@ -23,7 +23,9 @@ __all__ = ["Blame", "Difference", "blame", "known_assets"]
 
 OF_RUN: Final = ("suite_name", "interval_start", "interval_end", "tags", "runtime_environment", "metadata")
 OF_CHECK: Final = ("validator_name", "column", "columns", "expected", "severity", "owner")
-EVERY_TIME: Final = frozenset({"metadata.raw", "metadata.tool_run_id"})
+EVERY_TIME: Final = frozenset(
+    {"metadata.raw", "metadata.tool_run_id", "metadata.truthstore.parts", f"tags.{STREAM_TAG}"}
+)
 """What differs between any two runs."""
 
 

@@ -127,7 +127,8 @@ def run_of(store: Source, collection: Collection[Any], run_id: str) -> Record:
 
 def _checks(reading: Reading, record: Record) -> dict[str, Check]:
     is_streamed = STREAM_TAG in record.meta.tags
-    rows = reading.records(CheckQuery(run_id=record.id)) if is_streamed else reading.collection.rows_of(record)
+    in_order = CheckQuery(run_id=record.id, order_by="id", ascending=True)
+    rows = reading.records(in_order) if is_streamed else reading.collection.rows_of(record)
     return {check.check_id: check for check in map(reading.check, rows)}
 
 

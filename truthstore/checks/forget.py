@@ -117,11 +117,12 @@ class _Search:
         self.item: Any = None
 
     def result(self, item: Any) -> None:
-        """Look through a run."""
+        """Look through a run, or a part of one."""
         self.item = item
-        self._parts("", item, OF_RUN, KEPT_OF_RUN)
+        place = f"parts[{item.number}]." if isinstance(item, Part) else ""
+        self._parts(place, item, OF_RUN, KEPT_OF_RUN)
         for number, check in enumerate(item.results):
-            self._parts(f"results[{number}].", check, OF_CHECK, KEPT_OF_CHECK)
+            self._parts(f"{place}results[{number}].", check, OF_CHECK, KEPT_OF_CHECK)
 
     def note(self, item: CheckNote) -> None:
         """Look through a note."""

@@ -25,7 +25,7 @@ from truthstore.model.record import ABSENT, Record
 if TYPE_CHECKING:
     from truthstore.checks.source import Source
 
-__all__ = ["CheckNote", "Notes", "add_note", "moment", "notes_of"]
+__all__ = ["CheckNote", "Notes", "add_note", "all_notes", "moment", "notes_of"]
 
 Kind = Literal["acknowledged", "assigned", "alias", "streamed"]
 

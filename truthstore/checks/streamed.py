@@ -76,8 +76,10 @@ class WithParts:
         bound = query.bind(collection.rows)
         theirs = self._of_living(query).replace(after=None)
         if bound.start is not None:
+            value: Any
             value, id = bound.start
-            theirs = theirs.replace(after=theirs.bind(self._parts.rows).cursor(Meta(id, {bound.order: value})))
+            last = Meta(id, {bound.order: value}, stored_at=value if bound.order == "stored_at" else 0)
+            theirs = theirs.replace(after=theirs.bind(self._parts.rows).cursor(last))
         found = [
             self._store.scan_rows(query, collection=collection, options=options),
             self._store.scan_rows(theirs, collection=self._parts, options=options),

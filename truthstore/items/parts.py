@@ -43,6 +43,11 @@ class Part(Item, msgspec.Struct, omit_defaults=True, kw_only=True):
     interval_start: datetime | None = None
     interval_end: datetime | None = None
 
+    @property
+    def number(self) -> int:
+        """Its number in the run, from 0."""
+        return int(self.id.rpartition(".")[2])
+
 
 def part_id(run_id: str, stream: str, number: int) -> str:
     """Return the id of a part of a run, counted from 0."""

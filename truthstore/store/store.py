@@ -323,6 +323,8 @@ class BaseStore(BulkOperations[T], Generic[T]):
         tags: Mapping[str, str] | None = None,
         metadata: Mapping[str, Any] | None = None,
         suite_name: str | None = None,
+        interval_start: datetime | None = None,
+        interval_end: datetime | None = None,
         **options: Any,
     ) -> OpenRun:
         """Return the block of a run that is larger than memory, and is stored check by check.
@@ -338,11 +340,13 @@ class BaseStore(BulkOperations[T], Generic[T]):
             tags: for queries.
             metadata: whatever else belongs to the run.
             suite_name: name of the suite, schema or contract that is checked.
+            interval_start: start of the period of which the data are.
+            interval_end: its end.
             **options: options of layers, as in `save`.
 
         Raises:
             StoreKeyError: the id cannot be used.
-            StoreQueryError: the items of this collection have no checks.
+            StoreQueryError: the items of this collection have no checks, or checks with fields of their own.
             StoreConflictError: when the block is entered: there is a finished run of this id.
         """
         from truthstore.streaming import OpenRun  # as above
@@ -357,6 +361,8 @@ class BaseStore(BulkOperations[T], Generic[T]):
             tags=tags,
             metadata=metadata,
             suite_name=suite_name,
+            interval_start=interval_start,
+            interval_end=interval_end,
             options=options or NONE,
         )
 
@@ -425,7 +431,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
             return {}
         from truthstore.streaming import sweep
 
-        removed = sweep(self, self._collection)
+        removed = sweep(self, self._collection, budget)
         return {"parts_removed": removed} if removed else {}
 
     def verify_records(self, collection: Collection[Any]) -> Verification:
@@ -436,6 +442,7 @@ class BaseStore(BulkOperations[T], Generic[T]):
         """Read every item back and report damage. Changes nothing, and works while others write."""
         self._check()
         from truthstore.store.row_check import RowCheck  # as above
+        from truthstore.streaming import damaged
 
         below = self.verify_records(self._collection)
         rows = RowCheck(self, self._collection)
@@ -444,9 +451,9 @@ class BaseStore(BulkOperations[T], Generic[T]):
             self._collection.decode(record)
             rows.add(record)
 
-        items = self._read_all(self._collection, read)
+        corrupt = {**self._read_all(self._collection, read).corrupt, **below.corrupt}
         changed = dict.fromkeys((*below.changed, *rows.changed()))
-        return replace(below, changed=tuple(changed), corrupt={**items.corrupt, **below.corrupt})
+        return replace(below, changed=tuple(changed), corrupt={**damaged(self, self._collection), **corrupt})
 
     def _read_all(self, collection: Collection[Any], decode: Callable[[Record], object]) -> Verification:
         checked = 0

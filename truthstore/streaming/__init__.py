@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from truthstore.streaming.reading import iter_checks
+from truthstore.streaming.reading import damaged, iter_checks
 from truthstore.streaming.run import OpenRun
 from truthstore.streaming.sweep import sweep
 
-__all__ = ["OpenRun", "iter_checks", "sweep"]
+__all__ = ["OpenRun", "damaged", "iter_checks", "sweep"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+from truthstore.checks.notes import Notes
 from truthstore.errors import StoreCorruptError, StoreNotFoundError, shown
-from truthstore.items.check_rows import require_checks
+from truthstore.items.check_rows import has_checks, require_checks
 from truthstore.items.parts import STREAM_TAG, part_id, parts_of
 from truthstore.model.fields import check_id
 
@@ -17,9 +19,9 @@ if TYPE_CHECKING:
     from truthstore.model.collection import Collection
     from truthstore.streaming.target import Target
 
-__all__ = ["PARTS", "iter_checks", "kept_parts"]
+__all__ = ["PARTS", "damaged", "iter_checks", "kept_parts"]
 
-PARTS: Final = "parts"
+PARTS: Final = "truthstore.parts"
 """Key in the metadata of a run that was finished: the number of its parts."""
 
 
@@ -49,6 +51,20 @@ def _checks(store: Target, collection: Collection[Any], result: Any) -> Iterator
                 identifier=result.run_id,
             )
     yield from result.results
+
+
+def damaged(store: Target, collection: Collection[Any]) -> dict[str, str]:
+    """Return what is wrong with runs in parts, by their ids: a part is lost, or cannot be read."""
+    found: dict[str, str] = {}
+    streamed = Notes.read(store, collection).streamed if has_checks(collection) else []
+    for id in sorted({note.check_id for note in streamed}):
+        try:
+            deque(iter_checks(store, collection, id), maxlen=0)
+        except StoreNotFoundError:
+            continue  # it was deleted
+        except StoreCorruptError as error:
+            found[id] = str(error)
+    return found
 
 
 def kept_parts(store: Target, collection: Collection[Any], run_id: str, stream: str) -> Iterator[Part]:

@@ -2,7 +2,8 @@
 
 The run itself is stored first, as an error that says that it is not finished, and last with its figures. Between the
 two, each part is created under an id that follows from the run and the part's number: a writer that goes on after a
-crash finds what is there by counting, and of two writers of one run the second fails.
+crash finds what is there by counting, and of two writers of one run the second fails. A part without checks is the last
+one: it keeps another writer from adding to a run that is finished.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from truthstore.checks.notes import Notes, add_note
-from truthstore.errors import StoreConflictError, StoreNotFoundError, shown
+from truthstore.checks.compare import run_of
+from truthstore.checks.notes import add_note, all_notes
+from truthstore.errors import StoreConflictError, StoreKeyError, StoreQueryError, shown
 from truthstore.items.check_rows import check_ids, require_checks
 from truthstore.items.checks import VALIDATOR_ERROR, ResultStatistics, ResultStatus, ValidatorResult, status_of
 from truthstore.items.parts import STREAM_TAG, Part, part_id, parts_of
 from truthstore.model.encoding import Codec
-from truthstore.model.fields import check_id
+from truthstore.model.fields import MAX_ID, check_id
 from truthstore.model.record import ABSENT, NONE, Options, Record
 from truthstore.model.values import storable_mapping
 from truthstore.streaming.reading import PARTS, kept_parts
@@ -70,6 +72,8 @@ class OpenRun:
         tags: Mapping[str, str] | None = None,
         metadata: Mapping[str, Any] | None = None,
         suite_name: str | None = None,
+        interval_start: datetime | None = None,
+        interval_end: datetime | None = None,
         options: Options = NONE,
     ) -> None:
         require_checks(collection)
@@ -79,9 +83,18 @@ class OpenRun:
         self._options = options
         self._collection = collection
         self._parts = parts_of(collection)
+        assert collection.rows is not None
+        assert self._parts.rows is not None
+        if unknown := collection.rows.fields.keys() - self._parts.rows.fields.keys():
+            raise StoreQueryError(
+                f"the checks of {collection.name} have a field {min(unknown)!r}, which those of a run in parts lack: save "
+                "its runs as a whole",
+                collection=collection.name,
+            )
         self._lock = threading.Lock()
         stream = secrets.token_hex(8)
-        check_id(part_id(run_id, stream, 0))
+        if (most := MAX_ID - len(part_id("", stream, 0))) < len(run_id):
+            raise StoreKeyError(f"run_id of {len(run_id)} characters: a run in parts has at most {most}")
         run = collection.type(
             run_id=self.run_id,
             run_time=run_time or datetime.now(UTC),
@@ -91,6 +104,8 @@ class OpenRun:
             tags={**(tags or {}), STREAM_TAG: stream},
             metadata={**storable_mapping(metadata or {}), **OPEN},
             suite_name=suite_name,
+            interval_start=interval_start,
+            interval_end=interval_end,
         )
         # As it is read back: what cannot be stored is refused here.
         self._run: Any = collection.decode(collection.encode(run))
@@ -103,16 +118,25 @@ class OpenRun:
         self._ids: _Identities | None = None
 
     def __enter__(self) -> Self:
+        if self._revision:
+            raise ValueError(f"{self.run_id} was opened already: call open_run again")
         self._ids = _Identities()
+        try:
+            self._open()
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def _open(self) -> None:
         try:
             self._revision = self._save(ABSENT)
         except StoreConflictError:
             self._go_on()
-        notes = Notes.read(self._store, self._collection).streamed
         stream = self._run.tags[STREAM_TAG]
-        if all(note.value != stream for note in notes):
+        notes = all_notes(self._store, self._collection, [self.run_id])
+        if all(note.kind != "streamed" or note.value != stream for note in notes):
             add_note(self._store, self._collection, kind="streamed", check_id=self.run_id, value=stream)
-        return self
 
     def _save(self, expect: Any) -> str:
         record = self._collection.encode(self._run, self._store.encoding, indent=self._store.indent)
@@ -125,11 +149,9 @@ class OpenRun:
         Raises:
             StoreConflictError: there is a run of this id that was finished, or is not kept in parts.
         """
-        record = self._store.get_record(self.run_id, collection=self._collection)
+        record = run_of(self._store, self._collection, self.run_id)
         there: Any = self._collection.decode(record)
         stream = there.tags.get(STREAM_TAG)
-        if record.meta.deleted:
-            raise StoreNotFoundError(self._collection.name, self.run_id)
         if stream is None or PARTS in there.metadata:
             raise StoreConflictError(
                 f"{self._collection.name} {shown(self.run_id)} exists already, and is finished: choose another id, or "
@@ -149,6 +171,8 @@ class OpenRun:
             self._kept(part.results)
             for check in part.results:
                 self._identities.name(check)
+            if not part.results:  # the writer before was about to finish: from now on it fails
+                self._revision = self._save(self._revision)
         self.resumed = self.count = self._statistics.total_validators
 
     @property
@@ -169,23 +193,21 @@ class OpenRun:
         Raises:
             TypeError: it is no `ValidatorResult`.
             ValueError: it contradicts itself.
-            StoreWriteError: it cannot be stored, or the checks before it could not.
+            StoreWriteError: it cannot be stored, or the checks before it could not. It was not added.
             StoreConflictError: another process writes this run.
         """
         if not isinstance(check, ValidatorResult):
             raise TypeError(f"a run holds ValidatorResult items, not {type(check).__name__}")
         status_of(check)  # which raises where it contradicts itself
         body = _codec.encode(check)
-        size = len(body)
+        copy = _codec.decode(body)  # the caller may go on with the object
         with self._lock:
-            if self._checks and self._size + size > MOST_BYTES:
+            identities = self._identities
+            if len(self._checks) >= MOST_CHECKS or (self._checks and self._size + len(body) > MOST_BYTES):
                 self._flush()
-            # A copy: the caller may go on with the object.
-            self._checks.append(self._identities.name(_codec.decode(body)))
-            self._size += size
+            self._checks.append(identities.name(copy))
+            self._size += len(body)
             self.count += 1
-            if len(self._checks) >= MOST_CHECKS:
-                self._flush()
 
     def flush(self) -> None:
         """Store what was added.
@@ -198,29 +220,33 @@ class OpenRun:
             self._flush()
 
     def _flush(self) -> None:
-        if self._sent is None and self._checks:
-            run, number = self._run, self._written
-            part = Part(
-                id=part_id(run.run_id, run.tags[STREAM_TAG], number),
-                run_id=run.run_id,
-                stream=run.tags[STREAM_TAG],
-                run_time=run.run_time,
-                data_asset=run.data_asset,
-                results=self._checks,
-                suite_name=run.suite_name,
-                tags=run.tags,
-                metadata={name: run.metadata[name] for name in ("tool",) if name in run.metadata},
-                interval_start=run.interval_start,
-                interval_end=run.interval_end,
-            )
-            # The same record until it is known to be stored: to write a revision twice is harmless.
-            self._sent = self._parts.encode(part, self._store.encoding), self._checks
-            self._checks, self._size = [], 0
-        if self._sent is not None:
+        while self._sent is not None or self._checks:
+            if self._sent is None:
+                self._send(self._checks)
+                self._checks, self._size = [], 0
+            assert self._sent is not None
             record, checks = self._sent
             self._store.put_record(record, collection=self._parts, expect=ABSENT)
             self._kept(checks)
             self._sent = None
+
+    def _send(self, checks: list[ValidatorResult]) -> None:
+        """Make the next part, which stays the same record until it is known to be stored: to write it twice is harmless."""
+        run = self._run
+        part = Part(
+            id=part_id(run.run_id, run.tags[STREAM_TAG], self._written),
+            run_id=run.run_id,
+            stream=run.tags[STREAM_TAG],
+            run_time=run.run_time,
+            data_asset=run.data_asset,
+            results=checks,
+            suite_name=run.suite_name,
+            tags=run.tags,
+            metadata={name: run.metadata[name] for name in ("tool",) if name in run.metadata},
+            interval_start=run.interval_start,
+            interval_end=run.interval_end,
+        )
+        self._sent = self._parts.encode(part, self._store.encoding), checks
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -228,7 +254,6 @@ class OpenRun:
         try:
             with self._lock:
                 self._flush()
-                self._flush()  # what came after a part that could not be stored at first
                 if error is None:
                     self._finish()
         except Exception as second:
@@ -236,10 +261,15 @@ class OpenRun:
                 raise
             error.add_note(f"{self.run_id}: the last checks were not stored: {type(second).__name__}: {second}")
         finally:
-            self._identities.close()
-            self._ids = None
+            self._close()
+
+    def _close(self) -> None:
+        self._identities.close()
+        self._ids = None
 
     def _finish(self) -> None:
+        self._send([])
+        self._flush()
         run, figures = self._run, self._statistics
         figures.total_rows, figures.total_columns = self.total_rows, self.total_columns
         run.results, run.statistics, run.counted = [], figures, False
@@ -273,20 +303,16 @@ class _Identities:
     def name(self, check: ValidatorResult) -> ValidatorResult:
         """Return a check with the identity that it has in the run."""
         (id,) = check_ids(_Results(check))
-        number = self._next(id)
-        if number == 1:
+        if self._is_new(id):
             return check
-        one = f"{id} #{number}"
-        while self._next(one) > 1:  # a tool may call a check so itself
+        (number,) = self._database.execute("SELECT number + 1 FROM seen WHERE id = ?", (id,)).fetchone()
+        while not self._is_new(one := f"{id} #{number}"):  # a tool may call a check so itself
             number += 1
-            one = f"{id} #{number}"
         self._database.execute("UPDATE seen SET number = ? WHERE id = ?", (number, id))
         return msgspec.structs.replace(check, check_id=one)
 
-    def _next(self, id: str) -> int:
-        sql = "INSERT INTO seen VALUES (?, 1) ON CONFLICT DO UPDATE SET number = number + 1 RETURNING number"
-        (number,) = self._database.execute(sql, (id,)).fetchone()
-        return int(number)
+    def _is_new(self, id: str) -> bool:
+        return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?, 1)", (id,)).rowcount > 0
 
     def close(self) -> None:
         """Remove them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from truthstore.checks.notes import Notes, notes_of
@@ -17,21 +18,30 @@ if TYPE_CHECKING:
 __all__ = ["sweep"]
 
 
-def sweep(store: Target, collection: Collection[Any]) -> int:
+def sweep(store: Target, collection: Collection[Any], budget: float | None = None) -> int:
     """Remove the parts of runs that were deleted and cannot come back, and return how many there were.
 
     Queries do not see them any more. A run has its note only after it is there itself, so one without a run is one whose
-    run was deleted.
+    run was deleted. The note stays until no part is found, for a writer may not know yet that the run is gone.
+
+    Args:
+        store: the outermost layer.
+        collection: the runs.
+        budget: begin with no other run after so many seconds.
     """
+    end = None if budget is None else time.monotonic() + budget
     streamed = Notes.read(store, collection).streamed if has_checks(collection) else []
     alive = living(store, collection, streamed)
     gone = [note for note in streamed if note.value not in alive]
     kept = store.copied_ids([note.check_id for note in gone], collection=collection) if gone else frozenset[str]()
-    removed = 0
+    parts, removed = parts_of(collection), 0
     for note in gone:
-        if note.check_id not in kept:
-            parts = parts_of(collection)
-            ids = store.scan_ids(StoreQuery(where={"stream": note.value}), collection=parts)
+        if note.check_id in kept:
+            continue
+        if end is not None and time.monotonic() > end:
+            break
+        if ids := store.scan_ids(StoreQuery(where={"stream": note.value}), collection=parts):
             removed += len(store.delete_records(ids, collection=parts))
+        else:
             store.delete_records([note.id], collection=notes_of(collection))
     return removed

@@ -118,6 +118,7 @@ class StreamTests(StoreCase):
             {"column": "d", "count": 5, "pass_rate": 0.5, "avg:failed": 1.5, "max:failed": 3},
         ]
         assert [change.check_id for change in store.compare("run_0", "run_1").new] == ["b not_null", "c not_null"]
+        assert [change.check_id for change in store.compare("run_1", "run_2").still] == ["b not_null", "d not_null"]
 
     def test_a_run_that_is_deleted_takes_its_checks_along(self, open_store: OpenStore):
         store = open_store()
@@ -139,7 +140,7 @@ class StreamTests(StoreCase):
         write(store, "run", checks_of(0, "a", "b", "c", "d"))
         lost = part_id("run", store.get("run").tags[STREAM_TAG], 1)
         assert store.delete_records([lost], collection=PARTS) == [lost]
-        with pytest.raises(StoreCorruptError, match="lost part 2 of 2"):
+        with pytest.raises(StoreCorruptError, match="lost part 2 of 3"):
             list(store.iter_checks("run"))
 
     def test_of_two_writers_of_a_run_the_second_fails(self, open_store: OpenStore):
