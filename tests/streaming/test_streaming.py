@@ -37,6 +37,7 @@ from truthstore.model.query import EVERYTHING
 from truthstore.model.record import ANY, NONE, Record
 from truthstore.retention import RetentionAction, RetentionStore, StatusBasedPolicy, TimeBasedPolicy
 from truthstore.store.wrapper import WrapperStore
+from truthstore.streaming import sweep
 from truthstore.testing import FaultPlan, FaultyStore
 from truthstore.versioning import VersionedStore
 
@@ -226,6 +227,19 @@ def test_a_sweep_begins_nothing_new_when_its_time_is_up():
     assert store.maintain()["parts_removed"] == 2 * len(CHECKS) + 2
 
 
+def test_without_room_for_identities_no_check_is_added():
+    store, added = MemoryStore(), 0
+    with pytest.raises(StoreWriteError, match="SQLITE_TMPDIR"), store.open_run("run", "orders") as run:  # noqa: PT012
+        run._identities._database.execute("PRAGMA max_page_count = 4")
+        for number in range(1_000):
+            added = run.count
+            run.add(ValidatorResult("x", success=True, column=str(number)))
+    with store.open_run("run", "orders") as run:
+        assert run.resumed == added
+        run.add(ValidatorResult("x", success=True, column="0"))
+    assert len({one.check_id for one in store.checks.query()}) == added + 1
+
+
 def test_an_id_that_leaves_no_room_for_those_of_parts_is_refused():
     store = MemoryStore()
     with pytest.raises(StoreKeyError, match="run_id of 1001 characters: a run in parts has at most 1000"):
@@ -345,6 +359,24 @@ def test_a_run_that_is_set_aside_comes_back_with_its_checks():
     store.release("run")
     assert columns(store) == ALL
     assert len(store.checks.query()) == 2 * len(CHECKS)
+
+
+class Releasing(RetentionStore[Any]):
+    """A store in which a run is brought back while parts are swept."""
+
+    def copied_ids(self, ids: Any, *, collection: Any) -> frozenset[str]:
+        for id in self.quarantined():
+            self.release(id)
+        return super().copied_ids(ids, collection=collection)
+
+
+def test_a_run_that_comes_back_while_parts_are_swept_keeps_its_checks():
+    store: Any = Releasing(MemoryStore(), StatusBasedPolicy("failure", 30, action=RetentionAction.QUARANTINE))
+    write(store, run_time=OLD)
+    write(store, "newest")
+    assert store.run_cleanup().items_quarantined == 1
+    assert sweep(store, RESULTS) == 0
+    assert columns(store) == ALL
 
 
 def test_a_run_that_is_archived_takes_its_checks_along():

@@ -19,7 +19,7 @@ import msgspec
 
 from truthstore.checks.compare import run_of
 from truthstore.checks.notes import add_note, all_notes
-from truthstore.errors import StoreConflictError, StoreKeyError, StoreQueryError, shown
+from truthstore.errors import StoreConflictError, StoreKeyError, StoreQueryError, StoreWriteError, shown
 from truthstore.items.check_rows import check_ids, require_checks
 from truthstore.items.checks import VALIDATOR_ERROR, ResultStatistics, ResultStatus, ValidatorResult, status_of
 from truthstore.items.parts import STREAM_TAG, Part, part_id, parts_of
@@ -301,7 +301,21 @@ class _Identities:
         self._database.execute("BEGIN")
 
     def name(self, check: ValidatorResult) -> ValidatorResult:
-        """Return a check with the identity that it has in the run."""
+        """Return a check with the identity that it has in the run.
+
+        Raises:
+            StoreWriteError: there is no room for another one.
+        """
+        try:
+            return self._named(check)
+        except sqlite3.Error as error:
+            self.close()  # those that were given may be lost, so that others would be given twice
+            raise StoreWriteError(
+                f"the identities of a run need a temporary file: {error}: make room for it, or name a folder in "
+                "SQLITE_TMPDIR, and open the run again"
+            ) from error
+
+    def _named(self, check: ValidatorResult) -> ValidatorResult:
         (id,) = check_ids(_Results(check))
         if self._is_new(id):
             return check

@@ -34,9 +34,10 @@ def sweep(store: Target, collection: Collection[Any], budget: float | None = Non
     alive = living(store, collection, streamed)
     gone = [note for note in streamed if note.value not in alive]
     kept = store.copied_ids([note.check_id for note in gone], collection=collection) if gone else frozenset[str]()
+    alive = living(store, collection, gone)  # once more, for what was set aside may have been brought back meanwhile
     parts, removed = parts_of(collection), 0
     for note in gone:
-        if note.check_id in kept:
+        if note.check_id in kept or note.value in alive:
             continue
         if end is not None and time.monotonic() > end:
             break
