@@ -33,6 +33,7 @@ from truthstore.checks.query import CheckQuery
 from truthstore.items.check_rows import CHECKS as CHECK_ROWS
 from truthstore.items.parts import parts_of
 from truthstore.items.results import RESULTS
+from truthstore.model.fields import HOLD_TAG, HOLD_VALUE
 from truthstore.model.query import EVERYTHING
 from truthstore.model.record import ANY, NONE, Record
 from truthstore.retention import RetentionAction, RetentionStore, StatusBasedPolicy, TimeBasedPolicy
@@ -140,6 +141,18 @@ def test_a_finished_run_takes_nothing_from_a_writer_that_began_before():
         second.close()
     assert columns(store) == ALL[:1]
     assert len(store.checks.query()) == store.get("run").statistics.total_validators == 1
+
+
+def test_a_run_that_is_changed_while_it_is_written_is_ended_when_it_is_opened_again():
+    store = MemoryStore()
+    writer = ExitStack()
+    writer.enter_context(store.open_run("run", "orders")).add(CHECKS[0])
+    store.protect("run")
+    with pytest.raises(StoreConflictError, match="open it again"):
+        writer.close()
+    write(store)
+    assert columns(store) == ALL
+    assert store.get("run").tags[HOLD_TAG] == HOLD_VALUE
 
 
 class Stalled(WrapperStore[Any]):

@@ -278,7 +278,15 @@ class OpenRun:
             **{name: value for name, value in run.metadata.items() if name not in OPEN},
             PARTS: self._written,
         }
-        self._save(self._revision)
+        try:
+            self._save(self._revision)
+        except StoreConflictError as error:
+            raise StoreConflictError(
+                f"{self._collection.name} {shown(self.run_id)} was changed or deleted while it was written: open it again, "
+                "which goes on with what is there",
+                collection=self._collection.name,
+                identifier=self.run_id,
+            ) from error
 
 
 class _Results:
