@@ -118,7 +118,7 @@ class StreamTests(StoreCase):
             {"column": "d", "count": 5, "pass_rate": 0.5, "avg:failed": 1.5, "max:failed": 3},
         ]
         assert [change.check_id for change in store.compare("run_0", "run_1").new] == ["b not_null", "c not_null"]
-        assert [change.check_id for change in store.compare("run_1", "run_2").still] == ["b not_null"]
+        assert [change.check_id for change in store.compare("run_3", "run_4").fixed] == ["c not_null", "d not_null"]
 
     def test_a_run_that_is_deleted_takes_its_checks_along(self, open_store: OpenStore):
         store = open_store()
