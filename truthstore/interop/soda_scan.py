@@ -120,8 +120,9 @@ def _scan_check(check: Any, metrics: Mapping[str, Any], errors: list[str]) -> Va
 
 
 def _fails_if(limits: Mapping[str, Any]) -> str:
-    parts = [f"{FAILS_IF[name]} {limit:g}" for name, limit in limits.items() if name in FAILS_IF and limit is not None]
-    same = len({*limits.values()}) == 1 and {*limits} == {"greaterThan", "lessThan"}
+    known = {name: limit for name, limit in limits.items() if name in FAILS_IF}
+    parts = [f"{FAILS_IF[name]} {limit:g}" for name, limit in known.items() if limit is not None]
+    same = len({*known.values()}) == 1 and {*known} == {"greaterThan", "lessThan"}
     return f"= {limits['lessThan']:g}" if same else " and ".join(parts)
 
 
