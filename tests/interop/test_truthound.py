@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from truthstore.interop import from_any, from_truthound
+from truthstore.items.check_rows import check_ids
 from truthstore.results import RESULTS, VALIDATOR_ERROR, ResultStatus, ValidationResult
 
 ISSUES = [
@@ -200,6 +201,18 @@ def test_what_was_looked_at_and_asked_for():
     checks = {check.validator_name: check for check in from_truthound(RUN).results}
     assert checks["null"].checked in {4, None}
     assert checks["range"].expected == "[0, 150]"
+
+
+def test_why_a_check_was_chosen_is_no_part_of_its_identity():
+    def ids(reason: str):
+        notes = {"auto_suite": True, "auto_reason": reason, "config": {"columns": ["id"]}}
+        check = {"name": "unique", "success": True, "issues": [], "metadata": notes}
+        run = {"run_id": "1", "source": "orders", "checks": [check], "issues": []}
+        result = ValidationResult.from_report(run)
+        assert result.results[0].details["chosen"] == {"auto_suite": True, "auto_reason": reason}
+        return check_ids(result)
+
+    assert ids("Key-like columns are checked.") == ids("So are these.") == ['unique({"config":{"columns":["id"]}})']
 
 
 def test_a_stored_run_is_read_from_its_file(tmp_path):

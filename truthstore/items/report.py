@@ -95,8 +95,12 @@ def _check(check: Any, errors: Mapping[str, Any]) -> list[ValidatorResult]:
                 status="not_evaluated" if said is None else None,
             )
         ]
+    notes = read(check, "metadata")
+    # Why Truthound chose a check is a sentence, and no part of what is checked.
+    chosen = {key: value for key, value in notes.items() if key.startswith("auto_")} if isinstance(notes, dict) else {}
+    parameters = {key: value for key, value in notes.items() if key not in chosen} if chosen else notes
     for result in found:
-        about = given(category=read(check, "category"), parameters=read(check, "metadata"))
+        about = given(category=read(check, "category"), parameters=parameters, chosen=chosen)
         result.details = about | result.details
     return found
 
