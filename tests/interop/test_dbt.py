@@ -6,7 +6,7 @@ import copy
 import json
 import re
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -97,8 +97,11 @@ def test_what_dbt_says_of_the_run(version):
     assert (orders.metadata["tool"], orders.metadata["tool_version"]) == ("dbt", about["dbt_version"])
     assert (orders.suite_name, orders.tags, orders.metadata["job"]) == ("shop", {"team": "shop"}, "nightly")
     assert orders.runtime_environment == {"which": "build", "adapter": "duckdb", "git_sha": "abc123", "branch": "main"}
-    started = about.get("invocation_started_at") or about["generated_at"]
-    assert orders.run_time.isoformat()[:19] == started[:19]
+    started, ended = (
+        datetime.fromisoformat(about.get(name) or about["generated_at"])
+        for name in ("invocation_started_at", "generated_at")
+    )
+    assert orders.run_time == started if version == ONE else started - timedelta(seconds=9) < orders.run_time < ended
     assert RESULTS.decode(RESULTS.encode(orders)) == orders
 
 
@@ -257,6 +260,15 @@ def test_a_run_of_a_selection_has_the_counts_that_dbt_printed_and_is_complete(ve
         assert states["not_evaluated"] == states["skipped"] == printed.get("skip", 0) == 0
         assert len(checks) == printed["total"] - (0 if version == ONE else 2 + 1)
         assert not any("complete" in result.metadata for result in found)
+
+
+@pytest.mark.parametrize("what", ["build", "selected", "interrupted"])
+def test_the_run_results_and_the_log_of_dbt_2_are_one_run(what):
+    imported("polars")
+    of_file, of_log = (results_of(TWO, what, name) for name in ("run_results.json", "log.parquet"))
+    for asset in of_file.keys() & of_log.keys():
+        assert (of_log[asset].run_id, of_log[asset].run_time) == (of_file[asset].run_id, of_file[asset].run_time)
+    assert of_file.keys() & of_log.keys()
 
 
 def test_a_hook_is_a_check_of_the_project():

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any, Final, Unpack
+from uuid import UUID
 
 from truthstore.interop.dbt_artefacts import Config, Node, Outcome, manifest_of
-from truthstore.interop.dbt_log import run_of
+from truthstore.interop.dbt_log import EPOCH, run_of
 from truthstore.interop.dbt_selection import missing
 from truthstore.interop.importer import Importer
 from truthstore.items.artefacts import ParquetRows
@@ -46,6 +49,8 @@ WORDS: Final = {
     CheckStatus.NOT_EVALUATED: "the run ended before it",
     CheckStatus.SKIPPED: "skipped",
 }
+
+OF_TIME: Final = 7
 
 KEPT: Final = ("which", "target", "profile", "select", "exclude", "empty", "sample")
 
@@ -127,7 +132,7 @@ def from_dbt(
                 tool_metadata=about,
                 data_asset=asset,
                 suite_name=about.get("project"),
-                own_time=notes.invocation_started_at or notes.generated_at,
+                own_time=notes.invocation_started_at or _begun(notes.invocation_id) or notes.generated_at,
                 tags=tags,
                 metadata=metadata,
                 environment=environment | provenance(notes.env) | given(adapter=project.metadata.adapter_type),
@@ -137,6 +142,14 @@ def from_dbt(
         )
         for asset, checks in by_asset.items()
     ]
+
+
+def _begun(invocation_id: str | None) -> datetime | None:
+    """Return when an invocation of dbt 2 began: its id is a UUID of version 7 (RFC 9562), and its run results say it nowhere else."""
+    with suppress(ValueError):
+        id = UUID(invocation_id or "")
+        return EPOCH + timedelta(milliseconds=id.int >> 80) if id.version == OF_TIME else None
+    return None
 
 
 def _part(document: Any, unique_ids: set[str]) -> Any:

@@ -11,7 +11,7 @@ import msgspec
 from truthstore.interop.dbt_artefacts import Metadata, Outcome, Run
 from truthstore.items.artefacts import ParquetRows, opened
 
-__all__ = ["run_of"]
+__all__ = ["EPOCH", "run_of"]
 
 FUSION: Final = "v1.public.events.fusion"
 LOGGED: Final = ("target", "select", "exclude", "resource_types")
