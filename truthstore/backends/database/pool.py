@@ -147,7 +147,12 @@ class Database:
         return self._run(partial(self._transact, work), StoreConfigError)
 
     def write(
-        self, work: Callable[[Connection], T], again: Callable[[], None] | None = None, *, alone: bool = False
+        self,
+        work: Callable[[Connection], T],
+        again: Callable[[], None] | None = None,
+        *,
+        alone: bool = False,
+        kind: type[StoreError] = StoreWriteError,
     ) -> T:
         """Run statements in a transaction, and all of them again after a transient failure.
 
@@ -155,11 +160,12 @@ class Database:
             work: the statements. It must be safe to repeat, also after it was committed.
             again: called when the transaction may have been committed before it is repeated.
             alone: there is one statement, which is its own transaction.
+            kind: raised if the database refuses a statement.
 
         Raises:
             AmbiguousError: it may have been committed, and repeating it did not help.
         """
-        return self._run(partial(_commit if alone else self._transact, work), StoreWriteError, again)
+        return self._run(partial(_commit if alone else self._transact, work), kind, again)
 
     def _transact(self, work: Callable[[Connection], T], connection: Connection) -> T:
         """BEGIN … COMMIT, or ROLLBACK if anything is raised."""

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from truthstore.backends.database.engine import execute, execute_many
-from truthstore.backends.database.schema import row_column
+from truthstore.backends.database.schema import PLACED, placing_index, row_column
 from truthstore.errors import StoreCorruptError
+from truthstore.model.fields import MAX_INT
 from truthstore.model.projection import SEPARATOR
 from truthstore.model.record import Meta, Record
 from truthstore.storage.sql.compile import Source, Statement, condition, contained
@@ -31,12 +32,15 @@ if TYPE_CHECKING:
     from truthstore.model.query import BoundQuery, Comparison
     from truthstore.storage.sql.dialect import Dialect
 
-__all__ = ["ProjectedRows"]
+__all__ = ["PLACED_AT_ONCE", "ProjectedRows"]
 
 HALF: Final = 11
 BITS: Final = 24
 PER_ITEM: Final = 1 << BITS
 """An item has fewer rows than this."""
+PLACED_AT_ONCE: Final = 10_000
+MANY_ITEMS: Final = 500
+"""The rows of so many items share the pages of the indexes, so that nobody leaves them to questions."""
 JSON_TYPES: Final = {
     str: "TEXT",
     int: "BIGINT",
@@ -79,8 +83,10 @@ class ProjectedRows(Source):
     """The rows of the items of one collection in one namespace, and the statements that read and write them.
 
     Attributes:
-        heads: the columns of a row as a head. The second says whether an item lacks its rows, so that nobody has to ask
-            for it first; its parameter is the first one of a statement that begins with these (`headed`).
+        heads: the columns of a row as a head. The second says whether an item lacks its rows or an index some of them, so
+            that nobody has to ask for it first; its parameter is the first one of a statement that begins with these (`headed`).
+        waiting: the SELECT of a row that the indexes lack; empty where they lack none.
+        place: the UPDATE that puts about `PLACED_AT_ONCE` of these into the indexes.
     """
 
     _by_series = True
@@ -105,7 +111,10 @@ class ProjectedRows(Source):
             "stored_at": above.format("stored_at"),
         }
         fields = collection.fields
+        self._place_statements(index)
         lacking = f"EXISTS (SELECT 1 FROM {items.name} WHERE namespace = ? AND {items.definition.rows_lacking})"
+        if self.waiting:
+            lacking = f"({lacking} OR EXISTS ({self.waiting}))"
         shared = (self.names["id"], lacking, above.format("stored_at"), above.format("tags"))
         self.heads = ", ".join([*shared, *(self.names[name] for name in fields)])
         self._reads = [(name, read) for name, field in fields.items() if (read := dialect.read.get(field.type))]
@@ -114,6 +123,19 @@ class ProjectedRows(Source):
         ]
         self._floats = [place for place, field in enumerate(fields.values(), 3) if field.type is float]
         self._write_statements([quoted(row_column(name)) for name in fields])
+
+    def _place_statements(self, index: Index) -> None:
+        self.waiting = self.place = ""
+        self._found = ["namespace = ?"]
+        if PLACED in index.table.c:
+            mark = self.dialect.quoted(PLACED)
+            self._found.append(f"{mark} IS NOT NULL")
+            name = f"{self.name} INDEXED BY {self.dialect.quoted(placing_index(index.table.name))}"
+            self.waiting = f"SELECT 1 FROM {name} WHERE {mark} IS NULL LIMIT 1"
+            beyond = f"SELECT item FROM {name} WHERE {mark} IS NULL ORDER BY item LIMIT 1 OFFSET {PLACED_AT_ONCE - 1}"
+            self.place = (
+                f"UPDATE {name} SET {mark} = 1 WHERE {mark} IS NULL AND item <= coalesce(({beyond}), {MAX_INT})"
+            )
 
     def _write_statements(self, fields: list[str]) -> None:
         kinds = ["BIGINT", "INTEGER", "TEXT", *(JSON_TYPES[field.type] for field in self.collection.fields.values())]
@@ -129,6 +151,10 @@ class ProjectedRows(Source):
             self.insert_made = f"{self._insert} SELECT ?, made.item, {keys} FROM made, {listed}"
         else:
             self._insert_many = f"{self._insert} VALUES ({', '.join('?' * (1 + len(columns)))})"
+            if self.waiting:
+                places = ", ".join("?" * (1 + len(columns)))
+                mark = self.dialect.quoted(PLACED)
+                self._insert_placed = f"{self._insert[:-1]}, {mark}) VALUES ({places}, 1)"
 
     # Conditions of queries.
 
@@ -140,7 +166,7 @@ class ProjectedRows(Source):
         found = [self._of_items([one.value] if one.operator == "==" else one.value) for one in items]
         if found or bound.ids is not None:
             return found, rest
-        found.append(Statement("namespace = ?", [self._items.space]))
+        found.append(Statement(" AND ".join(self._found), [self._items.space]))
         least, beyond = self._series_range(bound) if self._by_series else ("", "")
         if len(least) > HALF:
             # Other indexes would look as good.
@@ -232,7 +258,7 @@ class ProjectedRows(Source):
             sql = f"WITH walk (s) AS (SELECT value FROM {listed}), kept (k) AS (SELECT {row} FROM walk LIMIT {PAGE}), {found}"
             return Statement(sql, [self.dialect.array(list(keys)), *parameters, space])
         least, beyond = self._series_range(bound)
-        ends = ["namespace = ?", "series > walk.s", *(["series < ?"] if least else [])]
+        ends = [*self._found, "series > walk.s", *(["series < ?"] if least else [])]
         collated = ' COLLATE "C"' if is_postgresql else ""
         sql = (
             f"WITH RECURSIVE walk (s, k) AS (SELECT CAST(? AS VARCHAR){collated}, CAST(NULL AS BIGINT) UNION ALL SELECT"
@@ -308,12 +334,14 @@ class ProjectedRows(Source):
 
     def add(self, connection: Connection, written: Iterable[tuple[int, Record]]) -> None:
         """Insert the rows of items, in one statement."""
-        rows = [row for item, record in written for row in self.values(item, record)]
+        items = list(written)
+        rows = [row for item, record in items for row in self.values(item, record)]
         space = self._items.space
         if rows and self.dialect.kind == "postgresql":
             execute(connection, self._insert_many, (space, self.json(rows)))
         elif rows:
-            execute_many(connection, self._insert_many, [(space, *row) for row in rows])
+            insert = self._insert_placed if self.waiting and len(items) >= MANY_ITEMS else self._insert_many
+            execute_many(connection, insert, [(space, *row) for row in rows])
 
     def remove(self, connection: Connection, items: Sequence[int]) -> None:
         """Remove the rows of items."""

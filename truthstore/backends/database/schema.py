@@ -33,6 +33,8 @@ LAYOUT: Final = 2
 """The layout of the tables that this version makes and reads."""
 OWN_COLUMNS: Final = frozenset({"item", "namespace", "key", "extra", "words", "shape", "body"})
 ROW_COLUMNS: Final = frozenset({"item", "number", "namespace", "series"})
+PLACED: Final = "placed$"
+"""On SQLite, says that a row is in the indexes of its series and lookups. No field can be called so."""
 CHECKS: Final = "checks"
 ROWS: Final = "r"
 """Begins the fingerprint of rows; no other begins so."""
@@ -79,6 +81,20 @@ def checks_stand_aside(connection: sa.Connection, prefix: str) -> bool:
     return inspector.has_table(name) and any(column["name"] == "body" for column in inspector.get_columns(name))
 
 
+def places_at_once(connection: sa.Connection, collection: Collection[Any], prefix: str, *, aside: bool) -> bool:
+    """Return whether all rows of a collection are in the indexes of their table: an earlier version made it."""
+    if collection.rows is None or connection.dialect.name != "sqlite":
+        return True
+    inspector = sa.inspect(connection)
+    name = table_name(prefix, collection.rows.name, aside=aside)
+    return inspector.has_table(name) and all(column["name"] != PLACED for column in inspector.get_columns(name))
+
+
+def placing_index(table: str) -> str:
+    """Return the index of the rows of a table that are not in the others yet."""
+    return shortened(f"ix_{table}_{PLACED}")
+
+
 def field_column(name: str) -> str:
     """Return the column of a declared field."""
     return f"{name}$" if name in OWN_COLUMNS else name
@@ -113,8 +129,8 @@ class Index:
         self.beginnings: dict[str, str] = {}
         self._dialect = dialect
 
-    def add(self, names: Sequence[str]) -> None:
-        """Add an index of some fields, of which the last one gives the order."""
+    def add(self, names: Sequence[str], **options: Any) -> None:
+        """Add an index of some fields, of which the last one gives the order, with options of SQLAlchemy's."""
         listed: list[sa.ColumnElement[Any] | sa.Column[Any]] = [self.table.c.namespace]
         strings = 0
         for name in names:
@@ -128,7 +144,7 @@ class Index:
                 listed.append(column.desc().nulls_last())
             else:
                 listed.append(column)
-        sa.Index(shortened(f"ix_{self.table.name}_{'_'.join(names)}"), *listed)
+        sa.Index(shortened(f"ix_{self.table.name}_{'_'.join(names)}"), *listed, **options)
 
     def beginning(self, field: str) -> sa.ColumnElement[Any]:
         """Return the part of a string column that is in an index."""
@@ -155,9 +171,18 @@ class Tables:
         beginnings: those of `Index`.
         words_in_row: whether an item's words are a column of its row.
         rows: the table with a row per row of an item, or None.
+
+    Args:
+        collection: the collection.
+        prefix: the names of tables begin with it.
+        dialect: the database.
+        aside: see `table_name`.
+        at_once: a save puts rows into all indexes of their table.
     """
 
-    def __init__(self, collection: Collection[Any], prefix: str, dialect: Dialect, *, aside: bool = False) -> None:
+    def __init__(
+        self, collection: Collection[Any], prefix: str, dialect: Dialect, *, aside: bool = False, at_once: bool = True
+    ) -> None:
         self.collection = collection
         self.dialect = dialect
         self.words_in_row = bool(collection.text) and dialect.kind != "sqlite"
@@ -212,13 +237,20 @@ class Tables:
         self.rows: Index | None = None
         if collection.projection is not None and collection.rows is not None:
             self.rows = self._row_table(
-                table_name(prefix, collection.rows.name, aside=aside), collection.rows, collection.projection
+                table_name(prefix, collection.rows.name, aside=aside),
+                collection.rows,
+                collection.projection,
+                at_once=at_once,
             )
             self._index_shape()
 
-    def _row_table(self, name: str, rows: Collection[Any], projection: Projection) -> Index:
-        """Return the table of the rows of items, which go with their item."""
+    def _row_table(self, name: str, rows: Collection[Any], projection: Projection, *, at_once: bool) -> Index:
+        """Return the table of the rows of items, which go with their item.
+
+        Unless `at_once`, the indexes hold the rows that are marked, and one more finds the others (`placing`).
+        """
         declared = _columns(rows, row_column)
+        marked: dict[str, Any] = {} if at_once else {"sqlite_where": sa.text(f'"{PLACED}" IS NOT NULL')}
         c = sa.Table(
             name,
             self.metadata,
@@ -233,18 +265,21 @@ class Tables:
             sa.Column("namespace", Exact(140), nullable=False),
             sa.Column("series", Exact(22)),
             *declared.values(),
+            *([] if at_once else [sa.Column(PLACED, NUMBER)]),
             sqlite_with_rowid=False,
             **OPTIONS,
         ).c
         index = Index(c.item.table, declared, self.dialect)
         for lookup in rows.lookups:
             if lookup != tuple(projection.series) and (names := _ordered(lookup, rows.time)):
-                index.add(names)
+                index.add(names, **(marked if lookup else {}))
+        if not at_once:
+            sa.Index(placing_index(name), c.item, sqlite_where=sa.text(f'"{PLACED}" IS NULL'))
         if projection.series:
             ordered = [] if rows.time is None else [declared[rows.time]]
             # Read backwards, the newest of the last series comes first.
             order = [column.asc().nulls_first() for column in ordered] if self.dialect.kind == "postgresql" else ordered
-            sa.Index(shortened(f"ix_{name}_series"), c.namespace, c.series, *order)
+            sa.Index(shortened(f"ix_{name}_series"), c.namespace, c.series, *order, **marked)
         return index
 
     def _index_shape(self) -> None:

@@ -14,9 +14,10 @@ from truthstore.backends.database.config import DatabaseConfig, PoolingConfig
 from truthstore.backends.database.engine import PoolMetrics, execute, is_memory
 from truthstore.backends.database.failures import AmbiguousError, doubtful
 from truthstore.backends.database.fill import fill_fields, fill_rows, fill_words, refill
+from truthstore.backends.database.placing import place_rows, settled
 from truthstore.backends.database.pool import Database
 from truthstore.backends.database.rows import Rows
-from truthstore.backends.database.schema import Tables, checks_stand_aside, define, defined
+from truthstore.backends.database.schema import Tables, checks_stand_aside, define, defined, places_at_once
 from truthstore.errors import (
     StoreBulkError,
     StoreConfigError,
@@ -130,7 +131,8 @@ class DatabaseStore(BaseStore[T]):
         if settings.create_tables:
             self._database.make_folder()
         aside = self._database.read(lambda connection: checks_stand_aside(connection, prefix))
-        tables = Tables(collection, prefix, DIALECTS[self._database.kind], aside=aside)
+        at_once = self._database.read(lambda connection: places_at_once(connection, collection, prefix, aside=aside))
+        tables = Tables(collection, prefix, DIALECTS[self._database.kind], aside=aside, at_once=at_once)
         definition = self._database.read(lambda connection: defined(connection, tables, prefix))
         if definition is None:
             if not settings.create_tables:
@@ -305,14 +307,20 @@ class DatabaseStore(BaseStore[T]):
         except OverflowError:
             return super().aggregate_records(query, aggregation, collection=collection, options=options)
 
-    def _aggregate(self, bound: BoundQuery, aggregation: Aggregation, source: Source) -> list[Row]:
-        """Compute figures in SQL.
+    def _aggregate(
+        self,
+        bound: BoundQuery,
+        aggregation: Aggregation,
+        source: Source,
+        read: Callable[[Statement], list[Any]] | None = None,
+    ) -> list[Row]:
+        """Compute figures in SQL, which is run by `_all` or another function.
 
         Raises:
             OverflowError: the database cannot.
         """
         try:
-            groups = self._all(aggregate_statement(bound, aggregation, source))
+            groups = (read or self._all)(aggregate_statement(bound, aggregation, source))
         except StoreReadError as error:
             if any(text in str(error) for text in TOO_LARGE):
                 raise OverflowError from error
@@ -334,8 +342,7 @@ class DatabaseStore(BaseStore[T]):
         """Return the heads of rows that a statement finds; where items may lack theirs, it is run again after making them."""
         found = self._all(statement)
         if not found or found[0][LACKING]:
-            fill_rows(self._database, rows)
-            found = self._all(statement)
+            found = settled(self._database, rows, lambda connection: list(execute(connection, *statement)))
         return [row for row in found if row[0] is not None]
 
     def aggregate_rows(
@@ -343,9 +350,12 @@ class DatabaseStore(BaseStore[T]):
     ) -> list[Row]:
         """Compute figures over rows in SQL."""
         bound, rows, source = self._bound_rows(query, collection)
-        fill_rows(self._database, rows)
+
+        def read(statement: Statement) -> list[Any]:
+            return settled(self._database, rows, lambda connection: list(execute(connection, *statement)))
+
         try:
-            return self._aggregate(bound, aggregation, source)
+            return self._aggregate(bound, aggregation, source, read)
         except OverflowError:
             return super().aggregate_rows(query, aggregation, collection=collection, options=options)
 
@@ -391,11 +401,13 @@ class DatabaseStore(BaseStore[T]):
         return bound, rows
 
     def maintain(self, budget: float | None = None) -> dict[str, int]:
-        """On SQLite, index the words of what was saved since the last query that asked for words."""
+        """On SQLite, index the words and the rows of what was saved since somebody asked for them last."""
         done = super().maintain(budget)
         rows = self._rows(self._collection)
         if rows.tables.words:
             done["words_indexed"] = fill_words(self._database, rows, budget)
+        if rows.projected is not None and rows.projected.waiting:
+            done["rows_indexed"] = place_rows(self._database, rows, budget)
         return done
 
     def rebuild_index(self) -> int:
