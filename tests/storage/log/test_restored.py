@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.storage.log.doubles import log_store
-from truthstore import BaseStore, get_store
+from truthstore import BaseStore, StoreCorruptError, get_store
 from truthstore.storage.log import follower
 from truthstore.storage.log.follower import OWN_ENTRIES
 from truthstore.storage.log.store import LogStore
@@ -260,6 +260,53 @@ def test_a_place_that_keeps_changing_under_its_reader_is_said(
     with pytest.raises(Exception, match="being emptied or restored: try again") as caught:
         store.count()
     assert caught.value.retryable  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("lost", ["all", "some"])
+def test_a_log_that_others_removed_is_completed_from_the_bodies(lost: str, place: Place, clock: ManualClock):
+    store = log_store(place, clock=clock)
+    change(store)
+    wanted = content(store)
+    removed = list(place.list(LOG))[: None if lost == "all" else 2]
+    for key in removed:
+        place.delete(key)
+    assert content(store) == wanted
+    assert content(log_store(place, clock=clock)) == wanted
+
+
+@pytest.mark.parametrize("part", ["log", "bodies"])
+def test_a_part_that_is_restored_alone_hides_nothing_new_and_shows_nothing_old(
+    part: str, place: Place, clock: ManualClock
+):
+    store = log_store(place, clock=clock)
+    store.save(Sample("new", count=9))
+    store.delete("1")
+    assert set(content(store)) == {"0", "2", "new"}
+    for key in {*place._objects, *place._copy}:
+        if key.startswith(LOG) == (part == "log") and key != FORMAT_KEY:
+            place._objects.pop(key, None)
+            if key in place._copy:
+                place._objects[key] = place._copy[key]
+    if part == "bodies":
+        store.rebuild_index()
+        assert content(store) == content(log_store(place, clock=clock)) == BACKUP
+    else:
+        assert set(store.list_ids()) >= {"0", "2", "new"}
+        store.rebuild_index()
+        assert set(content(store)) == set(content(log_store(place, clock=clock))) == {"0", "2", "new"}
+
+
+def test_a_log_that_lacks_too_much_is_said(place: Place, clock: ManualClock, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("truthstore.storage.log.store.REPAIR_LIMIT", 2)
+    store = log_store(place, clock=clock)
+    assert content(store) == BACKUP
+    for key in list(place.list(LOG)):
+        place.delete(key)
+    for _ in range(2):
+        with pytest.raises(StoreCorruptError, match=r"lacks 3 items that are there: call rebuild_index\(\)"):
+            store.count()
+    assert store.rebuild_index() == 3
+    assert content(store) == content(log_store(place, clock=clock)) == BACKUP
 
 
 def test_a_folder_that_is_restored(tmp_path: Path):

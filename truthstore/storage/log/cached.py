@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import sqlite3
+import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -19,7 +21,7 @@ from truthstore.storage.catalog.connections import VERSION
 if TYPE_CHECKING:
     from truthstore.storage.catalog.table import Bodies
 
-__all__ = ["CachedCatalog"]
+__all__ = ["CachedCatalog", "cache_folder"]
 
 FORMAT: Final = 4
 PREFIX: Final = f"replica{VERSION}.{FORMAT}-"
@@ -162,3 +164,19 @@ def _inode(path: str) -> int:
         return os.stat(path).st_ino
     except OSError:
         return 0
+
+
+def cache_folder(given: str | None, url: str) -> str | None:
+    """Return the folder of the replica of a store; None if there is no place."""
+    name = hashlib.sha256(url.encode()).hexdigest()[:32]
+    if given == ":memory:":
+        return None
+    if given is not None:
+        return os.path.join(os.path.expanduser(given), name)
+    root = os.environ.get("XDG_CACHE_HOME") or ""
+    if not os.path.isabs(root):
+        home = os.path.expanduser("~")
+        if not os.path.isabs(home):
+            return None
+        root = os.path.join(home, "Library/Caches" if sys.platform == "darwin" else ".cache")
+    return os.path.join(root, "truthstore", name)

@@ -17,20 +17,20 @@ from truthstore.storage.log.compact import Source
 from truthstore.storage.log.entry import Confirmed, LogObject, is_segment, split_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from truthstore.storage.log.log import Log
     from truthstore.storage.log.objects import BodyObject
     from truthstore.storage.log.replica import Replica
 
-__all__ = ["read_objects", "replace_damaged"]
+__all__ = ["confirm_unlisted", "read_objects", "replace_damaged"]
 
 PAGE: Final = 1_000
 logger: Final = logging.getLogger("truthstore.storage")
 
 
-def read_objects(log: Log) -> Iterator[tuple[str, BodyObject | None, str | None]]:
-    """Read every body object: its key, the body, and the problem with it."""
+def read_objects(log: Log, keys: Iterable[str] | None = None) -> Iterator[tuple[str, BodyObject | None, str | None]]:
+    """Read every body object, or those with some keys: its key, the body, and the problem with it."""
 
     def read(key: str) -> tuple[str, BodyObject | None, str | None]:
         try:
@@ -38,9 +38,41 @@ def read_objects(log: Log) -> Iterator[tuple[str, BodyObject | None, str | None]
         except StoreCorruptError as error:
             return key, None, str(error)
 
-    keys = log.objects.keys()
-    while some := list(islice(keys, PAGE)):
+    rest = iter(log.objects.keys() if keys is None else keys)
+    while some := list(islice(rest, PAGE)):
         yield from log.parallel(read, some)
+
+
+def confirm_unlisted(log: Log, replica: Replica, *, limit: int | None) -> None:
+    """Confirm bodies that a log does not list, and that bodies are gone which it lists.
+
+    One that does not go on as it was may be that of a restored store, or objects of it were removed, or it was restored and
+    the bodies were not. Only names are read of what agrees.
+
+    Raises:
+        StoreCorruptError: more bodies than `limit` are not listed.
+    """
+    objects = log.objects
+    known = {objects.key(id) for id in replica.ranks(log.collection)}
+    keys = set(objects.keys())
+    unlisted = sorted(keys - known)
+    if limit is not None and len(unlisted) > limit:
+        raise StoreCorruptError(
+            f"the index of {log.collection.name} lacks {len(unlisted)} items that are there: call rebuild_index()",
+            collection=log.collection.name,
+        )
+    rows = [
+        objects.confirmed(body)
+        for _, body, _ in read_objects(log, unlisted)
+        if body is not None and not body.removed  # those that are damaged are named by verify()
+    ]
+    rows.extend(_gone(log, replica, keys))
+    if rows:
+        logger.warning(
+            "the index of %s did not agree with its items: %d rows are put right", log.collection.name, len(rows)
+        )
+        log.confirm_now(rows)
+        replica.apply(log.collection, [Source("", LogObject(tuple(rows)))])
 
 
 def replace_damaged(
@@ -102,11 +134,15 @@ def _told_by_bodies(log: Log, replica: Replica, beside: str | None) -> tuple[Con
         )
     for key in unknown:
         logger.warning("%s keeps out of the index: %s", key, unread[key])
-    gone = [(id, stamp) for id, stamp in replica.live(collection).items() if objects.key(id) not in keys]
-    found = log.parallel(objects.get, [id for id, _ in gone])
-    rows.extend(
+    return (*rows, *_gone(log, replica, keys))
+
+
+def _gone(log: Log, replica: Replica, keys: set[str]) -> list[Confirmed]:
+    """Return rows about items whose bodies are gone, given the keys of those that are there."""
+    missing = [(id, stamp) for id, stamp in replica.live(log.collection).items() if log.objects.key(id) not in keys]
+    found = log.parallel(log.objects.get, [id for id, _ in missing])
+    return [
         Confirmed(id, stamp + 1, new_revision(), None)
-        for (id, stamp), body in zip(gone, found, strict=True)
+        for (id, stamp), body in zip(missing, found, strict=True)
         if body is None
-    )
-    return tuple(rows)
+    ]

@@ -7,11 +7,8 @@ them (`compact.py`).
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 import sqlite3
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -33,6 +30,8 @@ from truthstore.model.query import EVERYTHING
 from truthstore.model.record import ABSENT, ANY, NONE, Change, Expect, Options, Record, new_revision
 from truthstore.runtime.parallel import Parallel
 from truthstore.storage.catalog.catalog import Location, Put
+from truthstore.storage.log.cached import cache_folder
+from truthstore.storage.log.damage import confirm_unlisted
 from truthstore.storage.log.entry import is_segment
 from truthstore.storage.log.follower import REPAIR_LIMIT, LogIndex, ReplacedError
 from truthstore.storage.log.log import Log, Timing
@@ -112,6 +111,9 @@ class LogStore(ObjectStore[T]):
         self._cache_dir = cache_dir
         self._catalog = self._replica
         self._indexes: dict[Collection[Any], LogIndex] = {}  # shared by all views of one store
+        self._unsure: set[Collection[Any]] = (
+            set()
+        )  # whose log does not go on as it was, and was not compared with the bodies
 
     @property
     def identity(self) -> str:
@@ -134,7 +136,7 @@ class LogStore(ObjectStore[T]):
                 f"{self._url} was made with single_writer=True: say so again, and keep to one writer at a time",
                 backend=self.name,
             )
-        self._replica.open_cached(_cache_folder(self._cache_dir, self.identity), made.identity, made.born)
+        self._replica.open_cached(cache_folder(self._cache_dir, self.identity), made.identity, made.born)
 
     def _create(self) -> bytes:
         """Make the store, once, and return the format that it has."""
@@ -199,6 +201,7 @@ class LogStore(ObjectStore[T]):
                 return
             logger.info("%s was restored, emptied, or compacted long ago: the local index begins again", self._url)
             self._indexes.clear()
+            self._unsure.update(self._opening.ready)
             self._replica.discard()
             self._open()
             for collection in self._opening.ready:
@@ -221,8 +224,12 @@ class LogStore(ObjectStore[T]):
                     self._index(collection).follow(limit=limit)
                 except ReplacedError:
                     self._open_again(generation)
-                else:
-                    return self._replica
+                    continue
+                if collection in self._unsure:
+                    index = self._index(collection)
+                    confirm_unlisted(index.log, index.replica, limit=limit)
+                    self._unsure.discard(collection)
+                return self._replica
         except StoreError as error:
             error.backend = error.backend or self.name
             raise
@@ -379,19 +386,3 @@ class LogStore(ObjectStore[T]):
         super().close()
         self._parallel.close()
         self._blobs.close()
-
-
-def _cache_folder(given: str | None, url: str) -> str | None:
-    """Return the folder of the replica of a store; None if there is no place."""
-    name = hashlib.sha256(url.encode()).hexdigest()[:32]
-    if given == ":memory:":
-        return None
-    if given is not None:
-        return os.path.join(os.path.expanduser(given), name)
-    root = os.environ.get("XDG_CACHE_HOME") or ""
-    if not os.path.isabs(root):
-        home = os.path.expanduser("~")
-        if not os.path.isabs(home):
-            return None
-        root = os.path.join(home, "Library/Caches" if sys.platform == "darwin" else ".cache")
-    return os.path.join(root, "truthstore", name)
