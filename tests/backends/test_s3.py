@@ -19,7 +19,7 @@ from tests.services.proxy import Proxy, proxy
 from tests.services.rclone import rclone
 from tests.services.s3 import S3Server, moto
 from tests.smoke import SMOKE
-from truthstore import RESULTS
+from truthstore import RESULTS, BaseStore, get_store
 from truthstore.backends.cloud.driver import SingleWriterBlobs
 from truthstore.backends.s3 import S3Blobs, S3Config, S3Store
 from truthstore.errors import (
@@ -30,7 +30,7 @@ from truthstore.errors import (
 )
 from truthstore.model.record import ABSENT
 from truthstore.storage.objects.blobs import Blobs, probe_conditional_deletes, probe_conditional_writes
-from truthstore.testing import SAMPLES, BlobsSuite, StoreSuite, store_machine
+from truthstore.testing import SAMPLES, BlobsSuite, Sample, StoreSuite, store_machine
 from truthstore.testing.suite.items import a_result
 
 pytestmark = pytest.mark.xdist_group("s3")
@@ -333,6 +333,32 @@ class TestS3Store(StoreSuite):
 
     def make_store(self, location, *, collection=RESULTS, **options):
         return S3Store(collection=collection, **location, **options)
+
+
+def test_a_prefix_that_is_restored(ready: Any, bucket_name: str, location: dict[str, Any], tmp_path: Path):
+    def open_store(cache: str) -> BaseStore[Sample]:
+        return get_store("s3", collection=SAMPLES, **location, cache_dir=tmp_path / cache)
+
+    def names() -> list[str]:
+        listed = ready.list_objects_v2(Bucket=bucket_name, Prefix=location["prefix"])
+        return [found["Key"] for found in listed["Contents"]]
+
+    store = open_store("cache")
+    store.save_many([Sample("a", count=1), Sample("b", count=1)])
+    backup = {name: ready.get_object(Bucket=bucket_name, Key=name)["Body"].read() for name in names()}
+    store.save(Sample("a", count=2))
+    store.delete("b")
+    store.save(Sample("c", count=2))
+    assert set(store.list_ids()) == {"a", "c"}
+    for name in names():
+        ready.delete_object(Bucket=bucket_name, Key=name)
+    for name, data in backup.items():
+        ready.put_object(Bucket=bucket_name, Key=name, Body=data)
+    store.save(Sample("d", count=3))
+    for one in (open_store("cache"), store, open_store("fresh")):
+        assert {head.id: head.meta.fields["count"] for head in one.entries()} == {"a": 1, "b": 1, "d": 3}
+        assert {id: one.get(id).count for id in one.list_ids()} == {"a": 1, "b": 1, "d": 3}
+        assert one.count() == 3
 
 
 places: dict[str, Any] = {}
