@@ -254,16 +254,14 @@ def test_a_user_without_rights_is_told_so(postgresql_16: Any):
             reader.save(a_result())
 
 
-@pytest.mark.parametrize("table", ["gone_samples", "gone_samples_tags"])
-def test_tables_that_are_dropped_under_an_open_store_are_told_of(table: str, postgresql_16: Any):
+def test_tables_that_are_dropped_under_an_open_store_are_told_of(postgresql_16: Any):
     with DatabaseStore(connection_url=postgresql_16.url, table_prefix="gone_", collection=SAMPLES) as store:
         store.save(Sample("a"))
-        store.execute_with_retry(lambda c: c.execute(text(f"DROP TABLE {table} CASCADE")))
+        store.execute_with_retry(lambda c: c.execute(text("DROP TABLE gone_samples CASCADE")))
         with pytest.raises(StoreWriteError, match="the table was dropped"):
-            store.save(Sample("b", tags={"k": "v"}))
+            store.save(Sample("b"))
     with DatabaseStore(connection_url=postgresql_16.url, table_prefix="gone_", collection=SAMPLES) as store:
-        store.save(Sample("b", tags={"k": "v"}))
-        assert store.list_ids(StoreQuery(tags={"k": "v"})) == ["b"]
+        assert store.list_ids() == []
 
 
 # Tables.

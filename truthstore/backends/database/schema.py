@@ -396,14 +396,7 @@ def defined(connection: sa.Connection, tables: Tables, prefix: str) -> Definitio
     Raises:
         StoreConfigError: another version of this library made the tables.
     """
-    definition = Definition.of(_numbers(connection, tables.collection, registry(prefix)), tables)
-    return definition if definition and _are_there(connection, tables) else None
-
-
-def _are_there(connection: sa.Connection, tables: Tables) -> bool:
-    """Return whether all tables are there: whoever drops one does not think of the list."""
-    inspector = sa.inspect(connection)  # which also finds those in another schema of the search path
-    return all(inspector.has_table(name) for name in tables.metadata.tables)
+    return Definition.of(_numbers(connection, tables.collection, registry(prefix)), tables)
 
 
 def _numbers(connection: sa.Connection, collection: Collection[Any], listed: sa.Table) -> dict[str, int]:
@@ -431,8 +424,7 @@ def define(connection: sa.Connection, tables: Tables, prefix: str) -> Definition
     with _locked(connection):
         listed.create(connection, checkfirst=True)
         numbers = _numbers(connection, collection, listed)
-        new = [fingerprint for fingerprint in fingerprints(collection) if fingerprint not in numbers]
-        if new or not _are_there(connection, tables):
+        if new := [fingerprint for fingerprint in fingerprints(collection) if fingerprint not in numbers]:
             if len(numbers) + len(new) > MAX_DEFINITIONS:
                 raise StoreConfigError(
                     f"the fields of {collection.name} were declared in {MAX_DEFINITIONS} ways: copy it to a new store",
