@@ -49,7 +49,9 @@ MARKS: Final[Mapping[str, str]] = {
 _LOGIN: Final = "check user and password in connection_url"
 _DATABASE: Final = "create the database, or correct its name in connection_url"
 _FULL: Final = "the server has too many connections: lower pool_size and max_overflow, or raise its max_connections"
-_TABLES: Final = "the table was dropped, or is out of the search path: open the store again, with create_tables=True"
+_TABLES: Final = (
+    "the table was dropped, or is out of the search path: restore it from a backup, or use another table_prefix"
+)
 _ADDRESS: Final = "check host and port in connection_url, and that the server runs"
 LASTING: Final[Mapping[str | int | None, str]] = {
     "28P01": _LOGIN,
