@@ -104,9 +104,11 @@ def test_cuallee():
     """Columns of its summary: `check` is the suite there, and `rule` the check."""
     row = {"id": 1, "timestamp": "2026-11-29 22:43:25", "check": "orders", "level": "WARNING", "column": "id"}
     row |= {"rule": "is_unique", "rows": 6, "violations": 2, "pass_rate": 0.6, "pass_threshold": 1.0, "status": "FAIL"}
+    row |= {"value": 5}
     (result,) = from_any([row], "orders")
     (check,) = result.results
     assert (check.validator_name, check.count, check.checked, check.severity) == ("is_unique", 2, 6, "medium")
+    assert (check.observed, check.expected) == (None, 5)
     assert result.run_time == datetime(2026, 11, 29, 22, 43, 25)  # noqa: DTZ001  # naive: local time
 
 

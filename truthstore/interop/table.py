@@ -203,6 +203,8 @@ def _names(columns: Any) -> dict[str, str]:
     """Return for each word of ours the name of the column that has it."""
     plain = {re.sub(r"[\W_]+", "_", str(name).strip().lower()): str(name) for name in columns}
     found = {what: next((plain[name] for name in names if name in plain), None) for what, names in COLUMNS.items()}
+    if "pass_threshold" in plain and found["observed"] == plain.get("value"):
+        found |= {"observed": None, "expected": plain["value"]}  # of cuallee, whose value is the one asked for
     return {what: name for what, name in found.items() if name is not None}
 
 
