@@ -299,7 +299,7 @@ def test_a_missing_client_is_named_by_its_distribution(monkeypatch: pytest.Monke
 
 
 def test_a_profile_that_does_not_exist():
-    with pytest.raises(StoreConfigError, match="nobody"):
+    with pytest.raises(StoreConfigError, match="there is no profile '…': there are none"):
         S3Blobs(S3Config(bucket="b", profile="nobody")).get("a")
 
 

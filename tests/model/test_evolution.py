@@ -177,5 +177,5 @@ def test_one_missing_or_damaged_item_costs_a_query_that_item_alone(remove: bool,
         assert [item.id for item in store.query(damaged="skip")] == ["r4", "r3", "r1", "r0"]
         assert [item.id for item in store.iter_query(batch_size=2, damaged="skip")] == ["r4", "r3", "r1", "r0"]
         assert store.stats()["skipped"] == 2
-        with pytest.raises(ValueError, match="'raise' or 'skip'"):
+        with pytest.raises(ValueError, match="damaged is one of raise, skip, not '…'"):
             store.query(damaged="ignore")
