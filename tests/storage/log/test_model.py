@@ -26,7 +26,16 @@ def test_no_schedule_of_the_model_breaks_a_promise(hunt: Any):
 
 @pytest.mark.parametrize(
     "variant",
-    [{"delete_first": True}, {"order": "desc"}, {"intent": "no"}, {"create": "body-first"}, {"reget": False}],
+    [
+        {"delete_first": True},
+        {"order": "desc"},
+        {"intent": "no"},
+        {"create": "body-first"},
+        {"reget": False},
+        {"gone": "trust"},
+        {"late": "believe"},
+        {"own": "blind"},
+    ],
     ids=str,
 )
 def test_the_model_finds_mistakes(variant: dict[str, Any], hunt: Any):
