@@ -121,6 +121,7 @@ def test_a_table_of_an_earlier_version_is_used_as_it_is(url: str):
         store.execute_with_retry(as_before)
     with DatabaseStore(connection_url=url, create_tables=False) as store:
         same_as_reference(store)
+    with DatabaseStore(connection_url=url) as store:
         store.save(run(3, chance))
         store.save_many(run(number, chance) for number in range(15, 30))
         store.delete("run 4")
