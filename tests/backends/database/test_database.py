@@ -251,8 +251,22 @@ def test_a_user_without_rights_is_told_so(postgresql_16: Any):
     address = f"postgresql://reader:reader@127.0.0.1:{postgresql_16.port}/postgres"
     with DatabaseStore(connection_url=address) as reader:
         assert reader.get("run_1") == a_result()
+        assert reader.checks.count() == len(a_result().results)  # although nobody made the table of notes
+        assert reader.verify().ok
         with pytest.raises(StoreWriteError, match="grant the user"):
             reader.save(a_result())
+
+
+def test_questions_about_checks_need_no_tables_but_those_of_results(tmp_path: Path):
+    url = f"sqlite:///{tmp_path}/results.db"
+    with DatabaseStore(connection_url=url) as store:
+        store.save(a_result())
+    with DatabaseStore(connection_url=url, create_tables=False) as store:
+        assert store.checks.count() == len(a_result().results)
+        assert store.verify().ok
+        assert "parts_removed" not in store.maintain()
+        with pytest.raises(StoreConfigError, match="create_tables"):
+            store.acknowledge("id unique", timedelta(days=1), by="ada", reason="known")
 
 
 def test_tables_that_are_dropped_under_an_open_store_are_told_of(postgresql_16: Any):

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar, overload
 
+from sqlalchemy import inspect
+
 from truthstore.backends.database.config import DatabaseConfig, PoolingConfig
 from truthstore.backends.database.engine import PoolMetrics, execute, is_memory
 from truthstore.backends.database.failures import AmbiguousError, doubtful
@@ -17,7 +19,7 @@ from truthstore.backends.database.fill import fill_fields, fill_rows, fill_words
 from truthstore.backends.database.placing import place_rows, settled
 from truthstore.backends.database.pool import Database
 from truthstore.backends.database.rows import Rows
-from truthstore.backends.database.schema import Tables, checks_stand_aside, define, defined, places_at_once
+from truthstore.backends.database.schema import Tables, checks_stand_aside, define, defined, places_at_once, table_name
 from truthstore.errors import (
     StoreBulkError,
     StoreConfigError,
@@ -278,9 +280,24 @@ class DatabaseStore(BaseStore[T]):
         self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
     ) -> Iterator[Record]:
         """Return the records that a query finds, a page of 1,000 at a time, each one SELECT."""
+        if self._is_absent(collection):
+            return iter(())
         bound, rows = self._ready(query, collection)
         columns = rows.whole if bodies else rows.heads
         return (rows.record(row) for page in pages(bound, rows, columns, self._all) for row in page)
+
+    def _is_absent(self, collection: Collection[Any]) -> bool:
+        """Return whether nobody kept anything in a collection of the library's own, for which this user may not make tables."""
+        if collection.is_users:
+            return False
+        try:
+            self._rows(collection)
+        except (StoreConfigError, StoreWriteError):
+            name = table_name(self._settings.table_prefix, collection.name)
+            if self._database.read(lambda connection: inspect(connection).has_table(name)):
+                raise
+            return True
+        return False
 
     def _all(self, statement: Statement) -> list[Any]:
         return self._database.read(lambda connection: list(execute(connection, *statement)))
