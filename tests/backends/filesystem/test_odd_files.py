@@ -117,6 +117,21 @@ def test_what_is_no_file_in_a_folder_with_a_log_costs_one_item(kind: str, tmp_pa
         assert list(store.verify().corrupt) == ["b"]
 
 
+def test_a_folder_in_the_place_of_an_item_keeps_no_other_from_leaving_the_index_of_a_log(tmp_path: Path):
+    options: dict[str, Any] = {"base_path": tmp_path / "s", "index": "log", "cache_dir": ":memory:"}
+    with open_folder(collection=SAMPLES, **options) as store:
+        store.save_many([Sample("a"), Sample("b"), Sample("c")])
+    for name in "ab":
+        (place,) = (tmp_path / "s").rglob(f"{name}.json")
+        place.unlink()
+        if name == "a":
+            place.mkdir()
+    with open_folder(collection=SAMPLES, **options) as store:
+        with pytest.raises(StoreWriteError, match=r"a\.json: not a regular file"):
+            store.rebuild_index()
+        assert sorted(store.list_ids()) == ["a", "c"]
+
+
 def test_a_folder_that_is_in_itself_by_way_of_a_link_is_listed_once(tmp_path: Path):
     """Two such links lead to as many paths as two to the power of forty."""
     (tmp_path / "a").touch()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from truthstore.errors import StoreError
 from truthstore.model.query import EVERYTHING
 from truthstore.storage.log.damage import PAGE, read_objects
 from truthstore.store.health import Verification
@@ -71,6 +72,9 @@ def rebuild(index: LogIndex, follow: Callable[[], object]) -> None:
 
     Items whose objects another program removed leave the index, those that it set back are in it as they are now; bodies
     that cannot be read keep out of it.
+
+    Raises:
+        StoreError: an item cannot be taken out of the index; the others are done.
     """
     log, replica = index.log, index.replica
     objects, collection = log.objects, log.collection
@@ -99,5 +103,11 @@ def rebuild(index: LogIndex, follow: Callable[[], object]) -> None:
         for id, stamp in replica.live(collection).items()
         if id not in seen and objects.key(id) not in unread and objects.get(id) is None
     ]
+    errors: list[StoreError] = []
     for id, stamp in lost:
-        log.write_tombstone(id, stamp)
+        try:
+            log.write_tombstone(id, stamp)
+        except StoreError as error:  # something else may be in its place, such as a folder
+            errors.append(error)
+    if errors:
+        raise errors[0]
