@@ -170,8 +170,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
 # Versioned stores answer otherwise, a layer may not know, a layer without copies has none to change; the rest are no
 # operations, or questions about the checks of results: tests/checks asks them of stacks.
 ELSEWHERE = {
-    *("get_history", "definitely_absent", "change_copies", "identity"),
-    *("checks", "compare", "compare_latest", "acknowledge", "protect", "forget"),
+    *("get_history", "definitely_absent", "change_copies", "copied_ids", "identity"),
+    *("checks", "compare", "compare_latest", "acknowledge", "protect", "forget", "open_run", "iter_checks"),
 }
 
 

@@ -85,7 +85,7 @@ def _rows(result: Any) -> Iterator[tuple[FieldValue, ...]]:
         # Written out, for there are twenty of these in a run: a state that nothing but `success` says is not looked up.
         passed = check.success and check.status is None
         status = "success" if passed else status_of(check)._value_
-        column, severity, columns = check.column, check.severity, check.columns
+        column, severity, columns, taken = check.column, check.severity, check.columns, check.execution_time_ms
         yield (
             id,
             _text(check.validator_name),
@@ -99,7 +99,7 @@ def _rows(result: Any) -> Iterator[tuple[FieldValue, ...]]:
             None if check.checked is None else _whole(check.checked),
             None if check.observed is None else _text(check.observed),
             None if check.expected is None else _text(check.expected),
-            check.execution_time_ms or None,
+            taken if taken and taken == taken else None,  # noqa: PLR0124  # a NaN is none, as in any index
             *period,
         )
 

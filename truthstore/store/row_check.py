@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from truthstore.errors import StoreCorruptError, StoreNotFoundError
+from truthstore.errors import StoreConfigError, StoreCorruptError, StoreNotFoundError
 from truthstore.model.query import StoreQuery
 from truthstore.model.record import Record
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["RowCheck"]
 
 PAGE: Final = 100
+UNREADABLE: Final = (StoreCorruptError, StoreConfigError)
+"""Of a damaged item, and of one in a newer format."""
 
 
 class RowCheck:
@@ -52,7 +54,7 @@ class RowCheck:
         self._look()
         again, self._differing = self._differing, []
         for id in again:
-            with suppress(StoreNotFoundError, StoreCorruptError):  # removed meanwhile, or named as damaged
+            with suppress(StoreNotFoundError, *UNREADABLE):  # removed meanwhile, or named as damaged
                 self.add(self._store.get_record(id, collection=self._collection))
                 self._look()
         return tuple(self._differing)
@@ -67,7 +69,7 @@ class RowCheck:
         try:
             for row in self._store.scan_rows(StoreQuery(where={item: ("in", list(made))}), collection=self._collection):
                 kept[str(row.meta.fields[item])].append(row)
-        except StoreCorruptError:
+        except UNREADABLE:
             return  # of an item, named by who reads all of them, that has no rows; it keeps the index from answering
         self._differing += [id for id in made if _shown(kept[id]) != _shown(made[id])]
 

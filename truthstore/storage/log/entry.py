@@ -142,7 +142,9 @@ def read_log_object(data: bytes, name: str) -> LogObject:
     try:
         plain = stream.decompress(data[len(PREFIX) :], MAX_BYTES)
         if not stream.eof:  # without its end nobody knows whether it is what was written
-            raise StoreCorruptError(f"the index object {name} is cut short: call rebuild_index()")
+            raise StoreCorruptError(
+                f"the index object {name} is damaged (it is cut short, or expands too far): call rebuild_index()"
+            )
         return _unpack(plain)
     except (zlib.error, msgspec.MsgspecError) as error:
         raise StoreCorruptError(f"the index object {name} is damaged ({error}): call rebuild_index()") from error
