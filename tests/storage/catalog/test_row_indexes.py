@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ INDEXES = "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND tbl_name 
 
 def count(folder: Path, sql: str) -> int:
     (file,) = folder.rglob("*.db")
-    with sqlite3.connect(file) as connection:
+    with closing(sqlite3.connect(file)) as connection:
         return int(connection.execute(sql).fetchone()[0])
 
 
