@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from truthstore.model.collection import Collection
     from truthstore.model.record import FieldValue
 
-__all__ = ["CHECKS", "check_ids", "has_checks", "require_checks"]
+__all__ = ["CHECKS", "check_ids", "has_checks", "identity", "require_checks"]
 
 MAX_TEXT: Final = 1_000
 """So many characters of a text are kept in a row; the rest is in the result."""
@@ -53,7 +53,7 @@ def check_ids(result: Any) -> list[str]:
     seen: dict[str, int] = {}
     ids: list[str] = []
     for check in result.results:
-        id = check.check_id or _identity(check)
+        id = check.check_id or identity(check.validator_name, check.column, check.details.get("parameters"))
         if len(id) > MAX_TEXT or not id.isprintable():
             # What is cut off, such as the end of a long statement, must still tell two checks apart.
             cut = f"{id[: MAX_TEXT - 20]}… {zlib.crc32(id.encode(errors='replace')):08x}" if len(id) > MAX_TEXT else id
@@ -69,9 +69,9 @@ def check_ids(result: Any) -> list[str]:
     return ids
 
 
-def _identity(check: ValidatorResult) -> str:
-    id = check.validator_name if check.column is None else f"{check.column} {check.validator_name}"
-    parameters = check.details.get("parameters")
+def identity(name: str, column: str | None, parameters: Any) -> str:
+    """Return what a check is known by that its tool gives no name: ``column name(parameters)``."""
+    id = name if column is None else f"{column} {name}"
     return f"{id}({_to_json(parameters).decode()})" if parameters and isinstance(parameters, Mapping) else id
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 from truthstore.items.artefacts import opened
-from truthstore.items.checks import VALIDATOR_ERROR, ResultStatistics, ValidatorResult
+from truthstore.items.check_rows import identity
+from truthstore.items.checks import SEVERITIES, VALIDATOR_ERROR, ResultStatistics, ValidatorResult
 from truthstore.items.conversion import ImportOptions, given, installed_version, read, result_fields, shares_failing
 from truthstore.items.item import time_of
 from truthstore.model.values import SAMPLE_SIZE, name_of, sample, text_of
@@ -38,9 +39,9 @@ def report_fields(
         statistics = _with_passed(ResultStatistics.from_results(results), read(report, "statistics"))
     else:
         errors = {str(read(error, "check_name")): error for error in read(report, "execution_issues", ())}
-        by_check = [_check(check, errors) for check in checks]
-        results = [result for found in by_check for result in found]
-        statistics = _per_check(by_check)
+        found = [_outcomes(check, errors) for check in checks]
+        results = [_check(check, outcomes) for check, outcomes in zip(checks, found, strict=True)]
+        statistics = _with_issues(ResultStatistics.from_results(results), found)
     statistics.total_rows, statistics.total_columns = rows, columns
     statistics.execution_time_ms = execution_time_ms or 0.0
     tool_run_id = read(report, "run_id")
@@ -79,30 +80,66 @@ def _are_checks(found: Any) -> bool:
     )
 
 
-def _check(check: Any, errors: Mapping[str, Any]) -> list[ValidatorResult]:
+def _outcomes(check: Any, errors: Mapping[str, Any]) -> list[ValidatorResult]:
     """Return one entry per issue of a check, or a single one if it has none."""
     name = text_of(read(check, "name"))
-    found = [_issue(issue, name) for issue in read(check, "issues", ())]
-    if not found and (error := errors.get(name)) is not None:
-        found = [_error(name, text_of(read(error, "message", "")), read(error, "exception_type"))]
-    if not found:
-        said = read(check, "success")
-        found = [
-            ValidatorResult(
-                name,
-                success=bool(said),
-                count=0 if said else int(read(check, "issue_count", 0)),
-                status="not_evaluated" if said is None else None,
-            )
-        ]
-    notes = read(check, "metadata")
+    if found := [_issue(issue, name) for issue in read(check, "issues", ())]:
+        return found
+    if (error := errors.get(name)) is not None:
+        return [_error(name, text_of(read(error, "message", "")), read(error, "exception_type"))]
+    said = read(check, "success")
+    count = 0 if said else int(read(check, "issue_count", 0))
+    return [ValidatorResult(name, success=bool(said), count=count, status="not_evaluated" if said is None else None)]
+
+
+def _check(check: Any, outcomes: list[ValidatorResult]) -> ValidatorResult:
+    """Return the entry of a check, known by its name and parameters: it names columns only when it fails."""
+    name, notes = text_of(read(check, "name")), read(check, "metadata")
     # Why Truthound chose a check is a sentence, and no part of what is checked.
     chosen = {key: value for key, value in notes.items() if key.startswith("auto_")} if isinstance(notes, dict) else {}
     parameters = {key: value for key, value in notes.items() if key not in chosen} if chosen else notes
-    for result in found:
-        about = given(category=read(check, "category"), parameters=parameters, chosen=chosen)
-        result.details = about | result.details
-    return found
+    result = outcomes[0] if len(outcomes) == 1 else _joined(name, outcomes)
+    result.details = given(category=read(check, "category"), parameters=parameters, chosen=chosen) | result.details
+    result.check_id = identity(name, None, result.details.get("parameters"))
+    return result
+
+
+def _joined(name: str, issues: list[ValidatorResult]) -> ValidatorResult:
+    """Return one entry for several issues; those of columns where the check could not run are only listed."""
+    ran = [issue for issue in issues if not issue.errored] or issues
+    columns = tuple(dict.fromkeys(issue.column for issue in ran if issue.column is not None))
+    kinds = {issue.issue_type for issue in ran}
+    checked = [issue.checked for issue in ran if issue.checked is not None]
+    count = sum(issue.count or 0 for issue in ran)
+    by_column = [(issue.column or "*", issue.details) for issue in issues]
+    return ValidatorResult(
+        name,
+        success=False,
+        column=", ".join(columns) or None,
+        columns=columns if len(columns) > 1 else None,
+        issue_type=kinds.pop() if len(kinds) == 1 else name,
+        count=count,
+        severity=min((issue.severity for issue in ran), key=_rank),
+        checked=sum(checked) if len(checked) == len(ran) else None,
+        message=shares_failing(count, 0, ()),
+        details=given(
+            issues=[
+                {**given(column=issue.column, issue_type=issue.issue_type, count=issue.count, severity=issue.severity)}
+                | {key: value for key, value in issue.details.items() if not key.startswith("sample_")}
+                for issue in issues
+            ],
+            sample_message="; ".join(f"{column}: {about.get('sample_message')}" for column, about in by_column),
+            sample_values={column: about["sample_values"] for column, about in by_column if "sample_values" in about},
+            sample_indexes={
+                column: about["sample_indexes"] for column, about in by_column if "sample_indexes" in about
+            },
+        ),
+    )
+
+
+def _rank(severity: str | None) -> int:
+    word = (severity or "").lower()
+    return SEVERITIES.index(word) if word in SEVERITIES else len(SEVERITIES)
 
 
 def _issue(issue: Any, check_name: str | None = None) -> ValidatorResult:
@@ -149,14 +186,11 @@ def _error(name: str, message: str, exception_type: Any) -> ValidatorResult:
     )
 
 
-def _per_check(by_check: list[list[ValidatorResult]]) -> ResultStatistics:
-    """Count issues one by one, and validators by check: one check may find issues in several columns."""
-    statistics = ResultStatistics.from_results(result for found in by_check for result in found)
-    statistics.total_validators = len(by_check)
-    statistics.passed_validators = sum(all(result.success for result in found) for found in by_check)
-    statistics.error_validators = sum(any(result.errored for result in found) for found in by_check)
-    others = statistics.passed_validators + statistics.error_validators + statistics.not_evaluated_validators
-    statistics.failed_validators = len(by_check) - others
+def _with_issues(statistics: ResultStatistics, found: list[list[ValidatorResult]]) -> ResultStatistics:
+    """Count issues one by one: a check may find them in several columns."""
+    issues = ResultStatistics.from_results(issue for outcomes in found for issue in outcomes)
+    for name in ("total_issues", *(f"{severity}_issues" for severity in SEVERITIES)):
+        setattr(statistics, name, getattr(issues, name))
     return statistics
 
 

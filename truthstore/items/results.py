@@ -148,8 +148,9 @@ class ValidationResult(Item, msgspec.Struct, omit_defaults=True):
         return self.statistics.total_issues
 
     def get_failed_columns(self) -> set[str]:
-        """The columns in which a check failed or could not run."""
-        return {result.column for result in self.results if not result.success and result.column is not None}
+        """The columns in which a check failed or could not run, each of a check over several."""
+        named = (result.columns or (result.column,) for result in self.results if not result.success)
+        return {column for columns in named for column in columns if column is not None}
 
     def get_issues_by_severity(self, severity: str) -> list[ValidatorResult]:
         """Return the checks that failed with this severity (in any case), in the order of `results`."""
