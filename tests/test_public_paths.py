@@ -42,6 +42,7 @@ PATHS = {
     "truthstore.observability.audit": "AuditEvent AuditEventType AuditStatus AuditLogger DataRedactor InMemoryAuditBackend "
     "FileAuditBackend JsonAuditBackend CompositeAuditBackend AsyncAuditBackend StoreAuditBackend",
     "truthstore.observability.store": "ObservableStore",
+    "truthstore.backpressure": "BackpressureConfig BackpressureStore CircuitBreaker CircuitConfig",
     "truthstore.interop": "from_great_expectations from_pandera from_truthound",
     "truthstore.recording": "Run keep record records",
     "truthstore.testing": "StoreSuite WrapperSuite BlobsSuite StoreMachine store_machine FaultyBlobs LatencyBlobs ManualClock",

@@ -18,6 +18,7 @@ from tests.stacks.backends import Place, backend, parameters
 from truthstore import BaseStore, StoreQuery, WrapperStore
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryStore
+from truthstore.backpressure import BackpressureStore
 from truthstore.batching import BatchedStore
 from truthstore.caching import CachedStore, CacheMode, DiskCache, LRUCache
 from truthstore.caching.backends import TTLCache
@@ -50,6 +51,7 @@ LAYERS: dict[str, Layer] = {
     "retention": retaining,
     "batched": lambda base: BatchedStore(base, max_batch_size=3, flush_interval_seconds=None),
     "batched durably": lambda base: BatchedStore(base, durable=True, durability="os", flush_interval_seconds=None),
+    "backpressure": lambda base: BackpressureStore(base, max_concurrency=2, timeout_seconds=5),
     "read through": lambda base: CachedStore(base, LRUCache(max_size=3), mode=CacheMode.READ_THROUGH),
     "read write": lambda base: CachedStore(base, TTLCache(ttl_seconds=60), mode=CacheMode.READ_WRITE),
     "cache aside": lambda base: CachedStore(base, mode=CacheMode.CACHE_ASIDE),

@@ -30,6 +30,11 @@ OPEN: Final = ("store_connections_active", "", "Stores that are open", ("store",
 FIGURES: Final = {
     "cache_hits": ("store_cache_hits_total", "Reads that a cache answered"),
     "cache_misses": ("store_cache_misses_total", "Reads that a cache did not answer"),
+    "backpressure_refused": ("store_backpressure_refused_total", "Operations that had no turn in time"),
+    "backpressure_waited_seconds": (
+        "store_backpressure_waited_seconds_total",
+        "Time that operations waited for a turn",
+    ),
 }
 """By the name of a figure of a layer, the metric that sums it up."""
 
@@ -43,7 +48,7 @@ class _Exporter(ABC):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._layers: list[tuple[str, weakref.ref[Any], dict[str, int]]] = []
+        self._layers: list[tuple[str, weakref.ref[Any], dict[str, float]]] = []
 
     @abstractmethod
     def count(self, counter: str, *labels: str) -> Add:
@@ -66,9 +71,9 @@ class _Exporter(ABC):
             ]
             self._layers += [(store, weakref.ref(layer), {}) for layer in new]
 
-    def sums(self, figure: str) -> dict[str, int]:
+    def sums(self, figure: str) -> dict[str, float]:
         """Sum up a figure by the label of the store; that of a layer which is gone stays, so that no sum goes back."""
-        sums: dict[str, int] = {}
+        sums: dict[str, float] = {}
         with self._lock:
             for store, reference, latest in self._layers:
                 if (layer := reference()) is not None:

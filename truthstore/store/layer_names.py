@@ -14,6 +14,7 @@ __all__ = ["LAYERS", "layers_with", "why_missing", "why_refused"]
 
 LAYERS: Final[Mapping[str, str]] = MappingProxyType(
     {
+        "backpressure": "truthstore.backpressure:BackpressureStore",
         "batching": "truthstore.batching:BatchedStore",
         "caching": "truthstore.caching:CachedStore",
         "observability": "truthstore.observability:ObservableStore",
