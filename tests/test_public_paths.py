@@ -43,6 +43,7 @@ PATHS = {
     "FileAuditBackend JsonAuditBackend CompositeAuditBackend AsyncAuditBackend StoreAuditBackend",
     "truthstore.observability.store": "ObservableStore",
     "truthstore.backpressure": "BackpressureConfig BackpressureStore CircuitBreaker CircuitConfig",
+    "truthstore.migration": "MigratingStore MigrationRegistry SchemaVersion MigrationError MigrationPathError NewerSchemaError",
     "truthstore.interop": "from_great_expectations from_pandera from_truthound",
     "truthstore.recording": "Run keep record records",
     "truthstore.testing": "StoreSuite WrapperSuite BlobsSuite StoreMachine store_machine FaultyBlobs LatencyBlobs ManualClock",

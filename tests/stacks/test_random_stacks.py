@@ -22,6 +22,7 @@ from truthstore.backpressure import BackpressureStore
 from truthstore.batching import BatchedStore
 from truthstore.caching import CachedStore, CacheMode, DiskCache, LRUCache
 from truthstore.caching.backends import TTLCache
+from truthstore.migration import MigratingStore, MigrationRegistry
 from truthstore.observability import AuditConfig, MetricsConfig, ObservabilityConfig, ObservableStore
 from truthstore.retention import CountBasedPolicy, CustomPolicy, RetentionStore
 from truthstore.testing import SAMPLES, Sample, StoreMachine
@@ -47,6 +48,7 @@ def retaining(base: BaseStore[Any]) -> BaseStore[Any]:
 # Innermost first: each may be there or not.
 LAYERS: dict[str, Layer] = {
     "passing": PassingStore,
+    "migrating": lambda base: MigratingStore(base, MigrationRegistry()),
     "versioned": VersionedStore,
     "retention": retaining,
     "batched": lambda base: BatchedStore(base, max_batch_size=3, flush_interval_seconds=None),

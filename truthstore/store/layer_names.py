@@ -17,6 +17,7 @@ LAYERS: Final[Mapping[str, str]] = MappingProxyType(
         "backpressure": "truthstore.backpressure:BackpressureStore",
         "batching": "truthstore.batching:BatchedStore",
         "caching": "truthstore.caching:CachedStore",
+        "migration": "truthstore.migration:MigratingStore",
         "observability": "truthstore.observability:ObservableStore",
         "retention": "truthstore.retention:RetentionStore",
         "versioning": "truthstore.versioning:VersionedStore",
