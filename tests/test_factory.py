@@ -24,7 +24,8 @@ from truthstore import (
 )
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryStore
-from truthstore.store import registry
+from truthstore.store import layer_names, registry
+from truthstore.versioning import VersionedStore
 
 
 class Loud(WrapperStore[ValidationResult]):
@@ -174,6 +175,24 @@ class TestStack:
 
     def test_get_store_takes_layers(self):
         assert isinstance(get_store("memory", layers=[Loud]), Loud)
+
+    def test_layers_have_short_names(self):
+        store = stack(MemoryStore(), "versioning", "caching")
+        assert [layer.name for layer in store.layers()] == ["cached", "versioning", "memory"]
+        assert get_store("memory", layers=["versioning"]).layer(VersionedStore).base.name == "memory"
+        with pytest.raises(StoreConfigError, match="there is no layer 'versoning': use one of backpressure"):
+            stack(MemoryStore(), "versoning")
+
+    def test_packages_offer_layers_by_name(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+        loud = importlib.metadata.EntryPoint("loud", f"{__name__}:Loud", layer_names.ENTRY_POINTS)
+        broken = importlib.metadata.EntryPoint("broken", "no_such_module:Layer", layer_names.ENTRY_POINTS)
+        monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [loud, broken])
+        assert isinstance(stack(MemoryStore(), "loud"), Loud)
+        with pytest.raises(StoreConfigError, match="the layer broken of no_such_module:Layer cannot be loaded"):
+            stack(MemoryStore(), "broken")
+        path = tmp_path / "truthstore.yaml"
+        path.write_text("backend: memory\nlayers: [{layer: loud, volume: 3}]\n")
+        assert open_store(path).layer(Loud).volume == 3
 
     def test_what_returns_no_store_is_no_layer(self):
         with pytest.raises(TypeError, match="a layer takes a store"):

@@ -36,8 +36,7 @@ def open_store(
     """Open a store by URL, or as a YAML file describes it.
 
     The file has the key ``backend`` (a name or a URL), the backend's options beside it, and ``layers``, a list with the
-    innermost first: each ``versioning``, ``retention``, ``caching``, ``observability``, ``batching`` or an
-    ``import.path:Class``, or a mapping with ``layer`` and the layer's options, in which a mapping with
+    innermost first: each a short name such as ``versioning`` or ``caching``, or an ``import.path:Class``, or a mapping with ``layer`` and the layer's options, in which a mapping with
     ``type: import.path:Class`` makes an object of that class. ``${NAME}`` is replaced from the environment,
     ``${NAME:-default}`` with a default if the variable is not set or empty; ``$$`` is a dollar sign. Options that take
     text get the variable's text, whatever it looks like.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from truthstore import StoreConfigError, WrapperStore, get_store, open_store
+from truthstore import StoreConfigError, WrapperStore, open_store
 from truthstore.caching import CachedStore, CacheMode, LFUCache
 from truthstore.observability import ObservableStore
 from truthstore.retention import CountBasedPolicy, RetentionPolicy, RetentionStore, TimeBasedPolicy
@@ -74,7 +74,7 @@ layers:
     [
         (
             "versoning",
-            "there is no layer 'versoning': use one of batching, caching, observability, retention, versioning",
+            "there is no layer 'versoning': use one of backpressure, batching, caching, ",
         ),
         ('{layer: retention, policy: {type: "truthstore.retention:NoPolicy"}}', "truthstore.retention has no class"),
         ('{layer: retention, policy: {type: "truthstore.retention:CountBasedPolicy", most: 1}}', "most"),
@@ -195,9 +195,3 @@ layers:
             assert isinstance(store.base, Passing)
     with pytest.raises(TypeError, match="a list of modules"):
         open_store(described(text), allow=__name__)
-
-
-def test_a_name_is_no_layer_in_code():
-    names: Any = ["versioning"]
-    with pytest.raises(TypeError, match="a layer is a class, or a function from a store to a store, not 'versioning'"):
-        get_store("memory", layers=names)

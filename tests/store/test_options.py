@@ -62,7 +62,7 @@ PARTS = {
         "has no class '…': there are BaseCache, DiskCache, InMemoryCache, LFUCache, LRUCache, RedisCache, SharedCache",
     ),
     "module": ('{layer: "truthstore.cahcing:CachedStore"}', "'truthstore' has no such module"),
-    "layer": ("versoning", "there is no layer 'versoning': use one of batching,"),
+    "layer": ("versoning", "there is no layer 'versoning': use one of backpressure,"),
     "option of a layer": ("{layer: batching, bach_size: 3}", "did you mean 'max_batch_size'?"),
 }
 

@@ -15,7 +15,7 @@ import yaml
 
 from truthstore.errors import StoreConfigError, echoed, nearest
 from truthstore.store.config import Text, check_options, converted, declared_types
-from truthstore.store.layer_names import LAYERS
+from truthstore.store.layer_names import layer_named
 
 __all__ = ["Description", "read_yaml"]
 
@@ -140,12 +140,13 @@ class Description:
         name = options.pop("layer", None)
         if not isinstance(name, str):
             raise StoreConfigError(f"{self.source}: a layer is a name, or a mapping with the key 'layer'")
-        if ":" not in LAYERS.get(name, name):
-            raise StoreConfigError(
-                f"{self.source}: there is no layer {echoed(name, LAYERS)}: use one of {', '.join(LAYERS)}, "
-                "or 'import.path:Class'"
-            )
-        wrapper = self._class(LAYERS.get(name, name), "WrapperStore")
+        if ":" in name:
+            wrapper = self._class(name, "WrapperStore")
+        else:
+            try:
+                wrapper = layer_named(name)
+            except StoreConfigError as error:
+                raise StoreConfigError(f"{self.source}: {error}, or 'import.path:Class'") from error.__cause__
         return partial(wrapper, **self._options(wrapper, options))
 
     def _options(self, target: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:

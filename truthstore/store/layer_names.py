@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from truthstore.errors import nearest
+from truthstore.errors import StoreConfigError, echoed, nearest
 
-__all__ = ["LAYERS", "layers_with", "why_missing", "why_refused"]
+__all__ = ["LAYERS", "layer_named", "layers_with", "why_missing", "why_refused"]
 
+ENTRY_POINTS: Final = "truthstore.layers"
 
 LAYERS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -24,6 +25,27 @@ LAYERS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """Layers of this library by their short names."""
+
+
+def layer_named(name: str) -> type[Any]:
+    """Return the class of a layer by its short name: one of this library, or of an installed package that offers it.
+
+    Raises:
+        StoreConfigError: there is no such layer, or it cannot be loaded.
+    """
+    if (place := LAYERS.get(name)) is not None:
+        return _loaded(place)
+    from importlib import metadata  # which takes as long to import as all of this
+
+    points = {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
+    if (point := points.get(name)) is None:
+        known = (*LAYERS, *sorted(points))
+        raise StoreConfigError(f"there is no layer {echoed(name, known)}: use one of {', '.join(known)}")
+    try:
+        kind: type[Any] = point.load()
+    except (ImportError, AttributeError) as error:
+        raise StoreConfigError(f"the layer {name} of {point.value} cannot be loaded: {error}") from error
+    return kind
 
 
 def layers_with(store: Any, name: str) -> list[type]:
@@ -58,6 +80,10 @@ def why_refused(operation: str, option: str, taken: frozenset[str]) -> str:
 
 
 def _layers() -> Iterator[type[Any]]:
-    for place in LAYERS.values():
-        module, _, kind = place.partition(":")
-        yield getattr(importlib.import_module(module), kind)
+    return map(_loaded, LAYERS.values())
+
+
+def _loaded(place: str) -> type[Any]:
+    module, _, kind = place.partition(":")
+    found: type[Any] = getattr(importlib.import_module(module), kind)
+    return found

@@ -12,6 +12,7 @@ from truthstore.errors import StoreConfigError, echoed, nearest
 from truthstore.items.results import RESULTS, ValidationResult
 from truthstore.model.collection import Collection
 from truthstore.store.config import check_options, converted
+from truthstore.store.layer_names import layer_named
 from truthstore.store.store import BaseStore
 from truthstore.store.urls import check_url, shown_url, split_url
 
@@ -24,7 +25,7 @@ T = TypeVar("T")
 S = TypeVar("S", bound=Callable[..., BaseStore[Any]])
 
 Factory = Callable[..., BaseStore[Any]]
-Layer = Callable[[BaseStore[Any]], BaseStore[Any]]
+Layer = str | Callable[[BaseStore[Any]], BaseStore[Any]]
 
 ENTRY_POINTS: Final = "truthstore.stores"
 
@@ -231,7 +232,7 @@ def get_store(
         backend: ``filesystem``, ``memory``, a registered name, or a URL: ``file:///path``, ``memory://``. Options may
             stand in the URL's query (``file:///data?namespace=prod``); keywords win over them.
         collection: the collection that the public operations act on; validation results by default.
-        layers: wrappers, innermost first: classes, or functions from a store to a store.
+        layers: wrappers, innermost first: see `stack`.
         options: options of the backend.
 
     Raises:
@@ -266,16 +267,20 @@ def _from_url(factory: Factory, given: Mapping[str, Any], name: str) -> dict[str
 
 
 def stack(base: BaseStore[T], *layers: Layer) -> BaseStore[T]:
-    """Put layers on a store, innermost first.
+    """Put layers on a store, innermost first: classes, functions from a store to a store, or short names (``"caching"``).
+
+    Packages offer layers of their own by a name with an entry point in the group ``truthstore.layers``.
 
     Raises:
         TypeError: a layer is no function, or does not return a store.
+        StoreConfigError: there is no layer of that name, or it cannot stand there.
     """
     store: BaseStore[Any] = base
     for layer in layers:
-        if not callable(layer):
-            raise TypeError(f"a layer is a class, or a function from a store to a store, not {layer!r:.80}")
-        store = layer(store)
+        make = layer_named(layer) if isinstance(layer, str) else layer
+        if not callable(make):
+            raise TypeError(f"a layer is a class, a function from a store to a store, or a name, not {layer!r:.80}")
+        store = make(store)
         if not isinstance(store, BaseStore):
             raise TypeError(f"a layer takes a store and returns one; {layer!r} returned a {type(store).__name__}")
     return store
