@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from types import NoneType, UnionType
-from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+from inspect import get_annotations
+from types import NoneType, SimpleNamespace, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from truthstore.errors import StoreConfigError, nearest
 
-__all__ = ["attributes", "check_path", "follow", "kinds_at", "strings"]
+__all__ = ["attributes", "check_path", "choices_at", "follow", "kinds_at", "strings"]
 
 
 def attributes(cls: type) -> tuple[str, ...]:
@@ -42,22 +44,34 @@ def check_path(collection: str, path: str, known: frozenset[str], cls: type) -> 
         raise StoreConfigError(f"{collection}: {cls.__name__} has no attribute {first!r}: {nearest(first, known)}")
 
 
-_hints: Final = lru_cache(maxsize=100)(get_type_hints)
-"""Each call compiles every annotation of a class, which takes longer than a query."""
+def _hint(cls: type, name: str) -> Any:
+    """Return the annotation of one attribute: to compile all of a class takes longer than a query."""
+    owner = next(kind for kind in cls.__mro__ if name in get_annotations(kind))
+    alone = SimpleNamespace(__annotations__={name: get_annotations(owner)[name]})
+    return get_type_hints(alone, vars(sys.modules[owner.__module__]), dict(vars(owner)))[name]
 
 
+@lru_cache(maxsize=1_000)
 def kinds_at(cls: type, path: str) -> tuple[Any, ...]:
     """Return the types with which the attribute at a path is annotated, but for None; none if they are not known."""
     kinds: tuple[Any, ...] = (cls,)
     for step in path.split("."):
         try:
             (owner,) = kinds
-            hint: Any = _hints(owner)[step]
+            hint = _hint(owner, step)
         except Exception:  # noqa: BLE001  # annotations may name what is not there, and run any code
             return ()
         kinds = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
         kinds = tuple(kind for kind in kinds if kind is not NoneType)
     return kinds
+
+
+def choices_at(cls: type, path: str) -> frozenset[str]:
+    """Return the values that an attribute can have which is annotated as an enum; none for any other."""
+    kinds = kinds_at(cls, path)
+    if not all(isinstance(kind, type) and issubclass(kind, enum.Enum) for kind in kinds):
+        return frozenset()
+    return frozenset(member.value for kind in kinds for member in kind)
 
 
 def cannot_be_time(cls: type, path: str) -> bool:

@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import MAXYEAR, UTC, datetime, timedelta, timezone
-from enum import Enum
 from functools import cached_property
 from operator import attrgetter
 from time import time_ns
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 import msgspec
 
 from truthstore.errors import StoreConfigError, StoreCorruptError, StoreWriteError, shown
-from truthstore.model.attribute_paths import attributes, cannot_be_time, check_path, follow, kinds_at, strings
+from truthstore.model.attribute_paths import attributes, cannot_be_time, check_path, choices_at, follow, strings
 from truthstore.model.encoding import Codec, Encoding, OutgrownError, pretty, to_builtins
 from truthstore.model.extraction import Extract, extractor
 from truthstore.model.fields import (
@@ -196,15 +195,10 @@ class Collection(Recipe, Generic[T]):
 
         return hashlib.sha256(repr(self._shape).encode()).hexdigest()[:16]
 
-    @cached_property
-    def choices(self) -> Mapping[str, frozenset[str]]:
-        """The values that fields can have which are annotated as an enum."""
-        found: dict[str, frozenset[str]] = {}
-        for name, field in self.fields.items():
-            kinds = kinds_at(self.type, field.path)
-            if kinds and all(isinstance(kind, builtins.type) and issubclass(kind, Enum) for kind in kinds):
-                found[name] = frozenset(member.value for kind in kinds for member in kind)
-        return found
+    def choices(self, field: str) -> frozenset[str]:
+        """Return the values that a field can have which is annotated as an enum; none for any other."""
+        declared = self.fields.get(field)
+        return frozenset() if declared is None else choices_at(self.type, declared.path)
 
     @property
     def is_users(self) -> bool:

@@ -263,7 +263,7 @@ class BoundQuery:
             raise StoreQueryError(f"{self.collection.name}.{name}: {error}", collection=self.collection.name) from error
 
     def _check_choice(self, name: str, values: Iterable[FieldValue]) -> None:
-        choices = self.collection.choices.get(name, ())
+        choices = self.collection.choices(name)
         for value in values:
             if choices and value is not None and value not in choices:
                 raise ValueError(f"it is never {value!r}, only {', '.join(sorted(map(str, choices)))}")

@@ -257,7 +257,7 @@ def _archive_of(config: RetentionConfig, base: BaseStore[Any], collection: Colle
 
 def _check_statuses(policies: Iterable[RetentionPolicy], collection: Collection[Any]) -> None:
     """Refuse a policy for a status that no item of the collection can have: it would keep everything."""
-    known = collection.choices.get("status")
+    known = collection.choices("status")
     for policy in policies:
         if isinstance(policy, CompositePolicy):
             _check_statuses(policy.policies, collection)
