@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.smoke import SMOKE
 from truthstore import RESULTS, BaseStore
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backpressure import BackpressureStore
@@ -19,6 +20,8 @@ class TestOneAtATime(WrapperSuite):
 
 
 class TestOnFiles(WrapperSuite):
+    smoke = SMOKE
+
     concurrent = True
     shared_between_processes = True
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.smoke import SMOKE
 from truthstore import RESULTS, BaseStore
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.batching import BatchedStore
@@ -44,6 +45,8 @@ class TestInMemory(BatchingSuite):
 
 
 class TestDurable(BatchingSuite):
+    smoke = SMOKE
+
     def wrap(self, base: BaseStore[Any]) -> BatchedStore[Any]:
         path = f"queue-{next(_numbers)}.db"
         return BatchedStore(base, durable=True, path=path, durability="os", flush_interval_seconds=None)

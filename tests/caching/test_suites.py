@@ -82,6 +82,8 @@ class TestRevalidatedDisk(OverFiles):
 
 
 class TestRevalidatedRedis(OverFiles):
+    smoke = SMOKE
+
     @pytest.fixture(autouse=True)
     def server(self, url):
         self.url = url

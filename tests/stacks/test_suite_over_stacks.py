@@ -67,6 +67,8 @@ class OverStacks:
 
 
 class TestStacksInMemory(OverStacks, StoreSuite):
+    smoke = SMOKE
+
     kind = "memory"
 
 

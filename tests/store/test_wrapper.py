@@ -104,6 +104,8 @@ class TestXorStore(WrapperSuite):
 
 
 class TestTwoCodecs(TestXorStore):
+    smoke = SMOKE
+
     def wrap(self, base):
         return XorStore(XorStore(base, key=0x0F), key=0xF0)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.smoke import SMOKE
 from truthstore import RESULTS
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryData, MemoryStore
@@ -17,6 +18,8 @@ from truthstore.versioning import VersionedStore, VersioningConfig, VersioningMo
 
 
 class TestVersionedMemory(WrapperSuite):
+    smoke = SMOKE
+
     transparent = False
 
     def wrap(self, base):
