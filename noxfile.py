@@ -23,7 +23,7 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["all"]
 
 ROOT = Path(__file__).parent
-EXTRAS = ("testing", "s3", "gcs", "azure", "db", "redis", "zstd", "backpressure", "metrics", "tracing")
+EXTRAS = ("testing", "s3", "gcs", "azure", "db", "redis", "zstd", "backpressure", "compression", "metrics", "tracing")
 CI = os.environ.get("CI") == "true"
 PARALLEL = ("--numprocesses", "logical", "--maxprocesses", "4", "--dist", "loadgroup")
 

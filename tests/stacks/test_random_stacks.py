@@ -23,6 +23,7 @@ from truthstore.batching import BatchedStore
 from truthstore.caching import CachedStore, CacheMode, DiskCache, LRUCache
 from truthstore.caching.backends import TTLCache
 from truthstore.migration import MigratingStore, MigrationRegistry
+from truthstore.compression import CompressedStore
 from truthstore.observability import AuditConfig, MetricsConfig, ObservabilityConfig, ObservableStore
 from truthstore.retention import CountBasedPolicy, CustomPolicy, RetentionStore
 from truthstore.testing import SAMPLES, Sample, StoreMachine
@@ -47,6 +48,7 @@ def retaining(base: BaseStore[Any]) -> BaseStore[Any]:
 
 # Innermost first: each may be there or not.
 LAYERS: dict[str, Layer] = {
+    "compressed": lambda base: CompressedStore(base, algorithm="lz4"),
     "passing": PassingStore,
     "migrating": lambda base: MigratingStore(base, MigrationRegistry()),
     "versioned": VersionedStore,

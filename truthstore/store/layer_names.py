@@ -19,6 +19,7 @@ LAYERS: Final[Mapping[str, str]] = MappingProxyType(
         "batching": "truthstore.batching:BatchedStore",
         "caching": "truthstore.caching:CachedStore",
         "migration": "truthstore.migration:MigratingStore",
+        "compression": "truthstore.compression:CompressedStore",
         "observability": "truthstore.observability:ObservableStore",
         "retention": "truthstore.retention:RetentionStore",
         "versioning": "truthstore.versioning:VersionedStore",

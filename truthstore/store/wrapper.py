@@ -86,9 +86,14 @@ class WrapperStore(BaseStore[T], Generic[T]):
             if getattr(cls, operation) is getattr(WrapperStore, operation):
                 continue
             for form in forms:
-                if form not in vars(cls) and getattr(cls, form) is getattr(WrapperStore, form):
+                # A class above may have named the form beside the operation.
+                if cls._depth(form) > cls._depth(operation) and getattr(cls, form) is getattr(WrapperStore, form):
                     replacement = _scan_through_get if form == "scan" else getattr(BaseStore, form)
                     setattr(cls, form, replacement)
+
+    @classmethod
+    def _depth(cls, name: str) -> int:
+        return next(depth for depth, kind in enumerate(cls.__mro__) if name in vars(kind))
 
     @property
     def base(self) -> BaseStore[Any]:

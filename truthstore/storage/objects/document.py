@@ -41,6 +41,8 @@ T = TypeVar("T")
 
 FORMAT: Final = 1
 MAGIC: Final = b"\x89TST"
+MOST_ROWS: Final = 1 << 30
+"""So many bytes of rows at most belong to one item: a forged document can expand a thousandfold."""
 _PREFIX: Final = struct.Struct(">4sBI")
 _MEMBER: Final = b'"_truthstore":'
 
@@ -96,7 +98,8 @@ class _Head(MetaParts, frozen=True, kw_only=True, omit_defaults=True):
     checksum: int
     annotations: dict[str, Any] = msgspec.field(default_factory=dict)
     lineage: Lineage | None = None
-    # Where the body is compressed or encrypted.
+    # Where the body is compressed or encrypted: the length that it has then, and the rows, compressed.
+    length: int | None = None
     rows: bytes | None = None
 
 
@@ -132,10 +135,14 @@ def write_document(record: Record, collection: Collection[Any], lineage: Lineage
             return b'%b,\n  "_truthstore": %b\n}\n' % (body[:-2], tail)
         if body[-1:] == b"}":
             return b'%b,"_truthstore":%b}' % (body[:-1], tail)
-    parts: dict[str, Any] = {**meta.parts(), "fields": _plain_fields(meta), "size": len(body)}
+    parts: dict[str, Any] = {**meta.parts(), "fields": _plain_fields(meta)}
+    if meta.encodings:
+        rows = meta.rows
+        parts |= {"length": len(body), "rows": None if rows is None else zlib.compress(rows)}
+    else:
+        parts["size"] = len(body)
     parts |= {"format": FORMAT, "collection": collection.name, "id": meta.id, "revision": record.revision}
-    rows = meta.rows if meta.encodings else None
-    head = _encode(_Head(checksum=zlib.crc32(body), lineage=lineage, rows=rows, **parts))
+    head = _encode(_Head(checksum=zlib.crc32(body), lineage=lineage, **parts))
     return _PREFIX.pack(MAGIC, FORMAT, len(head)) + head + body
 
 
@@ -254,9 +261,10 @@ def _read_envelope(data: bytes, collection: Collection[Any], id: str | None, fil
     except (struct.error, msgspec.DecodeError) as error:
         raise _corrupt(collection, id, f"damaged head: {error}", file) from error
     body = data[_PREFIX.size + length :]
-    if len(body) != head.size or zlib.crc32(body) != head.checksum:
+    length = head.size if head.length is None else head.length
+    if len(body) != length or zlib.crc32(body) != head.checksum:
         raise _corrupt(
-            collection, id, f"body of {len(body)} bytes is not the one of {head.size} bytes that was written", file
+            collection, id, f"body of {len(body)} bytes is not the one of {length} bytes that was written", file
         )
     fields = {name: _field_value(collection, name, value) for name, value in head.fields.items()}
     # Fields that were declared after the document was written are in the body, if it can be read.
@@ -267,8 +275,20 @@ def _read_envelope(data: bytes, collection: Collection[Any], id: str | None, fil
     derived: dict[str, Any] = {}
     if later:
         derived = {"text": None, "derive": Derivation(collection, body, head.encoding, times)}
-    meta = meta_of(head.id, head, fields=None if later else fields, rows=head.rows, **derived)
+    try:
+        rows = head.rows if head.rows is None or head.length is None else _expanded(head.rows)
+    except zlib.error as error:
+        raise _corrupt(collection, id, f"damaged rows: {error}", file) from error
+    meta = meta_of(head.id, head, fields=None if later else fields, rows=rows, **derived)
     return Document(Record(meta, body, head.revision), head.lineage or Lineage())
+
+
+def _expanded(rows: bytes) -> bytes:
+    expand = zlib.decompressobj()
+    expanded = expand.decompress(rows, MOST_ROWS)
+    if not expand.eof:
+        raise zlib.error(f"they end too early, or expand to more than {MOST_ROWS:,} bytes")
+    return expanded
 
 
 def _field_value(collection: Collection[Any], name: str, value: FieldValue) -> FieldValue:
