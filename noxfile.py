@@ -23,7 +23,9 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["all"]
 
 ROOT = Path(__file__).parent
-EXTRAS = ("testing", "s3", "gcs", "azure", "db", "redis", "zstd", "backpressure", "compression", "metrics", "tracing")
+STORES = ("s3", "gcs", "azure", "db", "redis")
+LAYERS = ("zstd", "backpressure", "compression", "encryption", "encryption-aws", "encryption-azure", "encryption-google")
+EXTRAS = ("testing", *STORES, *LAYERS, "metrics", "tracing")
 CI = os.environ.get("CI") == "true"
 PARALLEL = ("--numprocesses", "logical", "--maxprocesses", "4", "--dist", "loadgroup")
 

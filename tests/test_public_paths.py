@@ -47,6 +47,10 @@ PATHS = {
     "truthstore.compression": "CompressedStore CompressionConfig",
     "truthstore.compression.base": "CompressionConfig",
     "truthstore.compression.store": "CompressedStore",
+    "truthstore.encryption": "EncryptedStore EncryptionConfig generate_key KeyProvider WrappedKey Rotation MemoryKeys "
+    "EnvironmentKeys PassphraseKeys AwsKmsKeys GoogleKmsKeys AzureKeyVaultKeys",
+    "truthstore.encryption.base": "EncryptionConfig KeyProvider Rotation WrappedKey generate_key",
+    "truthstore.encryption.store": "EncryptedStore",
     "truthstore.interop": "from_great_expectations from_pandera from_truthound",
     "truthstore.recording": "Run keep record records",
     "truthstore.testing": "StoreSuite WrapperSuite BlobsSuite StoreMachine store_machine FaultyBlobs LatencyBlobs ManualClock",

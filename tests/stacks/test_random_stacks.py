@@ -24,6 +24,7 @@ from truthstore.caching import CachedStore, CacheMode, DiskCache, LRUCache
 from truthstore.caching.backends import TTLCache
 from truthstore.migration import MigratingStore, MigrationRegistry
 from truthstore.compression import CompressedStore
+from truthstore.encryption import EncryptedStore, generate_key
 from truthstore.observability import AuditConfig, MetricsConfig, ObservabilityConfig, ObservableStore
 from truthstore.retention import CountBasedPolicy, CustomPolicy, RetentionStore
 from truthstore.testing import SAMPLES, Sample, StoreMachine
@@ -34,6 +35,9 @@ Layer = Callable[[BaseStore[Any]], BaseStore[Any]]
 
 class PassingStore(WrapperStore[Any]):
     """Changes nothing."""
+
+
+KEY = generate_key()
 
 
 def observable(base: BaseStore[Any]) -> BaseStore[Any]:
@@ -48,6 +52,7 @@ def retaining(base: BaseStore[Any]) -> BaseStore[Any]:
 
 # Innermost first: each may be there or not.
 LAYERS: dict[str, Layer] = {
+    "encrypted": lambda base: EncryptedStore(base, KEY, text="hashed"),
     "compressed": lambda base: CompressedStore(base, algorithm="lz4"),
     "passing": PassingStore,
     "migrating": lambda base: MigratingStore(base, MigrationRegistry()),
@@ -176,7 +181,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
 # Versioned stores answer otherwise, a layer may not know, a layer without copies has none to change; the rest are no
 # operations, or questions about the checks of results: tests/checks asks them of stacks.
 ELSEWHERE = {
-    *("get_history", "definitely_absent", "change_copies", "copied_ids", "identity"),
+    *("get_history", "definitely_absent", "change_copies", "copied_ids", "identity", "sealed", "opened"),
     *("checks", "compare", "compare_latest", "acknowledge", "protect", "forget", "open_run", "iter_checks"),
 }
 

@@ -23,6 +23,7 @@ from truthstore.backends.memory import MemoryData, MemoryStore
 from truthstore.batching import BatchedStore
 from truthstore.caching import CachedStore
 from truthstore.compression import CompressedStore
+from truthstore.encryption import EncryptedStore
 from truthstore.model.record import ANY, NONE, Expect, Meta, Options
 from truthstore.observability import ObservableStore
 from truthstore.retention import RetentionStore, TimeBasedPolicy
@@ -260,7 +261,15 @@ def test_options_reach_the_layer_that_declares_them():
 
 BUILT: dict[str, type[WrapperStore[Any]]] = {
     layer.name: layer
-    for layer in (VersionedStore, RetentionStore, CachedStore, BatchedStore, ObservableStore, CompressedStore)
+    for layer in (
+        VersionedStore,
+        RetentionStore,
+        CachedStore,
+        BatchedStore,
+        ObservableStore,
+        CompressedStore,
+        EncryptedStore,
+    )
 }
 
 

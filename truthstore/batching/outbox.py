@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from truthstore.model.collection import Collection
     from truthstore.store.store import BaseStore
 
-__all__ = ["Outbox", "packed", "queue_path", "unpacked"]
+__all__ = ["Outbox", "queue_path"]
 
 FOLDER: Final = os.path.join(".truthstore", "queue")
 log: Final = logging.getLogger("truthstore.batching")
@@ -97,7 +97,7 @@ class Outbox:
         topic = self.topic(collection)
         if not self._config.durable and self._is_full():
             self._make_room()
-        entries = [(record.id, packed(record)) for record in records]
+        entries = [(record.id, self.packed(record, collection)) for record in records]
         self.queue.append(topic, entries)
         if not self._config.durable:
             _unstored.add(self)
@@ -135,21 +135,39 @@ class Outbox:
             if record.id == id and kind.name == collection.name:
                 return record
         waiting = self.queue.pending(self.topic(collection), key=id)
-        return unpacked(waiting[-1].payload, collection) if waiting else None
+        return self.unpacked(waiting[-1].payload, collection) if waiting else None
 
     def change_copies(self, change: Callable[[str, Any], Any], collection: Collection[Any]) -> None:
         """Put what `change` returns for a save that waits or was rejected in its place."""
 
         def changed(entry: Entry, is_rejected: bool) -> bytes | None:  # noqa: FBT001  # as the queue calls it
-            before = unpacked(entry.payload, collection)
+            before = self.unpacked(entry.payload, collection)
             item = change("rejected save" if is_rejected else "queued save", collection.decode(before))
             if item is None:
                 return None
             record = collection.encode(item, self._base.encoding, indent=self._base.indent)
             meta = record.meta.replace(annotations=before.meta.annotations)
-            return packed(Record(meta, record.body, record.revision))
+            return self.packed(Record(meta, record.body, record.revision), collection)
 
         self.queue.change(self.topic(collection), changed)
+
+    def packed(self, record: Record, collection: Collection[Any]) -> bytes:
+        """Return a record as the payload of an entry: as it leaves this process, where the queue is a file."""
+        if self._config.durable:
+            record = self._base.sealed(record, collection.name)
+        meta = record.meta
+        return pack(record if meta.encodings else Record(meta.replace(text=""), record.body, record.revision))
+
+    def unpacked(self, payload: bytes, collection: Collection[Any]) -> Record:
+        """Return the record of an entry; raise `StoreCorruptError` if it was damaged."""
+        record = unpack(payload)
+        if self._config.durable:
+            record = self._base.opened(record, collection.name)
+        meta, body = record.meta, record.body
+        if meta.encodings or body is None:
+            return record
+        late = _LateText(collection, body, meta.encoding)
+        return Record(meta.replace(text=None, derive=late), body, record.revision)
 
     def is_empty(self, collection: Collection[Any]) -> bool:
         """Return True if nothing waits in a collection."""
@@ -250,7 +268,7 @@ class Outbox:
                     later.append(entry)
                 elif entry.key not in failed:
                     try:
-                        this[entry.key] = (entry.number, unpacked(entry.payload, collection))
+                        this[entry.key] = (entry.number, self.unpacked(entry.payload, collection))
                     except StoreError as error:
                         errors[entry.number] = error
             for id, failure in self._put(this, collection).items():
@@ -342,20 +360,6 @@ class _LateText(Derivation, frozen=True, gc=False):
             return super().text()
         except StoreCorruptError:
             return ""
-
-
-def packed(record: Record) -> bytes:
-    """Return a record as the payload of an entry."""
-    return pack(record if record.meta.encodings else Record(record.meta.replace(text=""), record.body, record.revision))
-
-
-def unpacked(payload: bytes, collection: Collection[Any]) -> Record:
-    """Return the record of an entry; raise `StoreCorruptError` if it was damaged."""
-    record = unpack(payload)
-    meta, body = record.meta, record.body
-    if meta.encodings or body is None:
-        return record
-    return Record(meta.replace(text=None, derive=_LateText(collection, body, meta.encoding)), body, record.revision)
 
 
 def queue_path(base: BaseStore[Any], folder: str) -> str | None:

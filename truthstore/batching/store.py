@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from truthstore.batching.base import BatchConfig, RejectedItem
-from truthstore.batching.outbox import Outbox, unpacked
+from truthstore.batching.outbox import Outbox
 from truthstore.errors import StoreError, StoreNotSupportedError
 from truthstore.model.record import ANY, NONE, Change, Expect, Options, Record
 from truthstore.store.config import configure
@@ -264,7 +264,9 @@ class BatchedStore(WrapperStore[T], Generic[T]):
         self._check()
         collection = self._collection
         return [
-            RejectedItem(id=entry.key, error=error, load=functools.partial(_load, collection, entry.payload))
+            RejectedItem(
+                id=entry.key, error=error, load=functools.partial(_load, self._outbox, collection, entry.payload)
+            )
             for entry, error in self._outbox.queue.rejected(self._outbox.topic(collection))
         ]
 
@@ -328,5 +330,5 @@ class BatchedStore(WrapperStore[T], Generic[T]):
                 super().close()
 
 
-def _load(collection: Collection[Any], payload: bytes) -> Any:
-    return collection.decode(unpacked(payload, collection))
+def _load(outbox: Outbox, collection: Collection[Any], payload: bytes) -> Any:
+    return collection.decode(outbox.unpacked(payload, collection))

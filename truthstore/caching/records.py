@@ -39,6 +39,7 @@ class RecordCache:
 
     def __init__(self, cache: BaseCache[Any], store: BaseStore[Any], negative_ttl: float) -> None:
         self.cache = cache
+        self._store = store
         self._is_shared = isinstance(cache, SharedCache)
         self._negative_ttl = negative_ttl
         self._number = next(_numbers)
@@ -61,7 +62,7 @@ class RecordCache:
         records: dict[Hashable, Record] = {}
         for key, data in found.items():
             try:
-                records[key] = unpack(data) if data else MISSING
+                records[key] = self._store.opened(unpack(data), _collection(key)) if data else MISSING
             except StoreCorruptError as error:
                 log.warning("a damaged entry of the %s cache is removed: %s", self.cache.name, error)
                 self.cache.delete(key)
@@ -76,10 +77,15 @@ class RecordCache:
                 missing[key] = b"" if self._is_shared else MISSING
             elif self._is_shared:
                 with suppress(StoreCorruptError):  # which decoding it says, not caching it
-                    present[key] = pack(record)
+                    present[key] = pack(self._store.sealed(record, _collection(key)))
             else:
                 present[key] = record
         if present:
             self.cache.set_many(present, replace=replace)
         if missing and self._negative_ttl > 0:
             self.cache.set_many(missing, self._negative_ttl, replace=replace)
+
+
+def _collection(key: Hashable) -> str:
+    """Return the collection that a key of a shared cache names; no name holds a colon."""
+    return str(key).split(":", 2)[1]

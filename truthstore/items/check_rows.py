@@ -133,6 +133,8 @@ CHECKS: Final = Projection(
     inherits=("run_time", "data_asset", "suite_name"),
     series=("data_asset", "check_id"),
     lookups=(("check_id",), ()),
+    content=("observed", "expected"),
+    states=("status", "severity"),
     is_total=True,
 )
 """The rows of the default collection."""

@@ -40,6 +40,8 @@ class Projection:
         series: the fields that name one thing over many items, such as ``("data_asset", "check_id")``; rows in which one
             of them is None belong to no series.
         lookups: field combinations that get an index, each ending with the time; that of the series is always there.
+        content: fields that show the data, such as an observed value: a layer that encrypts keeps them out of every index.
+        states: fields with a few known values, which stay as they are where a layer hides the names of things.
         is_total: `of` returns sequences in index form, and fails for no item that can be stored.
     """
 
@@ -50,6 +52,8 @@ class Projection:
     inherits: Sequence[str] = ()
     series: Sequence[str] = ()
     lookups: Sequence[Sequence[str]] = ()
+    content: Sequence[str] = ()
+    states: Sequence[str] = ()
     is_total: bool = False
 
     def index(self, inherited: Mapping[str, Field]) -> dict[str, builtins.type | Field]:

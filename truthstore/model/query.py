@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from truthstore.model.collection import Collection
     from truthstore.model.record import FieldValue, Meta, Record
 
-__all__ = ["TIME_ALIAS", "BoundQuery", "Comparison", "StoreQuery"]
+__all__ = ["TIME_ALIAS", "BoundQuery", "Comparison", "StoreQuery", "is_condition"]
 
 OPERATORS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "==": operator.eq,
@@ -236,7 +236,7 @@ class BoundQuery:
         if query.end_time is not None:
             yield self._comparison(TIME_ALIAS, "<=", query.end_time)
         for name, given in (query.where or {}).items():
-            if _is_condition(given):
+            if is_condition(given):
                 yield self._comparison(name, given[0], given[1])
             elif isinstance(given, tuple | list | set | frozenset | dict):
                 raise StoreQueryError(
@@ -355,7 +355,7 @@ class BoundQuery:
         return value, id
 
 
-def _is_condition(given: Any) -> bool:
+def is_condition(given: Any) -> bool:
     """Return whether a value of ``where`` is an operator and a value."""
     if not isinstance(given, tuple | list) or len(given) != 2:  # noqa: PLR2004
         return False
@@ -364,7 +364,7 @@ def _is_condition(given: Any) -> bool:
 
 def _kept(given: Any) -> Any:
     """Return a condition whose list of values can be read again and again."""
-    if _is_condition(given) and given[0] == "in":
+    if is_condition(given) and given[0] == "in":
         values = given[1]
         if isinstance(values, Iterable) and not isinstance(values, str):
             return ("in", tuple(values))

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from truthstore.batching.base import BatchConfig
-from truthstore.batching.outbox import Outbox, packed, queue_path
+from truthstore.batching.outbox import Outbox, queue_path
 from truthstore.batching.store import BatchedStore
 from truthstore.items.checks import VALIDATOR_ERROR, ResultStatus, ValidatorResult
+from truthstore.model.meta_codec import pack, unpack
+from truthstore.model.record import Meta, Record
 from truthstore.recording.presence import claim, release
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ class Journal:
         self._queue = self._outbox.queue
         self._topic = self._outbox.topic(self._collection)
         self._runs, self._checks = f"{self._topic}/runs", f"{self._topic}/checks"
+        self._notes = self._collection.derived("journal")
         self._presence = f"{self._queue.path}.runs" if self._queue.path else None
 
     def begin(self, run: ValidationResult) -> int:
@@ -68,7 +71,7 @@ class Journal:
         if self._presence:
             claim(self._presence, place)  # first: an entry whose place nobody holds is that of a dead process
         try:
-            self._queue.append(self._runs, [(run.run_id, msgspec.json.encode({**run.to_dict(), "place": place}))])
+            self._queue.append(self._runs, [(run.run_id, self._sealed(run.run_id, {**run.to_dict(), "place": place}))])
         except BaseException:
             self.leave(place)
             raise
@@ -76,13 +79,26 @@ class Journal:
 
     def add(self, run_id: str, check: ValidatorResult) -> int:
         """Note a check, and return its number."""
-        (number,) = self._queue.append(self._checks, [(run_id, msgspec.json.encode(check.to_dict()))])
+        (number,) = self._queue.append(self._checks, [(run_id, self._sealed(run_id, check.to_dict()))])
         return number
+
+    def _sealed(self, run_id: str, note: dict[str, Any]) -> bytes:
+        """Return a note as it lies in the file: as JSON, or encrypted, where the store is."""
+        body = msgspec.json.encode(note)
+        plain = Record(Meta(run_id, size=len(body)), body)
+        sealed = self._store.sealed(plain, self._notes)
+        return body if sealed is plain else pack(sealed)
+
+    def _opened(self, payload: bytes) -> dict[str, Any]:
+        if payload[:1] != b"{":
+            payload = self._store.opened(unpack(payload), self._notes).body or b""
+        note: dict[str, Any] = msgspec.json.decode(payload)
+        return note
 
     def checks(self, run_id: str) -> dict[int, ValidatorResult]:
         """Return the checks of a run that were noted, by number."""
         return {
-            entry.number: ValidatorResult.from_dict(msgspec.json.decode(entry.payload))
+            entry.number: ValidatorResult.from_dict(self._opened(entry.payload))
             for entry in self._queue.pending(self._checks, key=run_id)
         }
 
@@ -98,7 +114,8 @@ class Journal:
     def _replace(self, result: ValidationResult, *, queued_only: bool) -> None:
         record = self._collection.encode(result, self._store.encoding, indent=self._store.indent)
         topics = (self._runs, self._checks)
-        self._queue.replace(topics, record.id, self._topic, packed(record), queued_only=queued_only)
+        payload = self._outbox.packed(record, self._collection)
+        self._queue.replace(topics, record.id, self._topic, payload, queued_only=queued_only)
 
     def recover(self) -> None:
         """End the runs of dead processes: each is an error, with the checks that were noted.
@@ -109,7 +126,7 @@ class Journal:
         errors: list[Exception] = []
         for entry in self._queue.pending(self._runs) if self._presence else ():
             try:
-                self._end_if_dead(msgspec.json.decode(entry.payload))
+                self._end_if_dead(self._opened(entry.payload))
             except Exception as error:  # noqa: BLE001  # it must not hold up the others
                 errors.append(error)
         if errors:

@@ -12,10 +12,11 @@ from truthstore.model.record import ANY, NONE, Expect, Options, Record
 from truthstore.store.wrapper import WrapperStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from truthstore.model.collection import Collection
     from truthstore.model.query import StoreQuery
+    from truthstore.store.store import BaseStore
 
 __all__ = ["READERS", "CodecStore", "readable"]
 
@@ -35,6 +36,21 @@ class CodecStore(WrapperStore[T]):
     """Append to `meta.encodings` on the way down, and remove it on the way up; a subclass writes `encoded` and `decoded`."""
 
     CANNOT_COVER: ClassVar[Mapping[str, str]] = READERS
+
+    def __init__(self, base: BaseStore[T]) -> None:
+        super().__init__(base)
+        self._above: list[CodecStore[Any]] = []
+        for layer in base.layers():
+            if isinstance(layer, CodecStore):
+                layer._above.append(self)  # pyright: ignore[reportPrivateUsage]  # the same stack
+
+    def whole(self, records: Iterable[Record], collection: Collection[Any]) -> Iterator[Record]:
+        """Return records of the store below decoded, by this layer and by all codecs above it."""
+        for record in records:
+            decoded = self.decoded(record, collection)
+            for layer in self._above:
+                decoded = layer.decoded(decoded, collection)
+            yield decoded
 
     @abstractmethod
     def encoded(self, record: Record, collection: Collection[Any]) -> Record:

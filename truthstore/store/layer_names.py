@@ -20,6 +20,7 @@ LAYERS: Final[Mapping[str, str]] = MappingProxyType(
         "caching": "truthstore.caching:CachedStore",
         "migration": "truthstore.migration:MigratingStore",
         "compression": "truthstore.compression:CompressedStore",
+        "encryption": "truthstore.encryption:EncryptedStore",
         "observability": "truthstore.observability:ObservableStore",
         "retention": "truthstore.retention:RetentionStore",
         "versioning": "truthstore.versioning:VersionedStore",

@@ -199,6 +199,18 @@ class RecordStore(Recipe, ABC):
         for record in self.scan(wanted, collection=collection, bodies=True, options=options):
             yield from collection.rows_of(record)
 
+    def sealed(self, record: Record, collection: str) -> Record:
+        """Return a record as layers may keep it outside of the store, in a queue or a shared cache: encrypted, where a layer encrypts."""
+        return record
+
+    def opened(self, record: Record, collection: str) -> Record:
+        """Return the record that `sealed` was given.
+
+        Raises:
+            StoreCorruptError: it is damaged, or was sealed for another place.
+        """
+        return record
+
     def held_ids(self, query: StoreQuery, *, collection: Collection[Any]) -> frozenset[str]:
         """Return the ids among those that a query finds which a layer keeps under a legal hold."""
         return frozenset()

@@ -116,6 +116,8 @@ class WrapperStore(BaseStore[T], Generic[T]):
     aggregate_rows = _forwarded(BaseStore.aggregate_rows)
     latest_rows = _forwarded(BaseStore.latest_rows)
     newest_rows = _forwarded(BaseStore.newest_rows)
+    sealed = _forwarded(BaseStore.sealed)
+    opened = _forwarded(BaseStore.opened)
     held_ids = _forwarded(BaseStore.held_ids)
     copied_ids = _forwarded(BaseStore.copied_ids)
     change_copies = _forwarded(BaseStore.change_copies)

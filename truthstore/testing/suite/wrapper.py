@@ -136,7 +136,8 @@ class WrapperSuite(StoreSuite):
 
         def parts(record: Record) -> tuple[Any, ...]:
             meta = record.meta
-            return (meta.id, meta.encoding, meta.encodings, meta.deleted, sorted(meta.annotations), dict(meta.fields))
+            encodings = [name.partition(":")[0] for name in meta.encodings]  # behind the colon: a key, a dictionary
+            return (meta.id, meta.encoding, encodings, meta.deleted, sorted(meta.annotations), dict(meta.fields))
 
         query = StoreQuery(order_by="id", ascending=True, include_deleted=True)
         return [parts(record) for record in base.scan(query, collection=SAMPLES, bodies=True)]

@@ -1,0 +1,209 @@
+"""The data keys of a store, which encrypt its records: kept in the store, each wrapped by a key of the provider.
+
+A record names its data key, so that keys can change while both are in use. Which key encrypts now is a record too, changed
+by compare-and-set; a process looks at it once a minute. No data key is ever removed: a process may still write with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from truthstore.encryption.base import ALGORITHMS, KEY_BYTES, KeyProvider, WrappedKey, library
+from truthstore.errors import StoreConfigError, StoreConflictError, StoreCorruptError, StoreNotFoundError
+from truthstore.model.collection import Collection
+from truthstore.model.fields import FIELD_TYPES, Field
+from truthstore.model.query import EVERYTHING
+from truthstore.model.record import ABSENT, Meta, Record
+
+if TYPE_CHECKING:
+    from truthstore.model.record import Expect
+    from truthstore.store.store import BaseStore
+
+__all__ = ["KEYS", "Current", "DataKeys"]
+
+KEYS: Final = Collection.of_records("store.keys", index={})
+"""Wrapped data keys by their ids; under `CURRENT` the one that encrypts now, under `HASHING` the one that hashes."""
+
+CURRENT: Final = "current"
+HASHING: Final = "hashing"
+LOOK_AGAIN: Final = 60.0
+TYPES: Final = {kind.__name__: kind for kind in FIELD_TYPES}
+
+
+class _Declaration(msgspec.Struct, frozen=True, array_like=True):
+    fields: dict[str, tuple[str, bool]]
+    time: str | None
+    lookups: tuple[tuple[str, ...], ...]
+
+
+class Current(msgspec.Struct, frozen=True, array_like=True):
+    """The data key that encrypts now.
+
+    Attributes:
+        key_id: its id.
+        rotating: records under older keys are being encrypted with it.
+        collections: all collections that were written to, with the declarations of those that hold records of layers.
+    """
+
+    key_id: str
+    rotating: bool = False
+    collections: dict[str, _Declaration | None] = {}
+
+
+_read_current: Final = msgspec.msgpack.Decoder(Current).decode
+_read_wrapped: Final = msgspec.msgpack.Decoder(WrappedKey).decode
+
+
+class DataKeys:
+    """The data keys in a store, and one of this process alone, for what it keeps outside of the store."""
+
+    def __init__(self, base: BaseStore[Any], provider: KeyProvider) -> None:
+        self._base = base
+        self._provider = provider
+        self._known: dict[str, bytes] = {}
+        self._ciphers: dict[tuple[str, str], Any] = {}
+        self._current: tuple[Current, str] | None = None
+        self._looked = 0.0
+        self._own: tuple[str, WrappedKey] | None = None
+
+    def cipher(self, algorithm: str, key_id: str, wrapped: WrappedKey | None = None) -> Any:
+        """Return what encrypts and decrypts with a data key: one in the store, or a wrapped one.
+
+        Raises:
+            StoreCorruptError: the key is lost or damaged, or the algorithm unknown.
+            StoreConfigError: the provider lacks the key that wraps it.
+        """
+        found = self._ciphers.get((algorithm, key_id))
+        if found is None:
+            aead = library("cryptography.hazmat.primitives.ciphers.aead")
+            if algorithm not in ALGORITHMS:
+                raise StoreCorruptError(f"the algorithm {algorithm!r:.40} is not known")
+            kind = aead.AESGCM if algorithm == ALGORITHMS[0] else aead.ChaCha20Poly1305
+            found = self._ciphers[algorithm, key_id] = kind(self._key(key_id, wrapped))
+        return found
+
+    def _key(self, key_id: str, wrapped: WrappedKey | None = None) -> bytes:
+        if key_id not in self._known:
+            if wrapped is None:
+                try:
+                    body = self._base.get_record(key_id, collection=KEYS).body or b""
+                    wrapped = _read_wrapped(body)
+                except StoreNotFoundError as error:
+                    raise StoreCorruptError(f"the data key {key_id} is lost: restore it in {KEYS.name}") from error
+                except msgspec.MsgspecError as error:
+                    raise StoreCorruptError(f"the data key {key_id} is damaged: restore it in {KEYS.name}") from error
+            key = self._provider.unwrap(wrapped)
+            if key_id not in {_id_of(key), HASHING}:
+                raise StoreCorruptError(f"the data key {key_id} is another one: restore it in {KEYS.name}")
+            self._known[key_id] = key
+        return self._known[key_id]
+
+    def current(self) -> Current:
+        """Return the data key that encrypts now; the first call of all makes one."""
+        if self._current is None or time.monotonic() - self._looked > LOOK_AGAIN:
+            self.look()
+        assert self._current is not None
+        return self._current[0]
+
+    def look(self) -> Current:
+        """Return the data key that encrypts now, as the store says."""
+        try:
+            record = self._base.get_record(CURRENT, collection=KEYS)
+        except StoreNotFoundError:
+            with suppress(StoreConflictError):  # another process was faster
+                self._put(CURRENT, Current(self.new()), ABSENT)
+            record = self._base.get_record(CURRENT, collection=KEYS)
+        try:
+            self._current = _read_current(record.body or b""), record.revision
+        except msgspec.MsgspecError as error:
+            raise StoreCorruptError(f"{CURRENT!r} of {KEYS.name} is damaged: restore it") from error
+        self._looked = time.monotonic()
+        return self._current[0]
+
+    def change(self, **changes: Any) -> Current:
+        """Change what `current` returns.
+
+        Raises:
+            StoreConflictError: another process has changed it.
+        """
+        assert self._current is not None
+        current, revision = self._current
+        self._put(CURRENT, msgspec.structs.replace(current, **changes), revision)
+        return self.look()
+
+    def note(self, collection: Collection[Any]) -> None:
+        """Note that a collection is written to, and the declaration of one that holds records of a layer."""
+        made: _Declaration | None = None
+        if collection.opaque:
+            fields = {name: (field.type.__name__, field.indexed) for name, field in collection.fields.items()}
+            made = _Declaration(fields, collection.time, collection.lookups)
+        while collection.name not in self.current().collections:
+            with suppress(StoreConflictError):
+                self.change(collections={**self.look().collections, collection.name: made})
+
+    def collections(self) -> list[Collection[Any]]:
+        """Return the collections that hold records of layers."""
+        return [
+            Collection.of_records(
+                name,
+                index={field: Field(TYPES[kind], indexed=indexed) for field, (kind, indexed) in made.fields.items()},
+                time=made.time,
+                lookups=made.lookups,
+            )
+            for name, made in self.current().collections.items()
+            if made is not None
+        ]
+
+    def new(self) -> str:
+        """Make a data key, store it, and return its id."""
+        key = secrets.token_bytes(KEY_BYTES)
+        key_id = _id_of(key)
+        self._put(key_id, self._wrapped(key), ABSENT)
+        self._known[key_id] = key
+        return key_id
+
+    def _wrapped(self, key: bytes) -> WrappedKey:
+        wrapped = self._provider.wrap(key)
+        if self._provider.unwrap(wrapped) != key:
+            raise StoreConfigError(f"the key {wrapped.key_id} does not give back what it encrypts: use another one")
+        return wrapped
+
+    def own(self) -> tuple[str, WrappedKey]:
+        """Return id and wrapped form of a data key of this process, for which the store need not be asked."""
+        if self._own is None:
+            key = secrets.token_bytes(KEY_BYTES)
+            self._known[_id_of(key)] = key
+            self._own = _id_of(key), self._wrapped(key)
+        return self._own
+
+    def hashing(self) -> bytes:
+        """Return the key of hashes, which never changes: what is indexed is found by it."""
+        try:
+            return self._key(HASHING)
+        except StoreCorruptError as error:
+            if not isinstance(error.__cause__, StoreNotFoundError):
+                raise
+        with suppress(StoreConflictError):
+            self._put(HASHING, self._wrapped(secrets.token_bytes(KEY_BYTES)), ABSENT)
+        return self._key(HASHING)
+
+    def wrap_again(self) -> None:
+        """Wrap all data keys with the newest key of the provider, so that older ones are not needed any more."""
+        for record in list(self._base.scan(EVERYTHING, collection=KEYS, bodies=True)):
+            if record.id != CURRENT:
+                self._put(record.id, self._wrapped(self._key(record.id)), record.revision)
+
+    def _put(self, id: str, value: object, expect: Expect) -> None:
+        body = msgspec.msgpack.encode(value)
+        meta = Meta(id, fields={}, tags={}, text="", size=len(body), stored_at=time.time_ns() // 1_000)
+        self._base.put_record(Record(meta, body), collection=KEYS, expect=expect)
+
+
+def _id_of(key: bytes) -> str:
+    return hashlib.sha256(b"truthstore data key\0" + key).hexdigest()[:24]
