@@ -11,11 +11,13 @@ from benchmarks.workload import results
 from truthstore import RESULTS, ValidationResult
 from truthstore.backends.memory import MemoryStore
 from truthstore.compression import CompressedStore
+from truthstore.encryption import EncryptedStore, generate_key
 
 
 def figures(places: Places) -> Iterator[Figure]:
     """Sizes, then saves and gets beside those without the layer, all in memory."""
     yield from _compression(places)
+    yield from _encryption(places)
 
 
 def _compression(places: Places) -> Iterator[Figure]:
@@ -33,6 +35,15 @@ def _compression(places: Places) -> Iterator[Figure]:
     yield _beside("save with zstd and a dictionary", packed.save, unpacked.save, some, 40, places)
     ids = [one.id for one in some]
     yield _beside("get with zstd and a dictionary", packed.get, unpacked.get, ids, 40, places)
+
+
+def _encryption(places: Places) -> Iterator[Figure]:
+    encrypted = EncryptedStore(MemoryStore(), generate_key())
+    plain = MemoryStore()
+    some = list(results(500))
+    ids = [one.id for one in some]
+    yield _beside("save with AES-256-GCM", encrypted.save, plain.save, some, 15, places)
+    yield _beside("get with AES-256-GCM", encrypted.get, plain.get, ids, 15, places)
 
 
 def _beside(

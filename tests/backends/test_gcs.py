@@ -77,7 +77,7 @@ class OwnBucket:
         del location["buckets"][location["bucket"]]
 
     def vendor(self, location: Any) -> Any:
-        from google.cloud import storage  # type: ignore[import-untyped]
+        from google.cloud import storage  # type: ignore[attr-defined, import-untyped, unused-ignore]
 
         return storage.Client().bucket(location["bucket"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def shown_below(base: Any) -> str:
 class TestWhatIsShown:
     def test_a_folder_holds_no_content(self, index: str, tmp_path):
         base: Any = FileSystemStore(base_path=tmp_path / "s", durability="os")
-        with stack(base, lambda b: EncryptedStore(b, KEY, index=index, text="hashed"), VersionedStore) as store:
+        with stack(base, lambda b: EncryptedStore(b, KEY, index=index, text="hashed"), VersionedStore) as opened:
+            store: Any = opened
             for number in (1, 1, 2):
                 store.save(result(number), message="alicenote", created_by="aliceauthor")
             assert len(store.checks.query()) == 4
@@ -68,7 +70,7 @@ class TestWhatIsShown:
 
     def test_nor_do_a_durable_queue_and_a_shared_cache(self, index: str, tmp_path):
         base = FaultyStore(FileSystemStore(base_path=tmp_path / "s", durability="os"))
-        store = stack(
+        store: Any = stack(
             base,
             lambda b: EncryptedStore(b, KEY, index=index),
             CompressedStore,
@@ -158,9 +160,9 @@ class TestWhatWasTouched:
             base.put_record(Record(whole.meta, other), collection=SAMPLES)
             with pytest.raises(StoreCorruptError, match=r"samples 'a' cannot be decrypted"):
                 store.get("a")
-        head = whole.meta.annotations["encrypted"]["head"]
+        head = base64.b64decode(whole.meta.annotations["encrypted"]["head"])
         for place in range(len(head)):
-            changed = head[:place] + ("B" if head[place] == "A" else "A") + head[place + 1 :]
+            changed = base64.b64encode(head[:place] + bytes([head[place] ^ 1]) + head[place + 1 :]).decode()
             meta = whole.meta.replace(annotations={"encrypted": {"head": changed}})
             base.put_record(Record(meta, data), collection=SAMPLES)
             with pytest.raises(StoreCorruptError):
@@ -241,7 +243,7 @@ class TestKeys:
         other = generate_key()
         store = EncryptedStore(base, other)
         right, wrong = (repr(MemoryKeys(key))[11:-1] for key in (KEY, other))
-        for call in (lambda: store.get("run-1"), lambda: store.save(result(2)), lambda: store.query()):
+        for call in (lambda: store.get("run-1"), lambda: store.save(result(2)), store.query):
             with pytest.raises(
                 StoreConfigError, match=rf"under the key {right}, and the keys given are {wrong}"
             ) as caught:
@@ -275,7 +277,7 @@ class TestQuestions:
     @pytest.fixture(params=["plain", "hashed"])
     def stores(self, request: pytest.FixtureRequest, tmp_path):
         base: Any = FileSystemStore(base_path=tmp_path / "s", durability="os")
-        store = stack(base, lambda b: EncryptedStore(b, KEY, index=request.param), CompressedStore)
+        store: Any = stack(base, lambda b: EncryptedStore(b, KEY, index=request.param), CompressedStore)
         plain = MemoryStore()
         for one in (store, plain):
             one.save_many([result(number, f"asset-{number % 3}") for number in range(9)])
@@ -328,7 +330,7 @@ class TestQuestions:
     def test_words_are_refused(self, stores):
         store, _ = stores
         for ask in (store.count, store.list_ids, store.query):
-            with pytest.raises(StoreQueryError, match='show the content: use .*text="hashed"'):
+            with pytest.raises(StoreQueryError, match=r'show the content: use .*text="hashed"'):
                 ask(StoreQuery(text="alicemessage"))
 
     def test_hashes_have_no_order(self, stores):
@@ -344,7 +346,7 @@ class TestQuestions:
 
 def test_the_layers_above_work():
     base = MemoryStore()
-    store = stack(
+    store: Any = stack(
         base,
         lambda b: EncryptedStore(b, KEY),
         CompressedStore,
@@ -378,7 +380,8 @@ def test_orders_are_checked():
 
 
 def test_options_are_checked():
-    for options in ({"algorithm": "rot13"}, {"index": "none"}, {"text": "plain"}):
+    wrong: list[dict[str, Any]] = [{"algorithm": "rot13"}, {"index": "none"}, {"text": "plain"}]
+    for options in wrong:
         with pytest.raises(StoreConfigError):
             EncryptedStore(MemoryStore(), KEY, **options)
     assert EncryptedStore(MemoryStore(), KEY, EncryptionConfig(index="hashed")).name == "encrypted"

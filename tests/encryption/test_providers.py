@@ -30,7 +30,7 @@ from truthstore.encryption import (
     WrappedKey,
     generate_key,
 )
-from truthstore.errors import StoreConfigError, StoreConnectionError, StoreCorruptError
+from truthstore.errors import StoreConfigError, StoreConnectionError, StoreCorruptError, StoreError
 
 QUICK = {"memory_kib": 64, "iterations": 1, "lanes": 1}
 DATA_KEY = bytes(range(32))
@@ -44,7 +44,8 @@ class GoogleDouble:
     def __init__(self) -> None:
         from google.cloud import kms
 
-        self.key, self.down = AESGCM(AESGCM.generate_key(256)), None
+        self.key = AESGCM(AESGCM.generate_key(256))
+        self.down: Exception | None = None
         self.client = create_autospec(kms.KeyManagementServiceClient, instance=True)
         self.client.encrypt.side_effect = self._encrypt
         self.client.decrypt.side_effect = self._decrypt
@@ -80,7 +81,9 @@ class AzureDouble:
     """Wraps with an RSA key of its own, of version 1."""
 
     def __init__(self) -> None:
-        self.key, self.down, self.asked = rsa.generate_private_key(65537, 2048), None, []
+        self.key = rsa.generate_private_key(65537, 2048)
+        self.down: Exception | None = None
+        self.asked: list[str] = []
         self.padding = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
 
     def make_client(self, key_id: str) -> Any:
@@ -219,7 +222,7 @@ class TestServices:
         wrapped = AwsKmsKeys(arn, client).wrap(DATA_KEY)
         with pytest.raises(StoreConfigError, match="the key alias/nothing: NotFoundException"):
             AwsKmsKeys("alias/nothing", client).wrap(DATA_KEY)
-        kinds = {
+        kinds: dict[str, type[StoreError]] = {
             "AccessDeniedException": StoreConfigError,
             "InvalidCiphertextException": StoreCorruptError,
             "ThrottlingException": StoreConnectionError,

@@ -61,7 +61,7 @@ def connect(config: GCSConfig) -> Any:
         StoreConnectionError: there are no credentials.
     """
     from google.auth.exceptions import GoogleAuthError
-    from google.cloud import storage  # type: ignore[import-untyped]
+    from google.cloud import storage  # type: ignore[attr-defined, import-untyped, unused-ignore]
     from requests.adapters import HTTPAdapter
 
     try:
@@ -192,8 +192,8 @@ class GCSBlobs(CloudBlobs):
         """Make a request and report its failure in this library's terms."""
         from google.api_core.exceptions import GoogleAPICallError, RetryError
         from google.auth.exceptions import GoogleAuthError
-        from google.cloud.storage.exceptions import DataCorruption, InvalidResponse  # type: ignore[import-untyped]
-        from google.cloud.storage.retry import DEFAULT_RETRY  # type: ignore[import-untyped]
+        from google.cloud.storage.exceptions import DataCorruption, InvalidResponse  # type: ignore[attr-defined, import-untyped, unused-ignore]
+        from google.cloud.storage.retry import DEFAULT_RETRY  # type: ignore[attr-defined, import-untyped, unused-ignore]
         from requests.exceptions import RequestException
 
         timeout = self._config.timeout

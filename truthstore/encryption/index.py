@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from truthstore.errors import StoreQueryError
+from truthstore.model.collection import Collection
 from truthstore.model.query import StoreQuery, is_condition
 from truthstore.model.record import FieldValue, Meta, Record
 from truthstore.model.words import words
 
 if TYPE_CHECKING:
     from truthstore.encryption.base import EncryptionConfig
-    from truthstore.model.collection import Collection
 
 __all__ = ["Index", "Shown"]
 
@@ -25,7 +25,7 @@ DIGITS: Final = 32
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 
-class Shown(NamedTuple):
+class Shown(msgspec.Struct, frozen=True, gc=False):
     """The way to words and rows of a record, as an index below encryption may hold them: they are made when asked for."""
 
     record: Record
@@ -88,15 +88,17 @@ class Index:
     def fields(self, fields: Mapping[str, FieldValue], collection: Collection[Any]) -> Mapping[str, FieldValue]:
         """Return the fields as they are indexed."""
         hidden = self.hidden(collection)
+        if not hidden:
+            return fields
         return {
             name: self.hash(value, name) if name in hidden and isinstance(value, str) else value
             for name, value in fields.items()
         }
 
-    def tags(self, tags: Mapping[str, str]) -> dict[str, str]:
+    def tags(self, tags: Mapping[str, str]) -> Mapping[str, str]:
         """Return the tags as they are indexed."""
         if not self.is_hashed:
-            return dict(tags)
+            return tags
         return {self.hash(name, "tags"): self.hash(value, f"tag {name}") for name, value in tags.items()}
 
     def rows(self, packed: bytes, collection: Collection[Any]) -> bytes:

@@ -20,9 +20,9 @@ MOST: Final = {"memory_kib": 4 << 20, "iterations": 100, "lanes": 64}
 
 class _File(msgspec.Struct, frozen=True, kw_only=True):
     salt: bytes
-    memory_kib: int = 64 << 10
-    iterations: int = 3
-    lanes: int = 4
+    memory_kib: int
+    iterations: int
+    lanes: int
     keys: bytes = b""
 
 
@@ -69,15 +69,23 @@ class PassphraseKeys(MemoryKeys):
         super().__init__(*self._texts)
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], passphrase: str, **settings: int) -> Self:
-        """Make a file with a new key; `settings` are ``memory_kib``, ``iterations`` and ``lanes`` of Argon2id.
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        passphrase: str,
+        *,
+        memory_kib: int = 64 << 10,
+        iterations: int = 3,
+        lanes: int = 4,
+    ) -> Self:
+        """Make a file with a new key; the numbers are those of Argon2id, by default the second choice of RFC 9106.
 
         Raises:
             StoreConfigError: there is one already.
         """
         if not passphrase:
             raise ValueError("a passphrase is not empty")
-        file = _File(salt=secrets.token_bytes(16), **settings)
+        file = _File(salt=secrets.token_bytes(16), memory_kib=memory_kib, iterations=iterations, lanes=lanes)
         data = _sealed(_derived(passphrase, file), file, [generate_key()])
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

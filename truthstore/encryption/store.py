@@ -21,9 +21,10 @@ from truthstore.encryption.local import NONCE, MemoryKeys
 from truthstore.errors import StoreConflictError, StoreCorruptError, StoreNotFoundError, shown
 from truthstore.items.check_rows import has_checks
 from truthstore.items.parts import parts_of
+from truthstore.model.collection import Derivation
 from truthstore.model.query import EVERYTHING, TIME_ALIAS, StoreQuery
 from truthstore.model.record import NO_ANNOTATIONS, NONE, FieldValue, Options, Record
-from truthstore.store.codec import READERS, CodecStore, readable
+from truthstore.store.codec import READERS, CodecStore, is_item, readable
 from truthstore.store.config import configure
 from truthstore.store.records import RecordStore, item_of, rows_collection, series_of
 
@@ -100,42 +101,48 @@ class EncryptedStore(CodecStore[T]):
             self._keys.note(collection)
             self._index.prepare()
             self._seen[collection.name] = collection
-        given = readable(record, collection, record.body or b"", ()) if self._needs_rows(record, collection) else record
-        meta = record.meta.replace(
-            fields=self._index.fields(record.meta.fields, collection),
-            tags=self._index.tags(record.meta.tags),
+        meta, index = record.meta, self._index
+        needs_body = meta.derive is None and not meta.encodings and not meta.deleted and not collection.opaque
+        given = readable(record, collection, record.body or b"", ()) if needs_body else record
+        return self._encrypted(
+            record,
+            self._private(meta),
+            collection.name,
+            self._keys.current().key_id,
+            fields=index.fields(meta.fields, collection),
+            tags=index.tags(meta.tags),
             text=None,
             rows=None,
-            derive=Shown(given, collection, self._index),
-        )
-        private = _Private(dict(record.meta.annotations))
-        if self._index.is_hashed:
-            private.fields, private.tags = dict(record.meta.fields), dict(record.meta.tags)
-        return self._encrypted(
-            Record(meta, record.body, record.revision), private, collection.name, self._keys.current().key_id
+            derive=Shown(given, collection, index),
         )
 
-    @staticmethod
-    def _needs_rows(record: Record, collection: Collection[Any]) -> bool:
-        meta = record.meta
-        return meta.derive is None and not meta.encodings and not meta.deleted and not collection.opaque
+    def _private(self, meta: Meta) -> _Private | None:
+        """Return what a head may say in secret only, if there is anything."""
+        if self._index.is_hashed:
+            return _Private(dict(meta.annotations), dict(meta.fields), dict(meta.tags))
+        return _Private(dict(meta.annotations)) if meta.annotations else None
 
     def _encrypted(
-        self, record: Record, private: _Private, collection: str, key_id: str, wrapped: WrappedKey | None = None
+        self,
+        record: Record,
+        private: _Private | None,
+        collection: str,
+        key_id: str,
+        wrapped: WrappedKey | None = None,
+        **changes: Any,
     ) -> Record:
         meta, algorithm = record.meta, self._config.algorithm
         cipher = self._keys.cipher(algorithm, key_id)
         encodings = (*meta.encodings, f"{algorithm}:{key_id}")
         beside: dict[str, str] = {}
-        if private != _Private():
-            beside["head"] = _text(
-                _sealed(cipher, msgspec.json.encode(private), _bound(meta, encodings, collection, "head"))
-            )
+        if private is not None:
+            head = _bound(meta, encodings, collection, "head")
+            beside["head"] = _text(_sealed(cipher, msgspec.json.encode(private), head))
         if wrapped is not None:
             beside["key"] = _text(msgspec.msgpack.encode(wrapped))
         body = _sealed(cipher, record.body or b"", _bound(meta, encodings, collection, "body"))
         annotations = {self.name: beside} if beside else NO_ANNOTATIONS
-        return Record(meta.replace(encodings=encodings, annotations=annotations), body, record.revision)
+        return Record(meta.replace(encodings=encodings, annotations=annotations, **changes), body, record.revision)
 
     def decoded(self, record: Record, collection: Collection[Any]) -> Record:
         """Return a record, or a head, decrypted.
@@ -146,40 +153,37 @@ class EncryptedStore(CodecStore[T]):
         """
         if collection is KEYS:
             return record
-        found = self._decrypted(record, collection.name)
-        if found.body is None or found is record:
-            return found
-        return readable(found, collection, found.body, found.meta.encodings)
+        return self._decrypted(record, collection.name, collection)
 
-    def _decrypted(self, record: Record, collection: str) -> Record:
-        meta = record.meta
+    def _decrypted(self, record: Record, collection: str, declared: Collection[Any] | None = None) -> Record:
+        meta, body = record.meta, record.body
         algorithm, _, key_id = (meta.encodings or ("",))[-1].partition(":")
         if algorithm not in ALGORITHMS or not key_id:
-            if record.body is None or self._config.allow_plain:
+            if body is None or self._config.allow_plain:
                 return record
-            raise self._corrupt(
-                record, collection, "it is not encrypted; allow_plain=True reads what is older than encryption"
-            )
+            detail = "it is not encrypted; allow_plain=True reads what is older than encryption"
+            raise self._corrupt(record, collection, detail)
+        changes: dict[str, Any] = {"encodings": meta.encodings[:-1], "annotations": NO_ANNOTATIONS}
         try:
-            beside = msgspec.convert(meta.annotations.get(self.name, {}), dict[str, str])
-            wrapped = msgspec.msgpack.decode(_bytes(beside["key"]), type=WrappedKey) if "key" in beside else None
-            private = _Private()
-            if record.body is not None or "head" in beside:
+            beside = msgspec.convert(meta.annotations.get(self.name) or {}, dict[str, str])
+            if body is not None or beside:
+                wrapped = msgspec.msgpack.decode(_bytes(beside["key"]), type=WrappedKey) if "key" in beside else None
                 cipher = self._keys.cipher(algorithm, key_id, wrapped)
-            if "head" in beside:
-                data = _opened(cipher, _bytes(beside["head"]), _bound(meta, meta.encodings, collection, "head"))
-                private = msgspec.json.decode(data, type=_Private)
-            body = record.body
-            if body is not None:
-                body = _opened(cipher, body, _bound(meta, meta.encodings, collection, "body"))
+                if "head" in beside:
+                    data = _opened(cipher, _bytes(beside["head"]), _bound(meta, meta.encodings, collection, "head"))
+                    private = msgspec.json.decode(data, type=_Private)
+                    changes["annotations"] = private.annotations or NO_ANNOTATIONS
+                    if private.fields is not None:
+                        changes |= {"fields": private.fields, "tags": private.tags or {}}
+                if body is not None:
+                    body = _opened(cipher, body, _bound(meta, meta.encodings, collection, "body"))
         except (self._invalid, ValueError, msgspec.MsgspecError) as error:
             raise self._corrupt(record, collection, "it was changed, cut or moved since it was encrypted") from error
         except StoreCorruptError as error:
             raise self._corrupt(record, collection, str(error)) from error
-        meta = meta.replace(encodings=meta.encodings[:-1], annotations=private.annotations or NO_ANNOTATIONS)
-        if private.fields is not None:
-            meta = meta.replace(fields=private.fields, tags=private.tags or {})
-        return Record(meta, body, record.revision)
+        if declared is not None and body is not None and is_item(meta, changes["encodings"], declared):
+            changes |= {"text": None, "rows": None, "derive": Derivation(declared, body, meta.encoding)}
+        return Record(meta.replace(**changes), body, record.revision)
 
     @staticmethod
     def _corrupt(record: Record, collection: str, detail: str) -> StoreCorruptError:
@@ -192,13 +196,12 @@ class EncryptedStore(CodecStore[T]):
     def sealed(self, record: Record, collection: str) -> Record:
         """Return a record encrypted with a data key of this process, which it brings along, wrapped."""
         key_id, wrapped = self._keys.own()
-        private = _Private(dict(record.meta.annotations))
-        rows = record.meta.rows if record.meta.encodings else b""
-        meta = record.meta.replace(text="", rows=rows, derive=None)
+        changes: dict[str, Any] = {"text": "", "derive": None}
+        if not record.meta.encodings:
+            changes["rows"] = b""  # they can be made of the body
         if self._index.is_hashed:
-            private.fields, private.tags = dict(meta.fields), dict(meta.tags)
-            meta = meta.replace(fields={}, tags={})
-        return self._encrypted(Record(meta, record.body, record.revision), private, collection, key_id, wrapped)
+            changes |= {"fields": {}, "tags": {}}
+        return self._encrypted(record, self._private(record.meta), collection, key_id, wrapped, **changes)
 
     def opened(self, record: Record, collection: str) -> Record:
         """Return the record that `sealed` was given; raise as `decoded` does."""
@@ -353,11 +356,8 @@ class EncryptedStore(CodecStore[T]):
                 if whole is record:  # it was stored before there was encryption
                     new = self.encoded(Record(record.meta, record.body, revision), collection)
                 else:
-                    private = _Private(dict(whole.meta.annotations))
-                    if self._index.is_hashed:
-                        private.fields, private.tags = dict(whole.meta.fields), dict(whole.meta.tags)
-                    meta = record.meta.replace(encodings=whole.meta.encodings)
-                    new = self._encrypted(Record(meta, whole.body, revision), private, collection.name, key_id)
+                    below = Record(record.meta.replace(encodings=whole.meta.encodings), whole.body, revision)
+                    new = self._encrypted(below, self._private(whole.meta), collection.name, key_id)
                 try:
                     self._base.put_record(new, collection=collection, expect=record.revision)
                 except StoreConflictError:

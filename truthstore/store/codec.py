@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     from truthstore.model.collection import Collection
     from truthstore.model.query import StoreQuery
+    from truthstore.model.record import Meta
     from truthstore.store.store import BaseStore
 
-__all__ = ["READERS", "CodecStore", "readable"]
+__all__ = ["READERS", "CodecStore", "is_item", "readable"]
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ class CodecStore(WrapperStore[T]):
         self._above: list[CodecStore[Any]] = []
         for layer in base.layers():
             if isinstance(layer, CodecStore):
-                layer._above.append(self)  # pyright: ignore[reportPrivateUsage]  # the same stack
+                layer._above.append(self)  # noqa: SLF001  # the same stack
 
     def whole(self, records: Iterable[Record], collection: Collection[Any]) -> Iterator[Record]:
         """Return records of the store below decoded, by this layer and by all codecs above it."""
@@ -115,7 +116,13 @@ class CodecStore(WrapperStore[T]):
 
 def readable(record: Record, collection: Collection[Any], body: bytes, encodings: tuple[str, ...]) -> Record:
     """Return a record with another body, whose words and rows are made of it where nothing else encodes it."""
-    meta = record.meta.replace(encodings=encodings)
-    if not encodings and not meta.deleted and not collection.opaque:
-        meta = meta.replace(text=None, rows=None, derive=Derivation(collection, body, meta.encoding))
-    return Record(meta, body, record.revision)
+    meta = record.meta
+    changes: dict[str, Any] = {"encodings": encodings}
+    if is_item(meta, encodings, collection):
+        changes |= {"text": None, "rows": None, "derive": Derivation(collection, body, meta.encoding)}
+    return Record(meta.replace(**changes), body, record.revision)
+
+
+def is_item(meta: Meta, encodings: tuple[str, ...], collection: Collection[Any]) -> bool:
+    """Return True if the body is an item's as it was serialised, once it has these encodings only."""
+    return not encodings and not meta.deleted and not collection.opaque
