@@ -264,7 +264,13 @@ def test_a_cache_below_it_keeps_what_is_compressed():
 
 
 def test_options_are_checked():
-    for options in ({"algorithm": "brotli"}, {"level": 23}, {"algorithm": "gzip", "level": 0}, {"max_item_bytes": 0}):
+    wrong: list[dict[str, Any]] = [
+        {"algorithm": "brotli"},
+        {"level": 23},
+        {"algorithm": "gzip", "level": 0},
+        {"max_item_bytes": 0},
+    ]
+    for options in wrong:
         with pytest.raises(StoreConfigError):
             CompressedStore(MemoryStore(), **options)
     with pytest.raises(TypeError, match="level"):

@@ -122,7 +122,7 @@ def aws(monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     with mock_aws():
-        client = boto3.client("kms", region_name="eu-central-1")
+        client: Any = boto3.client("kms", region_name="eu-central-1")
         yield client, client.create_key()["KeyMetadata"]["Arn"]
 
 

@@ -28,14 +28,13 @@ class AzureKeyVaultKeys(Recipe, KeyProvider):
 
     def __init__(self, key_id: str, credential: Any = None, make_client: Callable[[str], Any] | None = None) -> None:
         self._key_id = key_id
-        if make_client is None:
-            crypto = library("azure.keyvault.keys.crypto", EXTRA)
-            credential = credential or library("azure.identity", EXTRA).DefaultAzureCredential()
+        self._make_client = make_client or self._made_by(credential)
 
-            def make_client(key_id: str) -> Any:
-                return crypto.CryptographyClient(key_id, credential)
-
-        self._make_client = make_client
+    @staticmethod
+    def _made_by(credential: Any) -> Callable[[str], Any]:
+        client = library("azure.keyvault.keys.crypto", EXTRA).CryptographyClient
+        credential = credential or library("azure.identity", EXTRA).DefaultAzureCredential()
+        return lambda key_id: client(key_id, credential)
 
     def wrap(self, key: bytes) -> WrappedKey:
         """Encrypt a data key with the newest version of the key, and note which that is."""
