@@ -19,7 +19,7 @@ from truthstore.batching.store import BatchedStore
 from truthstore.items.checks import VALIDATOR_ERROR, ResultStatus, ValidatorResult
 from truthstore.model.meta_codec import pack, unpack
 from truthstore.model.record import Meta, Record
-from truthstore.recording.presence import claim, release
+from truthstore.runtime.presence import claim, release
 
 if TYPE_CHECKING:
     from truthstore.items.results import ValidationResult

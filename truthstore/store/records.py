@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from truthstore.errors import StoreBulkError, StoreConflictError, StoreError, StoreNotFoundError, StoreQueryError
+from truthstore.model.digest import Digest, digests, key_of
 from truthstore.model.query import EVERYTHING, TIME_ALIAS, StoreQuery
 from truthstore.model.record import ABSENT, ANY, NONE, Condition, Expect, Options, Record
 from truthstore.runtime.recipe import Recipe
@@ -155,6 +156,17 @@ class RecordStore(Recipe, ABC):
         query.bind(collection)  # a wrong cursor is an error, though it plays no part
         everything = query.replace(limit=None, offset=0, after=None)
         return aggregation.over(self.scan(everything, collection=collection, options=options))
+
+    def digest_records(self, prefixes: Sequence[str], *, collection: Collection[Any]) -> dict[str, Digest]:
+        """Return the digests of the places below some beginnings of keys, tombstones included: see `model.digest`."""
+        heads = self.scan(StoreQuery(include_deleted=True), collection=collection)
+        return digests(((head.id, head.revision) for head in heads), prefixes)
+
+    def revision_records(self, prefixes: Sequence[str], *, collection: Collection[Any]) -> dict[str, str]:
+        """Return the revisions, by id, of the records whose keys begin so, tombstones included."""
+        heads = self.scan(StoreQuery(include_deleted=True), collection=collection)
+        wanted = tuple(prefixes)
+        return {head.id: head.revision for head in heads if key_of(head.id).startswith(wanted)}
 
     def scan_rows(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> Iterator[Record]:
         """Iterate over the rows of items that a query finds, in its order, as heads: see `Projection`."""

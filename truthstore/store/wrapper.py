@@ -60,7 +60,10 @@ class WrapperStore(BaseStore[T], Generic[T]):
         "put_record": ("put_records",),
         "get_record": ("head_record", "get_records", "scan", "definitely_absent"),
         "delete_record": ("delete_records",),
-        "scan": ("scan_ids", "count_records", "aggregate_records", "scan_rows"),
+        "scan": (
+            *("scan_ids", "count_records", "aggregate_records", "scan_rows"),
+            *("digest_records", "revision_records"),
+        ),
         "scan_rows": ("aggregate_rows", "latest_rows"),
         "latest_rows": ("newest_rows",),
     }
@@ -112,6 +115,8 @@ class WrapperStore(BaseStore[T], Generic[T]):
     scan_ids = _forwarded(BaseStore.scan_ids)
     count_records = _forwarded(BaseStore.count_records)
     aggregate_records = _forwarded(BaseStore.aggregate_records)
+    digest_records = _forwarded(BaseStore.digest_records)
+    revision_records = _forwarded(BaseStore.revision_records)
     scan_rows = _forwarded(BaseStore.scan_rows)
     aggregate_rows = _forwarded(BaseStore.aggregate_rows)
     latest_rows = _forwarded(BaseStore.latest_rows)

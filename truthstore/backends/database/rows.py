@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Collection as Sized, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -17,6 +16,7 @@ from truthstore.backends.database.projected import ProjectedRows
 from truthstore.backends.database.schema import Definition, Tables, field_column
 from truthstore.errors import StoreCorruptError, StoreError, StoreWriteError, shown
 from truthstore.model.collection import Derivation
+from truthstore.model.digest import key_of
 from truthstore.model.record import ANY, NO_ANNOTATIONS, Condition, Expect, Meta, Record
 from truthstore.storage.sql.compile import Source, Statement, contained
 from truthstore.store.records import conflict
@@ -42,13 +42,14 @@ FIELDS_FROM: Final = len(WRITTEN)
 READ: Final = ("id", "revision", "stored_at", "size", "deleted", "tags", "extra", "text")
 KINDS: Final = {"stored_at": datetime, "deleted": bool}
 
+HASHES: Final = {
+    "postgresql": "CAST(CAST(('x' || {}) AS bit(60)) AS bigint)",
+    "mysql": "CAST(CONV({}, 16, 10) AS UNSIGNED)",
+}
+"""Fifteen hexadecimal digits as a number."""
+
 _to_json: Final = msgspec.json.Encoder(enc_hook=str.__str__).encode  # a string of NumPy is a string
 _read_tags: Final = msgspec.json.Decoder(dict[str, str]).decode
-
-
-def key_of(id: str) -> str:
-    """Return a hash of an id, short enough for an index."""
-    return base64.urlsafe_b64encode(hashlib.blake2b(id.encode(), digest_size=16).digest())[:22].decode()
 
 
 def tag_key(name: str, value: str) -> str:
@@ -148,6 +149,28 @@ class Rows(Source):
         self.insert_words = f"INSERT OR REPLACE INTO {self.word_index} (rowid, words) VALUES (?, ?)"
         same = f"SELECT item FROM {self.name} WHERE item = ? AND revision = ?"
         self._update_words = f"UPDATE {self.word_index} SET words = ? WHERE rowid = ({same})"
+
+    def digests(self, prefixes: Sequence[str]) -> Statement | None:
+        """Compile the SELECT of digests below beginnings of keys; None where the database cannot compute `hash_of`."""
+        bits = HASHES.get(self.dialect.kind)
+        if bits is None:
+            return None
+        key = self._key
+        below = f"substr({key}, 1, {len(prefixes[0]) + 1})"
+        where = self._beginning(prefixes)
+        hashed = bits.format(f"substr(md5(concat({key}, revision)), 1, 15)")
+        sql = f"SELECT {below}, count(*), sum({hashed}) FROM {self.name} WHERE {where.sql} GROUP BY {below}"
+        return Statement(sql, where.parameters)
+
+    def revisions(self, prefixes: Sequence[str]) -> Statement:
+        """Compile the SELECT of ids and revisions by beginnings of keys."""
+        where = self._beginning(prefixes)
+        return Statement(f"SELECT id, revision FROM {self.name} WHERE {where.sql}", where.parameters)
+
+    def _beginning(self, prefixes: Sequence[str]) -> Statement:
+        listed = ", ".join("?" * len(prefixes))
+        begins = f"substr({self._key}, 1, {len(prefixes[0])}) IN ({listed})"
+        return Statement(f"namespace = ? AND {begins}", [self.space, *prefixes])
 
     # Conditions of queries.
 

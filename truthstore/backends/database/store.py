@@ -29,6 +29,7 @@ from truthstore.errors import (
     StoreWriteError,
 )
 from truthstore.items.results import RESULTS
+from truthstore.model.digest import Digest
 from truthstore.model.query import EVERYTHING, TIME_ALIAS
 from truthstore.model.record import ANY, NONE, Change, Condition, Expect, Options, Record
 from truthstore.storage.sql.compile import Statement, aggregate_statement, condition, partials
@@ -306,6 +307,19 @@ class DatabaseStore(BaseStore[T]):
         """Return the ids that a query finds, without the rest of their rows."""
         bound, rows = self._ready(query, collection)
         return [row[0] for page in pages(bound, rows, rows.names["id"], self._all) for row in page]
+
+    def digest_records(self, prefixes: Sequence[str], *, collection: Collection[Any]) -> dict[str, Digest]:
+        """Compute digests in SQL, where the database can; a file is near enough."""
+        if not self._is_absent(collection) and (statement := self._rows(collection).digests(prefixes)) is not None:
+            return {place: Digest(int(count), int(total)) for place, count, total in self._all(statement)}
+        return super().digest_records(prefixes, collection=collection)
+
+    def revision_records(self, prefixes: Sequence[str], *, collection: Collection[Any]) -> dict[str, str]:
+        """Return ids and revisions, without the rest of their rows."""
+        if self._is_absent(collection):
+            return {}
+        found = self._all(self._rows(collection).revisions(prefixes))
+        return {id: revision for id, revision in found}  # noqa: C416  # rows of SQLAlchemy are no pairs to type checkers
 
     def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
         """Return how many records fulfil the conditions of a query."""

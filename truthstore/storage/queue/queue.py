@@ -78,9 +78,26 @@ class DurableQueue:
             StoreWriteError: they were not queued, such as on a full disk.
             StoreConnectionError: the file cannot be opened.
         """
+        return [entry.number for entry in self.exchange([(topic, *entry) for entry in entries])]
+
+    def exchange(self, new: Sequence[tuple[str, str, bytes]], done: Sequence[Entry] = ()) -> list[Entry]:
+        """Queue topics, keys and payloads, and remove entries that were delivered by another way, all or nothing.
+
+        Raises:
+            StoreWriteError: nothing was changed.
+            StoreConnectionError: the file cannot be opened.
+        """
         with self._file.writing("append") as connection:
+            if done:
+                self._remove(connection, done)
             insert = "INSERT INTO entries (topic, key, payload) VALUES (?, ?, ?)"
-            return [connection.execute(insert, (topic, *entry)).lastrowid or 0 for entry in entries]
+            return [Entry(connection.execute(insert, entry).lastrowid or 0, *entry) for entry in new]
+
+    def _remove(self, connection: sqlite3.Connection, entries: Iterable[Entry]) -> None:
+        # By their payloads, too: should the file be another one than when they were read, its numbers begin anew.
+        connection.executemany(
+            "DELETE FROM entries WHERE number = ? AND payload = ?", [(entry.number, entry.payload) for entry in entries]
+        )
 
     def replace(
         self, topics: Sequence[str], key: str, topic: str, payload: bytes, *, queued_only: bool = False
@@ -194,16 +211,12 @@ class DurableQueue:
         if not done and not moved:
             return
         with self._file.writing("remove what was delivered") as connection:
-            # By their payloads, too: should the file be another one than when they were read, its numbers begin anew.
             connection.executemany(
                 "INSERT INTO rejected (number, topic, key, payload, error)"
                 " SELECT number, topic, key, payload, ? FROM entries WHERE number = ? AND payload = ?",
                 [(f"{type(error).__name__}: {error}", entry.number, entry.payload) for entry, error in moved],
             )
-            connection.executemany(
-                "DELETE FROM entries WHERE number = ? AND payload = ?",
-                [(entry.number, entry.payload) for entry in (*done, *(entry for entry, _ in moved))],
-            )
+            self._remove(connection, (*done, *(entry for entry, _ in moved)))
             self._outdate(connection, [(entry.topic, entry.key, entry.number) for entry in done])
 
     @staticmethod
