@@ -22,6 +22,7 @@ LAYERS: Final[Mapping[str, str]] = MappingProxyType(
         "compression": "truthstore.compression:CompressedStore",
         "encryption": "truthstore.encryption:EncryptedStore",
         "observability": "truthstore.observability:ObservableStore",
+        "replication": "truthstore.replication:ReplicatedStore",
         "retention": "truthstore.retention:RetentionStore",
         "versioning": "truthstore.versioning:VersionedStore",
     }
