@@ -64,7 +64,7 @@ class Delivery:
         group: Group,
         outbox: Outbox,
         config: ReplicationConfig,
-        announce: Callable[[Sequence[Change]], None],
+        announce: Callable[[Sequence[Change]], None] | None,
     ) -> None:
         self._group = group
         self._outbox = outbox
@@ -127,7 +127,9 @@ class Delivery:
             failed = dict.fromkeys(notes, error)
         finally:
             delivering.reset(token)
-        self._announce([Change(collection.name, id, ns[-1].revision) for id, ns in notes.items() if id not in failed])
+        if self._announce is not None:
+            done = {id: of_id[-1].revision for id, of_id in notes.items() if id not in failed}
+            self._announce([Change(collection.name, id, revision) for id, revision in done.items()])
         return errors | {e.number: failed[e.key] for e in entries if e.key in failed and e.number not in errors}
 
     def bring(

@@ -28,7 +28,6 @@ from truthstore.runtime.forks import in_child
 from truthstore.runtime.parallel import Parallel
 from truthstore.storage.queue import is_item_error
 
-
 if TYPE_CHECKING:
     from truthstore.store.store import BaseStore
 

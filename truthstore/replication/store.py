@@ -143,7 +143,8 @@ class ReplicatedStore(WrapperStore[T], Generic[T]):
             raise StoreConfigError("two of the stores are the same place: each replica is a store of its own")
         self._group = Group(members)
         self._outbox = Outbox(base, self._config)
-        announce = functools.partial(self._lifecycle.announce, type(self).__name__)
+        self._reads_primary = self._config.read_preference is ReadPreference.PRIMARY
+        announce = None if self._reads_primary else functools.partial(self._lifecycle.announce, type(self).__name__)
         self._delivery = Delivery(self._group, self._outbox, self._config, announce)
         self._loop = DeliveryLoop(
             self._delivery.run, interval=self._config.delivery_interval_seconds, name="truthstore-replication"
@@ -152,8 +153,9 @@ class ReplicatedStore(WrapperStore[T], Generic[T]):
         at_exit(self._delivery.run_at_exit)
 
     def subscribe(self, callback: Callable[[Sequence[Change]], object]) -> None:
-        """Subscribe to what the primary stores, and to what replicas get later: reads of them show it only then."""
-        super().subscribe(callback)
+        """Subscribe to what the primary stores; where replicas are read, to what they get, for reads show it only then."""
+        if self._reads_primary:
+            super().subscribe(callback)
         self._lifecycle.subscribe(callback)
 
     def initialize(self) -> None:
@@ -255,9 +257,11 @@ class ReplicatedStore(WrapperStore[T], Generic[T]):
             except StoreConflictError:
                 taken = notes  # nothing was written
                 raise
-            if leader.store is not self._base and self._lifecycle.subscribers:
-                self._announce([Change(collection.name, id, revision) for id, revision in made.items()])
             failed = self._send(state, notes, taken, collection)
+            if not (leader.store is self._base and self._reads_primary):
+                removed = result if many else [id for id in state if result]
+                changes = [Change.of(collection.name, record) for record in state.values() if record is not None]
+                self._announce(changes or [Change(collection.name, id, None) for id in removed])
         finally:
             self._outbox.settle(notes, taken)
             if len(taken) < len(notes):
@@ -305,7 +309,7 @@ class ReplicatedStore(WrapperStore[T], Generic[T]):
     def _read(self, operation: Callable[[BaseStore[Any]], Any], options: Options | None) -> Any:
         if self._lifecycle.closed:
             self._check()
-        if options or self._config.read_preference is ReadPreference.PRIMARY:
+        if options or self._reads_primary:
             return operation(self._group.leader.store)
         failure: StoreError | None = None
         for member in self._readers():
@@ -345,7 +349,7 @@ class ReplicatedStore(WrapperStore[T], Generic[T]):
 
     def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
         """Return the record with its body."""
-        if self._config.read_preference is ReadPreference.PRIMARY and not self._lifecycle.closed:
+        if self._reads_primary and not self._lifecycle.closed:
             return self._group.leader.store.get_record(id, collection=collection, options=options)
         return cast(
             "Record", self._read(lambda store: store.get_record(id, collection=collection, options=options), options)
@@ -457,7 +461,7 @@ class ReplicatedStore(WrapperStore[T], Generic[T]):
         errors = self._delivery.deliver([member])[member.name]
         if (lag := self._outbox.lag(member)) and not force:
             raise ReplicationError(
-                f"{lag} acknowledged writes have not reached {member.name}: failover(force=True) goes on without them, and "
+                f"{lag} writes have not reached {member.name}: failover(force=True) goes on without them, and "
                 f"they are taken over when {former.name} can be reached",
                 {member.name: next(iter(errors.values()), StoreConnectionError(former.name, "they are under way"))},
                 [],
@@ -585,6 +589,8 @@ class ReplicatedStore(WrapperStore[T], Generic[T]):
     def health_check(self) -> Health:
         """Check the store that takes the writes; the details tell of all."""
         health = self._group.leader.store.health_check()
+        if self._lifecycle.closed:
+            return health
         return replace(health, details={**health.details, "replicas": self.replicas()})
 
     def stats(self) -> dict[str, Any]:
@@ -621,8 +627,10 @@ class ReplicatedStore(WrapperStore[T], Generic[T]):
         finally:
             self._delivery.closed = True
             self._outbox.close()
-            BaseStore.close(self)
-            self._group.close()
+            try:
+                super().close()
+            finally:
+                self._group.close()
 
 
 def _not_replicated(id: str, errors: dict[str, Exception], asked: Sequence[str]) -> ReplicationError:
