@@ -16,7 +16,16 @@ from truthstore.store.wrapper import WrapperStore
 from truthstore.testing import SAMPLES, Sample
 
 EVERYTHING = StoreQuery(order_by="id", ascending=True, include_deleted=True)
-CALLS = ("put_record", "put_records", "get_record", "get_records", "delete_record", "delete_records", "head_record", "scan")
+CALLS = (
+    "put_record",
+    "put_records",
+    "get_record",
+    "get_records",
+    "delete_record",
+    "delete_records",
+    "head_record",
+    "scan",
+)
 FURTHER = ("scan_ids", "count_records", "digest_records", "revision_records")
 
 
@@ -71,7 +80,12 @@ def folder(path: str) -> FileSystemStore[Sample]:
 
 def replicated(primary: BaseStore[Any], *replicas: BaseStore[Any], **options: Any) -> ReplicatedStore[Any]:
     """Replicas are called a, b, c."""
-    settings: dict[str, Any] = {"delivery_interval_seconds": None, "durability": "os", "recovery_seconds": 0.0, **options}
+    settings: dict[str, Any] = {
+        "delivery_interval_seconds": None,
+        "durability": "os",
+        "recovery_seconds": 0.0,
+        **options,
+    }
     targets = [ReplicaTarget(name, store) for name, store in zip("abc", replicas, strict=False)]
     return ReplicatedStore(primary, targets=targets, **settings)
 

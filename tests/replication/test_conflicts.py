@@ -50,7 +50,9 @@ class TestWrittenElsewhere:
         self, primary: Remote, a: Remote, resolution: str, replica_at: int, kept: int, way: str
     ):
         merge = (lambda ours, theirs: Sample("x", count=ours.count + theirs.count)) if resolution == "merge" else None
-        with replicated(primary, a, MemoryStore(collection=SAMPLES), conflict_resolution=resolution, merge=merge) as store:
+        with replicated(
+            primary, a, MemoryStore(collection=SAMPLES), conflict_resolution=resolution, merge=merge
+        ) as store:
             put(a, written(2, replica_at))
             put(store if way == "delivery" else primary, written(1, 200))
             store.catch_up() if way == "delivery" else store.repair()
@@ -170,6 +172,7 @@ class TestFailover:
 
         with make() as store, make() as other:
             other.save(Sample("x"))
+            other.catch_up()  # with its thread it would soon have said that nothing waits
             store.failover("a")
             with make() as later:
                 assert later.replicas()["a"].is_primary

@@ -368,7 +368,9 @@ class TestConfiguration:
 
         (tmp_path / "truthstore.yaml").write_text(
             "backend: filesystem\nbase_path: primary\nlayers:\n  - layer: replication\n    mode: sync\n    targets:\n"
-            "      - {type: 'truthstore.replication:ReplicaTarget', name: copy, store: 'file://" + str(tmp_path / "copy") + "'}\n"
+            "      - {type: 'truthstore.replication:ReplicaTarget', name: copy, store: 'file://"
+            + str(tmp_path / "copy")
+            + "'}\n"
         )
         with open_store("truthstore.yaml") as store:
             result = {"run_id": "r", "run_time": "2026-01-01T00:00:00Z", "data_asset": "x", "status": "success"}
@@ -412,7 +414,10 @@ class TestConfiguration:
 
     def test_it_stands_below_all_others(self):
         store: BaseStore[Any] = stack(
-            MemoryStore(collection=SAMPLES), lambda base: replicated(base, MemoryStore(collection=SAMPLES)), VersionedStore, CachedStore
+            MemoryStore(collection=SAMPLES),
+            lambda base: replicated(base, MemoryStore(collection=SAMPLES)),
+            VersionedStore,
+            CachedStore,
         )
         store.save(Sample("x"))
         store.layer(ReplicatedStore).catch_up()

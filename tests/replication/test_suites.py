@@ -69,5 +69,9 @@ TestSemiSync = store_machine(
     lambda places: make_store(places, mode="semi_sync"), make_location=make_places, steps=20, effort=0.2
 )
 TestFaults = store_machine(
-    lambda places: make_store(places, mode="sync"), make_location=make_places, make_faulty=make_faulty, steps=20, effort=0.3
+    lambda places: make_store(places, mode="sync"),
+    make_location=make_places,
+    make_faulty=make_faulty,
+    steps=20,
+    effort=0.3,
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from truthstore.errors import (
@@ -87,8 +88,18 @@ class Delivery:
 
     def deliver(self, members: Iterable[Member], *, wait: float | None = None) -> dict[str, Errors]:
         """Deliver what some replicas lack, and return the errors of what they still do, by replica and id."""
-        self._outbox.tidy()
-        return dict(self._group.parallel(lambda member: (member.name, self._deliver(member, wait)), members))
+        members = list(members)
+        failed: dict[str, Errors] = {member.name: {} for member in members}
+        adopted = -1
+        while adopted != self.figures["adopted"]:  # what one replica had is then to be delivered to the others
+            adopted = self.figures["adopted"]
+            self._outbox.tidy()
+            for name, errors in self._group.parallel(
+                lambda member: (member.name, self._deliver(member, wait)), members
+            ):
+                rejected = {id: error for id, error in failed[name].items() if is_item_error(error)}
+                failed[name] = {**rejected, **errors}
+        return failed
 
     def _deliver(self, member: Member, wait: float | None) -> Errors:
         failed: Errors = {}
@@ -163,8 +174,10 @@ class Delivery:
             failed |= self._write(member, state, there, collection, undecided)
             written = [id for id in state if id not in failed]
             self.figures["replicated"] += len(written)
+            if there is not None and written:
+                undecided += self._renew(member, {id: state[id] for id in written}, there, collection)
             now = revisions(leader, written, collection) if written else {}
-            ids = [id for id in written if now.get(id) != _revision(state[id])] + undecided
+            ids = list({*(id for id in written if now.get(id) != _revision(state[id])), *undecided})
             if not ids:
                 self.figures["failed"] += len(failed)
                 return failed
@@ -212,6 +225,19 @@ class Delivery:
         for id in again:
             state.pop(id, None)  # type: ignore[attr-defined]
         return failed
+
+    def _renew(self, member: Member, state: State, there: Mapping[str, str], collection: Collection[Any]) -> list[str]:
+        """Give new revisions to records that a replica had once, and so takes for done; return their ids."""
+        has = member.call(lambda store: revisions(store, list(state), collection))
+        renewed: list[str] = []
+        for id, record in state.items():
+            if record is not None and has.get(id) == there.get(id) != record.revision:
+                with suppress(StoreConflictError):  # the primary has another one by now
+                    self.adopt(
+                        id, Record(record.meta, record.body), record, collection, (has[id],) if id in has else ()
+                    )
+                renewed.append(id)
+        return renewed
 
     # What a replica got elsewhere.
 
@@ -288,6 +314,7 @@ class Delivery:
         Raises:
             StoreConflictError: the primary holds something else by now.
         """
+        self.figures["adopted"] += 1
         leader = self._group.leader
         known = (*before, ours.revision) if ours is not None else before
         notes = self._outbox.add(self._group.followers(), collection, {id: _revision(record)}, leader, {id: known})

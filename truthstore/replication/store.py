@@ -264,8 +264,7 @@ class ReplicatedStore(WrapperStore[T], Generic[T]):
                 self._announce(changes or [Change(collection.name, id, None) for id in removed])
         finally:
             self._outbox.settle(notes, taken)
-            if len(taken) < len(notes):
-                self._loop.wake()
+            self._loop.wake() if len(taken) < len(notes) else self._loop.start()
         if failed and many:
             raise StoreBulkError([id for id in state if id not in failed], failed, backend=self.name)
         for error in failed.values():
