@@ -18,7 +18,7 @@ from truthstore.backends.database import DatabaseStore
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryStore
 from truthstore.backends.s3 import S3Store
-from truthstore.replication import ReplicatedStore, ReplicaTarget
+from truthstore.replication import ReplicaTarget, ReplicatedStore
 
 BUCKET = "benchmark"
 

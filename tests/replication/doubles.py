@@ -11,7 +11,7 @@ from truthstore import BaseStore, StoreQuery
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryStore
 from truthstore.errors import StoreConnectionError
-from truthstore.replication import ReplicatedStore, ReplicaTarget
+from truthstore.replication import ReplicaTarget, ReplicatedStore
 from truthstore.store.wrapper import WrapperStore
 from truthstore.testing import SAMPLES, Sample
 

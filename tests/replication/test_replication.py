@@ -20,7 +20,7 @@ from truthstore.errors import (
     StoreNotFoundError,
     StoreWriteError,
 )
-from truthstore.replication import ReplicatedStore, ReplicaTarget, ReplicationConfig, ReplicationError
+from truthstore.replication import ReplicaTarget, ReplicatedStore, ReplicationConfig, ReplicationError
 from truthstore.testing import SAMPLES, Sample
 from truthstore.versioning import VersionedStore
 
@@ -93,7 +93,7 @@ class TestSyncErrors:
     def test_says_which_replica_did_not_take_it_and_the_primary_has_it(self, primary: Remote, a: Remote, b: Remote):
         b.down = True
         with replicated(primary, a, b, mode="sync") as store:
-            with pytest.raises(ReplicationError, match="the primary has 'x'.*b: no route to host") as error:
+            with pytest.raises(ReplicationError, match=r"the primary has 'x'.*b: no route to host") as error:
                 store.save(Sample("x"))
             assert list(error.value.replicas) == ["b"]
             assert error.value.taken == ("a",)
@@ -392,7 +392,8 @@ class TestConfiguration:
     )
     def test_options_that_make_no_sense(self, options: dict[str, Any], error: type[Exception], message: str):
         with pytest.raises(error, match=message):
-            ReplicationConfig(**{"targets": [ReplicaTarget("a", MemoryStore())], **options})
+            given: dict[str, Any] = {"targets": [ReplicaTarget("a", MemoryStore())], **options}
+            ReplicationConfig(**given)
 
     def test_a_replica_is_another_store(self):
         for name in ("", "a/b", "primary"):

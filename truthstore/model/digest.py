@@ -18,11 +18,11 @@ class Digest(NamedTuple):
     """The digest of one place.
 
     Attributes:
-        count: how many records are in it, tombstones too.
+        records: how many records are in it, tombstones too.
         sum: of the `hash_of` of each.
     """
 
-    count: int
+    records: int
     sum: int
 
 

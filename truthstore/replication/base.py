@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Literal
 
-from truthstore.errors import StoreConfigError, StoreWriteError, echoed
+from truthstore.errors import StoreConfigError, StoreWriteError, echoed, shown
 from truthstore.store.config import member
 from truthstore.store.store import BaseStore
 
@@ -166,6 +166,12 @@ class ReplicationConfig:
         if (self.merge is not None) is not (self.conflict_resolution is ConflictResolution.MERGE):
             raise StoreConfigError("merge and conflict_resolution='merge' belong together: give both, or neither")
 
+    @property
+    def wanted(self) -> int:
+        """The number of replicas that a write waits for."""
+        all_or_none = len(self.targets) if self.mode is ReplicationMode.SYNC else 0
+        return self.min_sync_replicas if self.mode is ReplicationMode.SEMI_SYNC else all_or_none
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaState:
@@ -178,7 +184,6 @@ class ReplicaState:
         latency_ms: mean of its answers to reads, the later the weightier; None before the first.
         lag: the number of writes of this machine that it lacks.
         lag_seconds: the age of the oldest of them, by the clock of this machine.
-        rejected: the number of writes that it will not take without a decision.
         error: the last failure; empty once it has answered again.
     """
 
@@ -188,7 +193,6 @@ class ReplicaState:
     latency_ms: float | None
     lag: int
     lag_seconds: float
-    rejected: int
     error: str = ""
 
 
@@ -231,14 +235,32 @@ class RejectedWrite:
 
 
 class ReplicationError(StoreWriteError):
-    """The primary has the write, and replicas that it had to wait for do not. It waits for them, and is delivered.
+    """Replicas lack writes that the primary has. What they lack waits, and is delivered.
 
     Attributes:
-        replicas: the error of each that does not have it.
-        taken: those that have it.
+        replicas: an error of each of them.
+        taken: those that were asked and lack nothing.
     """
 
-    def __init__(self, message: str, replicas: Mapping[str, Exception], taken: Sequence[str], **about: Any) -> None:
-        super().__init__(message, retryable=True, store_unavailable=True, **about)
+    def __init__(
+        self, message: str, replicas: Mapping[str, Exception], taken: Sequence[str] = (), id: str | None = None
+    ) -> None:
+        super().__init__(message, retryable=True, store_unavailable=True, identifier=id)
         self.replicas = dict(replicas)
         self.taken = tuple(taken)
+
+    @classmethod
+    def of(cls, id: str, failed: Mapping[str, Mapping[str, Exception]]) -> ReplicationError:
+        """Make the error of a write, of the errors of all that were asked, by replica and id."""
+        errors = {name: of_replica[id] for name, of_replica in failed.items() if id in of_replica}
+        why = "; ".join(f"{name}: {error}" for name, error in errors.items())
+        message = f"the primary has {shown(id)}, but too few replicas do ({why}): they get it when they can be reached"
+        return cls(message, errors, [name for name in failed if name not in errors], id)
+
+    @classmethod
+    def check(cls, failed: Mapping[str, Mapping[str, Exception]]) -> None:
+        """Raise the error of a delivery, if there are errors of replicas, by id."""
+        first = {name: next(iter(errors.values())) for name, errors in failed.items() if errors}
+        if first:
+            why = "; ".join(f"{name} lacks {len(failed[name])} items, {error}" for name, error in first.items())
+            raise cls(f"not all could be delivered: {why}", first)

@@ -6,6 +6,7 @@ again. Whoever changed a replica last has looked at the primary after that, so a
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +21,7 @@ from truthstore.errors import (
     shown,
 )
 from truthstore.model.query import StoreQuery
-from truthstore.model.record import ABSENT, Change, Record
+from truthstore.model.record import ABSENT, ANY, Change, Expect, Record
 from truthstore.replication.base import ConflictResolution
 from truthstore.storage.queue import Entry, is_item_error
 from truthstore.store.changes import delivering
@@ -172,7 +173,7 @@ class Delivery:
                 state = {id: one for id, one in state.items() if there.get(id) != _revision(one)}
                 undecided = self._decide(member, state, there, collection, failed)
             failed |= self._write(member, state, there, collection, undecided)
-            written = [id for id in state if id not in failed]
+            written = [id for id in state if id not in failed and id not in undecided]
             self.figures["replicated"] += len(written)
             if there is not None and written:
                 undecided += self._renew(member, {id: state[id] for id in written}, there, collection)
@@ -194,36 +195,19 @@ class Delivery:
         again: list[str],
     ) -> Errors:
         """Write to a replica, and return what failed; what was changed there meanwhile is added to `again`."""
-        if self.primary_wins or there is None:
-            records = [record for record in state.values() if record is not None]
-            gone = [id for id, record in state.items() if record is None]
-            failed = _each(
-                member,
-                records,
-                [record.id for record in records],
-                lambda store, some: (
-                    store.put_records(some, collection=collection)
-                    if len(some) > 1
-                    else store.put_record(some[0], collection=collection)
-                ),
-            )
-            return failed | _each(
-                member, gone, gone, lambda store, some: store.delete_records(some, collection=collection)
-            )
-        failed = {}
-        for id, record in state.items():
-            expect = there.get(id) or ABSENT
-            try:
-                if record is not None:
-                    member.call(lambda s, r=record, e=expect: s.put_record(r, collection=collection, expect=e))  # type: ignore[misc]
-                else:
-                    member.call(lambda s, i=id, e=expect: s.delete_record(i, collection=collection, expect=e))  # type: ignore[misc]
-            except StoreConflictError:
-                again.append(id)
-            except StoreError as error:
-                failed[id] = error
-        for id in again:
-            state.pop(id, None)  # type: ignore[attr-defined]
+        is_checked = there is not None and not self.primary_wins
+        parts: list[tuple[list[str], Expect]] = [(list(state), ANY)]
+        if is_checked and there is not None:
+            parts = [([id], there.get(id) or ABSENT) for id in state]
+        failed: Errors = {}
+        for ids, expect in parts:
+            given = functools.partial(_put, collection=collection, expect=expect)
+            failed |= _each(member, [record for id in ids if (record := state[id]) is not None], given)
+            given = functools.partial(_remove, collection=collection, expect=expect)
+            failed |= _each(member, [id for id in ids if state[id] is None], given)
+        for id in [id for id, error in failed.items() if is_checked and isinstance(error, StoreConflictError)]:
+            again.append(id)
+            del failed[id]
         return failed
 
     def _renew(self, member: Member, state: State, there: Mapping[str, str], collection: Collection[Any]) -> list[str]:
@@ -343,8 +327,8 @@ class Delivery:
                 if (ours is None and not written_since) or (ours is not None and ours.revision in before):
                     self.adopt(id, theirs, ours, collection)
                 elif not (written_since and self.primary_wins) and self.resolve(origin, id, ours, collection):
-                    known = {id: () if theirs is None else (theirs.revision,)}
-                    self._outbox.settle(self._outbox.add([origin], collection, {id: None}, leader, known))
+                    known = () if theirs is None else (theirs.revision,)
+                    self._outbox.note([origin], collection, [id], leader, known)
             except StoreError as error:
                 failed[id] = error
         return failed
@@ -380,18 +364,29 @@ def revisions(store: BaseStore[Any], ids: Sequence[str], collection: Collection[
     return {head.id: head.revision for head in store.scan(query, collection=collection)}
 
 
-def _each(member: Member, subjects: Sequence[Any], ids: Sequence[str], work: Callable[[Any, Any], object]) -> Errors:
+def _put(store: BaseStore[Any], records: Sequence[Record], **call: Any) -> None:
+    store.put_records(records, **call) if len(records) > 1 else store.put_record(records[0], **call)
+
+
+def _remove(store: BaseStore[Any], ids: Sequence[str], *, collection: Collection[Any], expect: Expect) -> None:
+    if len(ids) > 1:
+        store.delete_records(ids, collection=collection)
+    else:
+        store.delete_record(ids[0], collection=collection, expect=expect)
+
+
+def _each(member: Member, subjects: Sequence[Any], work: Callable[[BaseStore[Any], Sequence[Any]], None]) -> Errors:
     """Do something to many at once, to one after the other if they fail together for a reason of theirs; return what failed."""
-    if not subjects:
-        return {}
+    ids = [one.id if isinstance(one, Record) else one for one in subjects]
     try:
-        member.call(lambda store: work(store, subjects), timed="write" if len(ids) == 1 else None)
+        if subjects:
+            member.call(lambda store: work(store, subjects), timed="write" if len(ids) == 1 else None)
     except StoreBulkError as error:
-        done = frozenset(error.stored)
-        return {id: error.failed.get(id, error) for id in ids if id not in done}
+        # Of removals, those that are named nowhere had nothing to remove.
+        taken = {*error.stored, *(one for one in subjects if isinstance(one, str) and one not in error.failed)}
+        return {id: error.failed.get(id, error) for id in ids if id not in taken}
     except StoreError as error:
         if len(ids) > 1 and is_item_error(error):
-            pairs = zip(subjects, ids, strict=True)
-            return {i: e for one, id in pairs for i, e in _each(member, [one], [id], work).items()}
+            return {id: why for one in subjects for id, why in _each(member, [one], work).items()}
         return dict.fromkeys(ids, error)
     return {}

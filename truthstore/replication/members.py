@@ -23,12 +23,15 @@ from truthstore.errors import (
 )
 from truthstore.model.collection import Collection
 from truthstore.model.record import ABSENT, ANY, Expect, Meta, Record
+from truthstore.replication.base import PRIMARY
 from truthstore.runtime.circuit import CircuitBreaker, CircuitConfig, CircuitState
 from truthstore.runtime.forks import in_child
 from truthstore.runtime.parallel import Parallel
 from truthstore.storage.queue import is_item_error
+from truthstore.store.registry import get_store
 
 if TYPE_CHECKING:
+    from truthstore.replication.base import ReplicationConfig
     from truthstore.store.store import BaseStore
 
 __all__ = ["Group", "Member"]
@@ -83,9 +86,9 @@ class Member:
             StoreError: that of the store.
         """
         if not self.circuit.allow():
-            seconds = f"{self.circuit.retry_after:.1f}"
+            after = f"{self.circuit.retry_after:.1f}"
             raise StoreConnectionError(
-                self.name, f"{self.name} is not asked for {seconds} s, for it failed: {self.error}"
+                self.name, f"{self.name} is not asked for {after} s, for it failed: {self.error}"
             )
         start = perf_counter()
         self.is_known = True
@@ -134,10 +137,25 @@ class Group:
     """All stores, of which one leads: it takes the writes.
 
     Args:
-        members: the stores; the first leads until a record says otherwise.
+        base: the store that leads until a record says otherwise.
+        collection: that of the stores which are opened here.
+        config: the options.
+
+    Raises:
+        StoreConfigError: two of the stores are one.
     """
 
-    def __init__(self, members: list[Member]) -> None:
+    def __init__(self, base: BaseStore[Any], collection: Collection[Any], config: ReplicationConfig) -> None:
+        circuit = CircuitConfig(failure_threshold=config.failure_threshold, recovery_timeout=config.recovery_seconds)
+        members = [Member(PRIMARY, base, 0, circuit)]
+        for target in config.targets:
+            store = target.store
+            store = get_store(store, collection=collection) if isinstance(store, str) else store
+            store._lifecycle.covered = True  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as layers do
+            members.append(Member(target.name, store, target.priority, circuit))
+        places = [member.store.identity or id(member.store) for member in members]
+        if len(set(places)) < len(places):
+            raise StoreConfigError("two of the stores are the same place: each replica is a store of its own")
         self.members = {member.name: member for member in members}
         self.parallel = Parallel(len(members))
         self._leader = members[0]

@@ -109,6 +109,22 @@ class Outbox:
             self._under_way.update(entry.number for entry in entries)
         return entries
 
+    def note(
+        self,
+        members: Iterable[Member],
+        collection: Collection[Any],
+        ids: Iterable[str],
+        leader: Member,
+        before: tuple[str, ...] = (),
+    ) -> None:
+        """Note that replicas are to be brought to the state of the primary, whatever it is; raise as `add` does."""
+        none = dict.fromkeys(ids)
+        self.settle(self.add(members, collection, none, leader, dict.fromkeys(none, before)))
+
+    def ids(self, member: Member, collection: Collection[Any]) -> list[str]:
+        """Return the ids of all notes for a replica."""
+        return list(dict.fromkeys(entry.key for entry in self.queue.pending(self.topic(member, collection))))
+
     def _claimed(self) -> int:
         if not self._place:
             place = secrets.randbits(62)

@@ -28,9 +28,10 @@ def _below(one: Member, other: Member, collection: Collection[Any], prefixes: Se
         member.call(lambda store: store.digest_records(prefixes, collection=collection)) for member in (one, other)
     )
     different = [place for place in sorted({*here, *there}) if here.get(place) != there.get(place)]
-    few, many = [], []
+    few: list[str] = []
+    many: list[str] = []
     for place in different:
-        counts = [found[place].count for found in (here, there) if place in found]
+        counts = [found[place].records for found in (here, there) if place in found]
         (few if max(counts) <= FEW else many).append(place)
     for places in _parts(few):
         ours, theirs = (
