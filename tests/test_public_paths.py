@@ -51,6 +51,11 @@ PATHS = {
     "EnvironmentKeys PassphraseKeys AwsKmsKeys GoogleKmsKeys AzureKeyVaultKeys",
     "truthstore.encryption.base": "EncryptionConfig KeyProvider Rotation WrappedKey generate_key",
     "truthstore.encryption.store": "EncryptedStore",
+    "truthstore.replication": "ReplicatedStore ReplicaTarget ReplicationConfig ReplicationMode ReadPreference ConflictResolution "
+    "ReplicaHealth ReplicaState ReplicationMetrics",
+    "truthstore.replication.base": "ReplicaTarget ReplicationConfig ReplicationMode ReadPreference ConflictResolution "
+    "ReplicaHealth ReplicaState ReplicationMetrics",
+    "truthstore.replication.store": "ReplicatedStore",
     "truthstore.interop": "from_great_expectations from_pandera from_truthound",
     "truthstore.recording": "Run keep record records",
     "truthstore.testing": "StoreSuite WrapperSuite BlobsSuite StoreMachine store_machine FaultyBlobs LatencyBlobs ManualClock",

@@ -391,8 +391,8 @@ class TestConfiguration:
         ],
     )
     def test_options_that_make_no_sense(self, options: dict[str, Any], error: type[Exception], message: str):
+        given: dict[str, Any] = {"targets": [ReplicaTarget("a", MemoryStore())], **options}
         with pytest.raises(error, match=message):
-            given: dict[str, Any] = {"targets": [ReplicaTarget("a", MemoryStore())], **options}
             ReplicationConfig(**given)
 
     def test_a_replica_is_another_store(self):

@@ -26,6 +26,7 @@ from truthstore.migration import MigratingStore, MigrationRegistry
 from truthstore.compression import CompressedStore
 from truthstore.encryption import EncryptedStore, generate_key
 from truthstore.observability import AuditConfig, MetricsConfig, ObservabilityConfig, ObservableStore
+from truthstore.replication import ReplicaTarget, ReplicatedStore
 from truthstore.retention import CountBasedPolicy, CustomPolicy, RetentionStore
 from truthstore.testing import SAMPLES, Sample, StoreMachine
 from truthstore.versioning import VersionedStore
@@ -50,10 +51,19 @@ def retaining(base: BaseStore[Any]) -> BaseStore[Any]:
     return RetentionStore(base, policies=policies, mode="any", cleanup_interval_hours=1e-9)
 
 
+def replicated(base: BaseStore[Any], **options: Any) -> BaseStore[Any]:
+    """Has a replica that is new whenever the store is made, and is brought to the same state at once."""
+    target = ReplicaTarget("replica", MemoryStore(collection=SAMPLES))
+    return ReplicatedStore(
+        base, targets=[target], mode="sync", delivery_interval_seconds=None, durability="os", **options
+    )
+
+
 # Innermost first: each may be there or not.
 LAYERS: dict[str, Layer] = {
     "encrypted": lambda base: EncryptedStore(base, KEY, text="hashed"),
     "compressed": lambda base: CompressedStore(base, algorithm="lz4"),
+    "replicated": replicated,
     "passing": PassingStore,
     "migrating": lambda base: MigratingStore(base, MigrationRegistry()),
     "versioned": VersionedStore,
