@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -233,6 +236,38 @@ def test_from_a_folder_to_s3_and_postgresql(tmp_path: Path):
             assert store.failover("b") == "b"
             store.save(Sample("in SQL first"))
             assert content(a) == content(b) == content(folder("primary"))
+
+
+def test_a_process_that_ends_without_closing_delivers_first():
+    program = """
+from tests.replication.doubles import Sample, folder, replicated
+store = replicated(folder("p"), folder("a"), delivery_interval_seconds=60)
+store.save(Sample("x"))
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert folder("a").exists("x")
+
+
+def test_it_travels_to_another_process_as_its_recipe():
+    with replicated(folder("p"), folder("a"), mode="sync") as store:
+        with pickle.loads(pickle.dumps(store)) as other:
+            other.save(Sample("x"))
+        assert folder("a").exists("x")
+
+
+def test_threads_that_write_while_much_is_delivered_do_not_wait_for_it():
+    a, b = Remote(seconds=0.2), Remote()
+    with replicated(Remote(), a, b, mode="semi_sync", delivery_interval_seconds=0.01, batch_size=1) as store:
+        store.save(Sample("a is measured now"))
+        store.save(Sample("b is measured now"))
+        before = b.count()
+        at_once(lambda number: [store.save(Sample(f"{number}-{n}")) for n in range(3)], threads=4)
+        assert b.count() == before + 12
+        a.seconds = 0.0
 
 
 def test_a_thread_that_delivers_ends_with_its_store():

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.replication.doubles import Remote, content, folder, replicated
-from truthstore import BaseStore, StoreQuery, get_store, stack
+from truthstore import BaseStore, Record, StoreQuery, get_store, stack
 from truthstore.backends.memory import MemoryStore
 from truthstore.batching import BatchedStore
 from truthstore.caching import CachedStore
@@ -223,6 +223,13 @@ class TestDown:
             assert content(a) == content(primary)
             assert store.rejected() == []
 
+    def test_a_replica_that_keeps_nothing_is_an_error_and_not_an_endless_loop(self, primary: Remote):
+        with replicated(primary, _Forgetful(collection=SAMPLES)) as store:
+            store.save_many([Sample("x"), Sample("y")])
+            with pytest.raises(ReplicationError, match="a lacks 2 items, a does not keep it"):
+                store.repair()
+            assert len(store.rejected()) == 2
+
     def test_lag_and_its_age_are_told(self, primary: Remote, a: Remote):
         with replicated(primary, a) as store:
             store.save(Sample("x"))
@@ -433,6 +440,11 @@ class TestConfiguration:
         assert a._lifecycle.closed
         with pytest.raises(StoreNotFoundError):
             replicated(Remote(), Remote()).get("x")
+
+
+class _Forgetful(MemoryStore[Sample]):
+    def put_record(self, record: Record, **_: Any) -> Record:
+        return record.head()
 
 
 class _Nameless(MemoryStore[Sample]):

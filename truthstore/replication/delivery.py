@@ -83,17 +83,21 @@ class Delivery:
                 raise error
 
     def run_at_exit(self) -> None:
-        """Deliver what can be delivered at once, at the end of the process."""
-        if not self.closed:
-            self.deliver([member for member in self._group.members.values() if member.is_reachable], wait=0)
+        """Deliver what can be delivered at once, at the end of the process, when no thread can be started any more."""
+        for member in self._group.members.values() if not self.closed else ():
+            if member.is_reachable:
+                self.deliver([member], wait=0)
 
     def deliver(self, members: Iterable[Member], *, wait: float | None = None) -> dict[str, Errors]:
         """Deliver what some replicas lack, and return the errors of what they still do, by replica and id."""
+        _ = self._group.leader  # asked for within, it would wait for the threads that ask
         members = list(members)
         failed: dict[str, Errors] = {member.name: {} for member in members}
         adopted = -1
-        while adopted != self.figures["adopted"]:  # what one replica had is then to be delivered to the others
-            adopted = self.figures["adopted"]
+        for _ in range(len(self._group.members)):
+            if adopted == self.figures["adopted"]:
+                break
+            adopted = self.figures["adopted"]  # what one replica had is then to be delivered to the others
             self._outbox.tidy()
             for name, errors in self._group.parallel(
                 lambda member: (member.name, self._deliver(member, wait)), members
@@ -160,6 +164,7 @@ class Delivery:
         """
         failed: Errors = {}
         leader = self._group.leader.store
+        renewed: set[str] = set()
         for _ in range(ROUNDS):
             source: State = leader.get_records(ids, collection=collection) if given is None else given
             state = {id: source.get(id) for id in ids}
@@ -176,9 +181,13 @@ class Delivery:
             written = [id for id in state if id not in failed and id not in undecided]
             self.figures["replicated"] += len(written)
             if there is not None and written:
-                undecided += self._renew(member, {id: state[id] for id in written}, there, collection)
+                stuck = self._stuck(member, {id: state[id] for id in written}, there, collection)
+                failed |= {id: StoreWriteError(f"{member.name} does not keep it") for id in stuck if id in renewed}
+                self._renew(stuck - renewed, state, there, collection)
+                undecided += stuck - renewed
+                renewed |= stuck
             now = revisions(leader, written, collection) if written else {}
-            ids = list({*(id for id in written if now.get(id) != _revision(state[id])), *undecided})
+            ids = list({*(id for id in written if now.get(id) != _revision(state[id])), *undecided}.difference(failed))
             if not ids:
                 self.figures["failed"] += len(failed)
                 return failed
@@ -210,18 +219,18 @@ class Delivery:
             del failed[id]
         return failed
 
-    def _renew(self, member: Member, state: State, there: Mapping[str, str], collection: Collection[Any]) -> list[str]:
-        """Give new revisions to records that a replica had once, and so takes for done; return their ids."""
+    def _stuck(self, member: Member, state: State, there: Mapping[str, str], collection: Collection[Any]) -> set[str]:
+        """Return the ids of records that a replica does not have, though it took them: it had them once, or drops them."""
         has = member.call(lambda store: revisions(store, list(state), collection))
-        renewed: list[str] = []
-        for id, record in state.items():
-            if record is not None and has.get(id) == there.get(id) != record.revision:
+        return {id for id, record in state.items() if record and has.get(id) == there.get(id) != record.revision}
+
+    def _renew(self, ids: Iterable[str], state: State, there: Mapping[str, str], collection: Collection[Any]) -> None:
+        """Give new revisions to records, also in the primary, which takes what was written once for done as well."""
+        for id in ids:
+            if (record := state[id]) is not None:
+                before = (there[id],) if id in there else ()
                 with suppress(StoreConflictError):  # the primary has another one by now
-                    self.adopt(
-                        id, Record(record.meta, record.body), record, collection, (has[id],) if id in has else ()
-                    )
-                renewed.append(id)
-        return renewed
+                    self.adopt(id, Record(record.meta, record.body), record, collection, before)
 
     # What a replica got elsewhere.
 

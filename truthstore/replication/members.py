@@ -40,6 +40,8 @@ R = TypeVar("R")
 
 LEADERS: Final[Collection[Any]] = Collection.of_records("store.replication", index={})
 ID: Final = "primary"
+THREADS: Final = 32
+"""At most, for all who write and deliver at the same time."""
 WEIGHT: Final = 0.3
 """Of the newest measurement in the mean."""
 
@@ -157,7 +159,7 @@ class Group:
         if len(set(places)) < len(places):
             raise StoreConfigError("two of the stores are the same place: each replica is a store of its own")
         self.members = {member.name: member for member in members}
-        self.parallel = Parallel(len(members))
+        self.parallel = Parallel(THREADS)
         self._leader = members[0]
         self._epoch = 0
         self._is_known = False

@@ -192,8 +192,9 @@ class Outbox:
 
     def lag(self, member: Member) -> int:
         """Return the number of notes for a replica."""
-        self.tidy()
-        return sum(self.queue.count(self.topic(member, one)) for one in list(self.collections.values()))
+        topics = {self.topic(member, one) for one in list(self.collections.values())}
+        with self._lock:
+            return sum(map(self.queue.count, topics)) - sum(entry.topic in topics for entry in self._done)
 
     def age(self, member: Member) -> float:
         """Return the seconds since the oldest note for a replica was made."""

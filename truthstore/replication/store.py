@@ -452,13 +452,14 @@ class ReplicatedStore(WrapperStore[T], Generic[T]):
             health = names.ReplicaHealth.UNKNOWN
         elif not member.is_reachable:
             health = names.ReplicaHealth.UNHEALTHY
+        lag = self._outbox.lag(member)
         return ReplicaState(
             name=member.name,
             is_primary=member is self._group.leader,
             health=health,
             latency_ms=member.latency("read") * 1_000 or None,
-            lag=self._outbox.lag(member),
-            lag_seconds=self._outbox.age(member),
+            lag=lag,
+            lag_seconds=self._outbox.age(member) if lag else 0.0,
             error=member.error,
         )
 

@@ -128,6 +128,23 @@ def test_processes_append_and_deliver_side_by_side(path, tmp_path):
         assert [int(number) for key, number in words if key == name] == list(range(30))
 
 
+def test_a_file_that_another_process_is_making_is_waited_for(path, monkeypatch):
+    prepare, calls = QueueFile._prepare, []
+
+    def busy(self, connection):
+        calls.append(1)
+        if len(calls) < 4:
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise error
+        prepare(self, connection)
+
+    monkeypatch.setattr(QueueFile, "_prepare", busy)
+    queue = DurableQueue(path)
+    assert queue.append("topic", [("a", b"1")]) == [1]
+    queue.close()
+
+
 def test_a_fork_during_a_delivery_neither_delivers_nor_keeps_the_turn(queue, path):
     """The child lives on after its parent's delivery: the turn is free all the same."""
     queue.append("t", [("a", b"1")])

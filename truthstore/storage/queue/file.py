@@ -45,6 +45,10 @@ COMMIT;
 DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
+def _is_busy(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
 class QueueFile:
     """A file of entries, opened and made, with its folder, when it is first needed.
 
@@ -73,12 +77,24 @@ class QueueFile:
             self._connection = None
         if self._connection is None:
             try:
-                self._connection = self._connect()
+                self._connection = self._connect_in_turn()
             except (OSError, sqlite3.Error) as error:
                 raise StoreConnectionError("queue", self._broken("be opened", error)) from error
             weakref.finalize(self, self._connection.close).atexit = False  # that is `_end`, after the last delivery
             self._inode = 0 if self.path is None else _inode(self.path)
         return self._connection
+
+    def _connect_in_turn(self) -> sqlite3.Connection:
+        """Connect; again where other processes turn on the write-ahead log just then, for which SQLite does not wait."""
+        try:
+            return self._connect()
+        except sqlite3.Error as error:
+            if not _is_busy(error):
+                raise
+        from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random  # which is rarely needed
+
+        again, end = retry_if_exception(_is_busy), stop_after_delay(BUSY_SECONDS)
+        return Retrying(retry=again, wait=wait_random(0.01, 0.05), stop=end, reraise=True)(self._connect)
 
     def _connect(self) -> sqlite3.Connection:
         if self.path is not None:

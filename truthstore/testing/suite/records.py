@@ -8,6 +8,7 @@ import pytest
 
 from truthstore.errors import StoreBulkError, StoreConflictError, StoreNotFoundError
 from truthstore.model.collection import Collection
+from truthstore.model.digest import digests, key_of
 from truthstore.model.query import StoreQuery
 from truthstore.model.record import ABSENT, ANY, Change, Expect, Meta, Record
 from truthstore.store.records import RecordStore
@@ -136,6 +137,19 @@ class RecordTests(StoreCase):
         store.put_record(SAMPLES.encode(Sample("dead", count=2)), collection=SAMPLES, expect=put.revision)
         assert store.get("dead").count == 2
         assert store.count() == 2
+
+    def test_digests_are_those_of_the_heads(self, store: BaseStore[Sample]):
+        assert store.digest_records([""], collection=SAMPLES) == {}
+        store.save_many(make_samples(60))
+        store.put_record(Record(SAMPLES.empty_meta("gone", deleted=True), b""), collection=SAMPLES)
+        heads = list(store.scan(StoreQuery(include_deleted=True), collection=SAMPLES))
+        revisions = [(head.id, head.revision) for head in heads]
+        above = store.digest_records([""], collection=SAMPLES)
+        assert above == digests(revisions, [""])
+        some = sorted(above)[::2]
+        assert store.digest_records(some, collection=SAMPLES) == digests(revisions, some)
+        below = {id: revision for id, revision in revisions if key_of(id)[0] in some}
+        assert store.revision_records(some, collection=SAMPLES) == below
 
     def test_what_is_there_is_never_surely_lacking(self, store: BaseStore[Sample]):
         for id in ("item", "é" * 1_024, "../../x"):
