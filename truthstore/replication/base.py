@@ -175,15 +175,15 @@ class ReplicationConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaState:
-    """The state of one of the stores.
+    """The state of one of the stores, as it was found last.
 
     Attributes:
         name: its name.
         is_primary: it takes the writes now.
-        health: as it was found last.
+        health: whether it can be used.
         latency_ms: mean of its answers to reads, the later the weightier; None before the first.
         lag: the number of writes of this machine that it lacks.
-        lag_seconds: the age of the oldest of them, by the clock of this machine.
+        lag_seconds: the age of the oldest of them.
         error: the last failure; empty once it has answered again.
     """
 

@@ -160,9 +160,9 @@ class Group:
             raise StoreConfigError("two of the stores are the same place: each replica is a store of its own")
         self.members = {member.name: member for member in members}
         self.parallel = Parallel(THREADS)
-        self._leader = members[0]
         self._epoch = 0
-        self._is_known = False
+        self.known: Member | None = None
+        """The store that leads, once that was asked."""
         self._renew_lock()
         in_child(self._renew_lock)
 
@@ -172,9 +172,7 @@ class Group:
     @property
     def leader(self) -> Member:
         """The store that takes the writes."""
-        if not self._is_known:
-            self.learn()
-        return self._leader
+        return self.known or self.learn()
 
     def followers(self) -> list[Member]:
         """Return the other stores."""
@@ -187,15 +185,15 @@ class Group:
             raise StoreConfigError(one_of("replica", name, self.members))
         return self.members[name]
 
-    def learn(self) -> None:
-        """Ask all stores that can be reached which one leads."""
+    def learn(self) -> Member:
+        """Ask all stores that can be reached which one leads, and return it."""
         with self._lock:
             # Of those that cannot be reached none is missed, unless it alone took part in the last change.
             said = [leader for leader, _ in self.parallel(_read, self.members.values())]
             newest = max(said, key=lambda leader: leader.epoch)
-            if newest.epoch > self._epoch:
-                self._leader, self._epoch = self.find(newest.name), newest.epoch
-            self._is_known = True
+            if newest.epoch > self._epoch or self.known is None:
+                self.known, self._epoch = self.find(newest.name or PRIMARY), newest.epoch
+            return self.known
 
     def promote(self, member: Member) -> None:
         """Let another store lead, and write that into it and then into all that can be reached.
@@ -213,7 +211,7 @@ class Group:
             else:
                 self.learn()
                 return
-            self._leader, self._epoch = member, said.epoch
+            self.known, self._epoch = member, said.epoch
 
             def tell(other: Member) -> None:
                 try:

@@ -273,7 +273,9 @@ class ReplicatedStore(WrapperStore[T], Generic[T]):
     def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
         """Return the record with its body."""
         if self._reads_primary:
-            return self._group.leader.store.get_record(id, collection=collection, options=options)
+            return (self._group.known or self._group.leader).store.get_record(
+                id, collection=collection, options=options
+            )
         return cast("Record", self._read(lambda s: s.get_record(id, collection=collection, options=options), options))
 
     head_record = _routed(WrapperStore.head_record)
@@ -379,9 +381,10 @@ class ReplicatedStore(WrapperStore[T], Generic[T]):
     def rejected(self) -> list[RejectedWrite]:
         """Return the items of this collection that a replica will not take without a decision."""
         conflict = ReplicaConflictError.__name__
+        found = {(entry.key, member.name): error for member, entry, error in self._rejected()}
         return [
-            RejectedWrite(id=entry.key, replica=member.name, error=error, is_conflict=error.startswith(conflict))
-            for member, entry, error in self._rejected()
+            RejectedWrite(id=id, replica=replica, error=error, is_conflict=error.startswith(conflict))
+            for (id, replica), error in found.items()
         ]
 
     def _rejected(self, id: str | None = None) -> list[tuple[Member, Entry, str]]:
