@@ -213,13 +213,13 @@ class ReplicatedStore(WrapperStore[T], Generic[T]):
         """
         members = sorted(self._group.followers(), key=lambda member: (not member.is_reachable, member.latency("write")))
         wanted = self._config.wanted if state else 0
-        failed: dict[str, dict[str, Exception]] = {}
+        failed: dict[str, Mapping[str, Exception]] = {}
 
         def bring(member: Member) -> None:
             try:
                 errors = self._delivery.bring(member, list(state), collection, state)
             except StoreError as error:
-                errors = dict[str, Exception].fromkeys(state, error)
+                errors = dict.fromkeys(state, error)
             topic = self._outbox.topic(member, collection)
             taken.extend(note for note in notes if note.topic == topic and note.key in state and note.key not in errors)
             failed[member.name] = errors
