@@ -21,7 +21,7 @@ from truthstore.retention import (
     RetentionStore,
     TimeBasedPolicy,
 )
-from truthstore.retention.schedule import is_due
+from truthstore.store.schedule import is_due
 from truthstore.testing import ManualClock
 
 

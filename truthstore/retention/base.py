@@ -14,6 +14,7 @@ import msgspec
 from truthstore.errors import echoed
 from truthstore.model.fields import HOLD_TAG, HOLD_VALUE, to_microseconds
 from truthstore.store.config import member
+from truthstore.store.schedule import Schedule
 
 if TYPE_CHECKING:
     from truthstore.store.store import BaseStore
@@ -172,35 +173,8 @@ class PolicyEvaluator:
         return not against or (self.mode is PolicyMode.ANY and len(against) < len(self.policies)), against
 
 
-@dataclass(frozen=True, slots=True)
-class RetentionSchedule:
-    """Times of automatic clean-up, after a save.
-
-    Attributes:
-        enabled: clean up automatically.
-        interval_hours: at least so long after the last one, in any process.
-        run_at_hour: not before this hour of the day, local time.
-        run_on_days: only on these days, Monday is 0.
-        max_duration_seconds: stop after about so long, and go on the next time.
-    """
-
-    enabled: bool = True
-    interval_hours: float = 24
-    run_at_hour: int | None = None
-    run_on_days: Sequence[int] | None = None
-    max_duration_seconds: float = 3_600
-
-    def __post_init__(self) -> None:
-        if self.run_at_hour is not None and not isinstance(self.run_at_hour, int):
-            raise TypeError(f"run_at_hour is a whole number, not {echoed(self.run_at_hour)}")
-        if not (self.interval_hours > 0 and self.max_duration_seconds > 0):  # nan is not
-            raise ValueError("interval_hours and max_duration_seconds are greater than 0")
-        age_of(hours=self.interval_hours)
-        if self.run_at_hour is not None and not 0 <= self.run_at_hour <= 23:  # noqa: PLR2004  # hours of a day
-            raise ValueError("run_at_hour is an hour from 0 to 23")
-        days = self.run_on_days
-        if days is not None and (not days or not all(0 <= day <= 6 for day in days)):  # noqa: PLR2004  # of a week
-            raise ValueError("run_on_days are days from 0, Monday, to 6, Sunday")
+class RetentionSchedule(Schedule):
+    """Times of automatic clean-up, after a save."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import copy
 import heapq
 import os
-import tempfile
-import threading
-import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -27,6 +24,7 @@ from truthstore.retention.base import (
     RetentionResult,
 )
 from truthstore.retention.policies import CompositePolicy
+from truthstore.runtime.spooled import SpooledList
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -37,8 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PlannedItem", "RetentionPlan", "make_plan", "metadata_of"]
 
-MEMORY: Final = 256 * 1_024
-CHUNK: Final = 64 * 1_024
 GENTLEST_FIRST: Final = (RetentionAction.QUARANTINE, RetentionAction.ARCHIVE, RetentionAction.DELETE)
 
 
@@ -58,34 +54,6 @@ class PlannedItem(ItemMetadata, frozen=True):
 
 _encode: Final = msgspec.json.Encoder(enc_hook=dict).encode  # a layer may keep tags in a mapping that is no dict
 _decode: Final = msgspec.json.Decoder(PlannedItem).decode
-
-
-class SpooledItems:
-    """Items in a temporary file, in order, so that a million of them need no memory.
-
-    All are added before the first is read. They can be iterated over any number of times, until the file is deleted.
-    """
-
-    def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=MEMORY)  # noqa: SIM115  # closed with the list
-        self._lock = threading.Lock()
-        self.close = weakref.finalize(self, self._file.close)
-
-    def append(self, item: PlannedItem) -> None:
-        """Write one item."""
-        self._file.write(_encode(item) + b"\n")
-
-    def __iter__(self) -> Iterator[PlannedItem]:
-        position, rest = 0, b""
-        while True:
-            with self._lock:
-                self._file.seek(position)
-                chunk = self._file.read(CHUNK)
-            if not chunk:
-                return
-            position += len(chunk)
-            *lines, rest = (rest + chunk).split(b"\n")
-            yield from map(_decode, lines)
 
 
 class _Heading(msgspec.Struct, frozen=True, tag="retention plan 1", tag_field="format"):
@@ -117,7 +85,7 @@ class RetentionPlan:
         self.items_excluded = items_excluded
         self.bytes_planned = 0
         self.actions: Counter[RetentionAction] = Counter()
-        self._items = SpooledItems()
+        self._items = SpooledList(PlannedItem)
 
     def add(self, item: PlannedItem) -> None:
         """Add one item."""
@@ -198,7 +166,7 @@ def make_plan(base: BaseStore[Any], collection: Collection[Any], config: Retenti
     plan = RetentionPlan(collection.name, datetime.now(UTC))
     if not collection.is_users:
         return plan
-    items = SpooledItems()
+    items = SpooledList(PlannedItem)
     try:
         for head in _heads(base, collection):
             items.append(metadata_of(head, collection))
@@ -243,7 +211,7 @@ def metadata_of(head: Record, collection: Collection[Any]) -> PlannedItem:
     )
 
 
-def _judge_all(items: SpooledItems, plan: RetentionPlan, config: RetentionConfig) -> None:
+def _judge_all(items: SpooledList[PlannedItem], plan: RetentionPlan, config: RetentionConfig) -> None:
     # Copies: what one plan prepares in a policy must not judge the items of another one, made at the same time.
     evaluator = PolicyEvaluator([copy.copy(policy) for policy in config.policies], config.mode)
     evaluator.prepare_batch(items)

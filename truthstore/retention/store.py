@@ -22,9 +22,9 @@ from truthstore.retention.base import (
 )
 from truthstore.retention.plan import make_plan, metadata_of
 from truthstore.retention.policies import CompositePolicy, StatusBasedPolicy
-from truthstore.retention.schedule import Schedule
 from truthstore.store.config import configure
 from truthstore.store.registry import get_store
+from truthstore.store.schedule import ScheduledRuns, runs_of
 from truthstore.store.wrapper import WrapperStore
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ T = TypeVar("T")
 
 log: Final = logging.getLogger("truthstore.retention")
 
+RUNS: Final = runs_of("retention")
 OWN_OPTIONS: Final = ("policy", "cleanup_interval_hours", "clock")
 NOT_HERE: Final[Mapping[RetentionAction, str]] = MappingProxyType(
     {
@@ -102,7 +103,7 @@ class RetentionStore(WrapperStore[T]):
         _check_statuses(settings.policies, self._collection)
         self.config = settings
         self.archive_store = _archive_of(settings, base, self._collection)
-        self._schedule = Schedule(base, settings.schedule, clock)
+        self._schedule = ScheduledRuns(base, settings.schedule, clock, RUNS)
 
     def plan(self) -> RetentionPlan:
         """Plan a clean-up, with its reasons; nothing is changed, and no body is loaded."""
@@ -136,7 +137,7 @@ class RetentionStore(WrapperStore[T]):
     def _clean(self, collection: Collection[Any], seconds: float) -> RetentionResult:
         with make_plan(self._base, collection, self.config) as plan:
             result = apply_plan(plan, collection, self._base, self.archive_store, self.config, seconds)
-        self._schedule.done(collection.name, result)
+        self._schedule.done(collection.name, result.to_dict())
         return result
 
     def last_run(self) -> datetime | None:
