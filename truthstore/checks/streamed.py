@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from truthstore.items.parts import STREAM_TAG, parts_of
-from truthstore.model.aggregate import Aggregation
+from truthstore.model.aggregate import Aggregation, Groups
 from truthstore.model.query import EVERYTHING, StoreQuery
 from truthstore.model.record import NONE, Meta, Options, Record
 
@@ -32,21 +31,6 @@ def living(store: Source, collection: Collection[Any], streamed: Iterable[CheckN
         heads = store.scan(StoreQuery(ids=some), collection=collection)
         found.update(tag for head in heads if (tag := head.meta.tags.get(STREAM_TAG)) is not None)
     return frozenset(found)
-
-
-class Groups(Aggregation):
-    """Figures that are left in groups, so that those of two collections can be merged."""
-
-    def rows(self, groups: Iterable[tuple[tuple[Any, ...], Any]]) -> Any:
-        """Return the groups as they are."""
-        return list(groups)
-
-    @classmethod
-    def like(cls, one: Aggregation, collection: Collection[Any]) -> Groups:
-        """Return the same figures over a collection."""
-        same: dict[str, Any] = {field.name: getattr(one, field.name) for field in fields(one)}
-        same["collection"] = collection
-        return cls(**same)
 
 
 class WithParts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from truthstore.model.collection import Collection
     from truthstore.model.record import FieldValue, Record
 
-__all__ = ["Aggregation", "Partial", "Row", "tag_of"]
+__all__ = ["Aggregation", "Groups", "Partial", "Row", "tag_of"]
 
 Row = dict[str, Any]
 
@@ -54,7 +54,7 @@ def _merge(a: tuple[int, Any, Any, Any], b: tuple[int, Any, Any, Any]) -> tuple[
         return b
     if not b[0]:
         return a
-    total = None if a[1] is None else a[1] + b[1]  # strings have none
+    total = None if a[1] is None or b[1] is None else a[1] + b[1]  # strings have none, and times need not
     return a[0] + b[0], total, min(a[2], b[2]), max(a[3], b[3])
 
 
@@ -206,6 +206,21 @@ class Aggregation:
 
     def _is_time(self, name: str) -> bool:
         return name == "stored_at" or getattr(self.collection.fields.get(name), "type", None) is datetime
+
+
+class Groups(Aggregation):
+    """Figures that are left in groups, so that those of several collections or stores can be merged."""
+
+    def rows(self, groups: Iterable[tuple[tuple[Any, ...], Any]]) -> Any:
+        """Return the groups as they are."""
+        return list(groups)
+
+    @classmethod
+    def like(cls, one: Aggregation, collection: Collection[Any]) -> Groups:
+        """Return the same figures over a collection."""
+        same: dict[str, Any] = {field.name: getattr(one, field.name) for field in fields(one)}
+        same["collection"] = collection
+        return cls(**same)
 
 
 def _shown_time(value: int | None) -> int | None:

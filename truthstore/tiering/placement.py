@@ -66,7 +66,9 @@ class Placement(TierReads):
                     continue
                 if found.place == 0:
                     return self.first.put_record(record, expect=found.record.revision, **call)
-                return self._recall(record, found, call)
+                recalled = self._recall(record, found, call)
+                if recalled is not None:
+                    return recalled
 
     def _check(self, id: str, expect: Expect, stored: Record | None, collection: Collection[Any]) -> None:
         """Check `expect` against what is stored."""
@@ -92,19 +94,21 @@ class Placement(TierReads):
             self.intents.end(collection, key, [record.id])
         return expect is ANY or not others
 
-    def _recall(self, record: Record, found: Copy, call: dict[str, Any]) -> Record:
-        """Store a record in the default tier in place of a copy in another one."""
+    def _recall(self, record: Record, found: Copy, call: dict[str, Any]) -> Record | None:
+        """Store a record in the default tier in place of a copy in another one; return None if that changed."""
         collection: Collection[Any] = call["collection"]
+        head: Record | None = None
         with self._own([record.id], collection) as key:
             marker = self._mark(0, [record.id], collection)
-            self._must_own(key, record.id, collection)
-            again = self.find(record.id, collection)
-            if again is None or again.record.revision != found.record.revision:
-                raise StoreConflictError(f"{collection.name} {record.id!r:.90} changed", identifier=record.id)
-            head = self.first.put_record(record, expect=marker, **call)
+            if record.id in self.intents.owned(collection, key):  # only now: who takes it later finds the marker
+                again = self.find(record.id, collection)
+                if again is not None and again.record.revision == found.record.revision:
+                    with suppress(StoreConflictError):
+                        head = self.first.put_record(record, expect=marker, **call)
             self._settle(record.id, collection)
             self.intents.end(collection, key, [record.id])
-        self._announce([Change.of(collection.name, head)])
+        if head is not None:
+            self._announce([Change.of(collection.name, head)])
         return head
 
     def put_records(
@@ -246,10 +250,6 @@ class Placement(TierReads):
         finally:
             self._quiet.on = was_quiet
 
-    def _must_own(self, key: str, id: str, collection: Collection[Any]) -> None:
-        if id not in self.intents.owned(collection, key):
-            raise StoreConflictError(f"another writer took {collection.name} {id!r:.90}", identifier=id)
-
     def _mark(self, place: int, ids: Sequence[str], collection: Collection[Any]) -> Revision:
         """Put a marker where a copy of each id is to come, which whoever takes the id over removes."""
         marker = new_revision()
@@ -280,12 +280,13 @@ class Placement(TierReads):
         """
         while len(copies := self._copies(id, collection)) > 1:
             one, other = copies[:2]
-            if one.is_of(other) or other.is_of(one):
-                made, source = (one, other) if one.is_of(other) else (other, one)
+            if not (one.is_of(other) or other.is_of(one)):
+                self._remove(other, collection)
+                continue
+            made, source = (one, other) if one.is_of(other) else (other, one)
+            with suppress(StoreNotFoundError):  # another settles it, too
                 bodies = [self.stores[copy.place].get_record(id, collection=collection).body for copy in (made, source)]
                 self._remove(source if bodies[0] == bodies[1] else made, collection)
-            else:
-                self._remove(other, collection)
         return copies[0] if copies else None
 
     def _remove(self, copy: Copy, collection: Collection[Any]) -> bool:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 from truthstore.errors import StoreNotFoundError
+from truthstore.model.aggregate import Aggregation, Groups, Row
 from truthstore.model.query import TIME_ALIAS, BoundQuery, StoreQuery
 from truthstore.model.record import NONE, Options, Record
 from truthstore.store.records import RecordStore, rows_collection, series_of
 from truthstore.tiering.intents import IntentLog
 
 if TYPE_CHECKING:
-    from truthstore.model.aggregate import Aggregation, Row
     from truthstore.model.collection import Collection
     from truthstore.store.store import BaseStore
 
@@ -121,7 +121,8 @@ class TierReads(RecordStore):
         rest = [id for id in ids if id not in found]
         touched = self.intents.read(collection).touched_since(before) if rest else ()
         again = [id for id in rest if touched is None or id in touched]
-        return {**found, **super().get_records(again, collection=collection, options=options)}
+        found.update(super().get_records(again, collection=collection, options=options))
+        return {id: found[id] for id in ids if id in found}
 
     def definitely_absent(self, id: str, *, collection: Collection[Any]) -> bool:
         """Return True if no tier has anything under an id."""
@@ -229,21 +230,22 @@ class TierReads(RecordStore):
     ) -> list[Row]:
         """Return figures over the records that fulfil the conditions of a query."""
         call: dict[str, Any] = {"collection": collection, "options": options}
-        found = None
-        if _can_be_added(aggregation) and not query.include_deleted:
-            found = self._figures(collection, lambda store: store.aggregate_records(query, aggregation, **call))
-        return super().aggregate_records(query, aggregation, **call) if found is None else _added(found, aggregation)
+        groups = Groups.like(aggregation, aggregation.collection)
+        found = self._figures(collection, lambda store: store.aggregate_records(query, groups, **call))
+        if found is None or query.include_deleted:
+            return super().aggregate_records(query, aggregation, **call)
+        return aggregation.rows(cast("Any", chain(*found)))
 
     def aggregate_rows(
         self, query: StoreQuery, aggregation: Aggregation, *, collection: Collection[Any], options: Options = NONE
     ) -> list[Row]:
         """Return figures over the rows that fulfil the conditions of a query."""
         call: dict[str, Any] = {"collection": collection, "options": options}
-        if _can_be_added(aggregation):
-            found = self._figures(collection, lambda store: store.aggregate_rows(query, aggregation, **call))
-            if found is not None:
-                return _added(found, aggregation)
-        return aggregation.over(self.scan_rows(query.replace(limit=None, offset=0, after=None), **call))
+        groups = Groups.like(aggregation, aggregation.collection)
+        found = self._figures(collection, lambda store: store.aggregate_rows(query, groups, **call))
+        if found is None:
+            return aggregation.over(self.scan_rows(query.replace(limit=None, offset=0, after=None), **call))
+        return aggregation.rows(cast("Any", chain(*found)))
 
     def latest_rows(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[Record]:
         """Return the newest row of each series: of those that the tiers name."""
@@ -278,20 +280,3 @@ def _merged(parts: Iterable[Iterable[Record]], bound: BoundQuery) -> Iterator[Re
             yield record
         last = this
 
-
-def _can_be_added(aggregation: Aggregation) -> bool:
-    return all(metric.function != "avg" for metric in aggregation.metrics)
-
-
-def _added(groups: Iterable[Iterable[Row]], aggregation: Aggregation) -> list[Row]:
-    """Add the figures of several tiers."""
-    names = [*aggregation.names, *(["bucket"] if aggregation.bucket is not None else [])]
-    found: dict[tuple[Any, ...], Row] = {}
-    for row in (row for rows in groups for row in rows):
-        known = found.setdefault(tuple(row[name] for name in names), row)
-        for metric in aggregation.metrics if known is not row else ():
-            mine, other = known[metric.label], row[metric.label]
-            combine: Any = {"min": min, "max": max}.get(metric.function, lambda a, b: a + b)
-            known[metric.label] = (other if mine is None else mine) if None in {mine, other} else combine(mine, other)
-    order = sorted(found, key=lambda key: tuple((part is not None, part) for part in key))
-    return [found[key] for key in order]
