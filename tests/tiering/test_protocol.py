@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.tiering.doubles import NAMES
 from tests.tiering.stepping import KilledError, Operation, Stepped
@@ -20,6 +21,8 @@ from truthstore.testing import SAMPLES, Sample
 from truthstore.tiering import StorageTier, TieredStore
 
 Stores = list[BaseStore[Any]]
+STRIDE = 1 if settings().max_examples > 200 else 4  # all orders at night, else each fourth place of the second switch
+
 Work = Callable[[TieredStore[Any], str], Any]
 
 
@@ -55,7 +58,6 @@ OPERATIONS: dict[str, Work] = {
     "save many": lambda store, _: store.save_many([Sample("x", count=4), Sample("y")]),
 }
 CREATE: Work = lambda store, _: store.save(Sample("x", count=5), expect=ABSENT)  # noqa: E731
-MOVES = ("to hot", "to warm", "to cold")
 
 
 def start(name: str, stores: Stores, revision: str) -> Operation:
@@ -91,16 +93,13 @@ def every_order(first: str, second: str, tier: str | None, *, is_there: bool | N
     number = 0
     for i in range(100):
         first_left = second_left = True
-        for j in range(0 if i == 0 else 1, 100):
+        for j in range(i % STRIDE, 100, STRIDE):
             stores, revision = new_place(tier)
             one, other = start(first, stores, revision), start(second, stores, revision)
             first_left = one.step(i)
-            look(stores, is_there=is_there)
             second_left = other.step(j)
             look(stores, is_there=is_there)
-            results = one.finish()
-            look(stores, is_there=is_there)
-            results = results, other.finish()
+            results = one.finish(), other.finish()
             number += 1
             value = at_rest(stores)
             assert check(*results, value), (first, second, tier, i, j, results, value)
@@ -108,7 +107,8 @@ def every_order(first: str, second: str, tier: str | None, *, is_there: bool | N
                 break
         if not first_left:
             break
-    assert number > 20
+    assert number > 5
+
 
 
 def is_bool(result: Any) -> bool:
@@ -123,8 +123,7 @@ def refused(result: Any) -> bool:
     return isinstance(result, StoreConflictError)
 
 
-@pytest.mark.parametrize("tier", NAMES)
-@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize(("move", "tier"), [("to cold", "hot"), ("to hot", "cold"), ("to warm", "cold")])
 class TestWhileItMoves:
     def test_a_save_is_not_lost(self, move, tier):
         for order in ((move, "save"), ("save", move)):
@@ -168,7 +167,7 @@ class TestWhileItMoves:
                 return
 
 
-@pytest.mark.parametrize("tier", NAMES)
+@pytest.mark.parametrize("tier", ["hot", "cold"])
 class TestWriters:
     def test_of_two_conditional_saves_one_succeeds(self, tier):
         every_order(

@@ -254,6 +254,19 @@ class AzureBlobs(CloudBlobs):
         checked_tier(tier)
         self._call("change", key, lambda settings: self._blob(key).set_standard_blob_tier(tier, **settings))
 
+    def set_class(self, key: str, name: str) -> None:
+        """Move one blob to another tier that can be read at once."""
+        if name == "Archive":
+            raise StoreConfigError("items in the archive tier cannot be read at once: use Cold")
+        self.set_access_tier(key, name)
+
+    def classes(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Iterate over the keys below a prefix and their tiers."""
+        start = self._prefix + prefix
+        found = self._call("list", prefix, lambda kw: list(self._client().list_blobs(name_starts_with=start, **kw)))
+        for blob in found:
+            yield blob.name[len(self._prefix) :], str(blob.blob_tier or "Hot")
+
     def _call(self, action: Action, key: str, request: Callable[[dict[str, Any]], R], expect: BlobExpect = ANY) -> R:
         """Make a request and report its failure in this library's terms."""
         from azure.core.exceptions import AzureError

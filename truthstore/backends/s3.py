@@ -8,7 +8,7 @@ and is reported as a write whose outcome is unknown.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
@@ -75,10 +75,7 @@ class S3Config(CloudConfig):
 
     def __post_init__(self) -> None:
         CloudConfig.__post_init__(self)
-        if self.storage_class in SLOW_CLASSES:
-            raise StoreConfigError(
-                f"items in storage class {self.storage_class} cannot be read at once: use GLACIER_IR, or a lifecycle rule"
-            )
+        checked_class(self.storage_class)
         if self.server_side_encryption not in {None, *ENCRYPTIONS}:
             raise StoreConfigError(one_of("server_side_encryption", self.server_side_encryption, ENCRYPTIONS))
         if self.kms_key_id and self.server_side_encryption == "AES256":
@@ -90,6 +87,19 @@ class S3Config(CloudConfig):
             raise StoreConfigError(f"client is ready: {given[0]} belongs to how it was made")
         if bool(self.access_key_id) != bool(self.secret_access_key):
             raise StoreConfigError("access_key_id and secret_access_key belong together")
+
+
+def checked_class(name: str) -> str:
+    """Return the name of a storage class, checked.
+
+    Raises:
+        StoreConfigError: what lies in it cannot be read at once.
+    """
+    if name in SLOW_CLASSES:
+        raise StoreConfigError(
+            f"items in storage class {name} cannot be read at once: use GLACIER_IR, or a lifecycle rule"
+        )
+    return name
 
 
 def connect(config: S3Config) -> Any:
@@ -268,6 +278,30 @@ class S3Blobs(CloudBlobs):
             arguments["ContinuationToken"] = token
         found = self._call("list", prefix[len(self._prefix) :], lambda: self._client().list_objects_v2(**arguments))
         return [one["Key"] for one in found.get("Contents", ())], found.get("NextContinuationToken")
+
+    def set_class(self, key: str, name: str) -> None:
+        """Copy an object onto itself in another class, within the service, unless it was written meanwhile."""
+        checked_class(name)
+        target = self._target(key)
+
+        def change() -> None:
+            now = self._client().head_object(**target)
+            if now.get("StorageClass", "STANDARD") != name:
+                kept = {option: value for option, value in self._arguments.items() if option != "Tagging"}
+                of = {"CopySource": target, "CopySourceIfMatch": now["ETag"], "IfMatch": now["ETag"]}
+                self._client().copy_object(**target, **of, **kept, StorageClass=name, MetadataDirective="COPY")
+
+        self._call("change", key, change, "the etag")
+
+    def classes(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Iterate over the keys below a prefix and their storage classes."""
+        pages = self._client().get_paginator("list_objects_v2")
+        listed = pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix)
+        found = self._call(
+            "list", prefix, lambda: [one for page in listed for one in page.get("Contents", ())]
+        )
+        for one in found:
+            yield one["Key"][len(self._prefix) :], one.get("StorageClass", "STANDARD")
 
     def _call(self, action: Action, key: str, request: Callable[[], R], expect: BlobExpect = ANY) -> R:
         """Make a request, again if the service asks for it, and report its failure in this library's terms."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, cast
 
 import msgspec
 
-from truthstore.errors import StoreConfigError, StoreError, StoreNotFoundError
+from truthstore.errors import StoreConfigError, StoreConflictError, StoreError, StoreNotFoundError
 from truthstore.items.results import RESULTS
 from truthstore.model.fields import check_id
 from truthstore.model.query import EVERYTHING
@@ -244,7 +244,7 @@ class TieredStore(WrapperStore[T], Generic[T]):
         store: Any = target.store
         try:
             store.set_storage_class(id, target.storage_class, collection)
-        except StoreNotFoundError:
+        except (StoreNotFoundError, StoreConflictError):
             return False
         except StoreError as error:
             return error

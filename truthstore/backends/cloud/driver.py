@@ -126,6 +126,21 @@ class CloudBlobs(Blobs, ABC):
     def _page(self, prefix: str, start: str, token: Any) -> tuple[Sequence[str], Any]:
         """Return full names below a prefix, and the token of the next page; names up to `start` may be left out."""
 
+    def set_class(self, key: str, name: str) -> None:
+        """Give an object another storage class, where it lies.
+
+        Raises:
+            StoreNotFoundError: there is none.
+            StoreConflictError: it was written meanwhile.
+            StoreConfigError: there is no such class, or what lies in it cannot be read at once.
+            StoreNotSupportedError: the driver does not know how.
+        """
+        raise StoreNotSupportedError("storage classes are changed on S3 and Azure only", backend=self.backend)
+
+    def classes(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Iterate over the keys below a prefix and their storage classes; raise as `set_class` does."""
+        raise StoreNotSupportedError("storage classes are listed on S3 and Azure only", backend=self.backend)
+
     def _error(self, action: Action, key: str, meaning: Meaning, expect: BlobExpect, *, repeated: bool) -> StoreError:
         """Return the error for a request, `repeated` by the client or not, that failed with this meaning."""
         if meaning == "missing":

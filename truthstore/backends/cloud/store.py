@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from truthstore.backends.cloud.config import place_of
 from truthstore.backends.cloud.driver import SingleWriterBlobs
-from truthstore.errors import StoreConfigError, StoreError
+from truthstore.errors import StoreConfigError, StoreError, StoreNotFoundError
 from truthstore.items.results import RESULTS
+from truthstore.model.fields import check_id
 from truthstore.model.record import new_revision
 from truthstore.storage.log.store import LogStore
-from truthstore.storage.objects.object_store import Format
+from truthstore.storage.objects.object_store import Format, folder_of
 from truthstore.store.config import configure
 
 if TYPE_CHECKING:
@@ -90,6 +92,27 @@ class CloudStore(LogStore[T]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.place!r}, {self._collection.name})"
+
+    def set_storage_class(self, id: str, name: str, collection: Collection[Any] | None = None) -> None:
+        """Give an item another storage class (of Azure: access tier), without a copy.
+
+        Raises:
+            StoreNotFoundError: there is no such item.
+            StoreConflictError: it was saved meanwhile.
+            StoreConfigError: there is no such class, or what lies in it cannot be read at once.
+        """
+        of = collection or self._collection
+        self._ready(of)
+        try:
+            self._driver.set_class(self._key(of, check_id(id)), name)
+        except StoreNotFoundError:
+            raise StoreNotFoundError(of.name, id, backend=self.name) from None
+
+    def storage_classes(self, collection: Collection[Any]) -> Callable[[str], str]:
+        """Return the function that names the storage class of an item as it is now: one list of the objects."""
+        self._ready(collection)
+        known = dict(self._driver.classes(folder_of(collection.name)))
+        return lambda id: known.get(self._key(collection, id), "")
 
     def health_check(self) -> Health:
         """Check that the store can be read and written, and if not, say why and what to do. Never raises a `StoreError`."""

@@ -1,0 +1,62 @@
+"""Tiers of one store: S3 storage classes and Azure access tiers, without a copy."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.tiering.doubles import three_tiers
+from truthstore.base import StoreConfigError
+from truthstore.testing import SAMPLES, Sample
+from truthstore.tiering import CustomTierPolicy, StorageTier, TieredStore, TierMigrationError
+
+moto = pytest.importorskip("moto")
+boto3 = pytest.importorskip("boto3")
+
+from truthstore.backends.s3 import S3Store  # noqa: E402
+
+
+@pytest.fixture
+def client():
+    with moto.mock_aws():
+        client = boto3.client("s3", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+        client.create_bucket(Bucket="results")
+        yield client
+
+
+def test_an_item_changes_its_storage_class_where_it_lies(client, tmp_path):
+    base = S3Store(bucket="results", client=client, collection=SAMPLES, cache_dir=tmp_path)
+    hot = StorageTier("hot", base, storage_class="STANDARD", cost_per_gb=0.023)
+    rare = StorageTier("rare", base, "cold", 1, storage_class="STANDARD_IA", cost_per_gb=0.0125)
+    policy = CustomTierPolicy("hot", "rare", lambda info: info.item_id == "a")
+    with TieredStore([hot, rare], policies=[policy]) as store:
+        store.save_many([Sample("a", count=1), Sample("b", count=2)])
+        revision = store.head("a").revision
+        assert store.run_tiering().migrations == {"hot → rare": 1}
+        assert (store.tier_of("a"), store.tier_of("b")) == ("rare", "hot")
+        assert store.head("a").revision == revision
+        assert store.get("a").count == 1
+        assert store.count() == 2
+        assert [(row["tier"], row["items"]) for row in store.cost_report()] == [("hot", 1), ("rare", 1)]
+        assert store.run_tiering().items_migrated == 0
+        assert store.migrate_item("a", "hot")
+        assert store.tier_of("a") == "hot"
+        store.migrate_item("a", "rare")
+        store.save(Sample("a", count=3))
+        assert store.tier_of("a") == "hot", "a save is an object of the usual class again"
+
+
+def test_a_class_that_cannot_be_read_at_once_is_refused(client, tmp_path):
+    base = S3Store(bucket="results", client=client, collection=SAMPLES, cache_dir=tmp_path)
+    deep = StorageTier("deep", base, "archive", 1, storage_class="DEEP_ARCHIVE")
+    with TieredStore([StorageTier("hot", base, storage_class="STANDARD"), deep]) as store:
+        store.save(Sample("a"))
+        with pytest.raises(TierMigrationError, match="cannot be read at once"):
+            store.migrate_item("a", "deep")
+
+
+def test_tiers_of_one_store_need_their_classes():
+    store = three_tiers()
+    with pytest.raises(StoreConfigError, match="share a store: give each a storage_class"):
+        TieredStore([StorageTier("hot", store.base), StorageTier("cold", store.base)])
+    with pytest.raises(StoreConfigError, match="has no storage classes"):
+        TieredStore([StorageTier("hot", store.base, storage_class="STANDARD")])
