@@ -56,6 +56,13 @@ PATHS = {
     "truthstore.replication.base": "ReplicaTarget ReplicationConfig ReplicationMode ReadPreference ConflictResolution "
     "ReplicaHealth ReplicaState ReplicationMetrics",
     "truthstore.replication.store": "ReplicatedStore",
+    "truthstore.tiering": "TieredStore StorageTier TierType MigrationDirection TieringConfig TierInfo TieringResult TierPolicy "
+    "TierMetadataStore InMemoryTierMetadataStore TieringError TierNotFoundError TierMigrationError TierAccessError",
+    "truthstore.tiering.base": "StorageTier TierType MigrationDirection TieringConfig TierInfo TieringResult TierPolicy "
+    "TierMetadataStore InMemoryTierMetadataStore TieringError TierNotFoundError TierMigrationError TierAccessError",
+    "truthstore.tiering.policies": "AgeBasedTierPolicy AccessBasedTierPolicy SizeBasedTierPolicy ScheduledTierPolicy "
+    "CompositeTierPolicy CustomTierPolicy TierPolicy",
+    "truthstore.tiering.store": "TieredStore",
     "truthstore.interop": "from_great_expectations from_pandera from_truthound",
     "truthstore.recording": "Run keep record records",
     "truthstore.testing": "StoreSuite WrapperSuite BlobsSuite StoreMachine store_machine FaultyBlobs LatencyBlobs ManualClock",

@@ -9,7 +9,7 @@ from truthstore import BaseStore
 from truthstore.backends.memory import MemoryStore
 from truthstore.store.schedule import Schedule
 from truthstore.testing import SAMPLES
-from truthstore.tiering import CustomTierPolicy, StorageTier, TieredStore, TierInfo
+from truthstore.tiering import CustomTierPolicy, StorageTier, TieredStore, TierInfo, TierType
 
 ALWAYS = Schedule(interval_hours=1e-9)
 NAMES = ("hot", "warm", "cold")
@@ -27,7 +27,10 @@ def _wanted(to_tier: str):
 def scattered(*stores: BaseStore[Any], **options: Any) -> TieredStore[Any]:
     """A store that spreads its items over three tiers after every save."""
     policies = [CustomTierPolicy(one, other, _wanted(other)) for one in NAMES for other in NAMES if one != other]
-    tiers = [StorageTier(name, store, priority=number) for number, (name, store) in enumerate(zip(NAMES, stores, strict=True))]
+    tiers = [
+        StorageTier(name, store, priority=number)
+        for number, (name, store) in enumerate(zip(NAMES, stores, strict=True))
+    ]
     return TieredStore(tiers, **{"policies": policies, "schedule": ALWAYS, **options})
 
 
@@ -35,7 +38,10 @@ def three_tiers(**options: Any) -> TieredStore[Any]:
     """A store over three tiers in memory, which moves nothing by itself."""
     stores = [MemoryStore(collection=SAMPLES) for _ in NAMES]
     return TieredStore(
-        [StorageTier(name, store, name, number) for number, (name, store) in enumerate(zip(NAMES, stores, strict=True))],  # type: ignore[arg-type]
+        [
+            StorageTier(name, store, TierType(name), number)
+            for number, (name, store) in enumerate(zip(NAMES, stores, strict=True))
+        ],
         **options,
     )
 

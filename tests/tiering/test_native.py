@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.tiering.doubles import three_tiers
+from truthstore import BaseStore
 from truthstore.base import StoreConfigError
 from truthstore.testing import SAMPLES, Sample
-from truthstore.tiering import CustomTierPolicy, StorageTier, TieredStore, TierMigrationError
+from truthstore.tiering import CustomTierPolicy, StorageTier, TieredStore, TierMigrationError, TierType
 
 moto = pytest.importorskip("moto")
 boto3 = pytest.importorskip("boto3")
@@ -24,9 +27,9 @@ def client():
 
 
 def test_an_item_changes_its_storage_class_where_it_lies(client, tmp_path):
-    base = S3Store(bucket="results", client=client, collection=SAMPLES, cache_dir=tmp_path)
+    base: BaseStore[Any] = S3Store(bucket="results", client=client, collection=SAMPLES, cache_dir=tmp_path)
     hot = StorageTier("hot", base, storage_class="STANDARD", cost_per_gb=0.023)
-    rare = StorageTier("rare", base, "cold", 1, storage_class="STANDARD_IA", cost_per_gb=0.0125)
+    rare = StorageTier("rare", base, TierType.COLD, 1, storage_class="STANDARD_IA", cost_per_gb=0.0125)
     policy = CustomTierPolicy("hot", "rare", lambda info: info.item_id == "a")
     with TieredStore([hot, rare], policies=[policy]) as store:
         store.save_many([Sample("a", count=1), Sample("b", count=2)])
@@ -46,8 +49,8 @@ def test_an_item_changes_its_storage_class_where_it_lies(client, tmp_path):
 
 
 def test_a_class_that_cannot_be_read_at_once_is_refused(client, tmp_path):
-    base = S3Store(bucket="results", client=client, collection=SAMPLES, cache_dir=tmp_path)
-    deep = StorageTier("deep", base, "archive", 1, storage_class="DEEP_ARCHIVE")
+    base: BaseStore[Any] = S3Store(bucket="results", client=client, collection=SAMPLES, cache_dir=tmp_path)
+    deep = StorageTier("deep", base, TierType.ARCHIVE, 1, storage_class="DEEP_ARCHIVE")
     with TieredStore([StorageTier("hot", base, storage_class="STANDARD"), deep]) as store:
         store.save(Sample("a"))
         with pytest.raises(TierMigrationError, match="cannot be read at once"):

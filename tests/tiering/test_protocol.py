@@ -89,7 +89,9 @@ def at_rest(stores: Stores) -> int | None:
     return look(stores, is_there=bool(copies))
 
 
-def every_order(first: str, second: str, tier: str | None, *, is_there: bool | None, check: Callable[[Any, Any, Any], bool]):
+def every_order(
+    first: str, second: str, tier: str | None, *, is_there: bool | None, check: Callable[[Any, Any, Any], bool]
+):
     number = 0
     for i in range(100):
         first_left = second_left = True
@@ -110,13 +112,12 @@ def every_order(first: str, second: str, tier: str | None, *, is_there: bool | N
     assert number > 5
 
 
-
 def is_bool(result: Any) -> bool:
     return isinstance(result, bool)
 
 
 def saved(result: Any) -> bool:
-    return result == "x"
+    return bool(result == "x")
 
 
 def refused(result: Any) -> bool:
@@ -127,22 +128,25 @@ def refused(result: Any) -> bool:
 class TestWhileItMoves:
     def test_a_save_is_not_lost(self, move, tier):
         for order in ((move, "save"), ("save", move)):
-            every_order(*order, tier, is_there=True, check=lambda a, b, value: value == 2 and {type(a), type(b)} == {bool, str})
+            every_order(
+                *order, tier, is_there=True, check=lambda a, b, value: value == 2 and {type(a), type(b)} == {bool, str}
+            )
 
     def test_a_conditional_save_finds_the_revision(self, move, tier):
         for order in ((move, "replace"), ("replace", move)):
-            every_order(*order, tier, is_there=True, check=lambda a, b, value: value == 3 and "x" in {a, b})
+            every_order(order[0], order[1], tier, is_there=True, check=lambda a, b, value: value == 3 and "x" in {a, b})
 
     def test_a_delete_is_not_undone(self, move, tier):
         for order in ((move, "delete"), ("delete", move)):
-            every_order(*order, tier, is_there=None, check=lambda a, b, value: value is None)
+            every_order(order[0], order[1], tier, is_there=None, check=lambda a, b, value: value is None)
 
     def test_a_reader_finds_it(self, move, tier):
         every_order(move, "get", tier, is_there=True, check=lambda a, b, _: b == 1)
         every_order("get", move, tier, is_there=True, check=lambda a, b, _: a == 1)
-        for name, answer in (("query", ["x", "other"]), ("count", 2)):
-            every_order(move, name, tier, is_there=True, check=lambda a, b, _, answer=answer: b == answer)
-            every_order(name, move, tier, is_there=True, check=lambda a, b, _, answer=answer: a == answer)
+        answers: dict[str, Any] = {"query": ["x", "other"], "count": 2}
+        for name, answer in answers.items():
+            every_order(move, name, tier, is_there=True, check=lambda a, b, _: b == answer)
+            every_order(name, move, tier, is_there=True, check=lambda a, b, _: a == answer)
 
     @pytest.mark.parametrize("second", ["to hot", "to cold", "recover"])
     def test_another_mover_does_no_harm(self, move, tier, second):
@@ -171,15 +175,37 @@ class TestWhileItMoves:
 class TestWriters:
     def test_of_two_conditional_saves_one_succeeds(self, tier):
         every_order(
-            "replace", "replace", tier, is_there=True, check=lambda a, b, value: value == 3 and saved(a) + saved(b) == 1 == refused(a) + refused(b)
+            "replace",
+            "replace",
+            tier,
+            is_there=True,
+            check=lambda a, b, value: value == 3 and saved(a) + saved(b) == 1 == refused(a) + refused(b),
         )
 
     def test_of_two_saves_both_succeed(self, tier):
-        every_order("save", "save many", tier, is_there=True, check=lambda a, b, value: value in {2, 4} and a == "x" and b == ["x", "y"])
+        every_order(
+            "save",
+            "save many",
+            tier,
+            is_there=True,
+            check=lambda a, b, value: value in {2, 4} and a == "x" and b == ["x", "y"],
+        )
 
     def test_a_save_and_a_delete(self, tier):
-        every_order("save", "delete", tier, is_there=None, check=lambda a, b, value: saved(a) and is_bool(b) and value in {2, None})
-        every_order("delete", "save", tier, is_there=None, check=lambda a, b, value: saved(b) and is_bool(a) and value in {2, None})
+        every_order(
+            "save",
+            "delete",
+            tier,
+            is_there=None,
+            check=lambda a, b, value: saved(a) and is_bool(b) and value in {2, None},
+        )
+        every_order(
+            "delete",
+            "save",
+            tier,
+            is_there=None,
+            check=lambda a, b, value: saved(b) and is_bool(a) and value in {2, None},
+        )
 
     @pytest.mark.parametrize("name", ["save", "replace", "delete", "save many"])
     def test_a_killed_writer_wrote_all_or_nothing(self, tier, name):
@@ -201,7 +227,13 @@ class TestWriters:
 
 
 def test_of_two_that_create_one_succeeds():
-    every_order("create", "create", None, is_there=None, check=lambda a, b, value: value == 5 and saved(a) + saved(b) == 1 == refused(a) + refused(b))
+    every_order(
+        "create",
+        "create",
+        None,
+        is_there=None,
+        check=lambda a, b, value: value == 5 and saved(a) + saved(b) == 1 == refused(a) + refused(b),
+    )
 
 
 def test_what_is_created_and_moved_meanwhile_is_not_created_again():

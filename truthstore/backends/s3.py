@@ -297,9 +297,7 @@ class S3Blobs(CloudBlobs):
         """Iterate over the keys below a prefix and their storage classes."""
         pages = self._client().get_paginator("list_objects_v2")
         listed = pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix)
-        found = self._call(
-            "list", prefix, lambda: [one for page in listed for one in page.get("Contents", ())]
-        )
+        found = self._call("list", prefix, lambda: [one for page in listed for one in page.get("Contents", ())])
         for one in found:
             yield one["Key"][len(self._prefix) :], one.get("StorageClass", "STANDARD")
 

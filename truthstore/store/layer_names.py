@@ -24,6 +24,7 @@ LAYERS: Final[Mapping[str, str]] = MappingProxyType(
         "observability": "truthstore.observability:ObservableStore",
         "replication": "truthstore.replication:ReplicatedStore",
         "retention": "truthstore.retention:RetentionStore",
+        "tiering": "truthstore.tiering:TieredStore",
         "versioning": "truthstore.versioning:VersionedStore",
     }
 )

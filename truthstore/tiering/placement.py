@@ -164,21 +164,31 @@ class Placement(TierReads):
             self._check(id, expect, stored, collection)
             assert found is not None
             assert stored is not None
-            try:
-                removed = self.stores[found.place].delete_record(
-                    id, collection=collection, expect=found.record.revision, options=options
-                )
-            except StoreConflictError:
-                continue
-            touched = self.intents.read(collection).touched_since(before)
-            if touched is None or id in touched:
-                with self._own([id], collection) as key:  # a move may have copied what was removed
-                    copy = self._settle(id, collection)
-                    if copy is not None and logical(copy.record).revision == stored.revision:
-                        removed = self._remove(copy, collection) or removed
-                    self.intents.end(collection, key, [id])
+            if id in self.intents.read(collection).ids:  # an older copy may lie below
+                removed = self._delete_settled(id, stored, collection)
+            else:
+                call: dict[str, Any] = {"collection": collection, "expect": found.record.revision, "options": options}
+                try:
+                    removed = self.stores[found.place].delete_record(id, **call)
+                except StoreConflictError:
+                    continue
+                touched = self.intents.read(collection).touched_since(before)
+                if touched is None or id in touched:  # a move may have copied what was removed
+                    removed = self._delete_settled(id, stored, collection) or removed
             if removed or stored.meta.deleted:
                 return removed
+
+    def _delete_settled(self, id: str, stored: Record, collection: Collection[Any]) -> bool:
+        """Settle an id, and remove what is left if it is this record."""
+        removed = False
+        with self._own([id], collection) as key:
+            copy = self._settle(id, collection)
+            if copy is not None and logical(copy.record).revision == stored.revision:
+                removed = self._remove(copy, collection)
+            self.intents.end(collection, key, [id])
+        if removed:
+            self._announce([Change(collection.name, id, None)])
+        return removed
 
     def move(
         self, ids: Sequence[str], source: int, target: int, collection: Collection[Any], revisions: Sequence[str] = ()

@@ -279,4 +279,3 @@ def _merged(parts: Iterable[Iterable[Record]], bound: BoundQuery) -> Iterator[Re
         if (this := (record.meta.id, record.revision)) != last:
             yield record
         last = this
-
