@@ -31,6 +31,7 @@ from benchmarks import (
     s3,
     startup,
     streaming,
+    tiering,
     versioning,
     wrapper,
 )
@@ -54,6 +55,7 @@ GROUPS: dict[str, Callable[[Places], Iterator[Figure]]] = {
     "frames": frames.figures,
     "importers": importers.figures,
     "streaming": streaming.figures,
+    "tiering": tiering.figures,
     "observability": observability.figures,
     "bulk": bulk.figures,
     "s3": s3.figures,

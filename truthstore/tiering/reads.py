@@ -96,13 +96,7 @@ class TierReads(RecordStore):
 
     def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
         """Return the record, from the first tier that has it."""
-        try:  # the shortest way for what lies in the default tier
-            record = self.first.get_record(id, collection=collection, options=options)
-        except StoreNotFoundError:
-            return self._found(id, collection, options, body=True)
-        if not record.meta.annotations:
-            return record
-        return self._found(id, collection, options, body=True) if is_marker(record) else logical(record)
+        return self._found(id, collection, options, body=True)
 
     def head_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
         """Return the head of the record."""
@@ -191,17 +185,14 @@ class TierReads(RecordStore):
         more = 0
         while True:
             before = self.intents.known(collection)
-            parts: Sequence[Iterable[Record]] = [
-                read(store, bound.query.replace(limit=wanted + more)) for store in self.stores
-            ]
+            part = bound.query.replace(limit=wanted + more)
             if not (before.body.held or more or bound.include_deleted):
-                # Most often nothing moves, and of colder tiers only what is needed is read.
-                page = list(islice(_merged(parts, bound), wanted))
+                page = self._quiet_page(bound, wanted, lambda store, limit: read(store, part.replace(limit=limit)))
                 touched = self.intents.read(collection).touched_since(before)
                 if touched is not None and not touched:
                     return page
                 continue
-            lists = [list(part) for part in parts]
+            lists = [list(read(store, part)) for store in self.stores]
             touched = self.intents.read(collection).touched_since(before)
             if touched is None:
                 continue
@@ -209,6 +200,21 @@ class TierReads(RecordStore):
             if all(len(some) < wanted + more or len(rest) >= wanted for some, rest in zip(lists, kept, strict=True)):
                 return list(islice(_merged([*kept, bound.select(find(touched))], bound), wanted))
             more = 2 * more + len(touched) + 1
+
+    def _quiet_page(
+        self, bound: BoundQuery, wanted: int, read: Callable[[BaseStore[Any], int], Iterator[Record]]
+    ) -> list[Record]:
+        """Return the first records of a query, each of which lies in one tier.
+
+        Most often all are in the default tier. That takes the keys of three records; keys of all take as long as the query.
+        """
+        first = list(read(self.first, wanted))
+        if len(first) == wanted:
+            tops = [bound.sort_key(top.meta) for store in self.stores[1:] for top in read(store, 1)]
+            last = bound.sort_key(first[-1].meta)
+            if all(last < top if bound.ascending else last > top for top in tops):
+                return first
+        return list(islice(_merged([first, *(read(store, wanted) for store in self.stores[1:])], bound), wanted))
 
     def _figures(self, collection: Collection[Any], ask: Callable[[BaseStore[Any]], R]) -> list[R] | None:
         """Return the answer of each tier, or None if an item lay in two of them meanwhile."""

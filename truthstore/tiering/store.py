@@ -18,6 +18,7 @@ from truthstore.errors import StoreConfigError, StoreConflictError, StoreError, 
 from truthstore.items.results import RESULTS
 from truthstore.model.fields import check_id
 from truthstore.model.query import EVERYTHING
+from truthstore.model.record import NONE, Options, Record
 from truthstore.runtime.spooled import SpooledList
 from truthstore.store.config import configure
 from truthstore.store.health import Health, Verification
@@ -37,6 +38,7 @@ from truthstore.tiering.base import (
 )
 from truthstore.tiering.metadata import AccessCounts, StoredTierMetadata
 from truthstore.tiering.placement import Placement
+from truthstore.tiering.reads import MARK
 from truthstore.tiering.plan import PlannedMove, TierPlan, info_of, judge
 
 if TYPE_CHECKING:
@@ -67,14 +69,12 @@ log: Final = logging.getLogger("truthstore.tiering")
 def _over_tiers(operation: F) -> F:
     """Build the form of an operation that asks all tiers, for users' collections; the library's lie in the default tier."""
     name = operation.__name__
-    reads, writes = name == "get_record", name.startswith("put")
+    writes = name.startswith("put")
 
     @functools.wraps(operation)
     def ask(self: Any, /, *arguments: Any, collection: Collection[Any], **options: Any) -> Any:
         if not collection.is_users:
             return getattr(self._base, name)(*arguments, collection=collection, **options)
-        if reads and self._accesses is not None:
-            self._accesses.add(collection, arguments[0])
         answer = getattr(self._placement, name)(*arguments, collection=collection, **options)
         if writes:
             self._tier_if_due(collection)
@@ -135,9 +135,22 @@ class TieredStore(WrapperStore[T], Generic[T]):
         """Call back after every durable write, but for moves, which change no item; see `BaseStore.subscribe`."""
         self._lifecycle.subscribe(callback)
 
+    def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
+        """Return the record, from the first tier that has it, and count the read."""
+        try:  # the shortest way for what lies in the default tier
+            record = self._base.get_record(id, collection=collection, options=options)
+            if MARK in record.meta.annotations and collection.is_users:
+                record = self._placement.get_record(id, collection=collection, options=options)
+        except StoreNotFoundError:
+            if not collection.is_users:
+                raise
+            record = self._placement.get_record(id, collection=collection, options=options)
+        if self._accesses is not None and collection.is_users:
+            self._accesses.add(collection, id)
+        return record
+
     put_record = _over_tiers(WrapperStore.put_record)
     put_records = _over_tiers(WrapperStore.put_records)
-    get_record = _over_tiers(WrapperStore.get_record)
     get_records = _over_tiers(WrapperStore.get_records)
     head_record = _over_tiers(WrapperStore.head_record)
     definitely_absent = _over_tiers(WrapperStore.definitely_absent)
