@@ -19,9 +19,10 @@ from truthstore.tiering.base import TierInfo, TierMetadataStore, accessed
 if TYPE_CHECKING:
     from truthstore.store.store import BaseStore
 
-__all__ = ["AccessCounts", "StoredTierMetadata"]
+__all__ = ["FULL", "AccessCounts", "StoredTierMetadata"]
 
 FULL: Final = 1_000
+"""So many reads are written together."""
 _decode: Final = msgspec.json.Decoder(TierInfo).decode
 
 
@@ -84,29 +85,28 @@ class StoredTierMetadata(TierMetadataStore):
 
 
 class AccessCounts:
-    """Count reads in memory, and write them together.
+    """Write reads that were counted in memory together.
 
     Args:
         metadata: returns the metadata store of a collection.
+
+    Attributes:
+        reads: the collection and id of each read; any thread appends to it.
     """
 
     def __init__(self, metadata: Callable[[Collection[Any]], TierMetadataStore]) -> None:
         self._metadata = metadata
-        self._reads: deque[tuple[Collection[Any], str]] = deque()
+        self.reads: deque[tuple[Collection[Any], str]] = deque()
         self._lock = threading.Lock()
-
-    def add(self, collection: Collection[Any], id: str) -> None:
-        """Count one."""
-        self._reads.append((collection, id))
-        if len(self._reads) >= FULL:
-            self.flush()
 
     def flush(self) -> None:
         """Write the reads that were counted."""
         with self._lock:
+            reads = [self.reads.popleft() for _ in range(len(self.reads))]
             counts: dict[str, tuple[Collection[Any], Counter[str]]] = {}
-            for _ in range(len(self._reads)):
-                collection, id = self._reads.popleft()
-                counts.setdefault(collection.name, (collection, Counter()))[1][id] += 1
+            for collection, id in reads:
+                if collection.name not in counts:
+                    counts[collection.name] = collection, Counter()
+                counts[collection.name][1][id] += 1
             for collection, of_items in counts.values():
                 self._metadata(collection).update_accesses(of_items, datetime.now(UTC))

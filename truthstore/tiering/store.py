@@ -36,7 +36,7 @@ from truthstore.tiering.base import (
     TierMigrationError,
     TierNotFoundError,
 )
-from truthstore.tiering.metadata import AccessCounts, StoredTierMetadata
+from truthstore.tiering.metadata import FULL, AccessCounts, StoredTierMetadata
 from truthstore.tiering.placement import Placement
 from truthstore.tiering.reads import MARK
 from truthstore.tiering.plan import PlannedMove, TierPlan, info_of, judge
@@ -129,6 +129,7 @@ class TieredStore(WrapperStore[T], Generic[T]):
         self._placement = Placement(stores, functools.partial(self._lifecycle.announce, type(self).__name__))
         self._metadata_store = metadata_store
         self._accesses = AccessCounts(self._metadata) if self.config.track_accesses else None
+        self._reads = None if self._accesses is None else self._accesses.reads
         self._runs = ScheduledRuns(first, self.config.schedule, lambda: datetime.now(UTC), RUNS)
 
     def subscribe(self, callback: Callback) -> None:
@@ -139,14 +140,16 @@ class TieredStore(WrapperStore[T], Generic[T]):
         """Return the record, from the first tier that has it, and count the read."""
         try:  # the shortest way for what lies in the default tier
             record = self._base.get_record(id, collection=collection, options=options)
-            if MARK in record.meta.annotations and collection.is_users:
+            if record.meta.annotations and MARK in record.meta.annotations and collection.is_users:
                 record = self._placement.get_record(id, collection=collection, options=options)
         except StoreNotFoundError:
             if not collection.is_users:
                 raise
             record = self._placement.get_record(id, collection=collection, options=options)
-        if self._accesses is not None and collection.is_users:
-            self._accesses.add(collection, id)
+        if (reads := self._reads) is not None and "." not in collection.name:
+            reads.append((collection, id))
+            if len(reads) >= FULL:
+                self._flush()
         return record
 
     put_record = _over_tiers(WrapperStore.put_record)
