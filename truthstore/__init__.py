@@ -17,6 +17,7 @@ from truthstore.factory import *
 from truthstore.results import *
 
 if TYPE_CHECKING:
+    from truthstore.copying import copy_store, export_store, restore_store
     from truthstore.recording import record, records
 
 __version__ = "0.1.0"
@@ -24,7 +25,7 @@ __version__ = "0.1.0"
 # A program that sets up no logging sees none of ours.
 logging.getLogger("truthstore").addHandler(logging.NullHandler())
 
-__all__ = ["__version__", "record", "records"]
+__all__ = ["__version__", "copy_store", "export_store", "record", "records", "restore_store"]
 __all__ += base.__all__
 __all__ += expectations.__all__
 __all__ += factory.__all__
@@ -37,4 +38,8 @@ def __getattr__(name: str) -> Any:
         from truthstore import recording
 
         return getattr(recording, name)
+    if name in {"copy_store", "export_store", "restore_store"}:
+        from truthstore import copying
+
+        return getattr(copying, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -184,6 +184,12 @@ class MemoryStore(BaseStore[T]):
             found = [*map(collection.as_declared, found)]
         return iter([record if bodies else record.head() for record in bound.select(found)])
 
+    def collection_names(self) -> frozenset[str]:
+        """Return the names of the collections that hold records."""
+        self._check()
+        with self._data.lock:
+            return frozenset(name for name, records in self._records.items() if records)
+
     def definitely_absent(self, id: str, *, collection: Collection[Any]) -> bool:
         """Return whether nothing is kept under an id."""
         return id not in self._records[collection.name]

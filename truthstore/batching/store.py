@@ -165,6 +165,7 @@ class BatchedStore(WrapperStore[T], Generic[T]):
 
     scan = _drained(WrapperStore.scan)
     scan_ids = _drained(WrapperStore.scan_ids)
+    scan_revisions = _drained(WrapperStore.scan_revisions)
     scan_rows = _drained(WrapperStore.scan_rows)
     aggregate_rows = _drained(WrapperStore.aggregate_rows)
     latest_rows = _drained(WrapperStore.latest_rows)

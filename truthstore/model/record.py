@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from os import urandom
 from types import MappingProxyType
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -19,12 +19,14 @@ from truthstore.errors import StoreError
 __all__ = [
     "ABSENT",
     "ANY",
+    "AS_STORED",
     "NONE",
     "Annotations",
     "Change",
     "Condition",
     "Expect",
     "FieldValue",
+    "Listed",
     "Meta",
     "Options",
     "Record",
@@ -46,6 +48,10 @@ Annotations: TypeAlias = Mapping[str, Any]
 
 NONE: Final[Options] = MappingProxyType({})
 """No options."""
+
+AS_STORED: Final[Options] = MappingProxyType({"as_stored": True})
+"""Options of a call that moves records between stores: a layer gives and takes them as they are stored below it, and makes
+nothing of its own of them, no version and no tombstone. No public operation takes it."""
 
 NO_ANNOTATIONS: Final[Annotations] = MappingProxyType({})
 
@@ -306,6 +312,20 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     def head(self) -> Record:
         """Return the same record without its body."""
         return self if self.body is None else Record(self.meta, None, self.revision)
+
+
+class Listed(NamedTuple):
+    """One record in a listing: enough to compare two stores without a head or a body.
+
+    Attributes:
+        id: the item's id.
+        revision: its revision.
+        size: length of its body in bytes.
+    """
+
+    id: str
+    revision: Revision
+    size: int
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):

@@ -7,10 +7,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from truthstore.errors import StoreBulkError, StoreConflictError, StoreError, StoreNotFoundError, StoreQueryError
+from truthstore.errors import (
+    StoreBulkError,
+    StoreConflictError,
+    StoreError,
+    StoreNotFoundError,
+    StoreNotSupportedError,
+    StoreQueryError,
+)
 from truthstore.model.digest import Digest, digests, key_of
 from truthstore.model.query import EVERYTHING, TIME_ALIAS, StoreQuery
-from truthstore.model.record import ABSENT, ANY, NONE, Condition, Expect, Options, Record
+from truthstore.model.record import ABSENT, ANY, NONE, Condition, Expect, Listed, Options, Record
 from truthstore.runtime.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -142,6 +149,21 @@ class RecordStore(Recipe, ABC):
     def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
         """Return the ids that a query finds, in its order."""
         return [record.meta.id for record in self.scan(query, collection=collection, options=options)]
+
+    def scan_revisions(
+        self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE
+    ) -> Iterator[Listed]:
+        """Iterate over ids, revisions and sizes of the records that a query finds, in its order, lazily."""
+        records = self.scan(query, collection=collection, options=options)
+        return (Listed(record.meta.id, record.revision, record.meta.size) for record in records)
+
+    def collection_names(self) -> frozenset[str]:
+        """Return the names of the collections that may hold records here, the library's own among them.
+
+        Raises:
+            StoreNotSupportedError: this backend cannot list them.
+        """
+        raise StoreNotSupportedError(f"{self.name} cannot list its collections: name them", backend=self.name)
 
     def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
         """Return the number of records that fulfil the conditions of a query."""

@@ -61,7 +61,7 @@ class WrapperStore(BaseStore[T], Generic[T]):
         "get_record": ("head_record", "get_records", "scan", "definitely_absent"),
         "delete_record": ("delete_records",),
         "scan": (
-            *("scan_ids", "count_records", "aggregate_records", "scan_rows"),
+            *("scan_ids", "scan_revisions", "count_records", "aggregate_records", "scan_rows"),
             *("digest_records", "revision_records"),
         ),
         "scan_rows": ("aggregate_rows", "latest_rows"),
@@ -113,6 +113,8 @@ class WrapperStore(BaseStore[T], Generic[T]):
     get_records = _forwarded(BaseStore.get_records)
     delete_records = _forwarded(BaseStore.delete_records)
     scan_ids = _forwarded(BaseStore.scan_ids)
+    scan_revisions = _forwarded(BaseStore.scan_revisions)
+    collection_names = _forwarded(BaseStore.collection_names)
     count_records = _forwarded(BaseStore.count_records)
     aggregate_records = _forwarded(BaseStore.aggregate_records)
     digest_records = _forwarded(BaseStore.digest_records)

@@ -14,7 +14,7 @@ import msgspec
 from truthstore.errors import StoreBulkError, StoreError
 from truthstore.model.fields import check_id
 from truthstore.model.query import EVERYTHING, StoreQuery
-from truthstore.model.record import ANY, NONE, Expect, Options, Record
+from truthstore.model.record import ANY, AS_STORED, NONE, Expect, Options, Record
 from truthstore.store.config import configure
 from truthstore.store.wrapper import WrapperStore
 from truthstore.versioning.base import VersionDiff, VersionInfo, VersioningConfig, VersioningMode, VersionNotFoundError
@@ -37,6 +37,7 @@ T = TypeVar("T")
 SAVE: Final = frozenset({"message", "created_by", "metadata", "expected_version"})
 GET: Final = frozenset({"version"})
 DELETE: Final = frozenset({"version", "delete_all_versions"})
+STORED: Final = next(iter(AS_STORED))
 
 
 class VersionedStore(WrapperStore[T]):
@@ -197,7 +198,7 @@ class VersionedStore(WrapperStore[T]):
         self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> Record:
         """Store a record as a new version."""
-        if "." in collection.name:
+        if _passes(collection, options):
             return self._base.put_record(record, collection=collection, expect=expect, options=options)
         said = VersionOptions.of(options, self.config)
         return self._writer.put(record.meta.id, collection, record, expect, said, _without(options, SAVE))
@@ -206,7 +207,7 @@ class VersionedStore(WrapperStore[T]):
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> list[Record]:
         """Store records as new versions; those of new ids in one go."""
-        if not collection.is_users:
+        if _passes(collection, options):
             return self._base.put_records(records, collection=collection, expect=expect, options=options)
         said = VersionOptions.of(options, self.config)
         rest = _without(options, SAVE)
@@ -246,15 +247,15 @@ class VersionedStore(WrapperStore[T]):
         self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
     ) -> dict[str, Record]:
         """Return the records, or one version of each."""
-        if not options:
-            return self._base.get_records(ids, collection=collection)
+        if not options or _passes(collection, options):
+            return self._base.get_records(ids, collection=collection, options=options)
         return super(WrapperStore, self).get_records(ids, collection=collection, options=options)
 
     def delete_record(
         self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
     ) -> bool:
         """Delete the record and keep its versions, or delete one of them, or all."""
-        if not collection.is_users:
+        if _passes(collection, options):
             return self._base.delete_record(id, collection=collection, expect=expect, options=options)
         version, rest = check_version(options.get("version")), _without(options, DELETE)
         everything = bool(options.get("delete_all_versions", False))
@@ -311,6 +312,11 @@ class VersionedStore(WrapperStore[T]):
             self._check()
             self._base.collection(history_of(self._collection)).rebuild_index()
         return super().rebuild_index()
+
+
+def _passes(collection: Collection[Any], options: Options) -> bool:
+    """Return True for a call that makes no version: of the library's own records, or of those that move between stores."""
+    return "." in collection.name or options.get(STORED) is True
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from truthstore.model.projection import Projection
     from truthstore.storage.sql.dialect import Dialect
 
-__all__ = ["LAYOUT", "Definition", "Index", "Tables", "define", "defined"]
+__all__ = ["LAYOUT", "Definition", "Index", "Tables", "define", "defined", "listed_names"]
 
 LAYOUT: Final = 2
 """The layout of the tables that this version makes and reads."""
@@ -397,6 +397,14 @@ def defined(connection: sa.Connection, tables: Tables, prefix: str) -> Definitio
         StoreConfigError: another version of this library made the tables.
     """
     return Definition.of(_numbers(connection, tables.collection, registry(prefix)), tables)
+
+
+def listed_names(connection: sa.Connection, prefix: str) -> frozenset[str]:
+    """Return the names of the collections that have tables."""
+    listed = registry(prefix)
+    if not sa.inspect(connection).has_table(listed.name):
+        return frozenset()
+    return frozenset(connection.scalars(sa.select(listed.c.collection)))
 
 
 def _numbers(connection: sa.Connection, collection: Collection[Any], listed: sa.Table) -> dict[str, int]:

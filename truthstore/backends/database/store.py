@@ -19,7 +19,15 @@ from truthstore.backends.database.fill import fill_fields, fill_rows, fill_words
 from truthstore.backends.database.placing import place_rows, settled
 from truthstore.backends.database.pool import Database
 from truthstore.backends.database.rows import Rows
-from truthstore.backends.database.schema import Tables, checks_stand_aside, define, defined, places_at_once, table_name
+from truthstore.backends.database.schema import (
+    Tables,
+    checks_stand_aside,
+    define,
+    defined,
+    listed_names,
+    places_at_once,
+    table_name,
+)
 from truthstore.errors import (
     StoreBulkError,
     StoreConfigError,
@@ -31,7 +39,7 @@ from truthstore.errors import (
 from truthstore.items.results import RESULTS
 from truthstore.model.digest import Digest
 from truthstore.model.query import EVERYTHING, TIME_ALIAS
-from truthstore.model.record import ANY, NONE, Change, Condition, Expect, Options, Record
+from truthstore.model.record import ANY, NONE, Change, Condition, Expect, Listed, Options, Record
 from truthstore.storage.sql.compile import Statement, aggregate_statement, condition, partials
 from truthstore.storage.sql.dialect import MYSQL, POSTGRESQL, SQLITE
 from truthstore.storage.sql.paging import PAGE, pages
@@ -320,6 +328,20 @@ class DatabaseStore(BaseStore[T]):
             return {}
         found = self._all(self._rows(collection).revisions(prefixes))
         return {id: revision for id, revision in found}  # noqa: C416  # rows of SQLAlchemy are no pairs to type checkers
+    def scan_revisions(
+        self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE
+    ) -> Iterator[Listed]:
+        """Return ids, revisions and sizes, a page of 1,000 at a time, each one SELECT."""
+        if self._is_absent(collection):
+            return iter(())
+        bound, rows = self._ready(query, collection)
+        columns = ", ".join(rows.dialect.quoted(name) for name in Listed._fields)
+        return (Listed(*row) for page in pages(bound, rows, columns, self._all) for row in page)
+
+    def collection_names(self) -> frozenset[str]:
+        """Return the names of the collections that have tables: one SELECT."""
+        self._check()
+        return self._database.read(lambda connection: listed_names(connection, self._settings.table_prefix))
 
     def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
         """Return how many records fulfil the conditions of a query."""

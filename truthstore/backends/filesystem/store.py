@@ -44,7 +44,7 @@ from truthstore.model.record import ABSENT, ANY, NONE, Change, Expect, Options, 
 from truthstore.storage.catalog.catalog import Location, Put
 from truthstore.storage.catalog.journal import Journal
 from truthstore.storage.objects.names import path_of
-from truthstore.storage.objects.object_store import FORMAT_KEY, Format, ObjectStore
+from truthstore.storage.objects.object_store import FORMAT_KEY, Format, ObjectStore, collections_in
 from truthstore.store.config import configure
 from truthstore.store.records import conflict
 
@@ -307,6 +307,12 @@ class FileSystemStore(ObjectStore[T]):
                     identifier=id,
                 )
             return record
+
+    def collection_names(self) -> frozenset[str]:
+        """Return the names of the collections that have a folder."""
+        self._ready(self._collection)
+        with os.scandir(self._root) as entries:
+            return collections_in(entry.name for entry in entries if entry.name.startswith("_") and entry.is_dir())
 
     def definitely_absent(self, id: str, *, collection: Collection[Any]) -> bool:
         """Return True if there is neither a file nor a row of an id."""

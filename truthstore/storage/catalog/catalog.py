@@ -16,7 +16,7 @@ import msgspec
 
 from truthstore.errors import StoreConfigError, StoreCorruptError
 from truthstore.model.query import EVERYTHING
-from truthstore.model.record import ANY, Condition, Expect, Record
+from truthstore.model.record import ANY, Condition, Expect, Listed, Record
 from truthstore.storage.catalog.connections import Connections
 from truthstore.storage.catalog.rows import RowTable
 from truthstore.storage.catalog.spread import spread
@@ -187,6 +187,11 @@ class Catalog(Connections):
         table = self._source(bound, rows_of)
         rows, after = read_page(bound, table, table.heads, self._select, position)
         return [table.head(row) for row in rows], after
+
+    def listed_page(self, bound: BoundQuery, position: Position | None) -> tuple[list[Listed], Position | None]:
+        """Return one page of ids, revisions and sizes, and where the next one begins."""
+        rows, after = read_page(bound, self._complete(bound), ", ".join(Listed._fields), self._select, position)
+        return [Listed(*row) for row in rows], after
 
     def latest(
         self,

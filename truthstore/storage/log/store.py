@@ -40,7 +40,7 @@ from truthstore.storage.log.repair import rebuild, verify
 from truthstore.storage.log.replica import Replica
 from truthstore.storage.log.writer import LogWriter, Write
 from truthstore.storage.objects.blobs import probe_conditional_writes
-from truthstore.storage.objects.object_store import FORMAT_KEY, Format, ObjectStore, is_damage
+from truthstore.storage.objects.object_store import FORMAT_KEY, Format, ObjectStore, collections_in, is_damage
 from truthstore.store.records import conflict
 
 if TYPE_CHECKING:
@@ -340,6 +340,14 @@ class LogStore(ObjectStore[T]):
                 self._announce(changes)
         self._guard(lambda: index.compact_own(writer.entries))
         return writes
+
+    def collection_names(self) -> frozenset[str]:
+        """Return the names of the collections that have objects: one request for each."""
+        self._ready(self._collection)
+        folders: list[str] = []
+        while key := next(self._blobs.list("_", after=f"{folders[-1]}/~" if folders else None), None):
+            folders.append(key.partition("/")[0])
+        return collections_in(folders)
 
     def verify_records(self, collection: Collection[Any]) -> Verification:
         """Read every body and compare it with the index."""

@@ -7,6 +7,7 @@ it overrides `put_records`, `delete_records` and `_settle`.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import threading
 from abc import abstractmethod
@@ -18,7 +19,7 @@ import msgspec
 
 from truthstore.errors import StoreConfigError, StoreNotFoundError, StoreReadError
 from truthstore.model.query import EVERYTHING, TIME_ALIAS, BoundQuery
-from truthstore.model.record import ANY, NONE, Expect, Options, Record
+from truthstore.model.record import ANY, NONE, Expect, Listed, Options, Record
 from truthstore.runtime.forks import in_child
 from truthstore.storage.catalog.catalog import Catalog, Location, Put
 from truthstore.storage.objects.compression import compressor
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from truthstore.storage.sql.paging import Position
     from truthstore.store.config import StoreConfig
 
-__all__ = ["Format", "ObjectStore", "folder_of", "object_key"]
+__all__ = ["Format", "ObjectStore", "collections_in", "folder_of", "object_key"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -42,6 +43,8 @@ V = TypeVar("V")
 
 FORMAT_KEY: Final = "_truthstore/format.json"
 ROOT_COLLECTION: Final = "results"
+OWN_FOLDER: Final = "truthstore"
+_FOLDER: Final = re.compile(r"_[a-z][a-z0-9_.]*")
 EXTENSIONS: Final = {"json": ".json", "msgpack": ".msgpack", "yaml": ".yaml"}
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -103,6 +106,11 @@ class Format(msgspec.Struct, frozen=True, omit_defaults=True):
 def folder_of(collection_name: str) -> str:
     """Return the folder of a collection below the store's own: results lie in it, others in ``_name/``."""
     return "" if collection_name == ROOT_COLLECTION else f"_{collection_name}/"
+
+
+def collections_in(folders: Iterable[str]) -> frozenset[str]:
+    """Return the names of the collections whose folders are among these names, and that of results, which need none."""
+    return frozenset({ROOT_COLLECTION, *(name[1:] for name in folders if _FOLDER.fullmatch(name))} - {OWN_FOLDER})
 
 
 def object_key(collection_name: str, id: str, extension: str) -> str:
@@ -311,6 +319,15 @@ class ObjectStore(BaseStore[T]):
         bound = query.bind(collection)
         self._ready(collection)
         return self._guard(lambda: self._current(collection).ids(bound))
+
+    def scan_revisions(
+        self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE
+    ) -> Iterator[Listed]:
+        """Iterate over ids, revisions and sizes of the records that a query finds, from the catalog."""
+        bound = query.bind(collection)
+        self._ready(collection)
+        pages = self._catalog_pages(collection, lambda catalog, at: catalog.listed_page(bound, at))
+        return (listed for page in pages for listed in page)
 
     def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
         """Count the records that fulfil the conditions of a query, from the catalog."""
