@@ -1,126 +1,96 @@
-"""What a copy is told, and what it says: rules, progress, result, conflicts."""
+"""The rule, the counts and the conflicts of a copy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
 
 from truthstore.errors import StoreConflictError, shown
-from truthstore.model.record import ANY, NONE, Expect, Listed, Options, Record
 
-if TYPE_CHECKING:
-    from truthstore.model.collection import Collection
-    from truthstore.model.query import StoreQuery
+__all__ = ["Conflict", "CopyConflictError", "CopyCounts", "Progress", "Tally"]
 
-__all__ = ["Conflict", "CopyConflictError", "CopyProgress", "CopyResult", "Place", "Progress"]
-
-Conflict = Literal["raise", "source", "target", "newer"]
-"""What becomes of an id under which the target holds another revision: see `copy_store`."""
+Conflict = Literal["raise", "source", "target"]
+"""The rule for an id under which the target holds another revision: see `copy_store`."""
+MOST_CONFLICTS = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CopyProgress:
-    """How far a copy is, said after each batch.
+class CopyCounts:
+    """What a copy has done: of one collection so far, or of all in the end.
 
     Attributes:
-        collection: the collection that is being copied.
-        compared: records of it that were looked at.
-        total: records of it that there were at the start; None where that is not known.
-        copied: records of it that were written.
-        bytes: length of their bodies.
-    """
-
-    collection: str
-    compared: int
-    total: int | None
-    copied: int
-    bytes: int
-
-
-Progress = Callable[[CopyProgress], object]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyResult:
-    """What a copy did.
-
-    Attributes:
+        collection: the collection; empty for all.
+        compared: records of the source that were looked at.
         copied: records that were written.
-        unchanged: records that the target held already, by their revisions.
-        kept: records of which the target kept another revision, as `conflict` said.
-        deleted: records that were removed at the target, because the source has them no more.
+        unchanged: records whose revisions the target held already.
+        kept: records of which the target kept another revision.
+        deleted: records that were removed from the target.
         bytes: length of the bodies that were written.
-        collections: the number of records written, by collection.
-        left_out: collections with the state of layers of the source, which a copy does not need.
     """
 
-    copied: int
-    unchanged: int
-    kept: int
-    deleted: int
-    bytes: int
-    collections: Mapping[str, int] = MappingProxyType({})
-    left_out: tuple[str, ...] = ()
+    collection: str = ""
+    compared: int = 0
+    copied: int = 0
+    unchanged: int = 0
+    kept: int = 0
+    deleted: int = 0
+    bytes: int = 0
+
+
+Progress = Callable[[CopyCounts], object]
 
 
 class CopyConflictError(StoreConflictError):
-    """The target holds other revisions under some ids; these were left as they are, and everything else is copied.
-
-    Args:
-        count: how many there are.
-        ids: collection and id of each, at most the first thousand.
+    """The target holds other revisions under some ids; these stay, and everything else is copied.
 
     Attributes:
-        count: how many there are.
+        counts: what was done beside.
         ids: collection and id of each, at most the first thousand.
     """
 
-    def __init__(self, count: int, ids: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, counts: CopyCounts, ids: list[tuple[str, str]]) -> None:
         collection, id = ids[0]
         super().__init__(
-            f"the target holds another revision of {count} records, first of {collection} {shown(id)}: they were left as "
-            "they are, all else is copied; copy again with conflict='source' to replace them, 'target' to keep them, or "
-            "'newer' to let the later stored_at win",
+            f"the target holds another revision of {counts.kept} records, first of {collection} {shown(id)}; all else is "
+            "copied. Copy again with conflict='source' to replace them, or conflict='target' to keep them",
             collection=collection,
             identifier=id,
         )
-        self.count = count
+        self.counts = counts
         self.ids = tuple(ids)
 
 
-class Place(Protocol):
-    """What a copy needs of a store; an export file has no more."""
+@dataclass(slots=True)
+class Tally:
+    """Counts what is done."""
 
-    def scan_revisions(
-        self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE
-    ) -> Iterator[Listed]:
-        """Iterate over ids, revisions and sizes."""
-        ...
+    progress: Progress | None = None
+    conflicts: list[tuple[str, str]] = field(default_factory=list)
+    by_collection: dict[str, Counter[str]] = field(default_factory=dict)
 
-    def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
-        """Count records."""
-        ...
+    def add(self, collection: str, **counts: int) -> None:
+        """Add counts of a collection, and report them."""
+        own = self.by_collection.setdefault(collection, Counter())
+        own.update(counts)
+        if self.progress is not None:
+            self.progress(CopyCounts(collection=collection, **own))
 
-    def get_records(
-        self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
-    ) -> dict[str, Record]:
-        """Return the records that exist among these ids."""
-        ...
+    def conflict(self, collection: str, id: str) -> None:
+        """Count a conflict."""
+        self.add(collection, kept=1)
+        if len(self.conflicts) < MOST_CONFLICTS:
+            self.conflicts.append((collection, id))
 
-    def put_records(
-        self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
-    ) -> list[Record]:
-        """Store records."""
-        ...
+    def result(self) -> CopyCounts:
+        """Return the counts of all collections.
 
-    def delete_record(
-        self, id: str, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
-    ) -> bool:
-        """Remove a record."""
-        ...
-
-    def collection_names(self) -> frozenset[str]:
-        """Return the names of the collections."""
-        ...
+        Raises:
+            CopyConflictError: there were conflicts.
+        """
+        total: Counter[str] = sum(self.by_collection.values(), Counter())
+        counts = CopyCounts(collection="", **total)
+        if self.conflicts:
+            raise CopyConflictError(counts, self.conflicts)
+        return counts

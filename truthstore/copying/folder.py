@@ -1,13 +1,12 @@
-"""Read the files of a folder as records: what other tools wrote, and documents of the first system."""
+"""Read the files of a folder as records: results of other tools, and plain documents."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from truthstore.errors import StoreConfigError, StoreCorruptError, StoreError
+from truthstore.errors import StoreConfigError, StoreCorruptError
 from truthstore.interop.recognise import from_any
 from truthstore.items.results import RESULTS
 from truthstore.model.record import Record
@@ -19,34 +18,28 @@ if TYPE_CHECKING:
 __all__ = ["files_in", "records_in"]
 
 VALIDATIONS: Final = os.path.join("uncommitted", "validations")
-"""Where Great Expectations keeps the results of a project."""
+"""Where a project of Great Expectations keeps its results."""
 
 
-def files_in(folder: str) -> Iterator[str]:
-    """Iterate over the JSON files below a folder, or those with the results of a project of Great Expectations.
+def files_in(folder: str) -> list[str]:
+    """Return the JSON files below a folder; in a project of Great Expectations, those with results.
 
     Raises:
-        StoreConfigError: there is no such folder.
+        StoreConfigError: there is none.
     """
-    folder = os.path.expanduser(folder)
-    if not os.path.isdir(folder):
-        raise StoreConfigError(f"there is no folder {folder}")
     results = os.path.join(folder, VALIDATIONS)
-    for path, folders, names in os.walk(results if os.path.isdir(results) else folder):
-        folders.sort()
-        yield from (os.path.join(path, name) for name in sorted(names) if _is_document(name))
-
-
-def _is_document(name: str) -> bool:
-    return name.endswith(".json") and not name.startswith((".", "_"))
+    walk = os.walk(results if os.path.isdir(results) else folder)
+    names = (os.path.join(path, name) for path, _, names in walk for name in names if not name.startswith((".", "_")))
+    if found := sorted(name for name in names if name.endswith(".json")):
+        return found
+    raise StoreConfigError(f"there is no JSON file below {folder}")
 
 
 def records_in(file: str, collection: Collection[Any]) -> list[Record]:
-    """Return the records in a file; their revisions name their content, so that the same file has the same ones.
+    """Return the records in a file, with revisions that name their content: the same file gives the same ones.
 
     Raises:
-        StoreCorruptError: it holds no item of the collection, and no result of a known tool.
-        StoreError: a result cannot be stored.
+        StoreCorruptError: it holds no item of the collection, nor the result of a known tool.
         OSError: it cannot be read.
     """
     with open(file, "rb") as opened:
@@ -57,16 +50,8 @@ def records_in(file: str, collection: Collection[Any]) -> list[Record]:
         if collection.name != RESULTS.name:
             raise
     try:
-        items = from_any(file)
+        found = list(map(collection.encode, from_any(file)))
     except (TypeError, ValueError) as error:
         raise StoreCorruptError(f"{file} cannot be read: {error}", collection=collection.name) from error
-    return [_named_by_content(collection.encode(item)) for item in items]
-
-
-def _named_by_content(record: Record) -> Record:
-    digest = hashlib.sha256(record.body or b"").hexdigest()
-    return Record(record.meta, record.body, f"content-{digest[:24]}")
-
-
-FAILURES: Final = (StoreError, OSError)
-"""Errors that concern one file, and no other."""
+    digests = [hashlib.sha256(record.body or b"").hexdigest()[:24] for record in found]
+    return [Record(one.meta, one.body, f"content-{digest}") for one, digest in zip(found, digests, strict=True)]

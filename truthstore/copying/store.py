@@ -1,26 +1,31 @@
-"""`copy_store`: which collections, in which order, by which rule."""
+"""Copy a store into another one, from a folder, to one file and back."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from truthstore.copying.base import Conflict, CopyConflictError, CopyResult, Progress
-from truthstore.copying.folder import FAILURES, files_in, records_in
-from truthstore.copying.scope import Scope, belonging, scope_of
-from truthstore.copying.transfer import BATCH, BATCH_BYTES, Transfer
-from truthstore.errors import StoreConfigError, StoreConflictError, StoreReadError, one_of
-from truthstore.model.query import EVERYTHING, StoreQuery
+from truthstore.backends.memory import MemoryStore
+from truthstore.copying.archive import documents_of, writing
+from truthstore.copying.base import Conflict, CopyCounts, Progress, Tally
+from truthstore.copying.folder import files_in, records_in
+from truthstore.copying.scope import belonging, scope_of
+from truthstore.copying.transfer import ALL, BATCH, BATCH_BYTES, Transfer, batches, listing
+from truthstore.errors import StoreConflictError, StoreError, StoreReadError, one_of
+from truthstore.items.results import RESULTS
+from truthstore.model.query import EVERYTHING
 from truthstore.store.store import BaseStore
 
 if TYPE_CHECKING:
     from truthstore.model.collection import Collection
+    from truthstore.model.query import StoreQuery
     from truthstore.model.record import Record
 
-__all__ = ["copy_all", "copy_store"]
-
-NOT_STREAMED: Final = StoreQuery(where={"kind": ("!=", "streamed")})
+__all__ = ["copy_store", "export_store", "restore_store"]
 
 
 def copy_store(
@@ -36,138 +41,198 @@ def copy_store(
     verify: bool | Literal["all"] = True,
     progress: Progress | None = None,
     resume: bool = True,
-) -> CopyResult:
-    """Copy a store into another one: what the target has not yet, by revision, in constant memory.
+) -> CopyCounts:
+    """Copy into a store what it has not yet, by revision, in constant memory.
 
     Records come as they were stored: bytes, encoding, revision, `stored_at`, the UTC instants of times, annotations. What
-    belongs to items comes with them, and before them: older versions, the parts of streamed runs, notes on checks, what is
-    set aside. The same call goes on with a copy that was cut short, and copies later what has changed since.
+    belongs to items comes after them: older versions, the parts of streamed runs, notes on checks, what is set aside. The
+    same call goes on with a copy that was cut short, and copies later what has changed since.
 
     Args:
         source: a store; or a folder: of results of other tools, as Great Expectations keeps them, or of JSON documents of
             the target's collection.
         target: the store to copy to.
-        query: copy only the items of the source's collection that it finds, with what belongs to them.
-        collections: these, instead of the collection that the source is open for; with `everything`, the declarations of
-            your own.
-        everything: all collections that the source holds, suites and the audit trail among them.
-        versions: copy tombstones and older versions, with their numbers. Without them, layers of the target act on what is
-            copied as on any save: one with versions makes a new one.
-        conflict: what happens where the target holds another revision of an id. ``raise``: it stays, unless it is an older
-            version of what is copied, and is in the error at the end; ``source``: it is replaced, by compare-and-set;
-            ``target``: it stays; ``newer``: the later `stored_at` wins, which trusts the clocks of the writers.
+        query: copy only the items that it finds in the source's collection, with what belongs to them.
+        collections: these, instead of the source's; with `everything`, the declarations of your own.
+        everything: all that the source holds, suites and the audit trail among it.
+        versions: copy tombstones and older versions, and leave the layers of the target out of it. Without, they act on what
+            is copied as on any save: one with versions makes a new one.
+        conflict: the rule for another revision at the target. ``raise``: it stays and is in the error at the end, unless it
+            is an older version of what is copied; ``source``: it is replaced, by compare-and-set; ``target``: it stays.
         delete: remove from the target what the source does not hold; not if the source holds nothing.
-        verify: read back all that was written, and compare; ``all``: also compare what was there already.
-        progress: called with a `CopyProgress` after each batch; what it raises ends the copy.
+        verify: read back all that is written, and compare; ``all``: compare what was there already, too.
+        progress: called with the counts of a collection after each batch; what it raises ends the copy.
         resume: False refuses a target that holds items already.
 
     Raises:
         CopyConflictError: all is copied but what the target holds in another revision.
-        StoreConfigError: a collection is not declared, or there is no such folder.
+        StoreConfigError: a collection of yours is not declared, or a folder holds no files.
         StoreConflictError: the target holds items, and `resume` is off; or all of them would be deleted.
         StoreCorruptError: what was read back is not what was written.
         StoreReadError: some files of a folder cannot be read; the others are copied.
     """
     if conflict not in get_args(Conflict):
         raise ValueError(one_of("conflict", conflict, get_args(Conflict)))
-    if delete and (query is not None or not isinstance(source, BaseStore)):
-        raise TypeError("delete=True makes the target the mirror of a store: it takes neither a query nor a folder")
-    if query is not None and (everything or not isinstance(source, BaseStore)):
-        raise TypeError(
-            "a query is about one collection of a store: give it without everything=True, and for no folder"
-        )
+    given = list(collections)
+    if (query is not None or not isinstance(source, BaseStore)) and (delete or everything or given):
+        raise TypeError("delete, everything and collections go with neither a query, about one collection, nor a folder")
     target.initialize()
+    tally = Tally(progress)
     if not isinstance(source, BaseStore):
-        transfer = Transfer(None, target, conflict=conflict, verify=verify, as_stored=False, progress=progress)
-        return _copy_folder(os.fspath(source), target, transfer)
+        move = partial(Transfer, target=target, tally=tally, conflict=conflict, verify=verify, as_stored=False)
+        _copy_folder(os.path.expanduser(os.fspath(source)), move, tally, target._collection)  # noqa: SLF001  # the collection that a store is open for
+        return tally.result()
     source.initialize()
-    scope = scope_of(source, collections, everything=everything, versions=versions)
-    for collection in scope.collections:
-        if delete or not resume:
-            _check_counts(source, target, collection, delete=delete)
-    as_stored = scope.versions
-    transfer = Transfer(source, target, conflict=conflict, verify=verify, as_stored=as_stored, progress=progress)
-    return copy_all(transfer, scope, query, delete=delete)
+    wanted = scope_of(source, given, everything=everything, versions=versions)
+    for collection in wanted if delete or not resume else ():
+        _check_counts(source, target, collection, delete=delete)
+    moving = Transfer(source, target, tally, conflict=conflict, verify=verify, as_stored=versions)
+    _copy_each(wanted, query, partial(moving.copy, delete=delete))
+    return tally.result()
 
 
-def copy_all(transfer: Transfer, scope: Scope, query: StoreQuery | None = None, *, delete: bool = False) -> CopyResult:
-    """Copy collections, each after what belongs to its items: an item that is there is whole."""
-    for collection in scope.collections:
-        others = scope.derived(collection)
+def _copy_each(wanted: Sequence[Collection[Any]], query: StoreQuery | None, copy: Callable[..., None]) -> None:
+    """Copy collections; with a query, the first of them and of the others what belongs to the items that it finds."""
+    if query is None:
+        for collection in wanted:
+            copy(collection)
+        return
+    own, *others = wanted
 
-        def bring(records: Sequence[Record], own: Collection[Any] = collection, others: Any = others) -> None:
-            # Once more, for what belongs to an item that was written since.
-            for each, asked in belonging(records, own, others):
-                transfer.copy(each, asked)
-
+    def after(ids: Sequence[str]) -> None:
+        asked = belonging(own, ids)
         for other in others:
-            if query is None:
-                transfer.copy(other, delete=delete)
-            elif other.name.endswith(".notes"):
-                transfer.copy(other, NOT_STREAMED)
-        transfer.copy(collection, query, before=bring if scope.live else None, delete=delete)
-    return _result(transfer, scope.left_out)
+            for one in asked.get(other.name, ()):
+                copy(other, one)
 
-
-def _result(transfer: Transfer, left_out: tuple[str, ...] = ()) -> CopyResult:
-    """Return the result of a copy.
-
-    Raises:
-        CopyConflictError: there were conflicts.
-    """
-    done = transfer.done
-    if transfer.conflicts:
-        raise CopyConflictError(done["conflicts"], transfer.conflicts)
-    return CopyResult(
-        copied=done["copied"],
-        unchanged=done["unchanged"],
-        kept=done["kept"],
-        deleted=done["deleted"],
-        bytes=done["bytes"],
-        collections=dict(transfer.written),
-        left_out=left_out,
-    )
+    copy(own, query, after=after)
 
 
 def _check_counts(source: BaseStore[Any], target: BaseStore[Any], collection: Collection[Any], *, delete: bool) -> None:
     there = target.count_records(EVERYTHING, collection=collection)
-    if there and not delete:
+    reason = "the source holds none, so that delete=True would remove them all" if delete else "resume is off"
+    if there and not (delete and source.count_records(EVERYTHING, collection=collection)):
         raise StoreConflictError(
-            f"{target!r} holds {there} {collection.name} already, and resume is off", collection=collection.name
-        )
-    if there and not source.count_records(EVERYTHING, collection=collection):
-        raise StoreConflictError(
-            f"{source!r} holds no {collection.name}, and delete=True would remove all {there} from {target!r}: is it the "
-            "right store? clear(everything=True) removes them",
-            collection=collection.name,
+            f"{target!r} holds {there} {collection.name}, and {reason}", collection=collection.name
         )
 
 
-def _copy_folder(folder: str, target: BaseStore[Any], transfer: Transfer) -> CopyResult:
-    collection = target._collection  # noqa: SLF001  # as above
-    failed: dict[str, Exception] = {}
-    batch: list[Record] = []
-    read = size = 0
-    for file in files_in(folder):
-        try:
-            found = records_in(file, collection)
-        except FAILURES as error:
-            failed[file] = error
-            continue
-        read += 1
-        batch += found
-        size += sum(record.meta.size for record in found)
-        if len(batch) >= BATCH or size >= BATCH_BYTES:
-            transfer.take(batch, collection)
-            batch, size = [], 0
-    transfer.take(batch, collection)
+def _copy_records(
+    records: Iterable[tuple[Collection[Any], Record]], move: Callable[[BaseStore[Any]], Transfer]
+) -> None:
+    """Copy records that come one after the other, some at a time by way of a store in memory."""
+    batch: dict[str, Record] = {}
+    collection: Collection[Any] = RESULTS
+    size = 0
+    for own, record in chain(records, [(None, None)]):
+        # The second record of an id meets the first at the target.
+        is_full = size > BATCH_BYTES or len(batch) == BATCH or own is not collection
+        if batch and (record is None or is_full or record.id in batch):
+            part: BaseStore[Any] = MemoryStore(collection=collection)
+            part.put_records(list(batch.values()), collection=collection)
+            move(part).copy(collection)
+            batch, size = {}, 0
+        if own is not None and record is not None:
+            collection, batch[record.id] = own, record
+            size += record.meta.size
+
+
+def _copy_folder(
+    folder: str, move: Callable[[BaseStore[Any]], Transfer], tally: Tally, collection: Collection[Any]
+) -> None:
+    failed: list[tuple[str, Exception]] = []
+
+    def records() -> Iterator[tuple[Collection[Any], Record]]:
+        for file in files_in(folder):
+            try:
+                found = records_in(file, collection)
+            except (StoreError, OSError) as error:
+                failed.append((file, error))
+            else:
+                yield from ((collection, record) for record in found)
+
+    _copy_records(records(), move)
     if failed:
-        first, error = next(iter(failed.items()))
         raise StoreReadError(
-            f"{len(failed)} files below {folder} cannot be read, of the other {read} there are "
-            f"{transfer.done['conflicts']} conflicts and all else is copied; first: {first}: {error}",
+            f"{len(failed)} files below {folder} cannot be read, first {failed[0][0]}: {failed[0][1]}; all else is copied, "
+            f"but for {len(tally.conflicts)} conflicts",
             collection=collection.name,
-        ) from error
-    if not read:
-        raise StoreConfigError(f"there is no JSON file below {folder}")
-    return _result(transfer)
+        ) from failed[0][1]
+
+
+def export_store(
+    source: BaseStore[Any],
+    path: str | os.PathLike[str],
+    query: StoreQuery | None = None,
+    *,
+    collections: Iterable[Collection[Any]] = (),
+    everything: bool = True,
+    versions: bool = True,
+    progress: Progress | None = None,
+) -> CopyCounts:
+    """Write all that a store holds to one file, which has its name when it is complete.
+
+    Args:
+        source: the store.
+        path: the file; one of that name is replaced.
+        query: export only the items that it finds in the source's collection, with what belongs to them.
+        collections: as for `copy_store`.
+        everything: export all collections that the store holds, unless there is a query.
+        versions: export tombstones and older versions.
+        progress: as for `copy_store`.
+
+    Raises:
+        StoreWriteError: the file cannot be written, or another export is writing it.
+        StoreConfigError: a collection of yours is not declared.
+    """
+    source.initialize()
+    tally = Tally(progress)
+    wanted = scope_of(source, list(collections), everything=everything and query is None, versions=versions)
+    with writing(os.path.abspath(os.path.expanduser(os.fspath(path))), source.identity) as archive:
+
+        def write(collection: Collection[Any], asked: StoreQuery | None = None, after: Any = None) -> None:
+            for page in listing(source, collection, asked or ALL.replace(include_deleted=versions)):
+                for batch in batches(source, page, collection, tombstones=versions):
+                    archive.put(batch, collection)
+                    size = sum(len(record.body or b"") for record in batch)
+                    tally.add(collection.name, compared=len(batch), copied=len(batch), bytes=size)
+                if after is not None:
+                    after([listed.id for listed in page])
+
+        _copy_each(wanted, query, write)
+    return tally.result()
+
+
+def restore_store(
+    path: str | os.PathLike[str],
+    target: BaseStore[Any],
+    *,
+    collections: Iterable[Collection[Any]] = (),
+    conflict: Conflict = "raise",
+    verify: bool = True,
+    progress: Progress | None = None,
+) -> CopyCounts:
+    """Copy all that an export holds into a store. The same call goes on after it was cut short.
+
+    Args:
+        path: the file.
+        target: the store to copy to.
+        collections: the declarations of your own.
+        conflict: as for `copy_store`.
+        verify: read the whole file before anything is written, and read back all that is written.
+        progress: as for `copy_store`.
+
+    Raises:
+        StoreCorruptError: the file is damaged or not complete, and where; with `verify`, nothing was written.
+        StoreConfigError: a collection of yours is not declared.
+        StoreReadError: the file cannot be read.
+        CopyConflictError: all is copied but what the target holds in another revision.
+    """
+    file, given = os.path.abspath(os.path.expanduser(os.fspath(path))), [target._collection, *collections]  # noqa: SLF001  # as above
+    if verify:
+        deque(documents_of(file, given), maxlen=0)
+    target.initialize()
+    tally = Tally(progress)
+    move = partial(Transfer, target=target, tally=tally, conflict=conflict, verify=verify, as_stored=True)
+    _copy_records(documents_of(file, given), move)
+    return tally.result()

@@ -309,7 +309,7 @@ class DatabaseStore(BaseStore[T]):
         return False
 
     def _all(self, statement: Statement) -> list[Any]:
-        return self._database.read(lambda connection: list(execute(connection, *statement)))
+        return list(self._database.read(lambda connection: execute(connection, *statement).all()))
 
     def scan_ids(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> list[str]:
         """Return the ids that a query finds, without the rest of their rows."""
