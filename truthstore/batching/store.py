@@ -177,6 +177,11 @@ class BatchedStore(WrapperStore[T], Generic[T]):
     verify_records = _drained(WrapperStore.verify_records)
     rebuild_index = _drained(WrapperStore.rebuild_index)
 
+    def collection_names(self) -> frozenset[str]:
+        """Store everything that waits, and return the names of the collections below."""
+        self._outbox.flush()
+        return self._base.collection_names()
+
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:

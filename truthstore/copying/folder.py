@@ -6,6 +6,7 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, Any, Final
 
+from truthstore.backends.filesystem.folder import FIRST_INDEX
 from truthstore.errors import StoreConfigError, StoreCorruptError
 from truthstore.interop.recognise import from_any
 from truthstore.items.results import RESULTS
@@ -29,7 +30,7 @@ def files_in(folder: str) -> list[str]:
     """
     results = os.path.join(folder, VALIDATIONS)
     walk = os.walk(results if os.path.isdir(results) else folder)
-    names = (os.path.join(path, name) for path, _, names in walk for name in names if not name.startswith((".", "_")))
+    names = (os.path.join(path, name) for path, _, names in walk for name in names if name != FIRST_INDEX)
     if found := sorted(name for name in names if name.endswith(".json")):
         return found
     raise StoreConfigError(f"there is no JSON file below {folder}")

@@ -20,14 +20,22 @@ if TYPE_CHECKING:
     from truthstore.model.collection import Collection
     from truthstore.store.store import BaseStore
 
-__all__ = ["belonging", "by_name", "scope_of"]
+__all__ = ["belonging", "by_name", "derived", "owners_of"]
 
 
-def _with_derived(collection: Collection[Any]) -> list[Collection[Any]]:
-    """Return a collection, and those of what belongs to its items."""
+def derived(source: BaseStore[Any], owners: Iterable[Collection[Any]], *, versions: bool) -> list[Collection[Any]]:
+    """Return the collections that a store holds now of what belongs to the items of others."""
+    try:
+        names: frozenset[str] | None = source.collection_names()
+    except StoreNotSupportedError:
+        names = None
+    found = [one for owner in owners for one in _derived(owner) if versions or one is not history_of(owner)]
+    return [one for one in found if names is None or one.name in names]
+
+
+def _derived(collection: Collection[Any]) -> list[Collection[Any]]:
     checked = [parts_of(collection), notes_of(collection)] if has_checks(collection) else []
-    others = [history_of(collection), *checked, quarantine_of(collection)]
-    return [collection, *(others if collection.is_users else ())]
+    return [history_of(collection), *checked, quarantine_of(collection)] if collection.is_users else []
 
 
 def belonging(collection: Collection[Any], ids: Sequence[str]) -> dict[str, list[StoreQuery]]:
@@ -41,30 +49,22 @@ def belonging(collection: Collection[Any], ids: Sequence[str]) -> dict[str, list
 
 
 def by_name(given: Iterable[Collection[Any]], names: Iterable[str]) -> list[Collection[Any]]:
-    """Return the collections with these names, those of users first, but for those with the state of layers.
+    """Return the collections with these names, but for those with the state of layers.
 
     Raises:
         StoreConfigError: one of a user is declared nowhere.
     """
     users: tuple[Collection[Any], ...] = (RESULTS, SUITES, AUDIT, *given)
-    known = {one.name: one for user in users for one in _with_derived(user)}
+    known = {one.name: one for user in users for one in (user, *_derived(user))}
     if unknown := sorted(name for name in names if "." not in name and name not in known):
         raise StoreConfigError(f"only a declaration says what {', '.join(unknown)} holds: give collections=[…]")
-    return [known[name] for name in sorted(names, key=lambda name: ("." in name, name)) if name in known]
+    return [known[name] for name in sorted(names) if name in known]
 
 
-def scope_of(
-    source: BaseStore[Any], given: Sequence[Collection[Any]], *, everything: bool, versions: bool
-) -> list[Collection[Any]]:
-    """Return the collections that a copy takes; the options are those of `copy_store`."""
-    own = source._collection  # noqa: SLF001  # the collection that a store is open for
-    wanted = [one for collection in given or [own] for one in _with_derived(collection)]
-    try:
-        names = source.collection_names()
-    except StoreNotSupportedError:
-        if everything:
-            raise
-    else:
-        wanted = by_name([own, *given], names) if everything else [c for c in wanted if c.is_users or c.name in names]
-    histories = {history_of(collection).name for collection in wanted}
-    return [collection for collection in wanted if versions or collection.name not in histories]
+def owners_of(source: BaseStore[Any], given: Sequence[Collection[Any]], *, everything: bool) -> list[Collection[Any]]:
+    """Return the collections that a copy takes, without those that belong to them."""
+    own: Collection[Any] = source._collection  # noqa: SLF001  # the collection that a store is open for
+    if not everything:
+        return list(given) or [own]
+    found = by_name([own, *given], source.collection_names())
+    return [collection for collection in found if collection.is_users or collection is AUDIT]

@@ -13,7 +13,7 @@ from truthstore.backends.memory import MemoryStore
 from truthstore.copying.archive import documents_of, writing
 from truthstore.copying.base import Conflict, CopyCounts, Progress, Tally
 from truthstore.copying.folder import files_in, records_in
-from truthstore.copying.scope import belonging, scope_of
+from truthstore.copying.scope import belonging, derived, owners_of
 from truthstore.copying.transfer import ALL, BATCH, BATCH_BYTES, Transfer, batches, listing
 from truthstore.errors import StoreConflictError, StoreError, StoreReadError, one_of
 from truthstore.items.results import RESULTS
@@ -75,7 +75,9 @@ def copy_store(
         raise ValueError(one_of("conflict", conflict, get_args(Conflict)))
     given = list(collections)
     if (query is not None or not isinstance(source, BaseStore)) and (delete or everything or given):
-        raise TypeError("delete, everything and collections go with neither a query, about one collection, nor a folder")
+        raise TypeError(
+            "delete, everything and collections go with neither a query, about one collection, nor a folder"
+        )
     target.initialize()
     tally = Tally(progress)
     if not isinstance(source, BaseStore):
@@ -83,29 +85,35 @@ def copy_store(
         _copy_folder(os.path.expanduser(os.fspath(source)), move, tally, target._collection)  # noqa: SLF001  # the collection that a store is open for
         return tally.result()
     source.initialize()
-    wanted = scope_of(source, given, everything=everything, versions=versions)
-    for collection in wanted if delete or not resume else ():
+    owners = owners_of(source, given, everything=everything)
+    for collection in owners if delete or not resume else ():
         _check_counts(source, target, collection, delete=delete)
     moving = Transfer(source, target, tally, conflict=conflict, verify=verify, as_stored=versions)
-    _copy_each(wanted, query, partial(moving.copy, delete=delete))
+    _copy_each(source, owners, query, partial(moving.copy, delete=delete), versions=versions)
     return tally.result()
 
 
-def _copy_each(wanted: Sequence[Collection[Any]], query: StoreQuery | None, copy: Callable[..., None]) -> None:
-    """Copy collections; with a query, the first of them and of the others what belongs to the items that it finds."""
-    if query is None:
-        for collection in wanted:
-            copy(collection)
-        return
-    own, *others = wanted
+def _copy_each(
+    source: BaseStore[Any],
+    owners: Sequence[Collection[Any]],
+    query: StoreQuery | None,
+    copy: Callable[..., None],
+    *,
+    versions: bool,
+) -> None:
+    """Copy collections, and then what belongs to their items; with a query, to those items that it finds."""
 
     def after(ids: Sequence[str]) -> None:
-        asked = belonging(own, ids)
-        for other in others:
+        asked = belonging(owners[0], ids)
+        for other in derived(source, owners, versions=versions):
             for one in asked.get(other.name, ()):
                 copy(other, one)
 
-    copy(own, query, after=after)
+    for owner in owners:
+        copy(owner, query, after=None if query is None else after)
+    # Afterwards: what was replaced meanwhile is among the older versions by now.
+    for other in derived(source, owners, versions=versions) if query is None else ():
+        copy(other)
 
 
 def _check_counts(source: BaseStore[Any], target: BaseStore[Any], collection: Collection[Any], *, delete: bool) -> None:
@@ -187,7 +195,7 @@ def export_store(
     """
     source.initialize()
     tally = Tally(progress)
-    wanted = scope_of(source, list(collections), everything=everything and query is None, versions=versions)
+    owners = owners_of(source, list(collections), everything=everything and query is None)
     with writing(os.path.abspath(os.path.expanduser(os.fspath(path))), source.identity) as archive:
 
         def write(collection: Collection[Any], asked: StoreQuery | None = None, after: Any = None) -> None:
@@ -199,7 +207,7 @@ def export_store(
                 if after is not None:
                     after([listed.id for listed in page])
 
-        _copy_each(wanted, query, write)
+        _copy_each(source, owners, query, write, versions=versions)
     return tally.result()
 
 

@@ -191,9 +191,12 @@ class Transfer:
         return set()
 
     def _is_older_version(self, revision: Revision | None, record: Record, collection: Collection[Any]) -> bool:
-        """Return whether a revision at the target is none, or the source keeps it as an older version of the record."""
-        if revision is None or not (self._as_stored and collection.is_users):
-            return revision is None
+        """Return whether the target holds no item, or what the source keeps as an older version of the record."""
+        asked = ALL.replace(ids=[record.id])
+        if next(self._target.scan_revisions(asked, collection=collection, options=self._options), None) is None:
+            return True  # there may be a tombstone
+        if not (self._as_stored and collection.is_users):
+            return False
         older = listing(self._source, history_of(collection), StoreQuery(where={ITEM: record.id}))
         return any(listed.revision == revision for page in older for listed in page)
 

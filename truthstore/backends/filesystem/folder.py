@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from truthstore.storage.catalog.journal import Entry
     from truthstore.storage.objects.object_store import Format
 
-__all__ = ["FileEntry", "Folder"]
+__all__ = ["FIRST_INDEX", "FileEntry", "Folder"]
 
 log: Final = logging.getLogger("truthstore.backends.filesystem")
 FIRST_INDEX: Final = "_index.json"
