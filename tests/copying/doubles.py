@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from truthstore import BaseStore, Collection, WrapperStore
+from truthstore import BaseStore, Collection, Record, WrapperStore
 from truthstore.checks.notes import notes_of
 from truthstore.expectations import SUITES, ExpectationSuite
 from truthstore.items.parts import parts_of
@@ -20,7 +22,8 @@ from truthstore.versioning import VersionedStore
 from truthstore.versioning.meta import history_of
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
-CARRIED = (RESULTS, SUITES, AUDIT, history_of(RESULTS), history_of(SUITES), parts_of(RESULTS), notes_of(RESULTS))
+OF_RESULTS = (RESULTS, history_of(RESULTS), parts_of(RESULTS), notes_of(RESULTS))
+CARRIED = (*OF_RESULTS, SUITES, AUDIT)
 
 
 def result(number: int, **changes: Any) -> ValidationResult:
@@ -78,11 +81,47 @@ class Meanwhile(WrapperStore[Any]):
         return self._base.put_records(records, **options)
 
 
+class Killing(WrapperStore[Any]):
+    """Kills the process at a step: before or after an operation of the store below.
+
+    Attributes:
+        steps: counts the steps of all such stores.
+    """
+
+    steps: Iterator[int] = iter(())
+
+    def __init__(self, base: BaseStore[Any]) -> None:
+        super().__init__(base)
+
+    @classmethod
+    def at(cls, step: int) -> None:
+        """Let the process die at a step, counted from 0."""
+        cls.steps = iter(range(step))
+
+    @classmethod
+    def step(cls) -> None:
+        """Die, if this is the step."""
+        if next(cls.steps, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _killing(name: str) -> Any:
+    def operation(self: Any, *args: Any, **options: Any) -> Any:
+        self.step()
+        done = getattr(WrapperStore, name)(self, *args, **options)
+        self.step()
+        return done
+
+    return operation
+
+
+for _name in ("put_records", "get_records", "delete_record", "count_records"):
+    setattr(Killing, _name, _killing(_name))
+
+
 class Spoiling(WrapperStore[Any]):
     """Stores one body otherwise than it was given."""
 
     def put_records(self, records: Any, **options: Any) -> Any:
-        from truthstore import Record
-
         spoilt = [Record(r.meta, (r.body or b"").replace(b"orders", b"orderz"), r.revision) for r in records]
         return self._base.put_records(spoilt, **options)

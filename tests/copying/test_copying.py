@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.copying.doubles import CARRIED, NOON, Meanwhile, Spoiling, fill, held, result, versioned
+from tests.copying.doubles import CARRIED, NOON, OF_RESULTS, Meanwhile, Spoiling, fill, held, result, versioned
 from truthstore import (
     BaseStore,
     StoreConfigError,
@@ -21,15 +21,13 @@ from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryData, MemoryStore
 from truthstore.batching import BatchedStore
 from truthstore.caching import CachedStore
-from truthstore.checks.notes import all_notes, notes_of
+from truthstore.checks.notes import all_notes
 from truthstore.copying import CopyConflictError, CopyCounts
 from truthstore.expectations import SUITES
-from truthstore.items.parts import parts_of
 from truthstore.model.record import AS_STORED
-from truthstore.results import RESULTS
+from truthstore.results import RESULTS, ValidatorResult
 from truthstore.testing import SAMPLES, Sample
 from truthstore.versioning import VersionedStore
-from truthstore.versioning.meta import history_of
 
 EVERYTHING: dict[str, Any] = {"everything": True}
 
@@ -104,6 +102,24 @@ def test_a_collection_of_ones_own_needs_its_declaration(target: BaseStore[Any]):
     copy_store(source, target, collections=[SAMPLES], **EVERYTHING)
     assert target.collection(SAMPLES).list_ids() == ["a"]
     assert target.list_ids() == ["run-0001"]
+
+
+def test_what_is_replaced_or_streamed_during_a_copy_is_whole_at_the_target():
+    with VersionedStore(MemoryStore()) as source, VersionedStore(MemoryStore()) as target:
+        source.save_many(result(number) for number in range(3))
+
+        def write(below: BaseStore[Any]) -> None:
+            source.save(result(1, suite_name="meanwhile"))
+            with source.open_run("streamed", "large.csv", run_time=NOON) as run:
+                run.add(ValidatorResult("check", success=True))
+
+        copy_store(source, Meanwhile(target, write))
+        for id in target.list_ids():
+            newest = target.get_latest_version_info(id)
+            assert target.list_versions(id) == list(range(newest.version, 0, -1))
+        copy_store(source, target)
+        assert held(target, OF_RESULTS) == held(source, OF_RESULTS)
+        assert len(list(target.iter_checks("streamed"))) == 1
 
 
 def test_a_query_copies_its_items_with_what_belongs_to_them():
@@ -292,8 +308,7 @@ class TestDeletes:
             source.delete("run-0004", delete_all_versions=True)
             copy_store(source, target, delete=True)
             assert target.list_versions("run-0004") == []
-            own = (RESULTS, history_of(RESULTS), parts_of(RESULTS), notes_of(RESULTS))
-            assert held(target, own) == held(source, own)
+            assert held(target, OF_RESULTS) == held(source, OF_RESULTS)
 
     def test_an_empty_source_empties_no_target(self, source: BaseStore[Any]):
         with (
