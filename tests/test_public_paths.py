@@ -8,7 +8,7 @@ import pytest
 
 PATHS = {
     "truthstore": "BaseStore Collection RecordStore StoreConfig StoreQuery ValidationStore WrapperStore get_store open_store "
-    "is_backend_available list_available_backends record records register_store stack",
+    "copy_store export_store is_backend_available list_available_backends record records register_store restore_store stack",
     "truthstore.base": "ABSENT ANY BaseStore Collection StoreConfig StoreQuery StoreError StoreNotFoundError StoreConflictError "
     "StoreConnectionError StoreReadError StoreWriteError StoreBulkError StoreCorruptError StoreKeyError StoreQueryError "
     "StoreConfigError StoreOverloadedError StoreClosedError StoreNotSupportedError ValidationStore VersionConflictError",
@@ -63,6 +63,7 @@ PATHS = {
     "truthstore.tiering.policies": "AgeBasedTierPolicy AccessBasedTierPolicy SizeBasedTierPolicy ScheduledTierPolicy "
     "CompositeTierPolicy CustomTierPolicy TierPolicy",
     "truthstore.tiering.store": "TieredStore",
+    "truthstore.copying": "Conflict CopyConflictError CopyCounts copy_store export_store restore_store",
     "truthstore.interop": "from_great_expectations from_pandera from_truthound",
     "truthstore.recording": "Run keep record records",
     "truthstore.testing": "StoreSuite WrapperSuite BlobsSuite StoreMachine store_machine FaultyBlobs LatencyBlobs ManualClock",

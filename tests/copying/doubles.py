@@ -82,7 +82,7 @@ class Meanwhile(WrapperStore[Any]):
 
 
 class Killing(WrapperStore[Any]):
-    """Kills the process at a step: before or after an operation of the store below.
+    """Kills the process at a step: before an operation of the store below.
 
     Attributes:
         steps: counts the steps of all such stores.
@@ -108,14 +108,12 @@ class Killing(WrapperStore[Any]):
 def _killing(name: str) -> Any:
     def operation(self: Any, *args: Any, **options: Any) -> Any:
         self.step()
-        done = getattr(WrapperStore, name)(self, *args, **options)
-        self.step()
-        return done
+        return getattr(WrapperStore, name)(self, *args, **options)
 
     return operation
 
 
-for _name in ("put_records", "get_records", "delete_record", "count_records"):
+for _name in ("put_records", "get_records", "delete_record"):
     setattr(Killing, _name, _killing(_name))
 
 

@@ -13,6 +13,7 @@ import io
 import os
 import tarfile
 import zlib
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -35,7 +36,8 @@ __all__ = ["Archive", "documents_of", "writing"]
 LAST: Final = "_truthstore/export.json"
 FOLDER: Final = Format(FORMAT, ".json", None, "json")
 LEVEL: Final = 3
-DAMAGE: Final = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
+BLOCK: Final = 1 << 16
+DAMAGE: Final = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, msgspec.MsgspecError, LookupError)
 
 
 class Archive:
@@ -68,7 +70,7 @@ _json: Final = msgspec.json.Encoder().encode
 
 
 def _described(name: str, data: bytes) -> bytes:
-    return b"%b\0%d\0%b" % (name.encode(), len(data), data)
+    return b"%b\0%d\0%b" % (os.fsencode(name), len(data), data)
 
 
 @contextmanager
@@ -107,19 +109,23 @@ def _members(path: str) -> Iterator[tuple[str, bytes]]:
             tar: Any = opened
             while (member := tar.next()) is not None:
                 tar.members.clear()  # as above
+                if not member.isreg():
+                    raise tarfile.ReadError(f"{shown(member.name)} is no document")
                 name, data = member.name, tar.extractfile(member).read()
                 if name != LAST:
                     digest.update(_described(name, data))
                     yield name, data
+            deque(iter(lambda: packed.read(BLOCK), b""), maxlen=0)  # to its checksum
         if name != LAST:
             raise EOFError("the last member is missing")
+        written = msgspec.json.decode(data)["sha256"]
     except DAMAGE as error:
         raise StoreCorruptError(
             f"{path} is no export, or is damaged or cut off after {shown(name)}: {error}"
         ) from error
     except OSError as error:
         raise StoreReadError(f"{path} cannot be read: {error.strerror}") from error
-    if msgspec.json.decode(data)["sha256"] != digest.hexdigest():
+    if written != digest.hexdigest():
         raise StoreCorruptError(f"{path} is damaged: documents were changed, added or removed since it was written")
 
 

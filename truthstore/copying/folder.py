@@ -11,7 +11,8 @@ from truthstore.errors import StoreConfigError, StoreCorruptError
 from truthstore.interop.recognise import from_any
 from truthstore.items.results import RESULTS
 from truthstore.model.record import Record
-from truthstore.storage.objects.document import read_document
+from truthstore.storage.objects.document import derive_now, read_document
+from truthstore.storage.objects.object_store import FORMAT_KEY
 
 if TYPE_CHECKING:
     from truthstore.model.collection import Collection
@@ -20,6 +21,7 @@ __all__ = ["files_in", "records_in"]
 
 VALIDATIONS: Final = os.path.join("uncommitted", "validations")
 """Where a project of Great Expectations keeps its results."""
+OWN: Final = os.path.dirname(f"/{FORMAT_KEY}") + "/"
 
 
 def files_in(folder: str) -> list[str]:
@@ -30,8 +32,8 @@ def files_in(folder: str) -> list[str]:
     """
     results = os.path.join(folder, VALIDATIONS)
     walk = os.walk(results if os.path.isdir(results) else folder)
-    names = (os.path.join(path, name) for path, _, names in walk for name in names if name != FIRST_INDEX)
-    if found := sorted(name for name in names if name.endswith(".json")):
+    names = (os.path.join(path, name) for path, _, names in walk for name in names if name.endswith(".json"))
+    if found := sorted(name for name in names if os.path.basename(name) != FIRST_INDEX and OWN not in name):
         return found
     raise StoreConfigError(f"there is no JSON file below {folder}")
 
@@ -46,13 +48,16 @@ def records_in(file: str, collection: Collection[Any]) -> list[Record]:
     with open(file, "rb") as opened:
         data = opened.read()
     try:
-        return [read_document(data, collection, file=file)]
+        record = read_document(data, collection, file=file)
     except StoreCorruptError:
         if collection.name != RESULTS.name:
             raise
+    else:
+        derive_now(record, collection, file=file)  # once: a time that it lacks may be the present one
+        return [record]
     try:
         found = list(map(collection.encode, from_any(file)))
     except (TypeError, ValueError) as error:
-        raise StoreCorruptError(f"{file} cannot be read: {error}", collection=collection.name) from error
+        raise StoreCorruptError(str(error), collection=collection.name) from error
     digests = [hashlib.sha256(record.body or b"").hexdigest()[:24] for record in found]
     return [Record(one.meta, one.body, f"content-{digest}") for one, digest in zip(found, digests, strict=True)]
