@@ -19,6 +19,7 @@ from benchmarks import (
     caching,
     checks,
     codecs,
+    copying,
     database,
     filesystem,
     frames,
@@ -60,6 +61,7 @@ GROUPS: dict[str, Callable[[Places], Iterator[Figure]]] = {
     "bulk": bulk.figures,
     "s3": s3.figures,
     "database": database.figures,
+    "copying": copying.figures,
 }
 TABLE_START = "<!-- table: benchmarks/run.py -->\n"
 TABLE_END = "<!-- end of table -->\n"

@@ -36,7 +36,7 @@ def result(number: int, **changes: Any) -> ValidationResult:
     return ValidationResult(f"run-{number:04d}", NOON + timedelta(minutes=number), "orders", status, **given)
 
 
-def versioned(base: BaseStore[Any]) -> BaseStore[Any]:
+def versioned(base: BaseStore[Any]) -> Any:
     """A stack that keeps versions and an audit trail."""
     metrics = MetricsConfig(enabled=False)
     config = ObservabilityConfig(audit=AuditConfig(backend="store"), metrics=metrics)

@@ -25,7 +25,7 @@ from truthstore.checks.notes import all_notes
 from truthstore.copying import CopyConflictError, CopyCounts
 from truthstore.expectations import SUITES
 from truthstore.model.record import AS_STORED
-from truthstore.results import RESULTS, ValidatorResult
+from truthstore.results import RESULTS, ResultStatus, ValidatorResult
 from truthstore.testing import SAMPLES, Sample
 from truthstore.versioning import VersionedStore
 
@@ -115,8 +115,8 @@ def test_what_is_replaced_or_streamed_during_a_copy_is_whole_at_the_target():
 
         copy_store(source, Meanwhile(target, write))
         for id in target.list_ids():
-            newest = target.get_latest_version_info(id)
-            assert target.list_versions(id) == list(range(newest.version, 0, -1))
+            numbers = target.list_versions(id)
+            assert numbers == list(range(len(numbers), 0, -1))
         copy_store(source, target)
         assert held(target, OF_RESULTS) == held(source, OF_RESULTS)
         assert len(list(target.iter_checks("streamed"))) == 1
@@ -198,7 +198,7 @@ def test_a_naive_time_is_the_same_instant_in_another_time_zone(monkeypatch: pyte
     ):
         monkeypatch.setenv("TZ", "Asia/Tokyo")
         time.tzset()
-        source.save(result(1).__class__("naive", datetime(2026, 5, 4, 12), "orders", "success"))  # noqa: DTZ001
+        source.save(result(1).__class__("naive", datetime(2026, 5, 4, 12), "orders", ResultStatus.SUCCESS))  # noqa: DTZ001
         instant = source.head("naive").meta.fields["run_time"]
         monkeypatch.setenv("TZ", "America/New_York")
         time.tzset()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from truthstore.model.collection import Collection
     from truthstore.store.store import BaseStore
 
-__all__ = ["belonging", "by_name", "derived", "owners_of"]
+__all__ = ["belonging", "by_name", "derived", "own_of", "owners_of"]
 
 
 def derived(source: BaseStore[Any], owners: Iterable[Collection[Any]], *, versions: bool) -> list[Collection[Any]]:
@@ -61,10 +61,14 @@ def by_name(given: Iterable[Collection[Any]], names: Iterable[str]) -> list[Coll
     return [known[name] for name in sorted(names) if name in known]
 
 
+def own_of(store: BaseStore[Any]) -> Collection[Any]:
+    """Return the collection that a store is open for."""
+    return store._collection  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as layers do
+
+
 def owners_of(source: BaseStore[Any], given: Sequence[Collection[Any]], *, everything: bool) -> list[Collection[Any]]:
     """Return the collections that a copy takes, without those that belong to them."""
-    own: Collection[Any] = source._collection  # noqa: SLF001  # the collection that a store is open for
     if not everything:
-        return list(given) or [own]
-    found = by_name([own, *given], source.collection_names())
+        return list(given) or [own_of(source)]
+    found = by_name([own_of(source), *given], source.collection_names())
     return [collection for collection in found if collection.is_users or collection is AUDIT]

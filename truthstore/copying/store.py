@@ -13,7 +13,7 @@ from truthstore.backends.memory import MemoryStore
 from truthstore.copying.archive import documents_of, writing
 from truthstore.copying.base import Conflict, CopyCounts, Progress, Tally
 from truthstore.copying.folder import files_in, records_in
-from truthstore.copying.scope import belonging, derived, owners_of
+from truthstore.copying.scope import belonging, derived, own_of, owners_of
 from truthstore.copying.transfer import ALL, BATCH, BATCH_BYTES, Transfer, batches, listing
 from truthstore.errors import StoreConflictError, StoreError, StoreReadError, one_of
 from truthstore.items.results import RESULTS
@@ -82,7 +82,7 @@ def copy_store(
     tally = Tally(progress)
     if not isinstance(source, BaseStore):
         move = partial(Transfer, target=target, tally=tally, conflict=conflict, verify=verify, as_stored=False)
-        _copy_folder(os.path.expanduser(os.fspath(source)), move, tally, target._collection)  # noqa: SLF001  # the collection that a store is open for
+        _copy_folder(os.path.expanduser(os.fspath(source)), move, tally, own_of(target))
         return tally.result()
     source.initialize()
     owners = owners_of(source, given, everything=everything)
@@ -236,7 +236,7 @@ def restore_store(
         StoreReadError: the file cannot be read.
         CopyConflictError: all is copied but what the target holds in another revision.
     """
-    file, given = os.path.abspath(os.path.expanduser(os.fspath(path))), [target._collection, *collections]  # noqa: SLF001  # as above
+    file, given = os.path.abspath(os.path.expanduser(os.fspath(path))), [own_of(target), *collections]
     if verify:
         deque(documents_of(file, given), maxlen=0)
     target.initialize()
