@@ -34,8 +34,10 @@ def derived(source: BaseStore[Any], owners: Iterable[Collection[Any]], *, versio
 
 
 def _derived(collection: Collection[Any]) -> list[Collection[Any]]:
-    checked = [parts_of(collection), notes_of(collection)] if has_checks(collection) else []
-    return [history_of(collection), *checked, quarantine_of(collection)] if collection.is_users else []
+    if not collection.is_users:
+        return []
+    found: list[Collection[Any]] = [history_of(collection), quarantine_of(collection)]
+    return [*found, parts_of(collection), notes_of(collection)] if has_checks(collection) else found
 
 
 def belonging(collection: Collection[Any], ids: Sequence[str]) -> dict[str, list[StoreQuery]]:

@@ -178,16 +178,9 @@ def export_store(
     versions: bool = True,
     progress: Progress | None = None,
 ) -> CopyCounts:
-    """Write all that a store holds to one file, which has its name when it is complete.
+    """Write all that a store holds, or what a query finds, to one file, which has its name when it is complete.
 
-    Args:
-        source: the store.
-        path: the file; one of that name is replaced.
-        query: export only the items that it finds in the source's collection, with what belongs to them.
-        collections: as for `copy_store`.
-        everything: export all collections that the store holds, unless there is a query.
-        versions: export tombstones and older versions.
-        progress: as for `copy_store`.
+    The options are those of `copy_store`; a file of that name is replaced.
 
     Raises:
         StoreWriteError: the file cannot be written, or another export is writing it.
@@ -222,13 +215,7 @@ def restore_store(
 ) -> CopyCounts:
     """Copy all that an export holds into a store. The same call goes on after it was cut short.
 
-    Args:
-        path: the file.
-        target: the store to copy to.
-        collections: the declarations of your own.
-        conflict: as for `copy_store`.
-        verify: read the whole file before anything is written, and read back all that is written.
-        progress: as for `copy_store`.
+    The options are those of `copy_store`; with `verify` the whole file is read before anything is written, too.
 
     Raises:
         StoreCorruptError: the file is damaged or not complete, and where; with `verify`, nothing was written.
