@@ -24,7 +24,15 @@ nox.options.sessions = ["all"]
 
 ROOT = Path(__file__).parent
 STORES = ("s3", "gcs", "azure", "db", "redis")
-LAYERS = ("zstd", "backpressure", "compression", "encryption", "encryption-aws", "encryption-azure", "encryption-google")
+LAYERS = (
+    "zstd",
+    "backpressure",
+    "compression",
+    "encryption",
+    "encryption-aws",
+    "encryption-azure",
+    "encryption-google",
+)
 EXTRAS = ("testing", *STORES, *LAYERS, "metrics", "tracing")
 CI = os.environ.get("CI") == "true"
 PARALLEL = ("--numprocesses", "logical", "--maxprocesses", "4", "--dist", "loadgroup")

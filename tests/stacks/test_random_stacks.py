@@ -22,9 +22,9 @@ from truthstore.backpressure import BackpressureStore
 from truthstore.batching import BatchedStore
 from truthstore.caching import CachedStore, CacheMode, DiskCache, LRUCache
 from truthstore.caching.backends import TTLCache
-from truthstore.migration import MigratingStore, MigrationRegistry
 from truthstore.compression import CompressedStore
 from truthstore.encryption import EncryptedStore, generate_key
+from truthstore.migration import MigratingStore, MigrationRegistry
 from truthstore.observability import AuditConfig, MetricsConfig, ObservabilityConfig, ObservableStore
 from truthstore.replication import ReplicaTarget, ReplicatedStore
 from truthstore.retention import CountBasedPolicy, CustomPolicy, RetentionStore

@@ -106,7 +106,9 @@ class TestPlacement:
         def flipped(self: Any, ids: Any, **call: Any) -> Any:
             found = read(self, ids, **call)
             if self._records is cold._records:
-                found = {id: type(one)(one.meta, (one.body or b"")[:-1] + b"?", one.revision) for id, one in found.items()}
+                found = {
+                    id: type(one)(one.meta, (one.body or b"")[:-1] + b"?", one.revision) for id, one in found.items()
+                }
             return found
 
         monkeypatch.setattr(type(cold), "get_records", flipped)
@@ -154,7 +156,11 @@ class TestPolicies:
     def test_by_size(self):
         assert SizeBasedTierPolicy("hot", "cold", min_size_kb=1).should_migrate(info(size_bytes=1_024))
         full = SizeBasedTierPolicy("hot", "cold", tier_max_size_gb=2 / 1_024**3)
-        items = [info("new", created_at=NOW, size_bytes=1), info("mid", created_at=OLD, size_bytes=1), info("old", created_at=OLD - timedelta(1), size_bytes=1)]
+        items = [
+            info("new", created_at=NOW, size_bytes=1),
+            info("mid", created_at=OLD, size_bytes=1),
+            info("old", created_at=OLD - timedelta(1), size_bytes=1),
+        ]
         full.prepare_batch(items)
         assert [full.should_migrate(item) for item in items] == [False, False, True]
 
@@ -162,7 +168,9 @@ class TestPolicies:
         always = ScheduledTierPolicy("hot", "warm", min_age_days=30)
         never = CustomTierPolicy("hot", "warm", lambda _: False, "never")
         assert always.should_migrate(info(created_at=OLD))
-        assert not ScheduledTierPolicy("hot", "warm", on_days=[(datetime.now().astimezone().weekday() + 1) % 7]).should_migrate(info(created_at=OLD))
+        assert not ScheduledTierPolicy(
+            "hot", "warm", on_days=[(datetime.now().astimezone().weekday() + 1) % 7]
+        ).should_migrate(info(created_at=OLD))
         assert not CompositeTierPolicy([always, never]).should_migrate(info(created_at=OLD))
         assert CompositeTierPolicy([always, never], require_all=False).should_migrate(info(created_at=OLD))
         assert never.description == "never"
@@ -190,7 +198,10 @@ class TestRuns:
         store = three_tiers(policies=[CustomTierPolicy("hot", "cold", lambda item: item.item_id != "c", "not c")])
         store.save_many([Sample(id) for id in "abc"])
         with store.plan() as plan:
-            assert sorted((move.item_id, move.to_tier, move.reason) for move in plan) == [("a", "cold", "not c"), ("b", "cold", "not c")]
+            assert sorted((move.item_id, move.to_tier, move.reason) for move in plan) == [
+                ("a", "cold", "not c"),
+                ("b", "cold", "not c"),
+            ]
             store.save(Sample("b", count=9))
             result = store.apply(plan)
         assert (result.items_scanned, result.items_migrated, result.items_changed) == (3, 1, 1)
@@ -246,7 +257,9 @@ class TestRuns:
 
 def test_a_killed_process_loses_and_doubles_nothing(tmp_path):
     def open_store() -> TieredStore[Any]:
-        stores = [FileSystemStore[Any](base_path=tmp_path / name, collection=SAMPLES, durability="os") for name in NAMES]
+        stores = [
+            FileSystemStore[Any](base_path=tmp_path / name, collection=SAMPLES, durability="os") for name in NAMES
+        ]
         return scattered(*stores, batch_size=5)
 
     ids = [f"s{number:02d}" for number in range(30)]

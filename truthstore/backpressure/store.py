@@ -83,6 +83,8 @@ class BackpressureStore(WrapperStore[T], Generic[T]):
     delete_record = _admitted(WrapperStore.delete_record)
     delete_records = _admitted(WrapperStore.delete_records)
     scan_ids = _admitted(WrapperStore.scan_ids)
+    digest_records = _admitted(WrapperStore.digest_records)
+    revision_records = _admitted(WrapperStore.revision_records)
     count_records = _admitted(WrapperStore.count_records)
     aggregate_records = _admitted(WrapperStore.aggregate_records)
     aggregate_rows = _admitted(WrapperStore.aggregate_rows)

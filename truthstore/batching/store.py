@@ -166,6 +166,8 @@ class BatchedStore(WrapperStore[T], Generic[T]):
     scan = _drained(WrapperStore.scan)
     scan_ids = _drained(WrapperStore.scan_ids)
     scan_revisions = _drained(WrapperStore.scan_revisions)
+    digest_records = _drained(WrapperStore.digest_records)
+    revision_records = _drained(WrapperStore.revision_records)
     scan_rows = _drained(WrapperStore.scan_rows)
     aggregate_rows = _drained(WrapperStore.aggregate_rows)
     latest_rows = _drained(WrapperStore.latest_rows)

@@ -79,10 +79,11 @@ class Index:
         """Return the fields that are hashed."""
         if not self.is_hashed or collection.opaque:
             return frozenset()
-        fields, states = collection.fields, frozenset(collection.choices)
+        fields = collection.fields
+        states = frozenset(name for name in fields if collection.choices(name))
         if rows and collection.rows is not None and collection.projection is not None:
             fields = collection.rows.fields
-            states = frozenset((*collection.projection.states, collection.projection.item, *collection.choices))
+            states = frozenset((*collection.projection.states, collection.projection.item, *states))
         return frozenset(name for name, field in fields.items() if field.type is str) - states
 
     def fields(self, fields: Mapping[str, FieldValue], collection: Collection[Any]) -> Mapping[str, FieldValue]:

@@ -90,6 +90,9 @@ class MigratingStore(WrapperStore[T], Generic[T]):
     definitely_absent = WrapperStore.definitely_absent
     head_record = WrapperStore.head_record
     scan_ids = WrapperStore.scan_ids
+    scan_revisions = WrapperStore.scan_revisions
+    digest_records = WrapperStore.digest_records
+    revision_records = WrapperStore.revision_records
     count_records = WrapperStore.count_records
     aggregate_records = WrapperStore.aggregate_records
     scan_rows = WrapperStore.scan_rows

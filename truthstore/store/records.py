@@ -181,14 +181,14 @@ class RecordStore(Recipe, ABC):
 
     def digest_records(self, prefixes: Sequence[str], *, collection: Collection[Any]) -> dict[str, Digest]:
         """Return the digests of the places below some beginnings of keys, tombstones included: see `model.digest`."""
-        heads = self.scan(StoreQuery(include_deleted=True), collection=collection)
-        return digests(((head.id, head.revision) for head in heads), prefixes)
+        listed = self.scan_revisions(StoreQuery(include_deleted=True), collection=collection)
+        return digests(((one.id, one.revision) for one in listed), prefixes)
 
     def revision_records(self, prefixes: Sequence[str], *, collection: Collection[Any]) -> dict[str, str]:
         """Return the revisions, by id, of the records whose keys begin so, tombstones included."""
-        heads = self.scan(StoreQuery(include_deleted=True), collection=collection)
+        listed = self.scan_revisions(StoreQuery(include_deleted=True), collection=collection)
         wanted = tuple(prefixes)
-        return {head.id: head.revision for head in heads if key_of(head.id).startswith(wanted)}
+        return {one.id: one.revision for one in listed if key_of(one.id).startswith(wanted)}
 
     def scan_rows(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> Iterator[Record]:
         """Iterate over the rows of items that a query finds, in its order, as heads: see `Projection`."""

@@ -38,8 +38,8 @@ from truthstore.tiering.base import (
 )
 from truthstore.tiering.metadata import FULL, AccessCounts, StoredTierMetadata
 from truthstore.tiering.placement import Placement
-from truthstore.tiering.reads import MARK
 from truthstore.tiering.plan import PlannedMove, TierPlan, info_of, judge
+from truthstore.tiering.reads import MARK
 
 if TYPE_CHECKING:
     from truthstore.model.collection import Collection

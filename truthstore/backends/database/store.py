@@ -328,6 +328,7 @@ class DatabaseStore(BaseStore[T]):
             return {}
         found = self._all(self._rows(collection).revisions(prefixes))
         return {id: revision for id, revision in found}  # noqa: C416  # rows of SQLAlchemy are no pairs to type checkers
+
     def scan_revisions(
         self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE
     ) -> Iterator[Listed]:
