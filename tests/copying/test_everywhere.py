@@ -8,12 +8,10 @@ import pytest
 
 from tests.copying.doubles import CARRIED, OF_RESULTS, fill, held, result, versioned
 from tests.stacks.backends import Backend, backend, parameters
-from truthstore import StoreNotSupportedError, StoreQuery, copy_store, get_store
+from truthstore import StoreNotSupportedError, copy_store, get_store
 from truthstore.backends.memory import MemoryStore
 from truthstore.expectations import SUITES
-from truthstore.model.record import Listed
 from truthstore.results import RESULTS
-from truthstore.testing import SAMPLES, Sample
 
 
 @pytest.fixture(scope="module", params=parameters())
@@ -47,19 +45,6 @@ def test_there_and_back(kind: str, places: Backend):
             copy_store(source, target, everything=True, delete=True)
             own = (*OF_RESULTS, SUITES)
             assert held(target, own) == held(source, own)
-
-
-def test_listings_agree_with_heads(kind: str, places: Backend):
-    with places()() as store:
-        store.save_many(Sample(id, name="x" * number) for number, id in enumerate(["a", "B", "é", "c/d", "ą", "z"]))
-        for query in (
-            StoreQuery(order_by="id", ascending=True),
-            StoreQuery(order_by="size", limit=2),
-            StoreQuery(ids=["B", "z", "nothing"]),
-            StoreQuery(where={"name": "xx"}),
-        ):
-            listed = list(store.scan_revisions(query, collection=SAMPLES))
-            assert listed == [Listed(one.id, one.revision, one.meta.size) for one in store.entries(query)]
 
 
 def test_a_store_that_cannot_list_its_collections_is_copied_with_what_belongs_to_it(monkeypatch: pytest.MonkeyPatch):

@@ -15,6 +15,7 @@ from truthstore.items.results import RESULTS
 from truthstore.model.aggregate import Aggregation
 from truthstore.model.collection import Collection
 from truthstore.model.query import StoreQuery
+from truthstore.model.record import Listed
 from truthstore.testing.sample import BASE_TIME, SAMPLES, Sample, make_samples
 from truthstore.testing.strategies import queries
 from truthstore.testing.suite.case import StoreCase, oracle_of, same_items
@@ -127,7 +128,10 @@ class QueryTests(StoreCase):
     @pytest.mark.parametrize("query", SHAPES.values(), ids=SHAPES)
     def test_it_finds_what_the_reference_finds(self, query: StoreQuery, filled: BaseStore[Sample], oracle: Oracle):
         assert filled.list_ids(query) == oracle(query)
-        assert [head.id for head in filled.entries(query)] == oracle(query)
+        heads = list(filled.entries(query))
+        assert [head.id for head in heads] == oracle(query)
+        listed = [Listed(head.id, head.revision, head.meta.size) for head in heads]
+        assert list(filled.scan_revisions(query, collection=SAMPLES)) == listed
         assert [sample.id for sample in filled.query(query)] == oracle(query)
         assert filled.count(query) == len(oracle(query.replace(limit=None, offset=0)))
 
