@@ -26,7 +26,8 @@ def figures(places: Places, each: int = 30_000) -> Iterator[Figure]:
     one.save_many(results(3 * each))
     for number, tier in enumerate(tiers):
         tier.save_many(results(each, (2 - number) * each))  # the newest are hot
-    tiered = TieredStore([StorageTier(str(number), tier, priority=number) for number, tier in enumerate(tiers)])
+    hot_first = [StorageTier(str(number), tier, priority=number) for number, tier in enumerate(tiers)]
+    tiered: TieredStore[Any] = TieredStore(hot_first)
     found = race(lambda _: tiered.query(NEWEST), lambda _: one.query(NEWEST), rounds=places.rounds(60), calls=3)
     yield Figure(
         f"newest 50 over three tiers of {each:,}",

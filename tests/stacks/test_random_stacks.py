@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from tests.stacks.backends import Place, backend, parameters
 from truthstore import BaseStore, StoreQuery, WrapperStore
 from truthstore.backends.filesystem import FileSystemStore
-from truthstore.backends.memory import MemoryStore
+from truthstore.backends.memory import MemoryData, MemoryStore
 from truthstore.backpressure import BackpressureStore
 from truthstore.batching import BatchedStore
 from truthstore.caching import CachedStore, CacheMode, DiskCache, LRUCache
@@ -28,7 +28,9 @@ from truthstore.migration import MigratingStore, MigrationRegistry
 from truthstore.observability import AuditConfig, MetricsConfig, ObservabilityConfig, ObservableStore
 from truthstore.replication import ReplicaTarget, ReplicatedStore
 from truthstore.retention import CountBasedPolicy, CustomPolicy, RetentionStore
+from truthstore.store.schedule import Schedule
 from truthstore.testing import SAMPLES, Sample, StoreMachine
+from truthstore.tiering import CustomTierPolicy, StorageTier, TieredStore
 from truthstore.versioning import VersionedStore
 
 Layer = Callable[[BaseStore[Any]], BaseStore[Any]]
@@ -57,6 +59,11 @@ def replicated(base: BaseStore[Any], **options: Any) -> BaseStore[Any]:
     return ReplicatedStore(
         base, targets=[target], mode="sync", delivery_interval_seconds=None, durability="os", **options
     )
+def tiered(base: BaseStore[Any], cold: MemoryData | None = None) -> BaseStore[Any]:
+    """Half of the items lie in a colder tier after every save, and come back when they are saved again."""
+    below = StorageTier("cold", MemoryStore(collection=SAMPLES, data=cold), priority=1)
+    policy = CustomTierPolicy("hot", "cold", lambda item: len(item.item_id) % 2 == 0)
+    return TieredStore(base, colder=[below], policies=[policy], schedule=Schedule(interval_hours=1e-9))
 
 
 # Innermost first: each may be there or not.
@@ -66,6 +73,7 @@ LAYERS: dict[str, Layer] = {
     "replicated": replicated,
     "passing": PassingStore,
     "migrating": lambda base: MigratingStore(base, MigrationRegistry()),
+    "tiered": tiered,
     "versioned": VersionedStore,
     "retention": retaining,
     "batched": lambda base: BatchedStore(base, max_batch_size=3, flush_interval_seconds=None),
@@ -93,6 +101,7 @@ class RandomStacks(StoreMachine):
 
     def __init__(self) -> None:
         self._names: list[str] = []
+        self._cold: dict[Place, MemoryData] = {}
         super().__init__()
 
     @initialize(names=st.lists(st.sampled_from(list(LAYERS)), unique=True, max_size=5))
@@ -103,7 +112,8 @@ class RandomStacks(StoreMachine):
     def make_store(self, location: Place) -> BaseStore[Sample]:
         store: BaseStore[Any] = location(SAMPLES)
         for name in self._names:
-            store = LAYERS[name](store)
+            is_tiered = name == "tiered"
+            store = tiered(store, self._cold.setdefault(location, MemoryData())) if is_tiered else LAYERS[name](store)
         return store
 
 

@@ -31,7 +31,8 @@ def scattered(*stores: BaseStore[Any], **options: Any) -> TieredStore[Any]:
         StorageTier(name, store, priority=number)
         for number, (name, store) in enumerate(zip(NAMES, stores, strict=True))
     ]
-    return TieredStore(tiers, **{"policies": policies, "schedule": ALWAYS, **options})
+    wanted: dict[str, Any] = {"policies": policies, "schedule": ALWAYS, **options}
+    return TieredStore(tiers, **wanted)
 
 
 def three_tiers(**options: Any) -> TieredStore[Any]:

