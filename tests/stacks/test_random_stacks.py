@@ -59,6 +59,8 @@ def replicated(base: BaseStore[Any], **options: Any) -> BaseStore[Any]:
     return ReplicatedStore(
         base, targets=[target], mode="sync", delivery_interval_seconds=None, durability="os", **options
     )
+
+
 def tiered(base: BaseStore[Any], cold: MemoryData | None = None) -> BaseStore[Any]:
     """Half of the items lie in a colder tier after every save, and come back when they are saved again."""
     below = StorageTier("cold", MemoryStore(collection=SAMPLES, data=cold), priority=1)

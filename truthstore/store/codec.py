@@ -26,6 +26,7 @@ T = TypeVar("T")
 READERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "batched": "it changes saves that wait when a value is forgotten, and could not read them: put it above",
+        "migration": "it changes items of earlier versions, and could not read them: put it above",
         "retention": "it changes what is set aside when a value is forgotten, and could not read it: put it above",
         "versioning": "it compares versions, and could not read them: put it above",
     }
