@@ -22,7 +22,7 @@ import pytest
 from sqlalchemy import inspect, text
 
 from tests.crash.processes import at_once
-from tests.services.databases import Place
+from tests.services.databases import Place, drop_tables
 from truthstore import (
     RESULTS,
     StoreConfigError,
@@ -40,6 +40,7 @@ from truthstore.backends.database import (
     fill as database_fill,
     schema as database_schema,
 )
+from truthstore.batching import BatchedStore
 from truthstore.model.collection import Collection
 from truthstore.model.fields import Field
 from truthstore.model.record import ABSENT
@@ -280,6 +281,33 @@ def test_tables_that_are_dropped_under_an_open_store_are_told_of(postgresql_16: 
         pytest.raises(StoreReadError, match="the table was dropped"),
     ):
         store.list_ids()
+
+
+def test_a_place_whose_tables_were_all_dropped_is_used_again_by_the_stores_that_were_open(place: Place):
+    prefix = "all_gone_"
+    with (
+        place.open(SAMPLES, table_prefix=prefix) as store,
+        place.open(SAMPLES, table_prefix=prefix) as other,
+        BatchedStore(place.open(SAMPLES, table_prefix=prefix), flush_interval_seconds=None) as batched,
+    ):
+        for id, each in enumerate((store, other, batched)):
+            each.save(Sample(f"old {id}", tags={"n": "1"}, note="some words"))
+            assert each.count(StoreQuery(tags={"n": "1"}, text="words")) == id + 1
+        drop_tables(place.url, prefix)
+        with pytest.raises(StoreWriteError, match=r"the table was dropped, .*try again"):
+            store.save(Sample("new"))
+        store.save(Sample("new"))
+        assert (store.list_ids(), other.list_ids(), batched.list_ids()) == (["new"],) * 3
+        drop_tables(place.url, prefix)
+        batched.save(Sample("waits"))
+        with pytest.raises(StoreWriteError, match=r"the table was dropped, .*try again"):
+            batched.flush()
+        with pytest.raises(StoreReadError, match=r"the table was dropped, .*try again"):
+            other.list_ids()
+        assert other.list_ids() == []
+    with place.open(SAMPLES, table_prefix=prefix) as store:
+        assert store.list_ids() == ["waits"]
+    drop_tables(place.url, prefix)
 
 
 # Tables.

@@ -20,6 +20,7 @@ __all__ = [
     "is_item_error",
     "is_lost",
     "is_race",
+    "is_table_missing",
     "is_transient",
     "is_unreachable",
 ]
@@ -32,6 +33,7 @@ OPTION: Final = "08004"
 RACES: Final = frozenset({"23505", "40001", "40P01", 1020, 1062, 1213})
 STARTING: Final = frozenset({"57P01", "57P02", "57P03", "53300"})
 TRANSIENT: Final = RACES | STARTING | {"42710", "42P07", "55P03", "57014", 1205, 1412, "SQLITE_BUSY", "SQLITE_LOCKED"}
+TABLE_MISSING: Final = frozenset({"42P01", 1146})
 # An item that the database does not take: too large a row, a packet above the limit, a check of the user's own.
 NOT_TAKEN: Final = frozenset({"54000", "54001", "54011", "54023", 1118, 1153, 3819, 4025})
 
@@ -50,7 +52,8 @@ _LOGIN: Final = "check user and password in connection_url"
 _DATABASE: Final = "create the database, or correct its name in connection_url"
 _FULL: Final = "the server has too many connections: lower pool_size and max_overflow, or raise its max_connections"
 _TABLES: Final = (
-    "the table was dropped, or is out of the search path: restore it from a backup, or use another table_prefix"
+    "the table was dropped, or is out of the search path: restore it from a backup, or use another table_prefix; "
+    "if all tables were dropped, try again: they are made"
 )
 _ADDRESS: Final = "check host and port in connection_url, and that the server runs"
 LASTING: Final[Mapping[str | int | None, str]] = {
@@ -97,6 +100,8 @@ def code_of(error: BaseException) -> str | int | None:
     # The number first: drivers for MySQL name an SQLSTATE too, which is the same for many numbers.
     if cause.args and isinstance(cause.args[0], int):
         return cause.args[0]
+    if str(cause).startswith("no such table"):  # which has no number on SQLite
+        return "42P01"
     if name := getattr(cause, "sqlite_errorname", None):
         return "_".join(name.split("_")[:2])  # SQLITE_READONLY_DIRECTORY is a kind of SQLITE_READONLY
     code: str | None = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
@@ -126,6 +131,11 @@ def is_transient(error: BaseException) -> bool:
 def is_race(error: BaseException) -> bool:
     """Return whether another writer was quicker: two created one id at once, or a deadlock was resolved."""
     return not is_lost(error) and code_of(error) in RACES
+
+
+def is_table_missing(error: BaseException) -> bool:
+    """Return whether a table is not there that was there when the store began to use it."""
+    return code_of(error) in TABLE_MISSING
 
 
 def is_item_error(error: BaseException) -> bool:

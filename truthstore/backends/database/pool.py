@@ -200,6 +200,8 @@ class Database:
                 attempts += 1
                 is_ambiguous = isinstance(error, failures.AmbiguousError)
                 in_doubt = in_doubt or is_ambiguous
+                if failures.is_table_missing(error):
+                    self.rows.clear()  # the next operation looks for the tables, and makes them where all were dropped
                 if not self._may_repeat(error, attempts):
                     cause = failures.driver_error(error).with_traceback(None)  # SQLAlchemy's frames fill a screen
                     if not in_doubt:
