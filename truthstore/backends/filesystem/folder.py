@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+from glob import escape, glob
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -73,8 +74,8 @@ class Folder:
         self.seen: dict[str, int] = {}
         self._limit = limit
         ending, self._compress, self._decompress = compressor(form.compression, limit)
-        self._plain_extension = form.extension
         self._extension = form.extension + ending
+        self._endings = (self._extension, *(form.extension + end for end in ("", *_ALGORITHMS)))
 
     def of(self, collection: Collection[Any]) -> str:
         """Return the folder of a collection."""
@@ -164,15 +165,19 @@ class Folder:
             return there.revision == entry.revision
         return there.meta.stored_at < record.meta.stored_at and not self.is_edited(file, entry)
 
+    def is_empty(self) -> bool:
+        """Return whether there is no document of any collection."""
+        folders = [self.root, *glob(f"{escape(self.root)}/_*/")]
+        return not any(name.endswith(self._endings) for folder in folders for name in os.listdir(folder))
+
     def names(self, collection: Collection[Any]) -> list[str]:
         """Return the names of the files that are documents by their name, sorted."""
-        endings = (self._extension, *(self._plain_extension + end for end in ("", *_ALGORITHMS)))
         try:
             with os.scandir(self.of(collection)) as entries:
                 names = {
                     entry.name
                     for entry in entries
-                    if entry.name.endswith(endings)
+                    if entry.name.endswith(self._endings)
                     and entry.name != FIRST_INDEX
                     and not entry.is_dir(follow_symlinks=False)
                 }

@@ -12,6 +12,8 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 
+import msgspec
+
 from truthstore.backends.filesystem.commit import BACKEND, Commits, Write
 from truthstore.backends.filesystem.config import FileSystemConfig
 from truthstore.backends.filesystem.files import (
@@ -40,7 +42,7 @@ from truthstore.errors import (
 from truthstore.items.expectations import SUITES, ExpectationSuite
 from truthstore.items.results import RESULTS
 from truthstore.model.query import EVERYTHING
-from truthstore.model.record import ABSENT, ANY, NONE, Change, Expect, Options, Record
+from truthstore.model.record import ABSENT, ANY, NONE, Change, Expect, Options, Record, new_revision
 from truthstore.storage.catalog.catalog import Location, Put
 from truthstore.storage.catalog.journal import Journal
 from truthstore.storage.objects.names import path_of
@@ -107,7 +109,8 @@ class FileSystemStore(ObjectStore[T]):
         self._folder = Folder(self._root, form, settings.max_item_bytes)
         self._journal = Journal(self._catalog)
         self._commits = Commits(self._blobs, self._folder, self._catalog, self._journal, create=settings.create_dirs)
-        self._index = IndexFile(self._blobs.path(OWN), self._catalog, self._journal, self._commits)
+        own, made = self._blobs.path(OWN), self._blobs.path(FORMAT_KEY)
+        self._index = IndexFile(own, made, self._catalog, self._journal, self._commits)
 
     @property
     def root(self) -> str:
@@ -135,32 +138,34 @@ class FileSystemStore(ObjectStore[T]):
         self._blobs.make_folders()
         try:
             with self._lock:
-                self._check_format()
-                self._index.open()
+                self._index.open(self._check_format())
         except StoreError:  # one is a ConnectionError, and so an OSError
             raise
         except OSError as error:
             raise open_error(error, f"cannot open {self._root}") from error
 
     def _open_in_memory(self) -> None:
-        self._check_format()
+        identity = self._check_format()
         self._catalog.open(None)
         self._journal.make()
         with self._catalog.transaction() as connection:
-            self._journal.append(connection, self._index.waiting(), sync=False)
+            self._journal.append(connection, self._index.waiting(identity), sync=False)
 
-    def _check_format(self) -> None:
-        from msgspec import json
-
+    def _check_format(self) -> str:
+        """Return the identity of the store in the folder; without a format object it is a new one, for it was emptied."""
         try:
             stored = read_file(self._blobs.path(FORMAT_KEY))
         except FileNotFoundError:
+            made = msgspec.structs.replace(self._format, identity=new_revision())
             if not self._folder.readonly:
-                self._blobs.put(FORMAT_KEY, json.encode(self._format), expect=ABSENT)
-            return
+                if not self._folder.is_empty():
+                    self._index.set_aside()
+                self._blobs.put(FORMAT_KEY, msgspec.json.encode(made), expect=ABSENT)
+            return made.identity
         except OSError as error:
             raise open_error(error, f"cannot read {FORMAT_KEY}") from error
         self._format.check(stored, self._root)
+        return msgspec.json.decode(stored, type=Format).identity
 
     def _prepare(self, collection: Collection[Any]) -> None:
         folder = self._folder.of(collection)
@@ -243,8 +248,7 @@ class FileSystemStore(ObjectStore[T]):
             self._open_in_memory()
         else:
             self._blobs.make_folders()
-            self._check_format()
-            self._index.reopen()
+            self._index.reopen(self._check_format())
         self._prepare_all()
 
     def _prepare_all(self) -> None:
