@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import pytest
 
 from tests.caching.doubles import Below, outage
+from tests.crash.processes import Child, Gate
 from tests.services.process import free_port
 from tests.services.valkey import run_valkey
 from truthstore import StoreConnectionError, StoreNotFoundError
@@ -204,3 +206,48 @@ def test_no_save_is_refused_because_of_a_cache_or_a_place_that_is_down():
     assert store.save_many([Sample("b")]) == ["b"]
     assert store.delete("a")
     store.close()
+
+
+@pytest.mark.parametrize("left", [[], ["-shm"], ["-wal", "-shm"]])
+def test_processes_whose_file_is_removed_share_the_next_one(left, tmp_path):
+    """Each goes on in the file that is there now, or makes it: what one writes the other sees."""
+
+    def open_store():
+        return CachedStore(files(tmp_path / "s"), DiskCache(tmp_path / "cache"))
+
+    gate = Gate()
+
+    def work(say):
+        store = open_store()
+        say(store.get("a").note)
+        gate.wait()
+        store.save(Sample("a", note="theirs"))
+        return store.metrics.errors
+
+    with open_store() as store:
+        store.save(Sample("a", note="old"))
+    child = Child(work)
+    assert child.hear() == "old"
+    for suffix in {"", "-wal", "-shm"}.difference(left):
+        (tmp_path / "cache" / f"cache.sqlite{suffix}").unlink()
+    with open_store() as store:
+        store.save(Sample("a", note="mine"))
+        assert store.get("a").note == "mine"
+        gate.open()
+        assert child.result() == 0
+        assert store.get("a").note == "theirs"
+        assert store.metrics.errors == 0
+
+
+def test_a_store_whose_cache_is_removed_goes_on_in_another(tmp_path):
+    with CachedStore(files(tmp_path / "s"), DiskCache(tmp_path / "cache")) as store:
+        store.save(Sample("a", note="old"))
+        shutil.rmtree(tmp_path / "cache")
+        store.save(Sample("a", note="new"))
+        other = CachedStore(files(tmp_path / "s"), DiskCache(tmp_path / "cache"))
+        assert other.get("a").note == "new"
+        assert other.metrics.hits == 1
+        other.save(Sample("a", note="newer"))
+        assert store.get("a").note == "newer"
+        assert store.metrics.errors == 0
+        other.close()

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import text
 
-from tests.crash.processes import at_once
+from tests.crash.processes import Child, Gate, at_once
 from tests.services.databases import Place, new_place
 from tests.services.dropping import DroppingProxy
 from tests.services.postgresql import free_port
@@ -36,6 +36,7 @@ from truthstore.runtime.circuit import CircuitBreaker, CircuitConfig
 from truthstore.testing import SAMPLES, Sample
 from truthstore.testing.suite.concurrency import increment
 
+BY_ID = StoreQuery(order_by="id", ascending=True)
 QUICK = PoolingConfig(retry_base_delay=0.01)
 
 
@@ -485,6 +486,39 @@ def test_what_is_saved_after_the_file_was_removed_or_replaced_is_seen_by_others(
             assert sorted(other.list_ids()) == ["new", *theirs]
             other.save(Sample("another"))
         assert store.get("another").id == "another"
+
+
+@pytest.mark.parametrize("left", [["-shm"], ["-wal", "-shm"]])
+def test_a_file_that_is_removed_without_what_lies_beside_it_while_another_process_has_it_open(
+    left: list[str], tmp_path: Path
+):
+    """The other's shared memory tells of the log of the file that is gone, and would be believed of the new one."""
+    path = tmp_path / "store.db"
+    gate = Gate()
+
+    def open_store() -> DatabaseStore[Sample]:
+        return DatabaseStore(connection_url=f"sqlite:///{path}", collection=SAMPLES)
+
+    def work(say: Callable[[int], None]) -> list[str]:
+        with open_store() as other:
+            other.save(Sample("old"))
+            say(other.count())
+            gate.wait()
+            other.save(Sample("theirs"))
+            return other.list_ids(BY_ID)
+
+    child = Child(work)
+    assert child.hear() == 1
+    for suffix in {"", "-wal", "-shm"}.difference(left):
+        path.with_name(path.name + suffix).unlink()
+    with open_store() as store:
+        store.save(Sample("mine"))
+        assert store.list_ids() == ["mine"]
+        gate.open()
+        assert child.result() == store.list_ids(BY_ID) == ["mine", "theirs"]
+    with open_store() as store:
+        assert store.list_ids(BY_ID) == ["mine", "theirs"]
+        assert store.verify().ok
 
 
 def test_the_folder_of_a_file_is_made_once_more(tmp_path: Path):

@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+from tests.crash.processes import Child, Gate
 from tests.storage.queue.doubles import Receiver, in_child
 from truthstore.errors import StoreConnectionError, StoreError, StoreKeyError, StoreWriteError
 from truthstore.storage.queue import DurableQueue
@@ -214,6 +215,29 @@ def test_a_full_disk_is_reported_and_loses_nothing(small_disk):
     assert queue.deliver("t", receiver, batch=10).waiting == 0
     assert receiver.took == kept
     queue.append("t", [("a", b"1")])
+    queue.close()
+
+
+@pytest.mark.parametrize("left", [["-shm"], ["-wal", "-shm"]])
+def test_a_file_that_is_removed_without_what_lies_beside_it_while_another_process_has_it_open(left, path):
+    gate = Gate()
+
+    def work(say):
+        queue = DurableQueue(path)
+        queue.append("t", [("a", b"old")])
+        say(queue.count())
+        gate.wait()
+        queue.append("t", [("a", b"theirs")])
+        return [entry.payload for entry in queue.pending("t")]
+
+    child = Child(work)
+    assert child.hear() == 1
+    for suffix in {"", "-wal", "-shm"}.difference(left):
+        os.unlink(f"{path}{suffix}")
+    queue = DurableQueue(path)
+    queue.append("t", [("a", b"mine")])
+    gate.open()
+    assert child.result() == [entry.payload for entry in queue.pending("t")] == [b"mine", b"theirs"]
     queue.close()
 
 

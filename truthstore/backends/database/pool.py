@@ -31,6 +31,7 @@ from truthstore.errors import (
 )
 from truthstore.runtime.circuit import CircuitBreaker, CircuitConfig
 from truthstore.runtime.forks import before_fork, fork_gate, in_child
+from truthstore.storage.leftovers import remove_leftovers
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Pool
@@ -118,6 +119,8 @@ class Database:
             file = found.st_dev, found.st_ino
         except OSError:
             file = None
+            with suppress(OSError):  # the next statement says what is wrong with the folder
+                remove_leftovers(self.path)
         if file != self._file:
             self._file = file
             self.rows.clear()

@@ -14,6 +14,7 @@ from truthstore.caching.backends.shared import SharedCache
 from truthstore.errors import StoreConfigError
 from truthstore.runtime.exits import at_exit
 from truthstore.runtime.forks import before_fork, fork_gate
+from truthstore.storage.leftovers import remove_leftovers
 
 __all__ = ["DiskCache"]
 
@@ -64,12 +65,12 @@ class DiskCache(SharedCache):
         self._path = os.path.join(os.path.abspath(os.path.expanduser(directory)), FILE)
         self._max_bytes = max_memory_mb * 1e6
         self._timeout = timeout_seconds
-        self._idle: list[sqlite3.Connection] = []
+        self._idle: list[tuple[int, sqlite3.Connection]] = []
+        """Connections and the numbers of their files."""
         weakref.finalize(self, _close_all, self._idle).atexit = False
         at_exit(self.close, last=True)
         before_fork(self._disconnect)
         try:
-            os.makedirs(os.path.dirname(self._path), exist_ok=True)
             self._size()
         except self._failures as error:
             raise StoreConfigError(f"the cache in {self._path} cannot be opened: {error}") from error
@@ -77,7 +78,7 @@ class DiskCache(SharedCache):
     @contextlib.contextmanager
     def _transaction(self, kind: str = "IMMEDIATE") -> Generator[sqlite3.Connection]:
         with fork_gate:  # no connection to a file crosses a fork
-            connection = self._idle.pop() if self._idle else self._connect()
+            file, connection = self._connection()
             try:
                 connection.execute(f"BEGIN {kind}")
                 yield connection
@@ -85,7 +86,22 @@ class DiskCache(SharedCache):
             except BaseException:
                 connection.close()  # which rolls back
                 raise
-            self._idle.append(connection)
+            self._idle.append((file, connection))
+
+    def _connection(self) -> tuple[int, sqlite3.Connection]:
+        """Return an idle connection to the file that is there now, or a new one, and the number of the file."""
+        there = _number(self._path)
+        with contextlib.suppress(IndexError):  # none is left
+            while True:
+                file, connection = self._idle.pop()
+                if file == there:
+                    return file, connection
+                connection.close()
+        if not there:
+            os.makedirs(os.path.dirname(self._path), exist_ok=True)
+            remove_leftovers(self._path)
+        connection = self._connect()
+        return _number(self._path), connection
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
@@ -139,6 +155,14 @@ class DiskCache(SharedCache):
             self._disconnect()
 
 
-def _close_all(connections: list[sqlite3.Connection]) -> None:
+def _number(path: str) -> int:
+    """Return the number of a file; 0 if there is none."""
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return 0
+
+
+def _close_all(connections: list[tuple[int, sqlite3.Connection]]) -> None:
     while connections:
-        connections.pop().close()
+        connections.pop()[1].close()

@@ -21,6 +21,7 @@ from truthstore.errors import (
 )
 from truthstore.runtime.exits import at_exit
 from truthstore.runtime.forks import before_fork, fork_gate, in_child
+from truthstore.storage.leftovers import remove_leftovers
 from truthstore.storage.queue.turn import Turns
 
 __all__ = ["QueueFile"]
@@ -99,6 +100,7 @@ class QueueFile:
     def _connect(self) -> sqlite3.Connection:
         if self.path is not None:
             _make_folder(os.path.dirname(self.path), sync=self._sync)
+            remove_leftovers(self.path)
         path = self.path or ":memory:"
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
