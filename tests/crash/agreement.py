@@ -12,11 +12,12 @@ from truthstore.errors import StoreNotFoundError
 from truthstore.model.query import StoreQuery
 
 if TYPE_CHECKING:
+    from truthstore.model.record import Record
     from truthstore.store.store import BaseStore
 
 
 def contents(store: BaseStore[Any], gone: Iterable[str] = (), *, first: int = 0) -> dict[str, Any]:
-    """The items of a store by id, after `query`, `list_ids`, `count`, `entries`, `get` and `exists` agreed on them.
+    """The items of a store by id, after `query`, `list_ids`, `count`, `entries`, `rows`, `get` and `exists` agreed on them.
 
     Args:
         store: the store.
@@ -25,24 +26,27 @@ def contents(store: BaseStore[Any], gone: Iterable[str] = (), *, first: int = 0)
             that it was broken.
     """
     asked = list(gone)
+    collection = store._collection
     answers: dict[str, Any] = {}
     ways: list[tuple[str, Callable[[], Any]]] = [
         ("query", store.query),
         ("list_ids", store.list_ids),
         ("count", store.count),
         ("entries", lambda: {head.id: head.revision for head in store.entries()}),
+        ("rows", lambda: _rows(store.scan_rows(StoreQuery(), collection=collection)) if collection.rows else {}),
         ("get", lambda: {id: item for id in asked if (item := _get(store, id)) is not None}),
         ("exists", lambda: {id for id in asked if store.exists(id)}),
     ]
     first %= len(ways)
     for name, way in ways[first:] + ways[:first]:
         answers[name] = way()
-    collection = store._collection
     items = {collection.id_of(item): item for item in answers["query"]}
     assert Counter(answers["list_ids"]) == Counter(items.keys()), "list_ids differs from query"
     assert len(answers["query"]) == len(items), "query gives an item twice"
     assert answers["count"] == len(items), "count differs from query"
     assert answers["entries"].keys() == items.keys(), "entries differ from query"
+    expected = _rows(row for item in answers["query"] for row in collection.rows_of(collection.encode(item)))
+    assert answers["rows"] == expected, "rows differ from query"
     assert answers["get"] == {id: items[id] for id in asked if id in items}, "get differs from query"
     assert answers["exists"] == {id for id in asked if id in items}, "exists differs from query"
     for id, item in items.items():
@@ -55,6 +59,10 @@ def contents(store: BaseStore[Any], gone: Iterable[str] = (), *, first: int = 0)
             with pytest.raises(StoreNotFoundError):
                 store.get(id)
     return items
+
+
+def _rows(rows: Iterable[Record]) -> dict[str, dict[str, Any]]:
+    return {row.id: dict(row.meta.fields) for row in rows}
 
 
 def _get(store: BaseStore[Any], id: str) -> Any:

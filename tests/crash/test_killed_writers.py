@@ -14,50 +14,12 @@ from tests.crash.agreement import contents
 from tests.crash.conftest import OpenFolder
 from tests.crash.processes import Child
 from tests.crash.witness import Witness
+from tests.crash.writers import IDS, State, after, counts, steps, take
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.model.query import StoreQuery
 from truthstore.testing.sample import SAMPLES, Sample
 
 KILLS = 200
-IDS = [f"id-{i:02d}" for i in range(24)]
-
-Step = tuple[str, list[str], int]
-"""An operation, the ids that it concerns, and the count that it writes."""
-State = dict[str, int]
-
-
-def steps(seed: int) -> list[Step]:
-    """What one writer does, always the same for one seed."""
-    chosen = random.Random(seed)
-    operations = chosen.choices(["save", "delete", "save_many", "delete_many"], [6, 3, 2, 1], k=400)
-    return [
-        (name, chosen.sample(IDS, 8 if name.endswith("many") else 1), 1_000 * seed + n)
-        for n, name in enumerate(operations)
-    ]
-
-
-def a_sample(id: str, count: int) -> Sample:
-    return Sample(id, count=count, name=f"name {count}", note=f"word{count}", details={"padding": str(count) * 300})
-
-
-def take(store: FileSystemStore[Sample], step: Step) -> None:
-    name, ids, count = step
-    if name == "save":
-        store.save(a_sample(ids[0], count))
-    elif name == "save_many":
-        store.save_many(a_sample(id, count) for id in ids)
-    elif name == "delete":
-        store.delete(ids[0])
-    else:
-        store.delete_many(ids)
-
-
-def after(state: State, step: Step) -> State:
-    """What a store holds after a step."""
-    name, ids, count = step
-    if name.startswith("save"):
-        return {**state, **dict.fromkeys(ids, count)}
-    return {id: held for id, held in state.items() if id not in ids}
 
 
 def writer(folder: Path, seed: int) -> Callable[[Callable[[Any], None]], None]:
@@ -69,14 +31,6 @@ def writer(folder: Path, seed: int) -> Callable[[Callable[[Any], None]], None]:
             say(number)
 
     return work
-
-
-def counts(found: dict[str, Sample]) -> State:
-    """The counts of some items by id."""
-    for id, sample in found.items():
-        assert sample.count is not None
-        assert sample == a_sample(id, sample.count), "a document of two writes"
-    return {id: sample.count for id, sample in found.items() if sample.count is not None}
 
 
 def test_200_kills_lose_nothing(folder: Path, open_store: OpenFolder):

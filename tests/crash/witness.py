@@ -39,7 +39,7 @@ class Witness:
 
     def contents(self, first: int = 0) -> dict[str, Sample]:
         """What its store holds, by every way of asking."""
-        os.write(self._ask, bytes([first % 6]))
+        os.write(self._ask, bytes([first % 7]))
         found: dict[str, Sample] | None = self._child.hear()
         assert found is not None, "the other process is gone"
         return found

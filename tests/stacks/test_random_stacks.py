@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, settings, strategies as st
 from hypothesis.stateful import initialize, run_state_machine_as_test
 from prometheus_client import CollectorRegistry
 
-from tests.stacks.backends import Place, backend, parameters
+from tests.stacks.backends import KINDS, POOLED, Place, backend, parameters
 from truthstore import BaseStore, StoreQuery, WrapperStore
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryData, MemoryStore
@@ -84,6 +84,7 @@ LAYERS: dict[str, Layer] = {
     "read through": lambda base: CachedStore(base, LRUCache(max_size=3), mode=CacheMode.READ_THROUGH),
     "read write": lambda base: CachedStore(base, TTLCache(ttl_seconds=60), mode=CacheMode.READ_WRITE),
     "cache aside": lambda base: CachedStore(base, mode=CacheMode.CACHE_ASIDE),
+    "revalidated": lambda base: CachedStore(base, LRUCache(max_size=3), revalidate=True),
     "write behind": lambda base: CachedStore(
         BatchedStore(base, durable=True, durability="os", flush_interval_seconds=None), mode=CacheMode.WRITE_BEHIND
     ),
@@ -100,6 +101,7 @@ class RandomStacks(StoreMachine):
 
     # An independent reader would have to share the queue of write-behind.
     independent = False
+    can_empty = True
 
     def __init__(self) -> None:
         self._names: list[str] = []
@@ -118,6 +120,19 @@ class RandomStacks(StoreMachine):
             store = tiered(store, self._cold.setdefault(location, MemoryData())) if is_tiered else LAYERS[name](store)
         return store
 
+    def empty_location(self, location: Place, way: int) -> None:
+        """Empty the place, and those caches that may show what others removed until it expires."""
+        location.empty(way)
+        for handle in self._handles:
+            for layer in handle.store.layers():
+                if isinstance(layer, CachedStore) and not layer._revalidates:
+                    layer.invalidate_all()
+
+    def waiting_ids(self, store: BaseStore[Sample]) -> Iterable[str]:
+        """Return what waits in the queues of the stack: it is stored in the empty place."""
+        boxes = [layer._outbox for layer in store.layers() if isinstance(layer, BatchedStore)]
+        return [entry.key for box in boxes for entry in box.queue.pending(box.topic(SAMPLES))]
+
 
 @pytest.fixture(autouse=True, scope="module")
 def own_folder():
@@ -128,11 +143,11 @@ def own_folder():
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("kind", parameters())
+@pytest.mark.parametrize("kind", parameters((*KINDS, POOLED)))
 def test_random_stacks(kind: str, tmp_path: Path):
     profile = settings()
-    near = kind in {"memory", "filesystem"}
-    with backend(kind, tmp_path / "places") as new:
+    near = kind in {"memory", "filesystem", "log", "sqlite"}
+    with backend(kind, tmp_path / "places", apart=True) as new:
 
         class Stacks(RandomStacks):
             def make_location(self) -> Place:

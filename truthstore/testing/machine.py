@@ -1,11 +1,12 @@
-"""A state machine that drives a store against a dict: any operations, writers, restarts, faults, crashes, jumps of the clock.
+"""A state machine that drives a store against a dict: any operations, writers, restarts, faults, crashes, emptied places.
 
-What a failed operation left behind is looked up once and must be wholly the old state or wholly the new one; from then on
+The clock jumps, too. What a failed operation left behind is looked up once and must be wholly the old state or wholly the new one; from then on
 every view of the store must agree with it.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,6 +42,8 @@ FAIL_AT = (1, 1, 1, 2, 2, 3, 4, 5, 7, 10)
 TIMES = (1, 1, 2, 5)
 JUMPS = (-400 * 86_400, -3_600, -1, 1, 3_600, 400 * 86_400)
 """Seconds: a year is more than any age by which something is cleared away."""
+ADVICE = re.compile("restore|open|again")
+"""What an error of a place that was emptied tells its reader to do."""
 METRICS = ("count", "min:name", "max:count", "sum:count", "min:moment", "max:ratio")
 
 
@@ -64,6 +67,51 @@ class StoreMachine(StoreModel):
     def clock_jumps(self, seconds: int) -> None:
         """Set the clock back or forward: neither a revision nor what is kept may rest on it."""
         self._clock.jump(seconds)
+
+    @precondition(lambda self: self.can_empty)
+    @rule(way=st.integers(0, 7), data=st.data())
+    def emptied(self, way: int, data: st.DataObject) -> None:
+        """Empty the place under the open stores: nothing of before is seen again, and what is saved afterwards is kept.
+
+        A store goes on in the empty place, or raises an error that says what to do, and is opened again. Some use the place
+        at once, others only after these.
+        """
+        waiting = {id for handle in self._handles for id in self.waiting_ids(handle.store)}
+        self.empty_location(self._location, way)
+        self._forget([id for id in self._model if id not in waiting])
+        first = st.sampled_from(["save", "get", "list_ids", "query", "delete"])
+        for index in range(len(self._handles)):
+            use = data.draw(first if index == 0 else first | st.none())
+            if use is not None:
+                self._use_emptied(index, use, data)
+
+    def _use_emptied(self, index: int, use: str, data: st.DataObject) -> None:
+        store, id = self._handles[index].store, data.draw(st.sampled_from(self.ids))
+        sample = data.draw(samples(st.just(id)))
+        written: dict[str, Sample | None] = {}
+        uses: dict[str, Callable[[], bool]] = {
+            "save": lambda: store.save(sample) == id,
+            "get": lambda: self._holds(store, id, self._model[id][0] if id in self._model else None),
+            "list_ids": lambda: sorted(store.list_ids()) == sorted(self._model),
+            "query": lambda: len(store.query()) == len(self._model),
+            "delete": lambda: store.delete(id) is (id in self._model),
+        }
+        if use in {"save", "delete"}:
+            written[id] = sample if use == "save" else None
+        done = False
+        try:
+            assert uses[use]()
+            done = True
+            store.count()
+        except StoreError as error:
+            is_told = not isinstance(error, StoreNotFoundError) and ADVICE.search(str(error))
+            if not is_told:
+                raise
+            store.close()
+            self._handles[index] = self._open()
+        store = self._handles[index].store
+        store.count()  # what waits in a layer reaches the place, and the place is in use
+        self._adopt(store, written, set(written) if done else set())
 
     @rule(writer=st.integers(0, 3), data=st.data())
     def save(self, writer: int, data: st.DataObject) -> None:
@@ -295,6 +343,7 @@ def store_machine(
     *,
     make_location: Callable[[], Any] | None = None,
     make_faulty: Callable[[Any], tuple[BaseStore[Any], Faults]] | None = None,
+    empty_location: Callable[[Any, int], object] | None = None,
     writers: int = 1,
     independent: bool = True,
     steps: int = 30,
@@ -306,6 +355,8 @@ def store_machine(
         make_store: opens a store at a place.
         make_location: makes an empty place; by default a folder that does not exist yet.
         make_faulty: opens a store and says what makes its storage fail; without it nothing fails.
+        empty_location: empties a place under its open stores, as other programs may, in one of several ways; without it
+            no place is emptied.
         writers: how many stores are open at the same time.
         independent: whether a store opened later, beside those that are open, sees all that was acknowledged.
         steps: length of one run.
@@ -323,9 +374,14 @@ def store_machine(
             assert make_faulty is not None
             return make_faulty(location)
 
+        def empty_location(self, location: Any, way: int) -> None:
+            assert empty_location is not None
+            empty_location(location, way)
+
     Machine.writers = writers
     Machine.independent = independent
     Machine.can_fail = make_faulty is not None
+    Machine.can_empty = empty_location is not None
     case = Machine.TestCase
     profile = settings()
     case.settings = settings(

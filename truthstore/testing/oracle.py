@@ -53,12 +53,14 @@ class StoreModel(RuleBasedStateMachine):
         writers: how many stores are open at the place at the same time.
         independent: whether a store opened later, beside those that are open, sees all that was acknowledged.
         can_fail: whether `make_faulty` is there.
+        can_empty: whether `empty_location` is there.
         ids: the ids that are used.
     """
 
     writers: ClassVar[int] = 1
     independent: ClassVar[bool] = True
     can_fail: ClassVar[bool] = False
+    can_empty: ClassVar[bool] = False
     ids: ClassVar[Sequence[str]] = IDS
     _folder: Path | None = None
 
@@ -75,6 +77,14 @@ class StoreModel(RuleBasedStateMachine):
     def make_faulty(self, location: Any) -> tuple[BaseStore[Sample], Faults]:
         """Open a store whose storage can be made to fail."""
         raise NotImplementedError("write make_faulty(), or leave can_fail alone")
+
+    def empty_location(self, location: Any, way: int) -> None:
+        """Empty a place under its open stores, as other programs may; `way` chooses how, if there are several ways."""
+        raise NotImplementedError("write empty_location(), or leave can_empty alone")
+
+    def waiting_ids(self, store: BaseStore[Sample]) -> Iterable[str]:
+        """Return the ids of saves that a layer acknowledged and keeps elsewhere, to be stored later."""
+        return ()
 
     def __init__(self) -> None:
         super().__init__()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.services.databases import Place, new_place
+from tests.services.emptying import ways_of_sqlite
 from tests.smoke import SMOKE
 from truthstore import RESULTS
 from truthstore.backends.database import DatabaseStore
@@ -72,8 +74,14 @@ def machine_on(name: str, writers: int) -> Any:
     )
 
 
+def empty_location(location: Path, way: int) -> None:
+    ways = ways_of_sqlite(location / "store.db")
+    ways[way % len(ways)]()
+
+
 TestSQLiteMachine = store_machine(
     lambda location: DatabaseStore(connection_url=f"sqlite:///{location}/store.db", collection=SAMPLES),
+    empty_location=empty_location,
     writers=2,
     effort=0.15,
 )

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from tests.services.emptying import ways_of_folder
 from tests.smoke import SMOKE
 from truthstore import RESULTS, StoreConfigError, StoreError, StoreNotFoundError, StoreQuery, get_store
 from truthstore.backends.filesystem import FileSystemStore, open_folder
@@ -92,8 +93,15 @@ def make_faulty(location: Path) -> tuple[FileSystemStore[Sample], Any]:
     return store, FileFaults(store)
 
 
-TestTwoWriters = store_machine(make_store, make_faulty=make_faulty, writers=2)
-TestDurableMachine = store_machine(lambda location: make_store(location, durability="fsync"), writers=2, effort=0.1)
+def empty_location(location: Path, way: int) -> None:
+    ways = ways_of_folder(location)
+    ways[way % len(ways)]()
+
+
+TestTwoWriters = store_machine(make_store, make_faulty=make_faulty, empty_location=empty_location, writers=2)
+TestDurableMachine = store_machine(
+    lambda location: make_store(location, durability="fsync"), empty_location=empty_location, writers=2, effort=0.1
+)
 TestGzipMachine = store_machine(lambda location: make_store(location, compression="gzip"), effort=0.1)
 TestZstdMachine = store_machine(
     lambda location: make_store(location, compression="zstd", pretty_print=False), writers=2, effort=0.1

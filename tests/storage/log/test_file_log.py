@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.services.emptying import ways_of_folder
 from tests.storage.log.doubles import log_store
 from truthstore import RESULTS
 from truthstore.backends.filesystem.log import FileLogStore
@@ -64,4 +65,13 @@ def make_faulty_in_memory(location: Path) -> tuple[LogStore[Sample], FaultyBlobs
 
 
 TestInMemory = store_machine(make_in_memory, make_faulty=make_faulty_in_memory, writers=3, effort=0.3)
-TestTwoWriters = store_machine(make_store, make_faulty=make_faulty, writers=2, effort=0.2)
+
+
+def empty_location(location: Path, way: int) -> None:
+    ways = ways_of_folder(location)
+    ways[way % len(ways)]()
+
+
+TestTwoWriters = store_machine(
+    make_store, make_faulty=make_faulty, empty_location=empty_location, writers=2, effort=0.2
+)
