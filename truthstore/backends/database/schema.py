@@ -399,12 +399,18 @@ def defined(connection: sa.Connection, tables: Tables, prefix: str) -> Definitio
     return Definition.of(_numbers(connection, tables.collection, registry(prefix)), tables)
 
 
-def listed_names(connection: sa.Connection, prefix: str) -> frozenset[str]:
-    """Return the names of the collections that have tables."""
+def listed_names(connection: sa.Connection, prefix: str, namespace: str) -> frozenset[str]:
+    """Return the names of the collections that hold something in a namespace: others may share their tables."""
     listed = registry(prefix)
     if not sa.inspect(connection).has_table(listed.name):
         return frozenset()
-    return frozenset(connection.scalars(sa.select(listed.c.collection)))
+
+    def is_used(name: str) -> bool:
+        table = sa.table(table_name(prefix, name), sa.column("namespace"))
+        wanted = sa.select(table.c.namespace).where(table.c.namespace == namespace).limit(1)
+        return connection.scalar(wanted) is not None
+
+    return frozenset(filter(is_used, connection.scalars(sa.select(listed.c.collection).distinct()).all()))
 
 
 def _numbers(connection: sa.Connection, collection: Collection[Any], listed: sa.Table) -> dict[str, int]:

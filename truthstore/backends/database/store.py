@@ -340,9 +340,10 @@ class DatabaseStore(BaseStore[T]):
         return (Listed(*row) for page in pages(bound, rows, columns, self._all) for row in page)
 
     def collection_names(self) -> frozenset[str]:
-        """Return the names of the collections that have tables: one SELECT."""
+        """Return the names of the collections that hold something in this namespace: a SELECT for each that has tables."""
         self._check()
-        return self._database.read(lambda connection: listed_names(connection, self._settings.table_prefix))
+        prefix, space = self._settings.table_prefix, self._settings.space
+        return self._database.read(lambda connection: listed_names(connection, prefix, space))
 
     def count_records(self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE) -> int:
         """Return how many records fulfil the conditions of a query."""
