@@ -339,7 +339,7 @@ def test_an_entry_that_could_not_be_changed_does_not_come_back(change, url, tmp_
 def test_a_file_that_nobody_closes_is_closed(tmp_path):
     """Python 3.13 warns of a connection that is left open."""
     cache: Any = DiskCache(tmp_path / "cache")
-    (connection,) = cache._idle
+    ((_, connection),) = cache._idle
     del cache
     gc.collect()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
