@@ -146,7 +146,7 @@ def test_a_damaged_index_is_healed_by_every_operation(files):
         files.save_many(result(n) for n in range(300))
         files._catalog.close()
         index = next(Path(files.root).glob(".truthstore/index-*.db"))
-        files._index.reopen()
+        files._index.reopen(files._check_format())
         files._prepare_all()
         with index.open("r+b") as file:
             file.seek(2_048)
