@@ -60,7 +60,7 @@ class StoreModel(RuleBasedStateMachine):
     writers: ClassVar[int] = 1
     independent: ClassVar[bool] = True
     can_fail: ClassVar[bool] = False
-    can_empty: ClassVar[bool] = False
+    can_empty: bool = False
     ids: ClassVar[Sequence[str]] = IDS
     _folder: Path | None = None
 
