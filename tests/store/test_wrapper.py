@@ -24,6 +24,7 @@ from truthstore.batching import BatchedStore
 from truthstore.caching import CachedStore
 from truthstore.compression import CompressedStore
 from truthstore.encryption import EncryptedStore
+from truthstore.migration import MigratingStore
 from truthstore.model.record import ANY, NONE, Expect, Meta, Options
 from truthstore.observability import ObservableStore
 from truthstore.retention import RetentionStore, TimeBasedPolicy
@@ -275,7 +276,7 @@ BUILT: dict[str, type[WrapperStore[Any]]] = {
 
 def test_orders_are_refused_by_the_names_that_layers_have():
     for layer in BUILT.values():
-        assert set(layer.CANNOT_COVER) <= BUILT.keys()
+        assert set(layer.CANNOT_COVER) <= {*BUILT, MigratingStore.name}
     with pytest.raises(StoreConfigError, match=r"VersionedStore cannot stand above CachedStore: .*put it above"):
         VersionedStore(CachedStore(MemoryStore()))
     with pytest.raises(StoreConfigError, match="VersionedStore cannot stand above RetentionStore"):
