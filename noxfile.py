@@ -190,5 +190,5 @@ def quickstart(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Run the benchmarks: `nox -s bench -- --quick` for a first look, `-- --markdown docs/performance.md` to publish."""
-    session.install("--group", "bench", "-e", ".[s3,db,metrics,tracing]")
+    session.install("--group", "bench", "-e", f".[{','.join(EXTRAS)}]")
     session.run("python", "-m", "benchmarks.run", *session.posargs)
