@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,10 @@ class RandomStacks(StoreMachine):
             for layer in handle.store.layers():
                 if isinstance(layer, CachedStore) and not layer._revalidates:
                     layer.invalidate_all()
+
+    def rebuilt(self) -> Container[int]:
+        """Of several tiers, only some may have an index."""
+        return range(len(self._model) + 1) if "tiered" in self._names else super().rebuilt()
 
     def waiting_ids(self, store: BaseStore[Sample]) -> Iterable[str]:
         """Return what waits in the queues of the stack: it is stored in the empty place."""
