@@ -254,6 +254,7 @@ class TestKeys:
 
     @pytest.mark.parametrize("harm", ["lost", "damaged"])
     def test_a_data_key_that_is_not_there_is_named(self, harm: str):
+        """What it encrypted carries it; nothing more is encrypted with it by processes that do not know it."""
         base = MemoryStore()
         EncryptedStore(base, KEY).save(result(1))
         (name,) = (id for id in base.collection(KEYS).list_ids() if id != "current")
@@ -264,7 +265,38 @@ class TestKeys:
             data[-1] ^= 1
             base.put_record(Record(kept.meta, bytes(data)), collection=KEYS)
         with pytest.raises(StoreCorruptError, match="data key"):
+            EncryptedStore(base, KEY).save(result(2))
+        assert EncryptedStore(base, KEY).query() == [result(1)]
+        whole = base.get_record("run-1", collection=RESULTS)
+        data = bytearray(whole.body or b"")
+        data[40] ^= 1  # in the key that it carries
+        base.put_record(Record(whole.meta, bytes(data)), collection=RESULTS)
+        with pytest.raises(StoreCorruptError, match="data key|damaged|changed"):
             EncryptedStore(base, KEY).get("run-1")
+
+    @pytest.mark.parametrize("options", [{}, {"index": "hashed", "text": "hashed"}])
+    def test_an_emptied_place_lacks_nothing_that_was_saved_since(self, options: dict[str, str], monkeypatch):
+        """A process that has the data key in its memory alone goes on; others read what it saves, and it tells the store."""
+        data = MemoryData()
+
+        def opened() -> EncryptedStore[Any]:
+            return EncryptedStore(MemoryStore(data=data), KEY, **options)
+
+        store = opened()
+        store.save(result(1))
+        for collection in (RESULTS, KEYS):
+            for id in MemoryStore(data=data).collection(collection).list_ids():
+                MemoryStore(data=data).delete_record(id, collection=collection)
+        store.save(result(2, "customers"))
+        assert opened().query() == [result(2, "customers")]
+        assert opened().head("run-2").meta.fields["data_asset"] == "customers"
+        monkeypatch.setattr("truthstore.encryption.datakeys.LOOK_AGAIN", 0.0)
+        store.save(result(3))
+        for one in (store, opened()):
+            assert one.list_ids(StoreQuery(data_asset="orders")) == ["run-3"]
+            assert one.list_ids(StoreQuery(data_asset="customers")) == ["run-2"]
+        assert opened().rotate().unfinished == ()
+        assert [one.id for one in opened().query()] == ["run-3", "run-2"]
 
     def test_nothing_else_is_a_key(self):
         for wrong in ("", "short", b"short", 5, None, KEY[:-4]):

@@ -2,6 +2,8 @@
 
 A record names its data key, so that keys can change while both are in use. Which key encrypts now is a record too, changed
 by compare-and-set; a process looks at it once a minute. No data key is ever removed: a process may still write with it.
+Each record carries its own data key, too, wrapped: where a place is emptied under an open store, what is saved then is
+readable for everybody. The keys in the store are those that change with the keys of the provider.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from truthstore.model.query import EVERYTHING
 from truthstore.model.record import ABSENT, Meta, Record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from truthstore.model.record import Expect
     from truthstore.store.store import BaseStore
 
@@ -67,13 +71,14 @@ class DataKeys:
         self._base = base
         self._provider = provider
         self._known: dict[str, bytes] = {}
+        self._carried: dict[str, bytes] = {}
         self._ciphers: dict[tuple[str, str], Any] = {}
         self._current: tuple[Current, str] | None = None
         self._looked = 0.0
-        self._own: tuple[str, WrappedKey] | None = None
+        self._own: str | None = None
 
-    def cipher(self, algorithm: str, key_id: str, wrapped: WrappedKey | None = None) -> Any:
-        """Return what encrypts and decrypts with a data key: one in the store, or a wrapped one.
+    def cipher(self, algorithm: str, key_id: str, carried: Callable[[], bytes | None] = lambda: None) -> Any:
+        """Return what encrypts and decrypts with a data key: the one that a record carries, wrapped, or one in the store.
 
         Raises:
             StoreCorruptError: the key is lost or damaged, or the algorithm unknown.
@@ -85,24 +90,40 @@ class DataKeys:
             if algorithm not in ALGORITHMS:
                 raise StoreCorruptError(f"the algorithm {algorithm!r:.40} is not known")
             kind = aead.AESGCM if algorithm == ALGORITHMS[0] else aead.ChaCha20Poly1305
-            found = self._ciphers[algorithm, key_id] = kind(self._key(key_id, wrapped))
+            found = self._ciphers[algorithm, key_id] = kind(self._key(key_id, carried()))
         return found
 
-    def _key(self, key_id: str, wrapped: WrappedKey | None = None) -> bytes:
+    def carried(self, key_id: str) -> bytes:
+        """Return the wrapped form of a data key, as records carry it."""
+        if key_id not in self._carried:
+            self._carried[key_id] = msgspec.msgpack.encode(self._wrapped(self._key(key_id)))
+        return self._carried[key_id]
+
+    def _key(self, key_id: str, carried: bytes | None = None) -> bytes:
         if key_id not in self._known:
-            if wrapped is None:
-                try:
-                    body = self._base.get_record(key_id, collection=KEYS).body or b""
-                    wrapped = _read_wrapped(body)
-                except StoreNotFoundError as error:
-                    raise StoreCorruptError(f"the data key {key_id} is lost: restore it in {KEYS.name}") from error
-                except msgspec.MsgspecError as error:
-                    raise StoreCorruptError(f"the data key {key_id} is damaged: restore it in {KEYS.name}") from error
-            key = self._provider.unwrap(wrapped)
-            if key_id not in {_id_of(key), HASHING}:
-                raise StoreCorruptError(f"the data key {key_id} is another one: restore it in {KEYS.name}")
+            key = None if carried is None else self._unwrapped(carried)
+            # What a record carries may be under a key that the provider has given up since.
+            if key is None or key_id != _id_of(key):
+                key = self._stored(key_id)
             self._known[key_id] = key
         return self._known[key_id]
+
+    def _unwrapped(self, carried: bytes) -> bytes | None:
+        try:
+            return self._provider.unwrap(_read_wrapped(carried))
+        except (StoreConfigError, msgspec.MsgspecError):
+            return None
+
+    def _stored(self, key_id: str) -> bytes:
+        try:
+            key = self._provider.unwrap(_read_wrapped(self._base.get_record(key_id, collection=KEYS).body or b""))
+        except StoreNotFoundError as error:
+            raise StoreCorruptError(f"the data key {key_id} is lost: restore it in {KEYS.name}") from error
+        except msgspec.MsgspecError as error:
+            raise StoreCorruptError(f"the data key {key_id} is damaged: restore it in {KEYS.name}") from error
+        if key_id not in {_id_of(key), HASHING}:
+            raise StoreCorruptError(f"the data key {key_id} is another one: restore it in {KEYS.name}")
+        return key
 
     def current(self) -> Current:
         """Return the data key that encrypts now; the first call of all makes one."""
@@ -112,7 +133,8 @@ class DataKeys:
         return self._current[0]
 
     def look(self) -> Current:
-        """Return the data key that encrypts now, as the store says."""
+        """Return the data key that encrypts now, as the store says; an emptied store is told what it held."""
+        before = {} if self._current is None else self._current[0].collections
         try:
             record = self._base.get_record(CURRENT, collection=KEYS)
         except StoreNotFoundError:
@@ -124,6 +146,10 @@ class DataKeys:
         except msgspec.MsgspecError as error:
             raise StoreCorruptError(f"{CURRENT!r} of {KEYS.name} is damaged: restore it") from error
         self._looked = time.monotonic()
+        if before.keys() - self._current[0].collections.keys():  # none is ever removed
+            self._put_hashing(self._known.pop(HASHING, None))
+            with suppress(StoreConflictError):  # the next look finds it so again
+                self.change(collections={**before, **self._current[0].collections})
         return self._current[0]
 
     def change(self, **changes: Any) -> Current:
@@ -174,12 +200,12 @@ class DataKeys:
             raise StoreConfigError(f"the key {wrapped.key_id} does not give back what it encrypts: use another one")
         return wrapped
 
-    def own(self) -> tuple[str, WrappedKey]:
-        """Return id and wrapped form of a data key of this process, for which the store need not be asked."""
+    def own(self) -> str:
+        """Return the id of a data key of this process, for which the store need not be asked."""
         if self._own is None:
             key = secrets.token_bytes(KEY_BYTES)
-            self._known[_id_of(key)] = key
-            self._own = _id_of(key), self._wrapped(key)
+            self._own = _id_of(key)
+            self._known[self._own] = key
         return self._own
 
     def hashing(self) -> bytes:
@@ -189,15 +215,20 @@ class DataKeys:
         except StoreCorruptError as error:
             if not isinstance(error.__cause__, StoreNotFoundError):
                 raise
-        with suppress(StoreConflictError):
-            self._put(HASHING, self._wrapped(secrets.token_bytes(KEY_BYTES)), ABSENT)
+        self._put_hashing(secrets.token_bytes(KEY_BYTES))
         return self._key(HASHING)
+
+    def _put_hashing(self, key: bytes | None) -> None:
+        if key is not None:
+            with suppress(StoreConflictError):  # another process was faster: its key is used
+                self._put(HASHING, self._wrapped(key), ABSENT)
 
     def wrap_again(self) -> None:
         """Wrap all data keys with the newest key of the provider, so that older ones are not needed any more."""
         for record in list(self._base.scan(EVERYTHING, collection=KEYS, bodies=True)):
             if record.id != CURRENT:
                 self._put(record.id, self._wrapped(self._key(record.id)), record.revision)
+        self._carried.clear()
 
     def _put(self, id: str, value: object, expect: Expect) -> None:
         body = msgspec.msgpack.encode(value)

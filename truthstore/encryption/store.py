@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 import msgspec
 
 from truthstore.checks.notes import notes_of
-from truthstore.encryption.base import ALGORITHMS, EncryptionConfig, KeyProvider, Rotation, WrappedKey, library
+from truthstore.encryption.base import ALGORITHMS, EncryptionConfig, KeyProvider, Rotation, library
 from truthstore.encryption.datakeys import KEYS, DataKeys
 from truthstore.encryption.index import Index, Shown
 from truthstore.encryption.local import NONCE, MemoryKeys
@@ -40,6 +40,7 @@ __all__ = ["EncryptedStore"]
 T = TypeVar("T")
 
 PAGE: Final = 100
+LENGTH: Final = 4
 BY_ID: Final = StoreQuery(order_by="id", ascending=True, include_deleted=True)
 
 
@@ -128,20 +129,17 @@ class EncryptedStore(CodecStore[T]):
         private: _Private | None,
         collection: str,
         key_id: str,
-        wrapped: WrappedKey | None = None,
         **changes: Any,
     ) -> Record:
         meta, algorithm = record.meta, self._config.algorithm
         cipher = self._keys.cipher(algorithm, key_id)
         encodings = (*meta.encodings, f"{algorithm}:{key_id}")
-        beside: dict[str, str] = {}
+        annotations: Mapping[str, Any] = NO_ANNOTATIONS
         if private is not None:
             head = _bound(meta, encodings, collection, "head")
-            beside["head"] = _text(_sealed(cipher, msgspec.json.encode(private), head))
-        if wrapped is not None:
-            beside["key"] = _text(msgspec.msgpack.encode(wrapped))
-        body = _sealed(cipher, record.body or b"", _bound(meta, encodings, collection, "body"))
-        annotations = {self.name: beside} if beside else NO_ANNOTATIONS
+            annotations = {self.name: {"head": _text(_sealed(cipher, msgspec.json.encode(private), head))}}
+        key = _framed(self._keys.carried(key_id))
+        body = key + _sealed(cipher, record.body or b"", _bound(meta, encodings, collection, "body") + key)
         return Record(meta.replace(encodings=encodings, annotations=annotations, **changes), body, record.revision)
 
     def decoded(self, record: Record, collection: Collection[Any]) -> Record:
@@ -167,8 +165,10 @@ class EncryptedStore(CodecStore[T]):
         try:
             beside = msgspec.convert(meta.annotations.get(self.name) or {}, dict[str, str])
             if body is not None or beside:
-                wrapped = msgspec.msgpack.decode(_bytes(beside["key"]), type=WrappedKey) if "key" in beside else None
-                cipher = self._keys.cipher(algorithm, key_id, wrapped)
+                key, sealed = (b"", b"") if body is None else _cut(body)
+                cipher = self._keys.cipher(
+                    algorithm, key_id, lambda: _carried(key) if key else self._carried_below(record, declared)
+                )
                 if "head" in beside:
                     data = _opened(cipher, _bytes(beside["head"]), _bound(meta, meta.encodings, collection, "head"))
                     private = msgspec.json.decode(data, type=_Private)
@@ -176,7 +176,7 @@ class EncryptedStore(CodecStore[T]):
                     if private.fields is not None:
                         changes |= {"fields": private.fields, "tags": private.tags or {}}
                 if body is not None:
-                    body = _opened(cipher, body, _bound(meta, meta.encodings, collection, "body"))
+                    body = _opened(cipher, sealed, _bound(meta, meta.encodings, collection, "body") + key)
         except (self._invalid, ValueError, msgspec.MsgspecError) as error:
             raise self._corrupt(record, collection, "it was changed, cut or moved since it was encrypted") from error
         except StoreCorruptError as error:
@@ -184,6 +184,15 @@ class EncryptedStore(CodecStore[T]):
         if declared is not None and body is not None and is_item(meta, changes["encodings"], declared):
             changes |= {"text": None, "rows": None, "derive": Derivation(declared, body, meta.encoding)}
         return Record(meta.replace(**changes), body, record.revision)
+
+    def _carried_below(self, head: Record, collection: Collection[Any] | None) -> bytes | None:
+        """Return the wrapped data key that the body of a head carries."""
+        if collection is None:
+            return None
+        try:
+            return _carried(_cut(self._base.get_record(head.id, collection=collection).body or b"")[0])
+        except StoreNotFoundError:
+            return None
 
     @staticmethod
     def _corrupt(record: Record, collection: str, detail: str) -> StoreCorruptError:
@@ -194,14 +203,13 @@ class EncryptedStore(CodecStore[T]):
         )
 
     def sealed(self, record: Record, collection: str) -> Record:
-        """Return a record encrypted with a data key of this process, which it brings along, wrapped."""
-        key_id, wrapped = self._keys.own()
+        """Return a record encrypted with a data key of this process."""
         changes: dict[str, Any] = {"text": "", "derive": None}
         if not record.meta.encodings:
             changes["rows"] = b""  # they can be made of the body
         if self._index.is_hashed:
             changes |= {"fields": {}, "tags": {}}
-        return self._encrypted(record, self._private(record.meta), collection, key_id, wrapped, **changes)
+        return self._encrypted(record, self._private(record.meta), collection, self._keys.own(), **changes)
 
     def opened(self, record: Record, collection: str) -> Record:
         """Return the record that `sealed` was given; raise as `decoded` does."""
@@ -390,6 +398,21 @@ def _sealed(cipher: Any, data: bytes, bound: bytes) -> bytes:
 def _opened(cipher: Any, data: bytes, bound: bytes) -> bytes:
     opened: bytes = cipher.decrypt(data[:NONCE], data[NONCE:], bound)
     return opened
+
+
+def _framed(carried: bytes) -> bytes:
+    """Return a wrapped key as it stands before what is encrypted."""
+    return len(carried).to_bytes(LENGTH) + carried
+
+
+def _cut(body: bytes) -> tuple[bytes, bytes]:
+    """Return what `_framed` made, and what follows it."""
+    end = LENGTH + int.from_bytes(body[:LENGTH])
+    return body[:end], body[end:]
+
+
+def _carried(framed: bytes) -> bytes:
+    return framed[LENGTH:]
 
 
 def _text(data: bytes) -> str:

@@ -29,12 +29,14 @@ def verify(index: LogIndex, follow: Callable[[], object]) -> Verification:
     seen: set[str] = set()
     corrupt: dict[str, str] = {}
     differing: list[str] = []
+    tombstones = 0
     for key, body, problem in read_objects(index.log):
         if problem is not None:
             corrupt[key] = problem
         elif body is not None and not body.removed:
             id = body.record.id
             seen.add(id)
+            tombstones += body.record.meta.deleted
             location = replica.find(collection, id)
             if location is None or location.revision != body.revision:
                 differing.append(id)
@@ -59,7 +61,7 @@ def verify(index: LogIndex, follow: Callable[[], object]) -> Verification:
             elif location is not None and body is not None and body.revision != location.revision:
                 changed.append(id)
     return Verification(
-        checked=len(seen) + len(corrupt),
+        checked=len(seen) - tombstones + len(corrupt),
         missing=tuple(missing),
         unindexed=tuple(unindexed),
         changed=tuple(changed),

@@ -167,6 +167,7 @@ class RecordTests(StoreCase):
         store.put_record(tombstone, collection=SAMPLES)
         assert store.delete("dead") is False
         assert store.list_ids(StoreQuery(include_deleted=True)) == []
+        assert store.verify().checked == store.rebuild_index() == 0
         store.put_record(tombstone, collection=SAMPLES, expect=ABSENT)
         with pytest.raises(StoreConflictError):
             store.save(Sample("dead"), expect="0" * 24)
