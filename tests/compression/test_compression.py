@@ -11,7 +11,7 @@ import pytest
 from truthstore import RESULTS, ResultStatus, StoreQuery, ValidationResult, ValidatorResult, open_store, stack
 from truthstore.backends.database import DatabaseStore
 from truthstore.backends.filesystem import FileSystemStore
-from truthstore.backends.memory import MemoryStore
+from truthstore.backends.memory import MemoryData, MemoryStore
 from truthstore.batching import BatchedStore
 from truthstore.caching import CachedStore, LRUCache
 from truthstore.compression import CompressedStore, CompressionConfig
@@ -204,6 +204,28 @@ class TestDictionaries:
             CompressedStore(base).get("run-100")
         base.put_record(Record(kept.meta, kept.body), collection=DICTIONARIES)
         assert CompressedStore(base).get("run-100") == result(100)
+
+    @pytest.mark.parametrize("way", ["close", "maintain", "a minute"])
+    def test_an_emptied_place_is_given_it_again(self, way: str, monkeypatch):
+        data = MemoryData()
+        store = CompressedStore(MemoryStore(data=data))
+        store.save_many(map(result, range(100)))
+        assert store.train() is not None
+        store.save(result(100))
+        for collection in (RESULTS, DICTIONARIES):
+            for id in MemoryStore(data=data).collection(collection).list_ids():
+                MemoryStore(data=data).delete_record(id, collection=collection)
+        store.save(result(101))
+        with pytest.raises(StoreCorruptError, match="its dictionary"):
+            CompressedStore(MemoryStore(data=data)).query()
+        if way == "close":
+            store.close()
+        elif way == "maintain":
+            store.maintain()
+        else:
+            monkeypatch.setattr("truthstore.compression.dictionaries.LOOK_AGAIN", 0.0)
+            store.save(result(101))
+        assert CompressedStore(MemoryStore(data=data)).query() == [result(101)]
 
     def test_too_few_items_make_none(self):
         store = CompressedStore(MemoryStore())

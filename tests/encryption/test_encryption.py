@@ -271,11 +271,11 @@ class TestKeys:
         data = bytearray(whole.body or b"")
         data[40] ^= 1  # in the key that it carries
         base.put_record(Record(whole.meta, bytes(data)), collection=RESULTS)
-        with pytest.raises(StoreCorruptError, match="data key|damaged|changed"):
+        with pytest.raises(StoreCorruptError, match=r"data key|damaged|changed"):
             EncryptedStore(base, KEY).get("run-1")
 
     @pytest.mark.parametrize("options", [{}, {"index": "hashed", "text": "hashed"}])
-    def test_an_emptied_place_lacks_nothing_that_was_saved_since(self, options: dict[str, str], monkeypatch):
+    def test_an_emptied_place_lacks_nothing_that_was_saved_since(self, options: dict[str, Any], monkeypatch):
         """A process that has the data key in its memory alone goes on; others read what it saves, and it tells the store."""
         data = MemoryData()
 

@@ -97,7 +97,7 @@ LAYERS: dict[str, Layer] = {
 
 
 KEEPS_ELSEWHERE = {
-    "encrypted": "an open store goes on with its data key, whose wrapped form lay in the place: its page says so",
+    "encrypted": "an open store goes on with its key of hashes for a minute, and others make one: its page says so",
     "replicated": "the replica is another place, and has the items",
     "tiered": "the other tier is another place, and has the items that moved",
 }

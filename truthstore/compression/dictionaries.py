@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections import Counter
 from collections.abc import Sequence
-from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from truthstore.compression.algorithms import Zstd, library
@@ -30,26 +30,49 @@ DICTIONARIES: Final = Collection.of_records("store.dictionaries", index={"of": s
 COMMON: Final = 10
 """The name of a member is taken if one of so many items has it."""
 
+LOOK_AGAIN: Final = 60.0
+"""Seconds after which the store is asked again which dictionary is the newest, and whether those in use are there."""
+
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"(\s*:)?')
 _NUMBER: Final = re.compile(rb"(?<=[\s:,\[])-?\d[\d.eE+-]*")
 
 
 class Dictionaries:
-    """The dictionaries in a store, for one level of compression."""
+    """The dictionaries in a store, for one level of compression.
+
+    Attributes:
+        used: something was compressed with one since the last look.
+    """
 
     def __init__(self, base: BaseStore[Any], level: int) -> None:
         self._base = base
         self._level = level
-        self._known: dict[str, Zstd] = {}
+        self._known: dict[str, tuple[Zstd, Record]] = {}
         self._current: dict[str, str | None] = {}
+        self._looked = time.monotonic()
+        self.used = False
 
-    def current(self, collection: Collection[Any], *, again: bool = False) -> str | None:
+    def current(self, collection: Collection[Any]) -> str | None:
         """Return the name of the newest dictionary for items of a collection, their versions and parts; None if there is none."""
         name = _root(collection)
-        if name not in self._current or again:
+        if time.monotonic() - self._looked > LOOK_AGAIN:
+            self.look()
+        if name not in self._current:
             newest = StoreQuery(where={"of": name}, order_by="stored_at", limit=1)
             self._current[name] = next(iter(self._base.scan_ids(newest, collection=DICTIONARIES)), None)
+        self.used = self.used or self._current[name] is not None
         return self._current[name]
+
+    def look(self) -> None:
+        """See what others made, and store again what is in use and not there: the place was emptied."""
+        self._looked = time.monotonic()
+        self._current.clear()
+        for _, record in list(self._known.values()):
+            try:
+                self._base.head_record(record.id, collection=DICTIONARIES)
+            except StoreNotFoundError:
+                self._base.put_record(record, collection=DICTIONARIES)
+        self.used = False
 
     def named(self, name: str) -> Zstd:
         """Return zstd with the dictionary of this digest.
@@ -59,13 +82,14 @@ class Dictionaries:
         """
         if name not in self._known:
             try:
-                data = self._base.get_record(name, collection=DICTIONARIES).body or b""
+                record = self._base.get_record(name, collection=DICTIONARIES)
             except StoreNotFoundError as error:
                 raise StoreCorruptError(f"its dictionary {name} is lost: restore it in {DICTIONARIES.name}") from error
+            data = record.body or b""
             if _digest(data) != name:
                 raise StoreCorruptError(f"its dictionary {name} is damaged: restore it in {DICTIONARIES.name}")
-            self._known[name] = Zstd(self._level, data)
-        return self._known[name]
+            self._known[name] = Zstd(self._level, data), record
+        return self._known[name][0]
 
     def train(self, bodies: Sequence[bytes], size: int, collection: Collection[Any]) -> str | None:
         """Make a dictionary of JSON documents, store it, and return its name; None where they are too few."""
@@ -74,7 +98,7 @@ class Dictionaries:
             data = zstd.train_dictionary(size, _forms(bodies)).as_bytes()
         except zstd.ZstdError:
             return None
-        fields, now = {"of": _root(collection)}, time_ns() // 1_000
+        fields, now = {"of": _root(collection)}, time.time_ns() // 1_000
         meta = Meta(_digest(data), fields=fields, tags={}, text="", size=len(data), stored_at=now)
         self._base.put_record(Record(meta, data), collection=DICTIONARIES)
         self._current[_root(collection)] = meta.id

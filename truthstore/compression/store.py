@@ -114,7 +114,7 @@ class CompressedStore(CodecStore[T]):
     def train(self, limit: int = 1_000) -> str | None:
         """Make a dictionary of the form of the newest items, with which what is saved from now on is compressed.
 
-        It holds the names of their members, none of their values. Other processes take it up when they open the store.
+        It holds the names of their members, none of their values. Other processes take it up within a minute.
 
         Returns:
             Its name; None where there are too few items, or the options want none.
@@ -129,11 +129,20 @@ class CompressedStore(CodecStore[T]):
     def maintain(self, budget: float | None = None) -> dict[str, int]:
         """Make the first dictionary when there are enough items, and maintain the store below."""
         done = super().maintain(budget)
+        self._dictionaries.look()
         wanted = self._has_dictionaries and self._collection.is_users and budget != 0
-        if wanted and self._dictionaries.current(self._collection, again=True) is None:
+        if wanted and self._dictionaries.current(self._collection) is None:
             is_enough = self._base.count_records(EVERYTHING, collection=self._collection) >= ENOUGH
             done["dictionaries_trained"] = int(is_enough and self.train() is not None)
         return done
+
+    def close(self) -> None:
+        """Close the store below, which holds the dictionaries that were used."""
+        try:
+            if self._dictionaries.used and not self._lifecycle.closed:
+                self._dictionaries.look()
+        finally:
+            super().close()
 
 
 def _is_own(encodings: tuple[str, ...]) -> bool:
