@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import secrets
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -105,17 +105,10 @@ class EncryptedStore(CodecStore[T]):
         meta, index = record.meta, self._index
         needs_body = meta.derive is None and not meta.encodings and not meta.deleted and not collection.opaque
         given = readable(record, collection, record.body or b"", ()) if needs_body else record
-        return self._encrypted(
-            record,
-            self._private(meta),
-            collection.name,
-            self._keys.current().key_id,
-            fields=index.fields(meta.fields, collection),
-            tags=index.tags(meta.tags),
-            text=None,
-            rows=None,
-            derive=Shown(given, collection, index),
-        )
+        changes: dict[str, Any] = {"text": None, "rows": None, "derive": Shown(given, collection, index)}
+        if index.is_hashed:
+            changes |= {"fields": index.fields(meta.fields, collection), "tags": index.tags(meta.tags)}
+        return self._encrypted(record, self._private(meta), collection.name, self._keys.current().key_id, **changes)
 
     def _private(self, meta: Meta) -> _Private | None:
         """Return what a head may say in secret only, if there is anything."""
@@ -163,7 +156,7 @@ class EncryptedStore(CodecStore[T]):
             raise self._corrupt(record, collection, detail)
         changes: dict[str, Any] = {"encodings": meta.encodings[:-1], "annotations": NO_ANNOTATIONS}
         try:
-            beside = msgspec.convert(meta.annotations.get(self.name) or {}, dict[str, str])
+            beside = msgspec.convert(meta.annotations.get(self.name) or {}, dict[str, str]) if meta.annotations else {}
             if body is not None or beside:
                 key, sealed = (b"", b"") if body is None else _cut(body)
                 cipher = self._keys.cipher(
@@ -390,7 +383,7 @@ def _bound(meta: Meta, encodings: Sequence[str], collection: str, part: str) -> 
 
 
 def _sealed(cipher: Any, data: bytes, bound: bytes) -> bytes:
-    nonce = secrets.token_bytes(NONCE)
+    nonce = os.urandom(NONCE)
     sealed: bytes = nonce + cipher.encrypt(nonce, data, bound)
     return sealed
 

@@ -72,7 +72,7 @@ class CodecStore(WrapperStore[T]):
         """Store a record, encoded."""
         encoded = self.encoded(record, collection)
         stored = self._base.put_record(encoded, collection=collection, expect=expect, options=options)
-        return self.decoded(stored.head(), collection)
+        return self._answer(stored, record, collection)
 
     def put_records(
         self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
@@ -80,7 +80,10 @@ class CodecStore(WrapperStore[T]):
         """Store many records, encoded, with one call."""
         encoded = [self.encoded(record, collection) for record in records]
         stored = self._base.put_records(encoded, collection=collection, expect=expect, options=options)
-        return [self.decoded(head.head(), collection) for head in stored]
+        return [self._answer(*both, collection) for both in zip(stored, records, strict=True)]
+
+    def _answer(self, stored: Record, given: Record, collection: Collection[Any]) -> Record:
+        return given.head() if stored.revision == given.revision else self.decoded(stored.head(), collection)
 
     def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
         """Return a record, decoded."""

@@ -42,7 +42,7 @@ from truthstore.model.query import EVERYTHING, TIME_ALIAS
 from truthstore.model.record import ANY, NONE, Change, Condition, Expect, Listed, Options, Record
 from truthstore.storage.sql.compile import Statement, aggregate_statement, condition, partials
 from truthstore.storage.sql.dialect import MYSQL, POSTGRESQL, SQLITE
-from truthstore.storage.sql.paging import PAGE, pages
+from truthstore.storage.sql.paging import LISTED, PAGE, pages
 from truthstore.store.config import configure
 from truthstore.store.records import rows_collection, series_of
 from truthstore.store.store import BaseStore
@@ -293,7 +293,7 @@ class DatabaseStore(BaseStore[T]):
             return iter(())
         bound, rows = self._ready(query, collection)
         columns = rows.whole if bodies else rows.heads
-        return (rows.record(row) for page in pages(bound, rows, columns, self._all) for row in page)
+        return (rows.record(row) for page in pages(bound, rows, columns, self._all, LISTED) for row in page)
 
     def _is_absent(self, collection: Collection[Any]) -> bool:
         """Return whether nobody kept anything in a collection of the library's own, for which this user may not make tables."""
@@ -332,12 +332,12 @@ class DatabaseStore(BaseStore[T]):
     def scan_revisions(
         self, query: StoreQuery, *, collection: Collection[Any], options: Options = NONE
     ) -> Iterator[Listed]:
-        """Return ids, revisions and sizes, a page of 1,000 at a time, each one SELECT."""
+        """Return ids, revisions and sizes, 10,000 with one SELECT."""
         if self._is_absent(collection):
             return iter(())
         bound, rows = self._ready(query, collection)
         columns = ", ".join(rows.dialect.quoted(name) for name in Listed._fields)
-        return (Listed(*row) for page in pages(bound, rows, columns, self._all) for row in page)
+        return (Listed(*row) for page in pages(bound, rows, columns, self._all, LISTED) for row in page)
 
     def collection_names(self) -> frozenset[str]:
         """Return the names of the collections that hold something in this namespace: a SELECT for each that has tables."""

@@ -33,7 +33,7 @@ from truthstore.storage.catalog.table import (
 )
 from truthstore.storage.sql.compile import Statement, aggregate_statement, condition, partials
 from truthstore.storage.sql.latest import latest_statement, newest_statement
-from truthstore.storage.sql.paging import PAGE, Position, pages, read_page
+from truthstore.storage.sql.paging import LISTED, PAGE, Position, pages, read_page
 
 if TYPE_CHECKING:
     from truthstore.model.aggregate import Aggregation, Row
@@ -190,7 +190,8 @@ class Catalog(Connections):
 
     def listed_page(self, bound: BoundQuery, position: Position | None) -> tuple[list[Listed], Position | None]:
         """Return one page of ids, revisions and sizes, and where the next one begins."""
-        rows, after = read_page(bound, self._complete(bound), ", ".join(Listed._fields), self._select, position)
+        columns = ", ".join(Listed._fields)
+        rows, after = read_page(bound, self._complete(bound), columns, self._select, position, LISTED)
         return [Listed(*row) for row in rows], after
 
     def latest(

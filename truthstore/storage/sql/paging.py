@@ -10,9 +10,11 @@ from truthstore.storage.sql.compile import INDEXED, Source, Statement, condition
 if TYPE_CHECKING:
     from truthstore.model.query import BoundQuery
 
-__all__ = ["PAGE", "Position", "page", "pages", "ranges", "read_page"]
+__all__ = ["LISTED", "PAGE", "Position", "page", "pages", "ranges", "read_page"]
 
 PAGE: Final = 1_000
+LISTED: Final = 10_000
+"""Rows of a page where each is an id, a revision and a size."""
 NEVER_NULL: Final = frozenset({"id", "size", "stored_at"})
 
 
@@ -31,12 +33,12 @@ class Position(NamedTuple):
 
 
 def pages(
-    bound: BoundQuery, source: Source, columns: str, read: Callable[[Statement], list[Any]]
+    bound: BoundQuery, source: Source, columns: str, read: Callable[[Statement], list[Any]], most: int = PAGE
 ) -> Iterator[list[Sequence[Any]]]:
     """Read the rows that a query finds, in its order. Between two pages nothing is held; arguments as of `read_page`."""
     position: Position | None = None
     while True:
-        rows, position = read_page(bound, source, columns, read, position)
+        rows, position = read_page(bound, source, columns, read, position, most)
         if rows:
             yield rows
         if position is None:
@@ -49,6 +51,7 @@ def read_page(
     columns: str,
     read: Callable[[Statement], list[Any]],
     position: Position | None = None,
+    most: int = PAGE,
 ) -> tuple[list[Sequence[Any]], Position | None]:
     """Return the rows of one page, and where the next one begins; None if this is the last.
 
@@ -58,6 +61,7 @@ def read_page(
         columns: the columns wanted, as SQL lists them, ``id`` first.
         read: runs a statement and returns its rows.
         position: where the page begins; by default where the query does.
+        most: a page has at most so many rows.
     """
     if position is None:
         write = source.dialect.write.get(bound.field(bound.order).type)
@@ -66,8 +70,8 @@ def read_page(
             start = write(start[0]), start[1]
         position = Position(bound.limit, bound.offset, start)
     left, offset, start = position
-    wanted = PAGE if left is None else min(PAGE, left)
-    goes_on = left is None or left > PAGE
+    wanted = most if left is None else min(most, left)
+    goes_on = left is None or left > most
     if goes_on:
         # The value that the order goes by comes last, so that the next page can start after it.
         columns = f"{columns}, {source.names[bound.order]}"
