@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.services.azurite import Azurite, azurite
+from tests.services.process import started
 from tests.tiering.doubles import three_tiers
 from truthstore import BaseStore
 from truthstore.base import StoreConfigError
@@ -15,6 +17,7 @@ from truthstore.tiering import CustomTierPolicy, StorageTier, TieredStore, TierM
 moto = pytest.importorskip("moto")
 boto3 = pytest.importorskip("boto3")
 
+from truthstore.backends.azure_blob import AzureBlobStore  # noqa: E402
 from truthstore.backends.s3 import S3Store  # noqa: E402
 
 
@@ -47,6 +50,32 @@ def test_an_item_changes_its_storage_class_where_it_lies(client, tmp_path):
         store.migrate_item("a", "rare")
         store.save(Sample("a", count=3))
         assert store.tier_of("a") == "hot", "a save is an object of the usual class again"
+
+
+@pytest.fixture(scope="module")
+def azure_server():
+    yield from started(azurite())
+
+
+@pytest.mark.xdist_group("azure")
+def test_an_item_changes_its_access_tier_where_it_lies(azure_server: Azurite, tmp_path):
+    blob = pytest.importorskip("azure.storage.blob")
+    with blob.ContainerClient.from_connection_string(azure_server.connection_string, "tiers") as client:
+        client.create_container()
+    options = {"connection_string": azure_server.connection_string, "container": "tiers", "cache_dir": tmp_path}
+    base: BaseStore[Any] = AzureBlobStore(collection=SAMPLES, **options)
+    hot = StorageTier("hot", base, storage_class="Hot")
+    cool = StorageTier("cool", base, TierType.COLD, 1, storage_class="Cool")
+    policy = CustomTierPolicy("hot", "cool", lambda info: info.item_id == "a")
+    with TieredStore[Any]([hot, cool], policies=[policy]) as store:
+        store.save_many([Sample("a", count=1), Sample("b", count=2)])
+        assert store.run_tiering().migrations == {"hot → cool": 1}
+        assert (store.tier_of("a"), store.tier_of("b")) == ("cool", "hot")
+        assert (store.get("a").count, store.count()) == (1, 2)
+        with AzureBlobStore(collection=SAMPLES, **options) as again:
+            assert again.storage_classes(SAMPLES)("a") == "Cool"
+        assert store.migrate_item("a", "hot")
+        assert store.tier_of("a") == "hot"
 
 
 def test_a_class_that_cannot_be_read_at_once_is_refused(client, tmp_path):
