@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, cast
 
@@ -30,8 +30,8 @@ from truthstore.model.collection import Collection
 from truthstore.model.encoding import Codec, Encoding, pretty, to_builtins
 from truthstore.model.meta_codec import pack, unpack
 from truthstore.model.query import StoreQuery
-from truthstore.model.record import ANY, NONE, Expect, Options, Record, new_revision
-from truthstore.store.wrapper import WrapperStore
+from truthstore.model.record import Record, new_revision
+from truthstore.store.transform import TransformingStore
 
 if TYPE_CHECKING:
     from truthstore.store.store import BaseStore
@@ -47,7 +47,7 @@ MIGRATION_FAILURES: Final = (MigrationError, StoreCorruptError)
 _DOCUMENTS: Final = Codec(dict)
 
 
-class MigratingStore(WrapperStore[T], Generic[T]):
+class MigratingStore(TransformingStore[T], Generic[T]):
     """Bring documents of other versions to the one that the program needs when they are read; what is saved says its version.
 
     Queries are answered from the index, which holds the fields as they were saved, until `migrate` has written the documents anew.
@@ -85,56 +85,6 @@ class MigratingStore(WrapperStore[T], Generic[T]):
     def version(self, collection: str = "results") -> SchemaVersion:
         """Return the version that documents of a collection are brought to."""
         return self._versions.get(collection) or self._registry.latest(collection)
-
-    # Heads are as they were saved.
-    definitely_absent = WrapperStore.definitely_absent
-    head_record = WrapperStore.head_record
-    scan_ids = WrapperStore.scan_ids
-    scan_revisions = WrapperStore.scan_revisions
-    digest_records = WrapperStore.digest_records
-    revision_records = WrapperStore.revision_records
-    count_records = WrapperStore.count_records
-    aggregate_records = WrapperStore.aggregate_records
-    scan_rows = WrapperStore.scan_rows
-    aggregate_rows = WrapperStore.aggregate_rows
-    latest_rows = WrapperStore.latest_rows
-    newest_rows = WrapperStore.newest_rows
-
-    def put_record(
-        self, record: Record, *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
-    ) -> Record:
-        """Store a record with the version of its document."""
-        stamped = self._stamped(record, collection)
-        return self._base.put_record(stamped, collection=collection, expect=expect, options=options)
-
-    def put_records(
-        self, records: Sequence[Record], *, collection: Collection[Any], expect: Expect = ANY, options: Options = NONE
-    ) -> list[Record]:
-        """Store records with the versions of their documents."""
-        stamped = [self._stamped(record, collection) for record in records]
-        return self._base.put_records(stamped, collection=collection, expect=expect, options=options)
-
-    def get_record(self, id: str, *, collection: Collection[Any], options: Options = NONE) -> Record:
-        """Return a record, its document upgraded.
-
-        Raises:
-            MigrationError: it cannot be upgraded.
-        """
-        return self._upgraded(self._base.get_record(id, collection=collection, options=options), collection)
-
-    def get_records(
-        self, ids: Sequence[str], *, collection: Collection[Any], options: Options = NONE
-    ) -> dict[str, Record]:
-        """Return records, their documents upgraded."""
-        found = self._base.get_records(ids, collection=collection, options=options)
-        return {id: self._upgraded(record, collection) for id, record in found.items()}
-
-    def scan(
-        self, query: StoreQuery, *, collection: Collection[Any], bodies: bool = False, options: Options = NONE
-    ) -> Iterator[Record]:
-        """Query records; documents are upgraded."""
-        records = self._base.scan(query, collection=collection, bodies=bodies, options=options)
-        return (self._upgraded(record, collection) for record in records) if bodies else records
 
     def migrate(
         self,
@@ -221,14 +171,20 @@ class MigratingStore(WrapperStore[T], Generic[T]):
         ids = list(self._base.scan_ids(StoreQuery(), collection=originals))
         return len(self._base.delete_records(ids, collection=originals))
 
-    def _stamped(self, record: Record, collection: Collection[Any]) -> Record:
+    def encoded(self, record: Record, collection: Collection[Any]) -> Record:
+        """Return a record with the version of its document."""
         meta = record.meta
         if not collection.is_users or meta.deleted or KEY in meta.annotations:
             return record
         annotations = {**meta.annotations, KEY: str(self.version(collection.name))}
         return Record(meta.replace(annotations=annotations), record.body, record.revision)
 
-    def _upgraded(self, record: Record, collection: Collection[Any]) -> Record:
+    def decoded(self, record: Record, collection: Collection[Any]) -> Record:
+        """Return a record, its document upgraded; a head is as it was saved.
+
+        Raises:
+            MigrationError: it cannot be upgraded.
+        """
         name = collection.name.removesuffix(".versions")  # which hold the same documents
         if "." in name or record.body is None or record.meta.deleted:
             return record
