@@ -78,6 +78,6 @@ def test_a_closed_plan_says_so(base):
     store = RetentionStore(base, TimeBasedPolicy(90))
     with store.plan() as plan:
         pass
-    with pytest.raises(StoreClosedError, match="save it"):
+    with pytest.raises(StoreClosedError, match="within its `with` block"):
         store.apply(plan)
     assert base.count() == 4

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
-from truthstore.errors import StoreClosedError, StoreCorruptError
+from truthstore.errors import StoreCorruptError
 from truthstore.model.query import EVERYTHING, StoreQuery, from_microseconds
 from truthstore.retention.base import (
     ItemMetadata,
@@ -24,11 +24,9 @@ from truthstore.retention.base import (
     RetentionResult,
 )
 from truthstore.retention.policies import CompositePolicy
-from truthstore.runtime.spooled import SpooledList
+from truthstore.runtime.spooled import SpooledList, SpooledPlan
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from truthstore.model.collection import Collection
     from truthstore.model.record import Record
     from truthstore.store.store import BaseStore
@@ -64,7 +62,7 @@ class _Heading(msgspec.Struct, frozen=True, tag="retention plan 1", tag_field="f
     items: int
 
 
-class RetentionPlan:
+class RetentionPlan(SpooledPlan[PlannedItem]):
     """The items that would go, newest first; it can be iterated over any number of times, until it is closed.
 
     `save` writes it to a file, and `RetentionPlan.load` reads that, in another process or on another day.
@@ -79,13 +77,13 @@ class RetentionPlan:
     """
 
     def __init__(self, collection: str, made_at: datetime, items_scanned: int = 0, items_excluded: int = 0) -> None:
+        super().__init__(PlannedItem)
         self.collection = collection
         self.made_at = made_at
         self.items_scanned = items_scanned
         self.items_excluded = items_excluded
         self.bytes_planned = 0
         self.actions: Counter[RetentionAction] = Counter()
-        self._items = SpooledList(PlannedItem)
 
     def add(self, item: PlannedItem) -> None:
         """Add one item."""
@@ -121,14 +119,6 @@ class RetentionPlan:
     def __len__(self) -> int:
         return self.actions.total()
 
-    def __bool__(self) -> bool:
-        return True  # a plan, even if nothing is to be done
-
-    def __iter__(self) -> Iterator[PlannedItem]:
-        if not self._items.close.alive:
-            raise StoreClosedError("this plan was closed: apply it within its `with` block, or save it to a file")
-        return iter(self._items)
-
     def result(self) -> RetentionResult:
         """Report the clean-up that would do all of it."""
         return RetentionResult(
@@ -143,18 +133,6 @@ class RetentionPlan:
             bytes_freed=self.bytes_planned,
             dry_run=True,
         )
-
-    def close(self) -> None:
-        """Delete the temporary file."""
-        self._items.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         actions = ", ".join(f"{action} {count}" for action, count in sorted(self.actions.items())) or "nothing to do"

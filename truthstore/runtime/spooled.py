@@ -1,4 +1,4 @@
-"""A list of values in a temporary file, so that a million of them need no memory."""
+"""Values in a temporary file, so that a million of them need no memory: a list, and a plan of what would be done."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Iterator
-from typing import Final, Generic, TypeVar
+from types import TracebackType
+from typing import Final, Generic, Self, TypeVar
 
 import msgspec
 
-__all__ = ["SpooledList"]
+from truthstore.errors import StoreClosedError
+
+__all__ = ["SpooledList", "SpooledPlan"]
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -49,3 +52,34 @@ class SpooledList(Generic[T]):
             position += len(chunk)
             *lines, rest = (rest + chunk).split(b"\n")
             yield from map(self._decode, lines)
+
+
+class SpooledPlan(Generic[T]):
+    """What would be done with some items; it can be iterated over any number of times, until it is closed.
+
+    Args:
+        kind: class of the items.
+    """
+
+    def __init__(self, kind: type[T]) -> None:
+        self._items = SpooledList(kind)
+
+    def __bool__(self) -> bool:
+        return True  # a plan, even if nothing is to be done
+
+    def __iter__(self) -> Iterator[T]:
+        if not self._items.close.alive:
+            raise StoreClosedError("this plan was closed: apply it within its `with` block")
+        return iter(self._items)
+
+    def close(self) -> None:
+        """Delete the temporary file."""
+        self._items.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

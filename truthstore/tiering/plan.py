@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from truthstore.model.query import from_microseconds
-from truthstore.runtime.spooled import SpooledList
+from truthstore.runtime.spooled import SpooledList, SpooledPlan
 from truthstore.tiering.base import MigrationDirection, TierInfo, TieringResult, TierPolicy
 from truthstore.tiering.reads import logical
 
@@ -39,7 +38,7 @@ class PlannedMove(TierInfo, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class TierPlan:
+class TierPlan(SpooledPlan[PlannedMove]):
     """The items that would move; it can be iterated over any number of times, until it is closed.
 
     Attributes:
@@ -50,26 +49,20 @@ class TierPlan:
     """
 
     def __init__(self) -> None:
+        super().__init__(PlannedMove)
         self.made_at = datetime.now(UTC)
         self.items_scanned = 0
         self.bytes_planned = 0
         self.migrations: Counter[str] = Counter()
-        self._moves = SpooledList(PlannedMove)
 
     def add(self, move: PlannedMove) -> None:
         """Add one item."""
         self.migrations[f"{move.current_tier} → {move.to_tier}"] += 1
         self.bytes_planned += move.size_bytes
-        self._moves.append(move)
+        self._items.append(move)
 
     def __len__(self) -> int:
         return self.migrations.total()
-
-    def __bool__(self) -> bool:
-        return True  # a plan, even if nothing is to be done
-
-    def __iter__(self) -> Iterator[PlannedMove]:
-        return iter(self._moves)
 
     def result(self) -> TieringResult:
         """Report the run that would do all of it."""
@@ -82,18 +75,6 @@ class TierPlan:
             migrations=dict(self.migrations),
             dry_run=True,
         )
-
-    def close(self) -> None:
-        """Delete the temporary file."""
-        self._moves.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def info_of(record: Record, tier: str, known: TierInfo | None, collection: Collection[Any]) -> PlannedMove:
