@@ -38,6 +38,9 @@ def test_an_item_changes_its_storage_class_where_it_lies(client, tmp_path):
     with store:
         store.save_many([Sample("a", count=1), Sample("b", count=2)])
         revision = store.head("a").revision
+        if tuple(map(int, boto3.__version__.split(".")[:2])) < (1, 41):
+            assert "boto3 1.41" in store.run_tiering().errors[0]
+            return
         assert store.run_tiering().migrations == {"hot → rare": 1}
         assert (store.tier_of("a"), store.tier_of("b")) == ("rare", "hot")
         assert store.head("a").revision == revision

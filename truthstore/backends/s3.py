@@ -283,6 +283,8 @@ class S3Blobs(CloudBlobs):
         """Copy an object onto itself in another class, within the service, unless it was written meanwhile."""
         checked_class(name)
         target = self._target(key)
+        if "IfMatch" not in self._client().meta.service_model.operation_model("CopyObject").input_shape.members:
+            raise StoreConfigError("to change the class of an object needs boto3 1.41 or later", backend="s3")
 
         def change() -> None:
             now = self._client().head_object(**target)
