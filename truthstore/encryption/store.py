@@ -132,7 +132,7 @@ class EncryptedStore(CodecStore[T]):
             head = _bound(meta, encodings, collection, "head")
             annotations = {self.name: {"head": _text(_sealed(cipher, msgspec.json.encode(private), head))}}
         key = _framed(self._keys.carried(key_id))
-        body = key + _sealed(cipher, record.body or b"", _bound(meta, encodings, collection, "body") + key)
+        body = _sealed(cipher, record.body or b"", _bound(meta, encodings, collection, "body") + key, before=key)
         return Record(meta.replace(encodings=encodings, annotations=annotations, **changes), body, record.revision)
 
     def decoded(self, record: Record, collection: Collection[Any]) -> Record:
@@ -382,10 +382,9 @@ def _bound(meta: Meta, encodings: Sequence[str], collection: str, part: str) -> 
     return msgspec.json.encode([part, collection, meta.id, meta.encoding, encodings, meta.deleted])
 
 
-def _sealed(cipher: Any, data: bytes, bound: bytes) -> bytes:
+def _sealed(cipher: Any, data: bytes, bound: bytes, before: bytes = b"") -> bytes:
     nonce = os.urandom(NONCE)
-    sealed: bytes = nonce + cipher.encrypt(nonce, data, bound)
-    return sealed
+    return b"".join((before, nonce, cipher.encrypt(nonce, data, bound)))  # one copy
 
 
 def _opened(cipher: Any, data: bytes, bound: bytes) -> bytes:
