@@ -96,7 +96,7 @@ class DataKeys:
     def carried(self, key_id: str) -> bytes:
         """Return the wrapped form of a data key, as records carry it."""
         if key_id not in self._carried:
-            self._carried[key_id] = msgspec.msgpack.encode(self._wrapped(self._key(key_id)))
+            self._carried[key_id] = msgspec.msgpack.encode(self._wrapped(self._key(key_id)))  # of this process alone
         return self._carried[key_id]
 
     def _key(self, key_id: str, carried: bytes | None = None) -> bytes:
@@ -116,13 +116,15 @@ class DataKeys:
 
     def _stored(self, key_id: str) -> bytes:
         try:
-            key = self._provider.unwrap(_read_wrapped(self._base.get_record(key_id, collection=KEYS).body or b""))
+            carried = self._base.get_record(key_id, collection=KEYS).body or b""
+            key = self._provider.unwrap(_read_wrapped(carried))
         except StoreNotFoundError as error:
             raise StoreCorruptError(f"the data key {key_id} is lost: restore it in {KEYS.name}") from error
         except msgspec.MsgspecError as error:
             raise StoreCorruptError(f"the data key {key_id} is damaged: restore it in {KEYS.name}") from error
         if key_id not in {_id_of(key), HASHING}:
             raise StoreCorruptError(f"the data key {key_id} is another one: restore it in {KEYS.name}")
+        self._carried[key_id] = carried
         return key
 
     def current(self) -> Current:
@@ -190,7 +192,7 @@ class DataKeys:
         """Make a data key, store it, and return its id."""
         key = secrets.token_bytes(KEY_BYTES)
         key_id = _id_of(key)
-        self._put(key_id, self._wrapped(key), ABSENT)
+        self._carried[key_id] = self._put(key_id, self._wrapped(key), ABSENT)
         self._known[key_id] = key
         return key_id
 
@@ -227,13 +229,14 @@ class DataKeys:
         """Wrap all data keys with the newest key of the provider, so that older ones are not needed any more."""
         for record in list(self._base.scan(EVERYTHING, collection=KEYS, bodies=True)):
             if record.id != CURRENT:
-                self._put(record.id, self._wrapped(self._key(record.id)), record.revision)
-        self._carried.clear()
+                wrapped = self._wrapped(self._key(record.id))
+                self._carried[record.id] = self._put(record.id, wrapped, record.revision)
 
-    def _put(self, id: str, value: object, expect: Expect) -> None:
+    def _put(self, id: str, value: object, expect: Expect) -> bytes:
         body = msgspec.msgpack.encode(value)
         meta = Meta(id, fields={}, tags={}, text="", size=len(body), stored_at=time.time_ns() // 1_000)
         self._base.put_record(Record(meta, body), collection=KEYS, expect=expect)
+        return body
 
 
 def _id_of(key: bytes) -> str:
