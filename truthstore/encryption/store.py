@@ -93,6 +93,7 @@ class EncryptedStore(CodecStore[T]):
         self._keys = DataKeys(base, provider)
         self._index = Index(self._config, self._keys.hashing)
         self._seen: dict[str, Collection[Any]] = {}
+        self._writers: dict[str, tuple[Any, str, bytes]] = {}
 
     # Records.
 
@@ -124,16 +125,23 @@ class EncryptedStore(CodecStore[T]):
         key_id: str,
         **changes: Any,
     ) -> Record:
-        meta, algorithm = record.meta, self._config.algorithm
-        cipher = self._keys.cipher(algorithm, key_id)
-        encodings = (*meta.encodings, f"{algorithm}:{key_id}")
+        meta = record.meta
+        cipher, encoding, key = self._writers.get(key_id) or self._writer(key_id)
+        encodings = (*meta.encodings, encoding)
         annotations: Mapping[str, Any] = NO_ANNOTATIONS
         if private is not None:
             head = _bound(meta, encodings, collection, "head")
             annotations = {self.name: {"head": _text(_sealed(cipher, msgspec.json.encode(private), head))}}
-        key = _framed(self._keys.carried(key_id))
         body = _sealed(cipher, record.body or b"", _bound(meta, encodings, collection, "body") + key, before=key)
         return Record(meta.replace(encodings=encodings, annotations=annotations, **changes), body, record.revision)
+
+    def _writer(self, key_id: str) -> tuple[Any, str, bytes]:
+        """Return what encrypts with a data key, the name of the encoding, and what stands before each body."""
+        algorithm = self._config.algorithm
+        carried = self._keys.carried(key_id)
+        framed = len(carried).to_bytes(LENGTH) + carried
+        self._writers[key_id] = self._keys.cipher(algorithm, key_id), f"{algorithm}:{key_id}", framed
+        return self._writers[key_id]
 
     def decoded(self, record: Record, collection: Collection[Any]) -> Record:
         """Return a record, or a head, decrypted.
@@ -324,6 +332,7 @@ class EncryptedStore(CodecStore[T]):
         if not current.rotating:
             current = self._keys.change(key_id=self._keys.new(), rotating=True)
         self._keys.wrap_again()
+        self._writers.clear()
         return self._go_on(current.key_id, collections, budget)
 
     def _go_on(self, key_id: str, collections: Iterable[Collection[Any]], budget: float | None) -> Rotation:
@@ -392,13 +401,8 @@ def _opened(cipher: Any, data: bytes, bound: bytes) -> bytes:
     return opened
 
 
-def _framed(carried: bytes) -> bytes:
-    """Return a wrapped key as it stands before what is encrypted."""
-    return len(carried).to_bytes(LENGTH) + carried
-
-
 def _cut(body: bytes) -> tuple[bytes, bytes]:
-    """Return what `_framed` made, and what follows it."""
+    """Return the wrapped key before a body, with its length, and what follows it."""
     end = LENGTH + int.from_bytes(body[:LENGTH])
     return body[:end], body[end:]
 
