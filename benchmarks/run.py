@@ -77,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if unknown := set(options.groups) - set(GROUPS):
         parser.error(f"no group {', '.join(sorted(unknown))}: there are {', '.join(GROUPS)}")
+    if options.markdown and TABLE_START not in options.markdown.read_text(encoding="utf-8"):
+        parser.error(f"{options.markdown} has no line {TABLE_START.strip()}")
 
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="truthstore-benchmarks-", dir=options.folder) as folder:

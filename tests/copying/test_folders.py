@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from tests.copying.doubles import held
+from tests.services.process import started
+from tests.services.s3 import S3Server, moto
 from truthstore import BaseStore, StoreConfigError, StoreReadError, copy_store
 from truthstore.backends.filesystem import FileSystemStore
 from truthstore.backends.memory import MemoryStore
@@ -102,14 +105,14 @@ def test_a_file_that_cannot_be_read_is_said_and_the_others_are_copied(
     broken = project / "uncommitted" / "validations" / "broken.json"
     broken.write_text(content)
     with pytest.raises(
-        StoreReadError, match=r"1 files below .* cannot be read, first .*broken\.json.*all else is copied"
+        StoreReadError, match=r"1 documents below .* cannot be read, first .*broken\.json.*all else is copied"
     ):
         copy_store(project, target)
     assert target.count() == 2
 
 
 def test_a_folder_without_files(tmp_path: Path, target: BaseStore[Any]):
-    with pytest.raises(StoreConfigError, match="there is no JSON file below"):
+    with pytest.raises(StoreConfigError, match="there is no JSON document below"):
         copy_store(tmp_path, target)
 
 
@@ -142,3 +145,69 @@ def test_suites_of_the_first_system(tmp_path: Path):
         copy_store(folder, suites)
         assert suites.get("orders").expectations[0].kwargs == {"max": "Infinity"}
         assert copy_store(folder, suites).unchanged == 1
+
+
+@pytest.fixture(scope="module")
+def server():
+    yield from started(moto())
+
+
+@pytest.mark.xdist_group("s3")
+class TestBuckets:
+    """Objects below a URL are read as files below a folder; nothing is written beside them."""
+
+    @pytest.fixture
+    def objects(self, server: S3Server, monkeypatch) -> Any:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.access_key_id)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_access_key)
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        client = server.client()
+        client.create_bucket(Bucket="results")
+        yield client
+        for key in keys(client):
+            client.delete_object(Bucket="results", Key=key)
+        client.delete_bucket(Bucket="results")
+
+    def test_one_of_the_first_system(self, objects: Any, target: BaseStore[Any]):
+        """Results lie gzipped in `results`, suites in `expectations`, and an index beside them may lack some."""
+        place = "prod/default"
+        result = {
+            "run_id": "run-1",
+            "run_time": "2026-05-04T12:00:00",
+            "data_asset": "orders",
+            "status": "failure",
+            "results": [{"validator_name": "not_null", "success": False, "column": "email", "count": 3}],
+        }
+        put = {
+            f"{place}/results/run-{n}.json.gz": gzip.compress(json.dumps({**result, "run_id": f"run-{n}"}).encode())
+            for n in range(3)
+        }
+        put[f"{place}/_index.json"] = b'{"run-1": {"key": "prod/default/results/run-1.json.gz"}}'
+        put[f"{place}/expectations/orders.json"] = json.dumps({"name": "orders", "data_asset": "orders"}).encode()
+        for key, body in put.items():
+            objects.put_object(Bucket="results", Key=key, Body=body)
+        url = "s3://results/prod/default/results"
+        assert (copy_store(url, target).copied, copy_store(url, target).copied) == (3, 0)
+        assert target.get("run-2").results[0].column == "email"
+        assert copy_store("s3://results/prod/default/expectations", target.collection(SUITES)).copied == 1
+        assert keys(objects) == sorted(put)
+
+    def test_one_of_great_expectations(self, objects: Any, target: BaseStore[Any]):
+        for run in ("monday", "tuesday"):
+            key = f"gx/uncommitted/validations/orders suite/{run}/20260504T120000.000000Z/batch.json"
+            objects.put_object(Bucket="results", Key=key, Body=json.dumps(validation(run)).encode())
+        assert copy_store("s3://results/gx/uncommitted/validations", target).copied == 2
+        assert {result.data_asset for result in target.query()} == {"orders"}
+
+    def test_what_is_no_bucket_is_refused(self, target: BaseStore[Any]):
+        with pytest.raises(StoreConfigError, match="is no bucket: copy from get_store"):
+            copy_store("sqlite:///results.db", target)
+
+    def test_an_empty_place_is_said(self, objects: Any, target: BaseStore[Any]):
+        with pytest.raises(StoreConfigError, match="no JSON document below s3://results/nothing"):
+            copy_store("s3://results/nothing", target)
+
+
+def keys(client: Any) -> list[str]:
+    return sorted(one["Key"] for one in client.list_objects_v2(Bucket="results").get("Contents", ()))

@@ -1,62 +1,114 @@
-"""Read the files of a folder as records: results of other tools, and plain documents."""
+"""Read the files of a folder, or the objects of a bucket, as records: results of other tools, and plain documents."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import msgspec
+
+from truthstore.backends.cloud.store import CloudStore
 from truthstore.backends.filesystem.folder import FIRST_INDEX
 from truthstore.errors import StoreConfigError, StoreCorruptError
 from truthstore.interop.recognise import from_any
 from truthstore.items.results import RESULTS
 from truthstore.model.record import Record
+from truthstore.storage.objects.compression import compressor
 from truthstore.storage.objects.document import derive_now, read_document
 from truthstore.storage.objects.object_store import FORMAT_KEY
+from truthstore.store.registry import get_store
+from truthstore.store.urls import shown_url
 
 if TYPE_CHECKING:
+    from truthstore.backends.cloud.driver import CloudBlobs
     from truthstore.model.collection import Collection
 
-__all__ = ["files_in", "records_in"]
+__all__ = ["Document", "documents_in", "records_in"]
 
 VALIDATIONS: Final = os.path.join("uncommitted", "validations")
 """Where a project of Great Expectations keeps its results."""
+SUFFIXES: Final = (".json", ".json.gz")
+MAX_BYTES: Final = 1 << 30
+"""A document that expands to more is taken for damaged."""
 OWN: Final = os.path.dirname(f"/{FORMAT_KEY}") + "/"
 
 
-def files_in(folder: str) -> list[str]:
-    """Return the JSON files below a folder; in a project of Great Expectations, those with results.
+class Document(NamedTuple):
+    """A file, or an object in a bucket.
+
+    Attributes:
+        name: its path or key.
+        read: returns its bytes, as they are stored.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+
+
+def documents_in(place: str, stack: ExitStack) -> list[Document]:
+    """Return the JSON documents below a folder, or below a URL of a bucket; in a project of Great Expectations, the results.
+
+    They can be read until the stack is closed.
 
     Raises:
-        StoreConfigError: there is none.
+        StoreConfigError: there is none, or the URL is not one of a bucket.
     """
+    found = _objects_in(place, stack) if "://" in place else _files_in(place)
+    wanted = [one for one in found if one.name.endswith(SUFFIXES) and OWN not in f"/{one.name}"]
+    if wanted := [one for one in wanted if os.path.basename(one.name) != FIRST_INDEX]:
+        return sorted(wanted, key=lambda one: one.name)
+    raise StoreConfigError(f"there is no JSON document below {shown_url(place)}")
+
+
+def _files_in(folder: str) -> Iterator[Document]:
     results = os.path.join(folder, VALIDATIONS)
-    walk = os.walk(results if os.path.isdir(results) else folder)
-    names = (os.path.join(path, name) for path, _, names in walk for name in names if name.endswith(".json"))
-    if found := sorted(name for name in names if os.path.basename(name) != FIRST_INDEX and OWN not in name):
-        return found
-    raise StoreConfigError(f"there is no JSON file below {folder}")
+    for path, _, names in os.walk(results if os.path.isdir(results) else folder):
+        for name in names:
+            file = os.path.join(path, name)
+            yield Document(file, Path(file).read_bytes)
 
 
-def records_in(file: str, collection: Collection[Any]) -> list[Record]:
-    """Return the records in a file, with revisions that name their content: the same file gives the same ones.
+def _objects_in(url: str, stack: ExitStack) -> Iterator[Document]:
+    store: Any = get_store(url)
+    if not isinstance(store, CloudStore):
+        raise StoreConfigError(
+            f"{shown_url(url)} is no bucket: copy from get_store({shown_url(url)!r}) if it is a store"
+        )
+    objects = stack.enter_context(closing(store.objects()))
+    for key in objects.list(""):
+        yield Document(key, partial(_object, objects, key))
+
+
+def _object(objects: CloudBlobs, key: str) -> bytes:
+    return objects.get(key)[0]
+
+
+def records_in(document: Document, collection: Collection[Any]) -> list[Record]:
+    """Return the records in a document, with revisions that name their content: the same one gives the same ones.
 
     Raises:
         StoreCorruptError: it holds no item of the collection, nor the result of a known tool.
-        OSError: it cannot be read.
+        StoreError, OSError: it cannot be read.
     """
-    with open(file, "rb") as opened:
-        data = opened.read()
+    name, data = document.name, document.read()
+    if name.endswith(".gz"):
+        data = compressor("gzip", MAX_BYTES)[2](data)
     try:
-        record = read_document(data, collection, file=file)
+        record = read_document(data, collection, file=name)
     except StoreCorruptError:
         if collection.name != RESULTS.name:
             raise
     else:
-        derive_now(record, collection, file=file)  # once: a time that it lacks may be the present one
+        derive_now(record, collection, file=name)  # once: a time that it lacks may be the present one
         return [record]
     try:
-        found = list(map(collection.encode, from_any(file)))
+        is_file = os.path.isfile(name) and not name.endswith(".gz")
+        found = list(map(collection.encode, from_any(name if is_file else msgspec.json.decode(data))))
     except (TypeError, ValueError) as error:
         raise StoreCorruptError(str(error), collection=collection.name) from error
     digests = [hashlib.sha256(record.body or b"").hexdigest()[:24] for record in found]

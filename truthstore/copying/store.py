@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from truthstore.backends.memory import MemoryStore
 from truthstore.copying.archive import documents_of, writing
 from truthstore.copying.base import Conflict, CopyCounts, Progress, Tally
-from truthstore.copying.folder import files_in, records_in
+from truthstore.copying.folder import Document, documents_in, records_in
 from truthstore.copying.scope import belonging, derived, own_of, owners_of
 from truthstore.copying.transfer import ALL, BATCH, BATCH_BYTES, Transfer, batches, listing
 from truthstore.errors import StoreConflictError, StoreError, StoreReadError, one_of
 from truthstore.items.results import RESULTS
 from truthstore.model.query import EVERYTHING
 from truthstore.store.store import BaseStore
+from truthstore.store.urls import shown_url
 
 if TYPE_CHECKING:
     from truthstore.model.collection import Collection
@@ -49,8 +51,8 @@ def copy_store(
     same call goes on with a copy that was cut short, and copies later what has changed since.
 
     Args:
-        source: a store; or a folder: of results of other tools, as Great Expectations keeps them, or of JSON documents of
-            the target's collection.
+        source: a store; or a folder, or the URL of one in a bucket: of results of other tools, as Great Expectations keeps
+            them, or of JSON documents of the target's collection.
         target: the store to copy to.
         query: copy only the items that it finds in the source's collection, with what belongs to them.
         collections: these, instead of the source's; with `everything`, the declarations of your own.
@@ -150,19 +152,20 @@ def _copy_folder(
 ) -> None:
     failed: list[tuple[str, Exception]] = []
 
-    def records() -> Iterator[tuple[Collection[Any], Record]]:
-        for file in files_in(folder):
+    def records(documents: Iterable[Document]) -> Iterator[tuple[Collection[Any], Record]]:
+        for document in documents:
             try:
-                found = records_in(file, collection)
+                found = records_in(document, collection)
             except (StoreError, OSError) as error:
-                failed.append((file, error))
+                failed.append((document.name, error))
             else:
                 yield from ((collection, record) for record in found)
 
-    _copy_records(records(), move)
+    with ExitStack() as stack:
+        _copy_records(records(documents_in(folder, stack)), move)
     if failed:
         raise StoreReadError(
-            f"{len(failed)} files below {folder} cannot be read, first {failed[0][0]}: {failed[0][1]}; all else is copied, "
+            f"{len(failed)} documents below {shown_url(folder)} cannot be read, first {failed[0][0]}: {failed[0][1]}; all else is copied, "
             f"but for {len(tally.conflicts)} conflicts",
             collection=collection.name,
         ) from failed[0][1]

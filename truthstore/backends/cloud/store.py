@@ -71,6 +71,13 @@ class CloudStore(LogStore[T]):
             concurrency=settings.concurrency,
         )
         self._driver = driver
+        self._options = settings
+
+    def objects(self) -> CloudBlobs:
+        """Return the objects below the prefix, of whatever program; the store need not be opened, nor be there."""
+        prefix = self._options.prefix.strip("/")
+        objects: CloudBlobs = self.driver_type(self._options, f"{prefix}/" if prefix else "")
+        return objects
 
     @property
     def identity(self) -> str:
