@@ -183,6 +183,24 @@ def test_stores_without_a_common_queue_end_equal():
     assert content(folder("p")) == content(folder("a"))
 
 
+def test_a_replica_from_which_others_remove_what_it_took_keeps_it_all_the_same():
+    """What is gone from the replica and from the primary was removed: nothing is wrong with the replica."""
+    primary, a = Remote(), Remote()
+    with replicated(primary, a, mode="sync") as store:
+        left = [1, 2, 3, 4]
+
+        def another_process_removes_and_saves(name: str) -> None:
+            if name == "put_record" and left:
+                count = left.pop()
+                primary.delete("x")
+                a.delete("x")
+                primary.save(Sample("x", count=count))
+
+        a.after = another_process_removes_and_saves
+        store.save(Sample("x"))
+        assert (a.get("x").count, primary.get("x").count) == (1, 1)
+
+
 def test_a_write_that_changes_while_it_is_delivered_is_delivered_again():
     primary, a = Remote(), Remote()
     with replicated(primary, a) as store:

@@ -65,7 +65,11 @@ def test_an_item_changes_its_access_tier_where_it_lies(azure_server: Azurite, tm
     blob = pytest.importorskip("azure.storage.blob")
     with blob.ContainerClient.from_connection_string(azure_server.connection_string, "tiers") as client:
         client.create_container()
-    options: dict[str, Any] = {"connection_string": azure_server.connection_string, "container": "tiers", "cache_dir": tmp_path}
+    options: dict[str, Any] = {
+        "connection_string": azure_server.connection_string,
+        "container": "tiers",
+        "cache_dir": tmp_path,
+    }
     base: BaseStore[Any] = AzureBlobStore(collection=SAMPLES, **options)
     hot = StorageTier("hot", base, storage_class="Hot")
     cool = StorageTier("cool", base, TierType.COLD, 1, storage_class="Cool")

@@ -180,14 +180,16 @@ class Delivery:
             failed |= self._write(member, state, there, collection, undecided)
             written = [id for id in state if id not in failed and id not in undecided]
             self.figures["replicated"] += len(written)
+            stuck: set[str] = set()
             if there is not None and written:
                 stuck = self._stuck(member, {id: state[id] for id in written}, there, collection)
-                failed |= {id: StoreWriteError(f"{member.name} does not keep it") for id in stuck if id in renewed}
-                self._renew(stuck - renewed, state, there, collection)
-                undecided += stuck - renewed
-                renewed |= stuck
             now = revisions(leader, written, collection) if written else {}
-            ids = list({*(id for id in written if now.get(id) != _revision(state[id])), *undecided}.difference(failed))
+            changed = {id for id in written if now.get(id) != _revision(state[id])}
+            stuck -= changed  # another process brings them, too
+            failed |= {id: StoreWriteError(f"{member.name} does not keep it") for id in stuck if id in renewed}
+            self._renew(stuck - renewed, state, there or {}, collection)
+            ids = list({*changed, *undecided, *(stuck - renewed)}.difference(failed))
+            renewed |= stuck
             if not ids:
                 self.figures["failed"] += len(failed)
                 return failed
