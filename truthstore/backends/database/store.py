@@ -293,7 +293,7 @@ class DatabaseStore(BaseStore[T]):
             return iter(())
         bound, rows = self._ready(query, collection)
         columns = rows.whole if bodies else rows.heads
-        return (rows.record(row) for page in pages(bound, rows, columns, self._all, LISTED) for row in page)
+        return (rows.record(row) for page in pages(bound, rows, columns, self._all) for row in page)
 
     def _is_absent(self, collection: Collection[Any]) -> bool:
         """Return whether nobody kept anything in a collection of the library's own, for which this user may not make tables."""
