@@ -298,6 +298,36 @@ class TestKeys:
         assert opened().rotate().unfinished == ()
         assert [one.id for one in opened().query()] == ["run-3", "run-2"]
 
+    @pytest.mark.parametrize("saves", [False, True])
+    def test_in_an_emptied_place_all_hash_with_the_key_of_who_came_first(self, monkeypatch, *, saves: bool):
+        data = MemoryData()
+
+        def opened() -> EncryptedStore[Any]:
+            return EncryptedStore(MemoryStore(data=data), KEY, index="hashed")
+
+        first = opened()
+        first.save(result(1))
+        for collection in (RESULTS, KEYS):
+            for id in MemoryStore(data=data).collection(collection).list_ids():
+                MemoryStore(data=data).delete_record(id, collection=collection)
+        second = opened()
+        second.save(result(2, "customers"))
+        monkeypatch.setattr("truthstore.encryption.datakeys.LOOK_AGAIN", 0.0)
+        if saves:
+            first.save(result(3, "customers"))
+        else:
+            first.maintain()
+        for store in (first, second, opened()):
+            assert store.list_ids(StoreQuery(data_asset="customers")) == (["run-3"] if saves else []) + ["run-2"]
+
+    def test_a_wrong_key_is_named_where_the_place_was_emptied(self):
+        base = MemoryStore()
+        EncryptedStore(base, KEY).save(result(1))
+        for id in base.collection(KEYS).list_ids():
+            base.delete_record(id, collection=KEYS)
+        with pytest.raises(StoreConfigError, match=r"under the key .*, and the keys given are"):
+            EncryptedStore(base, generate_key()).get("run-1")
+
     def test_nothing_else_is_a_key(self):
         for wrong in ("", "short", b"short", 5, None, KEY[:-4]):
             with pytest.raises((StoreConfigError, TypeError)) as caught:

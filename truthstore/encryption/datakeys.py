@@ -75,6 +75,7 @@ class DataKeys:
         self._ciphers: dict[tuple[str, str], Any] = {}
         self._current: tuple[Current, str] | None = None
         self._looked = 0.0
+        self._looked_for_hashing = 0.0
         self._own: str | None = None
 
     def cipher(self, algorithm: str, key_id: str, carried: Callable[[], bytes | None] = lambda: None) -> Any:
@@ -101,18 +102,21 @@ class DataKeys:
 
     def _key(self, key_id: str, carried: bytes | None = None) -> bytes:
         if key_id not in self._known:
-            key = None if carried is None else self._unwrapped(carried)
-            # What a record carries may be under a key that the provider has given up since.
-            if key is None or key_id != _id_of(key):
-                key = self._stored(key_id)
-            self._known[key_id] = key
+            self._known[key_id] = self._stored(key_id) if carried is None else self._unwrapped(key_id, carried)
         return self._known[key_id]
 
-    def _unwrapped(self, carried: bytes) -> bytes | None:
+    def _unwrapped(self, key_id: str, carried: bytes) -> bytes:
+        """Return the data key that a record carries, or the one in the store, which may be under a newer key."""
         try:
-            return self._provider.unwrap(_read_wrapped(carried))
-        except (StoreConfigError, msgspec.MsgspecError):
-            return None
+            key = self._provider.unwrap(_read_wrapped(carried))
+        except msgspec.MsgspecError:
+            return self._stored(key_id)
+        except StoreConfigError as error:
+            try:
+                return self._stored(key_id)
+            except StoreCorruptError:
+                raise error from None
+        return key if key_id == _id_of(key) else self._stored(key_id)
 
     def _stored(self, key_id: str) -> bytes:
         try:
@@ -135,8 +139,16 @@ class DataKeys:
         return self._current[0]
 
     def look(self) -> Current:
-        """Return the data key that encrypts now, as the store says; an emptied store is told what it held."""
-        before = {} if self._current is None else self._current[0].collections
+        """Return the data key that encrypts now, as the store says; a store that was emptied is told what it held."""
+        before = None if self._current is None else self._current[0]
+        now = self._read()
+        while before is not None and before.collections.keys() - now.collections.keys():  # none is ever removed
+            with suppress(StoreConflictError):
+                self._write(collections={**before.collections, **now.collections})
+            now = self._read()
+        return now
+
+    def _read(self) -> Current:
         try:
             record = self._base.get_record(CURRENT, collection=KEYS)
         except StoreNotFoundError:
@@ -148,10 +160,6 @@ class DataKeys:
         except msgspec.MsgspecError as error:
             raise StoreCorruptError(f"{CURRENT!r} of {KEYS.name} is damaged: restore it") from error
         self._looked = time.monotonic()
-        if before.keys() - self._current[0].collections.keys():  # none is ever removed
-            self._put_hashing(self._known.pop(HASHING, None))
-            with suppress(StoreConflictError):  # the next look finds it so again
-                self.change(collections={**before, **self._current[0].collections})
         return self._current[0]
 
     def change(self, **changes: Any) -> Current:
@@ -160,10 +168,13 @@ class DataKeys:
         Raises:
             StoreConflictError: another process has changed it.
         """
+        self._write(**changes)
+        return self.look()
+
+    def _write(self, **changes: Any) -> None:
         assert self._current is not None
         current, revision = self._current
         self._put(CURRENT, msgspec.structs.replace(current, **changes), revision)
-        return self.look()
 
     def note(self, collection: Collection[Any]) -> None:
         """Note that a collection is written to, and the declaration of one that holds records of a layer."""
@@ -211,19 +222,22 @@ class DataKeys:
         return self._own
 
     def hashing(self) -> bytes:
-        """Return the key of hashes, which never changes: what is indexed is found by it."""
-        try:
-            return self._key(HASHING)
-        except StoreCorruptError as error:
-            if not isinstance(error.__cause__, StoreNotFoundError):
-                raise
-        self._put_hashing(secrets.token_bytes(KEY_BYTES))
-        return self._key(HASHING)
+        """Return the key of hashes, as the store says once a minute: what is indexed is found by it.
 
-    def _put_hashing(self, key: bytes | None) -> None:
-        if key is not None:
-            with suppress(StoreConflictError):  # another process was faster: its key is used
-                self._put(HASHING, self._wrapped(key), ABSENT)
+        It changes only where the store was emptied: then the first process that sees so puts its own there.
+        """
+        known = self._known.get(HASHING)
+        if known is None or time.monotonic() - self._looked_for_hashing > LOOK_AGAIN:
+            try:
+                self._known[HASHING] = self._stored(HASHING)
+            except StoreCorruptError as error:
+                if not isinstance(error.__cause__, StoreNotFoundError):
+                    raise
+                with suppress(StoreConflictError):  # another process was faster: its key is used
+                    self._put(HASHING, self._wrapped(known or secrets.token_bytes(KEY_BYTES)), ABSENT)
+                self._known[HASHING] = self._stored(HASHING)
+            self._looked_for_hashing = time.monotonic()
+        return self._known[HASHING]
 
     def wrap_again(self) -> None:
         """Wrap all data keys with the newest key of the provider, so that older ones are not needed any more."""

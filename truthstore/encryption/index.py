@@ -60,16 +60,18 @@ class Index:
     def __init__(self, config: EncryptionConfig, key: Callable[[], bytes]) -> None:
         self.is_hashed = config.index == "hashed"
         self._has_text = config.text == "hashed"
-        self._key = key
+        self._fetch = key
+        self._key: bytes | None = None
 
     def prepare(self) -> None:
-        """Fetch the key of the hashes, if they are wanted: words are hashed when they are asked for."""
+        """Fetch the key of the hashes, if they are wanted: what is made later, within the store below, is hashed with it."""
         if self.is_hashed or self._has_text:
-            self._key()
+            self._key = self._fetch()
 
     def hash(self, value: str, of: str) -> str:
         """Return the keyed hash of a value of something: a field, a tag, words."""
-        return hmac.new(self._key(), f"{of}\0{value}".encode(), hashlib.sha256).hexdigest()[:DIGITS]
+        assert self._key is not None, "prepare() comes first"
+        return hmac.new(self._key, f"{of}\0{value}".encode(), hashlib.sha256).hexdigest()[:DIGITS]
 
     def text(self, meta: Meta) -> str:
         """Return the words that are indexed."""
@@ -134,6 +136,8 @@ class Index:
         """
         asked = collection.rows if rows and collection.rows is not None else collection
         bound = query.bind(asked)
+        if query.text is not None or query.where or query.tags or query.data_asset or query.status:
+            self.prepare()
         if query.text is not None:
             if not self._has_text:
                 raise StoreQueryError(

@@ -101,9 +101,9 @@ class EncryptedStore(CodecStore[T]):
         """Return a record encrypted with the current data key."""
         if collection.name not in self._seen:
             self._keys.note(collection)
-            self._index.prepare()
             self._seen[collection.name] = collection
         meta, index = record.meta, self._index
+        index.prepare()
         needs_body = meta.derive is None and not meta.encodings and not meta.deleted and not collection.opaque
         given = readable(record, collection, record.body or b"", ()) if needs_body else record
         changes: dict[str, Any] = {"text": None, "rows": None, "derive": Shown(given, collection, index)}
