@@ -54,25 +54,25 @@ class Dictionaries:
 
     def current(self, collection: Collection[Any]) -> str | None:
         """Return the name of the newest dictionary for items of a collection, their versions and parts; None if there is none."""
-        name = _root(collection)
         if time.monotonic() - self._looked > LOOK_AGAIN:
             self.look()
-        if name not in self._current:
+        name, known = _root(collection), self._current  # which another thread may replace
+        if name not in known:
             newest = StoreQuery(where={"of": name}, order_by="stored_at", limit=1)
-            self._current[name] = next(iter(self._base.scan_ids(newest, collection=DICTIONARIES)), None)
-        self.used = self.used or self._current[name] is not None
-        return self._current[name]
+            known[name] = next(iter(self._base.scan_ids(newest, collection=DICTIONARIES)), None)
+        self.used = self.used or known[name] is not None
+        return known[name]
 
     def look(self) -> None:
         """See what others made, and store again what is in use and not there: the place was emptied."""
         self._looked = time.monotonic()
-        self._current.clear()
+        self.used = False
+        self._current = {}
         for _, record in list(self._known.values()):
             try:
                 self._base.head_record(record.id, collection=DICTIONARIES)
             except StoreNotFoundError:
                 self._base.put_record(record, collection=DICTIONARIES)
-        self.used = False
 
     def named(self, name: str) -> Zstd:
         """Return zstd with the dictionary of this digest.
