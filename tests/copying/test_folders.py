@@ -7,10 +7,13 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from tests.copying.doubles import held
+from tests.services.azurite import azurite
+from tests.services.gcs import gcs
 from tests.services.process import started
 from tests.services.s3 import S3Server, moto
 from truthstore import BaseStore, StoreConfigError, StoreReadError, copy_store
@@ -170,28 +173,23 @@ class TestBuckets:
         client.delete_bucket(Bucket="results")
 
     def test_one_of_the_first_system(self, objects: Any, target: BaseStore[Any]):
-        """Results lie gzipped in `results`, suites in `expectations`, and an index beside them may lack some."""
-        place = "prod/default"
-        result = {
-            "run_id": "run-1",
-            "run_time": "2026-05-04T12:00:00",
-            "data_asset": "orders",
-            "status": "failure",
-            "results": [{"validator_name": "not_null", "success": False, "column": "email", "count": 3}],
-        }
-        put = {
-            f"{place}/results/run-{n}.json.gz": gzip.compress(json.dumps({**result, "run_id": f"run-{n}"}).encode())
-            for n in range(3)
-        }
-        put[f"{place}/_index.json"] = b'{"run-1": {"key": "prod/default/results/run-1.json.gz"}}'
-        put[f"{place}/expectations/orders.json"] = json.dumps({"name": "orders", "data_asset": "orders"}).encode()
+        """Results lie gzipped in `results`, and an index beside that folder may lack some."""
+        put = first_system_results()
         for key, body in put.items():
             objects.put_object(Bucket="results", Key=key, Body=body)
         url = "s3://results/prod/default/results"
         assert (copy_store(url, target).copied, copy_store(url, target).copied) == (3, 0)
         assert target.get("run-2").results[0].column == "email"
-        assert copy_store("s3://results/prod/default/expectations", target.collection(SUITES)).copied == 1
         assert keys(objects) == sorted(put)
+
+    def test_an_object_is_not_taken_for_a_file_of_that_name(
+        self, objects: Any, target: BaseStore[Any], tmp_path: Path, monkeypatch
+    ):
+        monkeypatch.chdir(tmp_path)
+        Path("batch.json").write_text(json.dumps(validation("of the file", success=False)))
+        objects.put_object(Bucket="results", Key="gx/batch.json", Body=json.dumps(validation("monday")).encode())
+        copy_store("s3://results/gx", target)
+        assert [result.status for result in target.query()] == ["success"]
 
     def test_one_of_great_expectations(self, objects: Any, target: BaseStore[Any]):
         for run in ("monday", "tuesday"):
@@ -211,3 +209,43 @@ class TestBuckets:
 
 def keys(client: Any) -> list[str]:
     return sorted(one["Key"] for one in client.list_objects_v2(Bucket="results").get("Contents", ()))
+
+
+def first_system_results() -> dict[str, bytes]:
+    result = {
+        "run_time": "2026-05-04T12:00:00",
+        "data_asset": "orders",
+        "status": "failure",
+        "results": [{"validator_name": "not_null", "success": False, "column": "email", "count": 3}],
+    }
+    place = "prod/default"
+    runs = {f"run-{n}": gzip.compress(json.dumps({**result, "run_id": f"run-{n}"}).encode()) for n in range(3)}
+    index = b'{"run-1": {"key": "prod/default/results/run-1.json.gz"}}'
+    return {f"{place}/_index.json": index} | {f"{place}/results/{id}.json.gz": body for id, body in runs.items()}
+
+
+@pytest.mark.xdist_group("azure")
+def test_a_container_of_azure(target: BaseStore[Any], tmp_path: Path):
+    blob = pytest.importorskip("azure.storage.blob")
+    for server in started(azurite()):
+        with blob.ContainerClient.from_connection_string(server.connection_string, "copied") as client:
+            client.create_container()
+            for key, body in first_system_results().items():
+                client.upload_blob(key, body)
+            url = f"az://copied/prod/default/results?connection_string={quote(server.connection_string, safe='')}"
+            assert (copy_store(url, target).copied, copy_store(url, target).copied) == (3, 0)
+            assert sorted(client.list_blob_names()) == sorted(first_system_results())
+
+
+def test_a_bucket_of_google(target: BaseStore[Any], monkeypatch):
+    storage = pytest.importorskip("google.cloud.storage")
+    with gcs("copied") as server:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        client = storage.Client(project="any")
+        for key, body in first_system_results().items():
+            object = client.bucket("copied").blob(key)
+            object.content_encoding = "gzip" if key.endswith(".gz") else None
+            object.upload_from_string(body)
+        url = "gs://copied/prod/default/results?project=any"
+        assert (copy_store(url, target).copied, copy_store(url, target).copied) == (3, 0)
+        client.close()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -44,25 +44,28 @@ class Document(NamedTuple):
     Attributes:
         name: its path or key.
         read: returns its bytes, as they are stored.
+        is_file: it is a file.
     """
 
     name: str
     read: Callable[[], bytes]
+    is_file: bool
 
 
-def documents_in(place: str, stack: ExitStack) -> list[Document]:
-    """Return the JSON documents below a folder, or below a URL of a bucket; in a project of Great Expectations, the results.
-
-    They can be read until the stack is closed.
+@contextmanager
+def documents_in(place: str) -> Generator[list[Document]]:
+    """Find the JSON documents below a folder, of a project of Great Expectations its results, or below the URL of a bucket.
 
     Raises:
         StoreConfigError: there is none, or the URL is not one of a bucket.
     """
-    found = _objects_in(place, stack) if "://" in place else _files_in(place)
-    wanted = [one for one in found if one.name.endswith(SUFFIXES) and OWN not in f"/{one.name}"]
-    if wanted := [one for one in wanted if os.path.basename(one.name) != FIRST_INDEX]:
-        return sorted(wanted, key=lambda one: one.name)
-    raise StoreConfigError(f"there is no JSON document below {shown_url(place)}")
+    with ExitStack() as stack:
+        found = _objects_in(stack, place) if "://" in place else _files_in(place)
+        wanted = [one for one in found if one.name.endswith(SUFFIXES) and OWN not in f"/{one.name}"]
+        wanted = [one for one in wanted if os.path.basename(one.name) != FIRST_INDEX]
+        if not wanted:
+            raise StoreConfigError(f"there is no JSON document below {shown_url(place)}")
+        yield sorted(wanted, key=lambda one: one.name)
 
 
 def _files_in(folder: str) -> Iterator[Document]:
@@ -70,10 +73,10 @@ def _files_in(folder: str) -> Iterator[Document]:
     for path, _, names in os.walk(results if os.path.isdir(results) else folder):
         for name in names:
             file = os.path.join(path, name)
-            yield Document(file, Path(file).read_bytes)
+            yield Document(file, Path(file).read_bytes, is_file=True)
 
 
-def _objects_in(url: str, stack: ExitStack) -> Iterator[Document]:
+def _objects_in(stack: ExitStack, url: str) -> Iterator[Document]:
     store: Any = get_store(url)
     if not isinstance(store, CloudStore):
         raise StoreConfigError(
@@ -81,7 +84,7 @@ def _objects_in(url: str, stack: ExitStack) -> Iterator[Document]:
         )
     objects = stack.enter_context(closing(store.objects()))
     for key in objects.list(""):
-        yield Document(key, partial(_object, objects, key))
+        yield Document(key, partial(_object, objects, key), is_file=False)
 
 
 def _object(objects: CloudBlobs, key: str) -> bytes:
@@ -107,8 +110,8 @@ def records_in(document: Document, collection: Collection[Any]) -> list[Record]:
         derive_now(record, collection, file=name)  # once: a time that it lacks may be the present one
         return [record]
     try:
-        is_file = os.path.isfile(name) and not name.endswith(".gz")
-        found = list(map(collection.encode, from_any(name if is_file else msgspec.json.decode(data))))
+        by_path = document.is_file and not name.endswith(".gz")  # what lies beside it may tell more
+        found = list(map(collection.encode, from_any(name if by_path else msgspec.json.decode(data))))
     except (TypeError, ValueError) as error:
         raise StoreCorruptError(str(error), collection=collection.name) from error
     digests = [hashlib.sha256(record.body or b"").hexdigest()[:24] for record in found]

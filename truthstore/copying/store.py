@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -161,8 +160,8 @@ def _copy_folder(
             else:
                 yield from ((collection, record) for record in found)
 
-    with ExitStack() as stack:
-        _copy_records(records(documents_in(folder, stack)), move)
+    with documents_in(folder) as documents:
+        _copy_records(records(documents), move)
     if failed:
         raise StoreReadError(
             f"{len(failed)} documents below {shown_url(folder)} cannot be read, first {failed[0][0]}: {failed[0][1]}; all else is copied, "
